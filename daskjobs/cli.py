@@ -1,0 +1,141 @@
+"""The command line: `daskjobs run`, each stage by its name, and `daskjobs doctor`."""
+
+import dataclasses
+import json
+import os
+import secrets
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from daskjobs import __version__, log
+from daskjobs.errors import DaskjobsError, UsageError
+from daskjobs.run import Manifest, Run
+from daskjobs.settings import Settings
+from daskjobs.stages import STAGES, run_stage
+
+DEFAULTS = {field.name: field.default for field in dataclasses.fields(Settings)}
+HELP = {
+    "run": "Where this run's files live: a path, file:// or s3:// URI.  [default: runs/<time>-<id>]",
+    "rows": "Orders to generate.",
+    "seed": "Same seed and rows, same bytes.",
+    "input": "Your own orders instead: a CSV file's path or URI, or a glob in quotes.",
+    "partitions": "Parts that are checked in parallel.",
+    "workers": "Dask workers; 0 is one for each core.",
+    "cluster": "Where Dask runs: local, or the address of a scheduler that runs (tcp://host:port).",
+    "dashboard": "Address of the Dask dashboard of a local cluster.",
+    "timeout": "Seconds that the validation may take.",
+}
+
+
+def options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command the options of every stage, each also an environment variable: DASKJOBS_ROWS for --rows."""
+    for name, text in reversed(HELP.items()):
+        default = DEFAULTS[name] if DEFAULTS[name] is not dataclasses.MISSING else None
+        kind = {int: click.INT, float: click.FLOAT}.get(type(default), click.STRING)
+        command = click.option(f"--{name}", default=default, type=kind, envvar=f"DASKJOBS_{name.upper()}", show_envvar=True, show_default=bool(default), help=text)(command)
+    return click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), envvar="DASKJOBS_LOG_LEVEL", show_envvar=True, help="Events to show.  [default: info for a stage, warning for run]")(command)  # fmt: skip
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(__version__)
+def main() -> None:
+    """Check orders in parallel, and report them to the cent.
+
+    \b
+    Begin with:    daskjobs run                      50,000 generated orders
+    Then try:      daskjobs run --input orders.csv   your own
+    What's wrong?  daskjobs doctor
+
+    \b
+    Exit codes: 0 done; 2 usage; 10 the input is missing, unreadable or not orders;
+    11 bad configuration or version mismatch; 20 storage, 21 cluster, 22 lost work
+    (these three may pass on a second try).
+    """
+
+
+def settings(values: dict[str, Any]) -> Settings:
+    """Build the settings; paths become absolute, because Dask workers run elsewhere."""
+    values = {**values, "run": values["run"] or f"runs/{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{secrets.token_hex(2)}"}
+    for name in ("run", "input"):
+        if values[name] and "://" not in values[name]:
+            values[name] = os.path.abspath(os.path.expanduser(values[name]))
+    return Settings(**values)
+
+
+@main.command("run")
+@options
+def run_all(log_level: str | None, **values: Any) -> None:
+    """Run all stages on this machine, or with --cluster on a Dask that runs, and print the report."""
+    log.configure(log_level or "warning")
+    chosen = settings(values)
+    click.echo(f"run        {_short(chosen.run)}")
+    try:
+        for name in [name for name in STAGES if name != "cleanup"]:
+            manifest = _with_bar(name, chosen)
+    finally:
+        run_stage("cleanup", Run(chosen))
+    _print_report(Run(chosen), manifest)
+
+
+def _with_bar(name: str, chosen: Settings) -> Manifest:
+    with click.progressbar(length=1000, label=f"{name:9}", show_percent=True, show_pos=False, show_eta=False, width=24, file=sys.stderr, item_show_func=str) as bar:
+        started = time.monotonic()
+        manifest = run_stage(name, Run(chosen, progress=lambda share: bar.update(round(share * 1000) - bar.pos)))
+        bar.update(1000 - bar.pos, f"{time.monotonic() - started:.1f} s")
+    return manifest
+
+
+def _short(path: str) -> str:
+    return os.path.relpath(path) if path.startswith(os.getcwd() + os.sep) else path
+
+
+def _print_report(run: Run, manifest: Manifest) -> None:
+    rows, storage = manifest["rows"], run.storage
+    quality = json.loads(storage.read("report/quality.json"))
+    reasons = ", ".join(f"{line['reason']} {line['rows']:,}" for line in quality["reasons"])
+    click.echo(f"orders     {rows['clean']:,}")
+    click.echo(f"revenue    {rows['revenue']}")
+    click.echo(f"rejected   {rows['quarantined']:,} of {rows['in']:,}{f' ({reasons})' if reasons else ''}")
+    click.echo(f"unpaid     {rows['unpaid']:,}")
+    click.echo(f"report     {_short(storage.uri('report/report.html'))}")
+
+
+def _stage_command(name: str, text: str) -> None:
+    @main.command(name, help=f"{text} Reads what the stages before it wrote under --run, and does nothing when that has not changed.")
+    @options
+    def command(log_level: str | None, **values: Any) -> None:
+        log.configure(log_level or "info")
+        if not values["run"] and name != "generate":
+            raise UsageError(f"daskjobs {name} needs --run: where the stages before it wrote their files")
+        chosen = settings(values)
+        manifest = run_stage(name, Run(chosen))
+        click.echo(json.dumps({"stage": name, "run": chosen.run, "skipped": manifest.get("skipped", False), "rows": manifest["rows"]}))
+
+
+for _name, _text in STAGES.items():
+    _stage_command(_name, _text)
+
+
+@main.command()
+@click.option("--run", default="runs", envvar="DASKJOBS_RUN", show_envvar=True, help="Where the run's files would live.")
+def doctor(run: str) -> None:
+    """Say what is missing on this machine, before a run would find out."""
+    from daskjobs.doctor import examine
+
+    found = examine(run)
+    for finding in found:
+        click.echo(f"{'ok  ' if finding.good else 'FAIL'}  {finding.what}")
+    sys.exit(0 if all(finding.good for finding in found) else 11)
+
+
+def entry() -> None:
+    """Run the command line: a failure that has a sentence prints it; a bug prints its stack trace."""
+    try:
+        main()
+    except DaskjobsError as error:
+        click.echo(f"daskjobs: {error}", err=True)
+        sys.exit(error.exit_code)

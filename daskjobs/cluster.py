@@ -1,0 +1,104 @@
+"""Where Dask runs: one `with` gives a client, on this machine or on a scheduler that runs already."""
+
+import logging
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from distributed import Client, LocalCluster
+
+from daskjobs.errors import ClusterError, ConfigError
+from daskjobs.log import event
+from daskjobs.settings import LOCAL, Settings
+
+PROCESSES_FROM = 1 << 30  # bytes of orders; below, threads are faster: see benchmarks/README.md
+CONNECT_SECONDS = 20
+COMPARED = ("python", "dask", "distributed", "pandas", "pyarrow", "numpy", "daskjobs")
+
+
+@dataclass(frozen=True)
+class Connected:
+    """A client that can be used, and what run.json says of the cluster behind it."""
+
+    client: Client
+    facts: dict[str, Any]
+
+
+@contextmanager
+def connect(settings: Settings, size: int) -> Iterator[Connected]:
+    """Give a client for orders of ``size`` bytes; what was started for it is gone afterwards.
+
+    Raises ClusterError when a scheduler doesn't answer, ConfigError when its versions aren't ours.
+    """
+    with _local(settings, size) if settings.cluster == LOCAL else _remote(settings) as connected:
+        event("cluster.ready", run=settings.run, **connected.facts)
+        yield connected
+
+
+@contextmanager
+def _local(settings: Settings, size: int) -> Iterator[Connected]:
+    workers = settings.workers or os.cpu_count() or 1
+    processes = size >= PROCESSES_FROM
+    why = f"{size / 1e6:.1f} MB of orders, processes pay from {PROCESSES_FROM / 1e6:.0f} MB"
+    shape = {"n_workers": workers, "threads_per_worker": 1} if processes else {"n_workers": 1, "threads_per_worker": workers}
+    with LocalCluster(
+        **shape,
+        processes=processes,
+        host="127.0.0.1" if processes else None,
+        dashboard_address=_free(settings.dashboard),
+        silence_logs=logging.ERROR,
+    ) as cluster, Client(cluster, timeout=CONNECT_SECONDS) as client:  # fmt: skip
+        client.wait_for_workers(shape["n_workers"], timeout=CONNECT_SECONDS)
+        yield Connected(client, {"cluster": LOCAL, "workers": workers, "kind": "processes" if processes else "threads", "why": why, "dashboard": cluster.dashboard_link})
+
+
+def _free(address: str) -> str:
+    """Return the dashboard's address, or one with a port that is free where that one is taken."""
+    host, _, port = address.rpartition(":")
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host or "127.0.0.1", int(port)))
+        except OSError:
+            return f"{host}:0"
+    return address
+
+
+@contextmanager
+def _remote(settings: Settings) -> Iterator[Connected]:
+    try:
+        client = Client(settings.cluster, timeout=CONNECT_SECONDS)
+    except OSError as error:
+        raise ClusterError(f"no Dask scheduler answers at {settings.cluster} within {CONNECT_SECONDS} s: {error}") from error
+    with client:
+        try:
+            client.wait_for_workers(1, timeout=CONNECT_SECONDS)
+        except TimeoutError as error:
+            raise ClusterError(f"the scheduler at {settings.cluster} has no worker: start one with `dask worker {settings.cluster}`") from error
+        workers = client.scheduler_info(n_workers=-1)["workers"]
+        compare_versions(client)
+        yield Connected(client, {"cluster": settings.cluster, "workers": len(workers), "kind": "remote", "why": "asked for", "dashboard": client.dashboard_link})
+
+
+def own_versions() -> dict[str, str]:
+    """Return the versions here of what the other side must have alike."""
+    import platform
+    from importlib.metadata import version
+
+    return {"python": ".".join(platform.python_version_tuple()[:2]), **{name: version(name) for name in COMPARED[1:]}}
+
+
+def compare_versions(client: Client) -> None:
+    """Raise ConfigError unless the scheduler and every worker run our versions of what matters."""
+    ours = own_versions()
+    try:
+        theirs = {"scheduler": client.run_on_scheduler(own_versions), **client.run(own_versions)}
+    except ImportError as error:
+        raise ConfigError(f"the Dask cluster lacks a package: {error}; install daskjobs there, or use its image") from error
+    wrong = sorted({f"{name} {versions[name]} on the {where if where == 'scheduler' else 'workers'}, {ours[name]} here"
+                    for where, versions in theirs.items() for name in COMPARED if versions[name] != ours[name]})  # fmt: skip
+    if wrong:
+        raise ConfigError(f"versions differ: {'; '.join(wrong)}; install the same ones, or use the same image, on both sides")

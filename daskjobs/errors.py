@@ -1,0 +1,43 @@
+"""What can go wrong, each with the exit code that tells Argo whether a retry can help."""
+
+
+class DaskjobsError(Exception):
+    """A failure that the user can act on: one message, no stack trace."""
+
+    exit_code = 1
+
+
+class UsageError(DaskjobsError):
+    """The command was called with arguments that make no sense."""
+
+    exit_code = 2
+
+
+class InputError(DaskjobsError):
+    """The orders are missing, unreadable, or not orders."""
+
+    exit_code = 10
+
+
+class ConfigError(DaskjobsError):
+    """The run is set up wrongly, or versions don't match; a retry would fail the same way."""
+
+    exit_code = 11
+
+
+class StorageError(DaskjobsError):
+    """The run's storage refused or lost something; a retry may help."""
+
+    exit_code = 20
+
+
+class ClusterError(DaskjobsError):
+    """The Dask cluster didn't come up, or went away; a retry may help."""
+
+    exit_code = 21
+
+
+class LostWorkError(DaskjobsError):
+    """Work was done and is not all there: the ledger doesn't balance, or a task was lost."""
+
+    exit_code = 22

@@ -1,0 +1,21 @@
+"""The stages, in the order of the DAG: one module each, named as its task, subcommand and folder are."""
+
+from importlib import import_module
+
+from daskjobs.run import Manifest, Run
+
+STAGES = {
+    "generate": "Write synthetic orders with known anomalies.",
+    "split": "Find partitions of whole rows, without copying the data.",
+    "validate": "Check every partition in parallel on a Dask cluster.",
+    "merge": "Prove that every row is there exactly once, and commit them as one dataset.",
+    "clean": "Keep the orders that are valid and paid.",
+    "report": "Write analytics_report.json, quality.json, run.json and report.html.",
+    "cleanup": "Remove what the run left running, and write the receipt.",
+}
+
+
+def run_stage(name: str, run: Run) -> Manifest:
+    """Run one stage; see its module for what it reads and writes."""
+    manifest: Manifest = import_module(f"daskjobs.stages.{name}").run(run)
+    return manifest

@@ -1,0 +1,103 @@
+"""Write synthetic e-commerce orders with known anomalies: the same bytes for the same seed and rows, on any machine."""
+
+import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv
+
+from daskjobs.log import event
+from daskjobs.orders import COLUMNS, money
+from daskjobs.run import Done, Manifest, Run
+from daskjobs.tables import writing
+
+NAME, FOLDER = "generate", "orders"
+ORDERS, TRUTH = "orders/orders.csv", "orders/truth.parquet"
+
+NEGATIVE_PRICE = WRONG_TOTAL = 20  # rows in a thousand
+FAILED = 50
+
+BLOCK_ROWS = 100_000  # a part of the data's definition: each block has a random stream of its own
+YEAR_START, YEAR_SECONDS = 1_735_689_600, 365 * 86_400  # 2025, in which the orders are spread evenly
+FIRST_ORDER, USERS = 100_000_001, 100_000
+REGIONS = ("north", "south", "east", "west", "central")
+PAYMENT_MODES = ("card", "paypal", "transfer", "cash")
+LIST_PRICES = {"keyboard": 4990, "mouse": 2490, "monitor": 18900, "laptop": 89900, "headset": 7990, "webcam": 5490,
+               "desk": 24900, "chair": 15900, "lamp": 3990, "cable": 890, "charger": 1990, "backpack": 6490}  # fmt: skip
+
+TRUTH_SCHEMA = pa.schema([("row", pa.int64()), ("negative_price", pa.bool_()), ("wrong_total", pa.bool_()), ("failed_transaction", pa.bool_())])
+
+
+def run(run: Run) -> Manifest:
+    """Write orders/orders.csv, and in orders/truth.parquet the rows (from 1) that have an anomaly, and which.
+
+    2 % of the prices are negative, 2 % of the totals are wrong and 5 % of the transactions failed, each drawn by
+    itself, so that some rows have several. Does nothing when the user gave an input.
+    """
+    if run.settings.input:
+        event("stage.skipped", run=run.settings.run, stage=NAME, reason="the input is given")
+        return {"stage": NAME, "rows": {}, "skipped": True}
+    settings = {"rows": run.settings.rows, "seed": run.settings.seed}
+    return run.stage(NAME, FOLDER, {}, settings, lambda: _write(run))
+
+
+def _write(run: Run) -> Done:
+    rows, seed, done = run.settings.rows, run.settings.seed, 0
+    with run.storage.write(ORDERS) as orders, writing(run.storage, TRUTH, TRUTH_SCHEMA) as (truth, truth_file):
+        orders.write((",".join(COLUMNS) + "\n").encode())
+        for text, anomalies in _in_order(seed, rows):
+            orders.write(text)
+            truth.write_table(anomalies)
+            done += BLOCK_ROWS
+            run.progress(min(1.0, done / rows))
+    return Done({ORDERS: orders.output, TRUTH: truth_file.output}, {"out": rows})
+
+
+def _in_order(seed: int, rows: int) -> Iterator[tuple[pa.Buffer, pa.Table]]:
+    """Make blocks on all cores and yield them in order, as many in memory as there are cores."""
+    cores = os.cpu_count() or 1
+    with ThreadPoolExecutor(cores) as pool:
+        starts = iter(range(0, rows, BLOCK_ROWS))
+        while some := list(islice(starts, cores)):
+            yield from pool.map(lambda start: block(seed, start, rows), some)
+
+
+def block(seed: int, start: int, rows: int) -> tuple[pa.Buffer, pa.Table]:
+    """Make the block of orders from 0-based row ``start``: its CSV text, and its rows of the truth."""
+    size = min(BLOCK_ROWS, rows - start)
+    # numpy promises that a bit generator's raw stream never changes; the distributions built on it may.
+    raw = np.random.PCG64([seed, start // BLOCK_ROWS]).random_raw(size * 8).reshape(size, 8).T
+
+    def draw(index: int, below: int) -> np.ndarray:
+        return (raw[index] % np.uint64(below)).astype(np.int64)
+
+    def choose(index: int, names: tuple[str, ...]) -> pa.Array:
+        return pa.array(names).take(pa.array(draw(index, len(names))))
+
+    row = np.arange(start, start + size)
+    product = draw(0, len(LIST_PRICES))
+    negative, wrong, failed = (draw(index, 1000) < share for index, share in ((1, NEGATIVE_PRICE), (2, WRONG_TOTAL), (3, FAILED)))
+    quantity = 1 + draw(4, 5)
+    price = np.array(list(LIST_PRICES.values()))[product] * (80 + draw(5, 41)) // 100 * np.where(negative, -1, 1)
+    total = quantity * price + np.where(wrong, 1 + (raw[2] >> np.uint64(32)).astype(np.int64) % 10_000, 0)
+    table = pa.table(
+        {
+            "order_id": FIRST_ORDER + row,
+            "user_id": 1 + draw(6, USERS),
+            "region": choose(7, REGIONS),
+            "product": pa.array(list(LIST_PRICES)).take(pa.array(product)),
+            "quantity": quantity,
+            "price": money(price),
+            "total_amount": money(total),
+            "payment_mode": pa.array(PAYMENT_MODES).take(pa.array((raw[7] >> np.uint64(32)).astype(np.int64) % len(PAYMENT_MODES))),
+            "status": pa.array(["success", "failed"]).take(pa.array(failed.astype(np.int64))),
+            "timestamp": (YEAR_START + row * YEAR_SECONDS // rows).astype("datetime64[s]"),
+        }
+    )
+    text = pa.BufferOutputStream()
+    pa.csv.write_csv(table, text, pa.csv.WriteOptions(include_header=False, quoting_style="none"))
+    truth = pa.table([row + 1, negative, wrong, failed], schema=TRUTH_SCHEMA).filter(pa.array(negative | wrong | failed))
+    return text.getvalue(), truth

@@ -1,0 +1,74 @@
+"""Prove that every row is there exactly once, and commit the partitions as one dataset."""
+
+import json
+from collections import Counter
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv
+
+from daskjobs.errors import LostWorkError
+from daskjobs.partition import names
+from daskjobs.run import Done, Manifest, Run
+from daskjobs.stages import split, validate
+from daskjobs.storage import Output
+from daskjobs.tables import QUARANTINE, reading, rebatched, row_groups, writing
+
+NAME = "merge"
+QUARANTINE_PARQUET, QUARANTINE_CSV = "merge/quarantine.parquet", "merge/quarantine.csv"
+# The partition stands in validate/'s files; without it, these are the same bytes however the rows were partitioned.
+MERGED = pa.schema([field for field in QUARANTINE if field.name != "partition"])
+
+
+def run(run: Run) -> Manifest:
+    """Write merge/quarantine.parquet and .csv, sorted as the source is, and vouch for every valid.parquet.
+
+    The manifest's rows hold the ledger, in all and by partition. Raises LostWorkError when it doesn't balance.
+    """
+    inputs = run.digest(split.NAME) | run.digest(validate.NAME)
+    return run.stage(NAME, NAME, inputs, {}, lambda: _merge(run))
+
+
+def _merge(run: Run) -> Done:
+    plan = json.loads(run.vouched(split.NAME, split.PARTITIONS))
+    results = [json.loads(run.vouched(validate.NAME, names(partition["partition"])["result"])) for partition in plan["partitions"]]
+    for partition, result in zip(plan["partitions"], results, strict=True):
+        _prove(run, partition, result)
+    ledger = [{"partition": result["partition"], **result["rows"]} for result in results]
+    rows = {name: sum(line[name] for line in ledger) for name in ("in", "valid", "quarantined")}
+    if rows["in"] != plan["rows"]:
+        raise LostWorkError(f"split found {plan['rows']} rows, validate saw {rows['in']}: run again from split")
+    outputs = {}
+    for result in results:
+        name = names(result["partition"])["valid"]
+        outputs[name] = Output(**result["outputs"][name])
+    outputs |= _quarantine(run, len(results))
+    reasons, scores = Counter[str](), dict[str, Counter[str]]()
+    for result in results:
+        reasons.update(result["reasons"])
+        for anomaly, score in result["scores"].items():
+            scores.setdefault(anomaly, Counter()).update(score)
+    return Done(outputs, {**rows, "reasons": dict(sorted(reasons.items())), "scores": scores, "partitions": ledger})
+
+
+def _prove(run: Run, partition: dict[str, Any], result: dict[str, Any]) -> None:
+    """Hold a partition's result against split's count of its rows, and against what its files really hold."""
+    number, rows, files = partition["partition"], result["rows"], names(partition["partition"])
+    held = {}
+    for kind in ("valid", "quarantine"):
+        with reading(run.storage, files[kind]) as file:
+            held[kind] = file.metadata.num_rows
+    if not (partition["rows"] == rows["in"] == held["valid"] + held["quarantine"] and held["valid"] == rows["valid"]):
+        raise LostWorkError(f"partition {number} has {partition['rows']} rows, its result says {rows}, its files hold {held}: run again from validate")
+
+
+def _quarantine(run: Run, partitions: int) -> dict[str, Output]:
+    groups = (group.select(MERGED.names) for number in range(partitions) for group in row_groups(run.storage, names(number)["quarantine"]))
+    with writing(run.storage, QUARANTINE_PARQUET, MERGED) as (parquet, file), run.storage.write(QUARANTINE_CSV) as text:
+        text.write((",".join(MERGED.names) + "\n").encode())
+        for batch in rebatched(groups):
+            parquet.write_table(batch)
+            joined = batch.set_column(batch.schema.get_field_index("reasons"), "reasons", pc.binary_join(batch["reasons"], ";"))
+            pa.csv.write_csv(joined, text, pa.csv.WriteOptions(include_header=False))
+    return {QUARANTINE_PARQUET: file.output, QUARANTINE_CSV: text.output}

@@ -1,0 +1,184 @@
+"""The only door to files: a run's directory and the user's orders, on any storage that fsspec reaches."""
+
+import hashlib
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from typing import IO, Any, Self
+
+import fsspec
+from fsspec.core import url_to_fs
+from fsspec.implementations.local import LocalFileSystem
+
+from daskjobs.errors import ConfigError, DaskjobsError, StorageError
+
+# Bounds on each request, for clients that would otherwise retry for minutes.
+S3_OPTIONS = {
+    "config_kwargs": {
+        "connect_timeout": 5,
+        "read_timeout": 30,
+        "retries": {"mode": "standard", "max_attempts": 5},
+    }
+}
+CLIENT_LIBRARIES = ("botocore", "aiobotocore", "aiohttp")  # their errors are not all OSErrors
+
+
+@dataclass(frozen=True)
+class Output:
+    """What a file held when it was written: its size in bytes and its SHA-256."""
+
+    bytes: int
+    sha256: str
+
+    @classmethod
+    def of(cls, data: bytes) -> Self:
+        return cls(len(data), hashlib.sha256(data).hexdigest())
+
+    def json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+class HashingFile:
+    """A file being written; ``output`` says what has gone into it so far."""
+
+    closed = False  # pyarrow asks
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self._hash = hashlib.sha256()
+        self._bytes = 0
+
+    def write(self, data: Any) -> int:
+        view = memoryview(data).cast("B")
+        self._hash.update(view)
+        self._bytes += len(view)
+        self._file.write(view)
+        return len(view)
+
+    def flush(self) -> None:
+        pass
+
+    def tell(self) -> int:
+        return self._bytes
+
+    @property
+    def output(self) -> Output:
+        return Output(self._bytes, self._hash.hexdigest())
+
+
+@contextmanager
+def explained(doing: str) -> Iterator[None]:
+    """Turn what a storage client raises into one sentence: ``doing`` is 'read s3://…', for example."""
+    try:
+        yield
+    except DaskjobsError:
+        raise
+    except FileNotFoundError as error:
+        raise StorageError(f"could not {doing}: it is not there") from error
+    except (PermissionError, NotADirectoryError, IsADirectoryError) as error:
+        reason = error.strerror or str(error) or "permission denied"
+        raise ConfigError(f"could not {doing}: {reason}; choose a place that you may use, or ask for the right to it") from error
+    except Exception as error:
+        if isinstance(error, OSError) or type(error).__module__.startswith(CLIENT_LIBRARIES):
+            raise StorageError(f"could not {doing}: {error}") from error
+        raise
+
+
+def filesystem(uri: str) -> tuple[Any, str]:
+    """Return fsspec's file system for ``uri`` and the path in it."""
+    try:
+        fs, path = url_to_fs(uri, **(S3_OPTIONS if uri.startswith("s3://") else {}))
+        return fs, str(path)
+    except (ImportError, ValueError) as error:
+        raise ConfigError(f"can't reach {uri}: {error}; for S3, install daskjobs[s3]") from error
+
+
+@dataclass(frozen=True)
+class Storage:
+    """The files of one run, by names relative to ``root``; a name that is a URI or absolute is taken as it is."""
+
+    root: str
+
+    def uri(self, name: str) -> str:
+        return name if "://" in name or name.startswith("/") else f"{self.root.rstrip('/')}/{name}"
+
+    def open(self, name: str) -> IO[bytes]:
+        """Open a file for reading, at any offset. Raises StorageError."""
+        fs, path = filesystem(self.uri(name))
+        with explained(f"read {self.uri(name)}"):
+            file: IO[bytes] = fs.open(path, "rb", **({} if isinstance(fs, LocalFileSystem) else {"cache_type": "readahead"}))
+            return file
+
+    def read(self, name: str, vouched: Output | None = None) -> bytes:
+        """Return a file's bytes; raises StorageError when they aren't the ones that were ``vouched`` for."""
+        with explained(f"read {self.uri(name)}"), self.open(name) as file:
+            data = file.read()
+        if vouched is not None and Output.of(data) != vouched:
+            raise StorageError(f"{self.uri(name)} is not what its manifest says: remove the run's files, or run again from the stage before")
+        return data
+
+    @contextmanager
+    def write(self, name: str) -> Iterator[HashingFile]:
+        """Write a file whole or not at all: it appears under its name when the block ends without an error."""
+        fs, path = filesystem(self.uri(name))
+        with explained(f"write {self.uri(name)}"):
+            if isinstance(fs, LocalFileSystem):
+                fs.makedirs(os.path.dirname(path), exist_ok=True)
+                part = f"{path}.part-{os.getpid()}"
+                try:
+                    with open(part, "wb") as file:
+                        yield HashingFile(file)
+                    os.replace(part, path)
+                finally:
+                    if os.path.exists(part):
+                        os.remove(part)
+                return
+            file = fs.open(path, "wb", autocommit=False)
+            try:
+                yield HashingFile(file)
+                file.close()
+                file.commit()
+            except BaseException:
+                file.discard()
+                file.closed = True
+                raise
+
+    def put(self, name: str, data: bytes) -> Output:
+        """Write ``data`` as the whole of a file."""
+        with self.write(name) as file:
+            file.write(data)
+        return file.output
+
+    def size(self, name: str) -> int | None:
+        """Return a file's size in bytes, or None where there is no such file."""
+        fs, path = filesystem(self.uri(name))
+        with explained(f"look at {self.uri(name)}"):
+            try:
+                fs.invalidate_cache()
+                return int(fs.info(path)["size"])
+            except FileNotFoundError:
+                return None
+
+    def names(self, folder: str) -> list[str]:
+        """Return the names of all files below ``folder``, sorted."""
+        fs, path = filesystem(self.uri(folder))
+        with explained(f"list {self.uri(folder)}"):
+            fs.invalidate_cache()
+            return sorted(f"{folder}/{found.removeprefix(path).lstrip('/')}" for found in fs.find(path))
+
+    def remove(self, name: str) -> None:
+        """Remove a file, if it is there."""
+        if self.size(name) is not None:
+            fs, path = filesystem(self.uri(name))
+            with explained(f"remove {self.uri(name)}"):
+                fs.rm_file(path)
+
+
+def find(pattern: str) -> dict[str, str]:
+    """Return the files that a path, URI or glob names, each with a mark that changes when the file does."""
+    fs, path = filesystem(pattern)
+    with explained(f"look for {pattern}"):
+        fs.invalidate_cache()
+        names = sorted(fs.glob(path)) if fsspec.core.has_magic(path) else [path] if fs.exists(path) else []
+        return {str(fs.unstrip_protocol(name)): str(fs.ukey(name)) for name in names if fs.isfile(name)}
