@@ -13,6 +13,7 @@ from daskjobs import orders, rules
 from daskjobs.rows import ROW_BYTES, Ends
 from daskjobs.tables import QUARANTINE, orders_schema
 
+Ints = npt.NDArray[np.int64]
 REASONS = tuple(rules.SENTENCES)  # bit i of a row's code stands for REASONS[i]
 _BIT = {reason: 1 << index for index, reason in enumerate(REASONS)}
 
@@ -28,11 +29,20 @@ class Checked:
     valid: pa.Table
     quarantined: pa.Table
     reasons: dict[str, int]
-    found: dict[str, npt.NDArray[np.int64]]
+    found: dict[str, Ints]
 
 
-def check(block: bytes, ends: Ends, columns: list[str], extra: list[str], first_row: int, source: str, partition: int) -> Checked:
-    """Judge the rows of a block, the first of which is row ``first_row`` of ``source``."""
+@dataclass(frozen=True)
+class Place:
+    """Where a block stands: in which partition, in which source, and the number of its first row there (from 1)."""
+
+    partition: int
+    source: str
+    row: int
+
+
+def check(block: bytes, ends: Ends, columns: list[str], extra: list[str], place: Place) -> Checked:
+    """Judge the rows of a block: ``columns`` are its file's, ``extra`` those of all files beyond the known ten."""
     texts, kept, malformed = read(block, ends, columns)
     codes = np.zeros(len(ends), np.int64)
     for index, reason in malformed.items():
@@ -42,7 +52,10 @@ def check(block: bytes, ends: Ends, columns: list[str], extra: list[str], first_
     masks = {rule.__name__: _mask(rule, frame) for rule in rules.RULES}
     for name, mask in masks.items():
         codes[kept] |= mask * _BIT[name]
-    found = {name: first_row + kept[masks[name] if name in masks else _mask(rule, frame)] for name, rule in rules.ANOMALIES.items()}
+    found = {
+        name: place.row + kept[masks[name] if name in masks else _mask(rule, frame)]
+        for name, rule in rules.ANOMALIES.items()
+    }
     bad = np.flatnonzero(codes)
     valid = typed if not len(bad) else typed.filter(pa.array(codes[kept] == 0))
     for name in set(extra) - set(columns):
@@ -50,7 +63,7 @@ def check(block: bytes, ends: Ends, columns: list[str], extra: list[str], first_
     schema = orders_schema(extra)
     return Checked(
         valid=valid.select(schema.names),
-        quarantined=_quarantined(block, ends, codes, bad, first_row, source, partition),
+        quarantined=_quarantined(block, ends, codes, bad, place),
         reasons={reason: int(np.count_nonzero(codes[bad] & bit)) for reason, bit in _BIT.items()},
         found=found,
     )
@@ -60,24 +73,31 @@ def _mask(rule: rules.Rule, frame: pd.DataFrame) -> npt.NDArray[np.bool_]:
     return rule(frame).fillna(False).to_numpy(dtype=bool)
 
 
-def _quarantined(block: bytes, ends: Ends, codes: npt.NDArray[np.int64], bad: npt.NDArray[np.intp], first_row: int, source: str, partition: int) -> pa.Table:
+def _quarantined(block: bytes, ends: Ends, codes: Ints, bad: Ints, place: Place) -> pa.Table:
     kinds, kind = np.unique(codes[bad], return_inverse=True)
-    reasons = pa.array([[reason for reason, bit in _BIT.items() if code & bit] for code in kinds], pa.list_(pa.string()))
+    reasons = pa.array(
+        [[reason for reason, bit in _BIT.items() if code & bit] for code in kinds], pa.list_(pa.string())
+    )
     raw = [row.decode(errors="backslashreplace") for row in raw_rows(block, ends, bad)]
-    return pa.table([first_row + bad, pa.repeat(source, len(bad)), pa.repeat(pa.scalar(partition, pa.int32()), len(bad)), reasons.take(pa.array(kind)), pa.array(raw, pa.string())], schema=QUARANTINE)
+    sources, partitions = pa.repeat(place.source, len(bad)), pa.repeat(pa.scalar(place.partition, pa.int32()), len(bad))
+    columns = [place.row + bad, sources, partitions, reasons.take(pa.array(kind)), pa.array(raw, pa.string())]
+    return pa.table(columns, schema=QUARANTINE)
 
 
-def raw_rows(block: bytes, ends: Ends, which: npt.NDArray[np.intp]) -> list[bytes]:
+def raw_rows(block: bytes, ends: Ends, which: Ints) -> list[bytes]:
     """Return the bytes of some rows, without what ends them."""
     starts = np.concatenate([[0], ends[:-1]])
-    return [block[start:end].removesuffix(b"\n").removesuffix(b"\r") for start, end in zip(starts[which].tolist(), ends[which].tolist(), strict=True)]
+    return [
+        block[start:end].removesuffix(b"\n").removesuffix(b"\r")
+        for start, end in zip(starts[which].tolist(), ends[which].tolist(), strict=True)
+    ]
 
 
-def read(block: bytes, ends: Ends, columns: list[str]) -> tuple[pa.Table, npt.NDArray[np.intp], dict[int, str]]:
-    """Split rows into fields: a table of texts, the index of each of its rows in the block, and why others aren't in it.
+def read(block: bytes, ends: Ends, columns: list[str]) -> tuple[pa.Table, Ints, dict[int, str]]:
+    """Split rows into fields: a table of texts, where each of its rows is in the block, and why others aren't in it.
 
-    pyarrow reads blocks that are in order. One that isn't (bytes that aren't UTF-8, a carriage return by itself, or
-    rows that pyarrow sees elsewhere) is read row by row with the csv module, to the same result for each good row.
+    pyarrow reads blocks that are in order. One that isn't, or in which pyarrow sees rows elsewhere, is read row by
+    row with the csv module, to the same result for each good row.
     """
     malformed: dict[int, str] = {}
 
@@ -85,12 +105,14 @@ def read(block: bytes, ends: Ends, columns: list[str]) -> tuple[pa.Table, npt.ND
         malformed[row.number - 1] = rules.WRONG_FIELDS
         return "skip"
 
-    if _is_utf8(block) and (b"\r" not in block or block.count(b"\r") == block.count(b"\r\n")):
+    if _in_order(block, ends):
         try:
             table = pa.csv.read_csv(
                 pa.BufferReader(block),
                 pa.csv.ReadOptions(use_threads=False, column_names=columns, block_size=len(block) + 1),
-                pa.csv.ParseOptions(invalid_row_handler=refuse, ignore_empty_lines=False, newlines_in_values=b'"' in block),
+                pa.csv.ParseOptions(
+                    invalid_row_handler=refuse, ignore_empty_lines=False, newlines_in_values=b'"' in block
+                ),
                 pa.csv.ConvertOptions(column_types=dict.fromkeys(columns, pa.string()), check_utf8=False),
             )
             if len(table) + len(malformed) == len(ends):
@@ -100,14 +122,17 @@ def read(block: bytes, ends: Ends, columns: list[str]) -> tuple[pa.Table, npt.ND
     return _read_rows(block, ends, columns)
 
 
-def _is_utf8(block: bytes) -> bool:
+def _in_order(block: bytes, ends: Ends) -> bool:
+    """Tell whether a block is UTF-8, without a carriage return by itself, and without an empty row."""
+    if b"\r" in block and block.count(b"\r") != block.count(b"\r\n"):
+        return False
     try:
-        return block.isascii() or bool(block.decode())
+        return bool(np.diff(ends, prepend=0).min(initial=3) > 2) and (block.isascii() or bool(block.decode()))
     except UnicodeDecodeError:
         return False
 
 
-def _read_rows(block: bytes, ends: Ends, columns: list[str]) -> tuple[pa.Table, npt.NDArray[np.intp], dict[int, str]]:
+def _read_rows(block: bytes, ends: Ends, columns: list[str]) -> tuple[pa.Table, Ints, dict[int, str]]:
     csv.field_size_limit(ROW_BYTES)
     malformed: dict[int, str] = {}
     fields: list[list[str]] = []
@@ -123,5 +148,7 @@ def _read_rows(block: bytes, ends: Ends, columns: list[str]) -> tuple[pa.Table, 
             fields.append(values)
         else:
             malformed[index] = rules.WRONG_FIELDS
-    texts = [pa.array(values, pa.string()) for values in zip(*fields, strict=True)] or [pa.array([], pa.string()) for _ in columns]
+    texts = [pa.array(values, pa.string()) for values in zip(*fields, strict=True)] or [
+        pa.array([], pa.string()) for _ in columns
+    ]
     return pa.table(texts, names=columns), np.delete(np.arange(len(ends)), list(malformed)), malformed

@@ -1,9 +1,11 @@
 """The command line: `daskjobs run`, each stage by its name, and `daskjobs doctor`."""
 
+import contextlib
 import dataclasses
 import json
 import os
 import secrets
+import signal
 import sys
 import time
 from collections.abc import Callable
@@ -17,7 +19,8 @@ from daskjobs.run import Manifest, Run
 from daskjobs.settings import Settings
 from daskjobs.stages import STAGES, run_stage
 
-DEFAULTS = {field.name: field.default for field in dataclasses.fields(Settings)}
+DEFAULTS = {f.name: f.default for f in dataclasses.fields(Settings) if f.default is not dataclasses.MISSING}
+KINDS: dict[type, Any] = {int: int, float: float}
 HELP = {
     "run": "Where this run's files live: a path, file:// or s3:// URI.  [default: runs/<time>-<id>]",
     "rows": "Orders to generate.",
@@ -28,16 +31,24 @@ HELP = {
     "cluster": "Where Dask runs: local, or the address of a scheduler that runs (tcp://host:port).",
     "dashboard": "Address of the Dask dashboard of a local cluster.",
     "timeout": "Seconds that the validation may take.",
+    "log_level": "Events to show.  [default: info for a stage, warning for run]",
 }
 
 
 def options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Give a command the options of every stage, each also an environment variable: DASKJOBS_ROWS for --rows."""
     for name, text in reversed(HELP.items()):
-        default = DEFAULTS[name] if DEFAULTS[name] is not dataclasses.MISSING else None
-        kind = {int: click.INT, float: click.FLOAT}.get(type(default), click.STRING)
-        command = click.option(f"--{name}", default=default, type=kind, envvar=f"DASKJOBS_{name.upper()}", show_envvar=True, show_default=bool(default), help=text)(command)
-    return click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), envvar="DASKJOBS_LOG_LEVEL", show_envvar=True, help="Events to show.  [default: info for a stage, warning for run]")(command)  # fmt: skip
+        default = DEFAULTS.get(name)
+        command = click.option(
+            f"--{name.replace('_', '-')}",
+            default=default,
+            type=click.Choice(log.LEVELS) if name == "log_level" else KINDS.get(type(default), str),
+            envvar=f"DASKJOBS_{name.upper()}",
+            show_envvar=True,
+            show_default=bool(default),
+            help=text,
+        )(command)
+    return command
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -59,7 +70,10 @@ def main() -> None:
 
 def settings(values: dict[str, Any]) -> Settings:
     """Build the settings; paths become absolute, because Dask workers run elsewhere."""
-    values = {**values, "run": values["run"] or f"runs/{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{secrets.token_hex(2)}"}
+    values = {
+        **values,
+        "run": values["run"] or f"runs/{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{secrets.token_hex(2)}",
+    }
     for name in ("run", "input"):
         if values[name] and "://" not in values[name]:
             values[name] = os.path.abspath(os.path.expanduser(values[name]))
@@ -74,18 +88,31 @@ def run_all(log_level: str | None, **values: Any) -> None:
     chosen = settings(values)
     click.echo(f"run        {_short(chosen.run)}")
     try:
-        for name in [name for name in STAGES if name != "cleanup"]:
-            manifest = _with_bar(name, chosen)
-    finally:
-        run_stage("cleanup", Run(chosen))
-    _print_report(Run(chosen), manifest)
+        manifests = [_with_bar(name, chosen) for name in STAGES if name != "cleanup"]
+    except BaseException:
+        with contextlib.suppress(DaskjobsError):  # the first failure is the one to tell
+            run_stage("cleanup", Run(chosen))
+        raise
+    run_stage("cleanup", Run(chosen))
+    _print_report(Run(chosen), manifests[-1])
 
 
 def _with_bar(name: str, chosen: Settings) -> Manifest:
-    with click.progressbar(length=1000, label=f"{name:9}", show_percent=True, show_pos=False, show_eta=False, width=24, file=sys.stderr, item_show_func=str) as bar:
-        started = time.monotonic()
-        manifest = run_stage(name, Run(chosen, progress=lambda share: bar.update(round(share * 1000) - bar.pos)))
-        bar.update(1000 - bar.pos, f"{time.monotonic() - started:.1f} s")
+    """Run a stage beside a progress bar, or between two lines where nobody watches a terminal."""
+    started = time.monotonic()
+    with click.progressbar(
+        length=1000, label=f"{name:9}", show_eta=False, width=24, file=sys.stderr, item_show_func=lambda item: item
+    ) as bar:
+
+        def progress(share: float) -> None:
+            bar.update(max(0, round(share * 998) - bar.pos), bar.current_item)
+
+        def tell(text: str) -> None:
+            bar.update(1, text) if sys.stderr.isatty() else click.echo(f"{'':10} {text}", err=True)
+
+        manifest = run_stage(name, Run(chosen, progress, tell))
+        took = "skipped: nothing has changed" if manifest.get("skipped") else f"{time.monotonic() - started:.1f} s"
+        bar.update(1000 - bar.pos, f"{bar.current_item}, {took}" if bar.current_item else took)
     return manifest
 
 
@@ -105,7 +132,10 @@ def _print_report(run: Run, manifest: Manifest) -> None:
 
 
 def _stage_command(name: str, text: str) -> None:
-    @main.command(name, help=f"{text} Reads what the stages before it wrote under --run, and does nothing when that has not changed.")
+    @main.command(
+        name,
+        help=f"{text} Reads what the stages before it wrote under --run, and does nothing when that has not changed.",
+    )
     @options
     def command(log_level: str | None, **values: Any) -> None:
         log.configure(log_level or "info")
@@ -113,7 +143,11 @@ def _stage_command(name: str, text: str) -> None:
             raise UsageError(f"daskjobs {name} needs --run: where the stages before it wrote their files")
         chosen = settings(values)
         manifest = run_stage(name, Run(chosen))
-        click.echo(json.dumps({"stage": name, "run": chosen.run, "skipped": manifest.get("skipped", False), "rows": manifest["rows"]}))
+        click.echo(
+            json.dumps(
+                {"stage": name, "run": chosen.run, "skipped": manifest.get("skipped", False), "rows": manifest["rows"]}
+            )
+        )
 
 
 for _name, _text in STAGES.items():
@@ -121,7 +155,9 @@ for _name, _text in STAGES.items():
 
 
 @main.command()
-@click.option("--run", default="runs", envvar="DASKJOBS_RUN", show_envvar=True, help="Where the run's files would live.")
+@click.option(
+    "--run", default="runs", envvar="DASKJOBS_RUN", show_envvar=True, help="Where the run's files would live."
+)
 def doctor(run: str) -> None:
     """Say what is missing on this machine, before a run would find out."""
     from daskjobs.doctor import examine
@@ -133,7 +169,11 @@ def doctor(run: str) -> None:
 
 
 def entry() -> None:
-    """Run the command line: a failure that has a sentence prints it; a bug prints its stack trace."""
+    """Run the command line: a failure that has a sentence prints it; a bug prints its stack trace.
+
+    SIGTERM, which ends a pod, unwinds like Ctrl-C does: what was started is closed.
+    """
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     try:
         main()
     except DaskjobsError as error:

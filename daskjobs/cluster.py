@@ -2,10 +2,12 @@
 
 import logging
 import os
+import platform
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.metadata import version
 from typing import Any
 
 from distributed import Client, LocalCluster
@@ -14,9 +16,8 @@ from daskjobs.errors import ClusterError, ConfigError
 from daskjobs.log import event
 from daskjobs.settings import LOCAL, Settings
 
-PROCESSES_FROM = 1 << 30  # bytes of orders; below, threads are faster: see benchmarks/README.md
-CONNECT_SECONDS = 20
-COMPARED = ("python", "dask", "distributed", "pandas", "pyarrow", "numpy", "daskjobs")
+CONNECT_SECONDS = 10
+PACKAGES = ("dask", "distributed", "pandas", "pyarrow", "numpy", "daskjobs")
 
 
 @dataclass(frozen=True)
@@ -28,31 +29,40 @@ class Connected:
 
 
 @contextmanager
-def connect(settings: Settings, size: int) -> Iterator[Connected]:
-    """Give a client for orders of ``size`` bytes; what was started for it is gone afterwards.
+def connect(settings: Settings) -> Iterator[Connected]:
+    """Give a client; what was started for it is gone afterwards.
 
     Raises ClusterError when a scheduler doesn't answer, ConfigError when its versions aren't ours.
     """
-    with _local(settings, size) if settings.cluster == LOCAL else _remote(settings) as connected:
+    with _local(settings) if settings.cluster == LOCAL else _remote(settings) as connected:
         event("cluster.ready", run=settings.run, **connected.facts)
         yield connected
 
 
 @contextmanager
-def _local(settings: Settings, size: int) -> Iterator[Connected]:
+def _local(settings: Settings) -> Iterator[Connected]:
+    """Start workers as threads of this process: they share the cores as well as processes do, and start at once.
+
+    Parsing, checking and writing are done by Arrow, which lets go of Python's lock; benchmarks/ has the figures.
+    """
     workers = settings.workers or os.cpu_count() or 1
-    processes = size >= PROCESSES_FROM
-    why = f"{size / 1e6:.1f} MB of orders, processes pay from {PROCESSES_FROM / 1e6:.0f} MB"
-    shape = {"n_workers": workers, "threads_per_worker": 1} if processes else {"n_workers": 1, "threads_per_worker": workers}
-    with LocalCluster(
-        **shape,
-        processes=processes,
-        host="127.0.0.1" if processes else None,
-        dashboard_address=_free(settings.dashboard),
-        silence_logs=logging.ERROR,
-    ) as cluster, Client(cluster, timeout=CONNECT_SECONDS) as client:  # fmt: skip
-        client.wait_for_workers(shape["n_workers"], timeout=CONNECT_SECONDS)
-        yield Connected(client, {"cluster": LOCAL, "workers": workers, "kind": "processes" if processes else "threads", "why": why, "dashboard": cluster.dashboard_link})
+    address = _free(settings.dashboard)
+    with (
+        LocalCluster(
+            n_workers=workers,
+            threads_per_worker=1,
+            processes=False,
+            dashboard_address=address,
+            silence_logs=logging.ERROR,
+        ) as cluster,
+        Client(cluster, timeout=CONNECT_SECONDS) as client,
+    ):
+        client.wait_for_workers(workers, timeout=CONNECT_SECONDS)
+        port = cluster.scheduler_info["services"]["dashboard"]
+        yield Connected(
+            client,
+            {"cluster": LOCAL, "workers": workers, "dashboard": f"http://{address.rpartition(':')[0]}:{port}/status"},
+        )
 
 
 def _free(address: str) -> str:
@@ -72,33 +82,44 @@ def _remote(settings: Settings) -> Iterator[Connected]:
     try:
         client = Client(settings.cluster, timeout=CONNECT_SECONDS)
     except OSError as error:
-        raise ClusterError(f"no Dask scheduler answers at {settings.cluster} within {CONNECT_SECONDS} s: {error}") from error
+        raise ClusterError(
+            f"no Dask scheduler answers at {settings.cluster} within {CONNECT_SECONDS} s: {error}"
+        ) from error
     with client:
         try:
             client.wait_for_workers(1, timeout=CONNECT_SECONDS)
         except TimeoutError as error:
-            raise ClusterError(f"the scheduler at {settings.cluster} has no worker: start one with `dask worker {settings.cluster}`") from error
+            raise ClusterError(
+                f"the scheduler at {settings.cluster} has no worker: start one with `dask worker {settings.cluster}`"
+            ) from error
         workers = client.scheduler_info(n_workers=-1)["workers"]
         compare_versions(client)
-        yield Connected(client, {"cluster": settings.cluster, "workers": len(workers), "kind": "remote", "why": "asked for", "dashboard": client.dashboard_link})
+        yield Connected(
+            client, {"cluster": settings.cluster, "workers": len(workers), "dashboard": client.dashboard_link}
+        )
 
 
 def own_versions() -> dict[str, str]:
-    """Return the versions here of what the other side must have alike."""
-    import platform
-    from importlib.metadata import version
-
-    return {"python": ".".join(platform.python_version_tuple()[:2]), **{name: version(name) for name in COMPARED[1:]}}
+    """Return the versions, where this runs, of what both sides must have alike."""
+    return {"python": platform.python_version().rpartition(".")[0], **{name: version(name) for name in PACKAGES}}
 
 
 def compare_versions(client: Client) -> None:
     """Raise ConfigError unless the scheduler and every worker run our versions of what matters."""
     ours = own_versions()
     try:
-        theirs = {"scheduler": client.run_on_scheduler(own_versions), **client.run(own_versions)}
+        theirs = {"the scheduler": client.run_on_scheduler(own_versions), **client.run(own_versions)}
     except ImportError as error:
-        raise ConfigError(f"the Dask cluster lacks a package: {error}; install daskjobs there, or use its image") from error
-    wrong = sorted({f"{name} {versions[name]} on the {where if where == 'scheduler' else 'workers'}, {ours[name]} here"
-                    for where, versions in theirs.items() for name in COMPARED if versions[name] != ours[name]})  # fmt: skip
+        raise ConfigError(
+            f"the Dask cluster lacks a package: {error}; install daskjobs there, or use its image"
+        ) from error
+    wrong = sorted(
+        f"{name} {versions[name]} at {where}, {ours[name]} here"
+        for where, versions in theirs.items()
+        for name in ours
+        if versions[name] != ours[name]
+    )
     if wrong:
-        raise ConfigError(f"versions differ: {'; '.join(wrong)}; install the same ones, or use the same image, on both sides")
+        raise ConfigError(
+            f"versions differ: {'; '.join(wrong)}; install the same ones, or use the same image, on both sides"
+        )

@@ -5,6 +5,8 @@ import logging
 import sys
 import time
 
+LEVELS = ("debug", "info", "warning", "error")
+
 logger = logging.getLogger("daskjobs")
 
 
@@ -29,3 +31,5 @@ def configure(level: str) -> None:
     logger.handlers[:] = [handler]
     logger.propagate = False
     logger.setLevel(level.upper())
+    # distributed now and then leaves a timer behind when it closes, and asyncio reports it (tornado.locks).
+    logging.getLogger("asyncio").setLevel(logging.CRITICAL)

@@ -8,7 +8,18 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-COLUMNS = ("order_id", "user_id", "region", "product", "quantity", "price", "total_amount", "payment_mode", "status", "timestamp")
+COLUMNS = (
+    "order_id",
+    "user_id",
+    "region",
+    "product",
+    "quantity",
+    "price",
+    "total_amount",
+    "payment_mode",
+    "status",
+    "timestamp",
+)
 PAID = "success"
 STATUSES = (PAID, "failed", "pending", "cancelled", "refunded")
 
@@ -81,7 +92,8 @@ def frame(orders: pa.Table) -> pd.DataFrame:
     for name, source in (("price_cents", "price"), ("total_cents", "total_amount")):
         decimals = orders[source].combine_chunks()
         columns[name] = pa.array(cents(decimals), mask=decimals.is_null().to_numpy(zero_copy_only=False))
-    return pa.table(columns).to_pandas(types_mapper=pd.ArrowDtype)
+    seen: pd.DataFrame = pa.table(columns).to_pandas(types_mapper=pd.ArrowDtype)
+    return seen
 
 
 def amount_text(cents: int) -> str:

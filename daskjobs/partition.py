@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from daskjobs.check import check
+from daskjobs.check import Place, check
 from daskjobs.errors import InputError, LostWorkError
 from daskjobs.log import event
 from daskjobs.rows import blocks
@@ -22,7 +22,11 @@ Result = dict[str, Any]
 def names(partition: int) -> dict[str, str]:
     """Return the names of a partition's files."""
     folder = f"validate/part-{partition:05d}"
-    return {"valid": f"{folder}/valid.parquet", "quarantine": f"{folder}/quarantine.parquet", "result": f"{folder}/result.json"}
+    return {
+        "valid": f"{folder}/valid.parquet",
+        "quarantine": f"{folder}/quarantine.parquet",
+        "result": f"{folder}/result.json",
+    }
 
 
 def check_partition(root: str, plan: dict[str, Any], partition: dict[str, Any], key: str) -> Result:
@@ -48,7 +52,8 @@ def check_partition(root: str, plan: dict[str, Any], partition: dict[str, Any], 
             with storage.open(source["name"]) as file:
                 for _, block, ends in blocks(file, part["start"], part["end"], storage.uri(source["name"])):
                     digest.update(block)
-                    checked = check(block, ends, source["columns"], plan["extra"], row, source["name"], partition["partition"])
+                    place = Place(partition["partition"], source["name"], row)
+                    checked = check(block, ends, source["columns"], plan["extra"], place)
                     valid.write_table(checked.valid)
                     quarantine.write_table(checked.quarantined)
                     rows.update({"in": len(ends), "valid": len(checked.valid), "quarantined": len(checked.quarantined)})

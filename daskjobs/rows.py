@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from daskjobs.errors import InputError
 
-BLOCK_BYTES = 8 << 20  # read, parsed and written at a time; memory follows it
+BLOCK_BYTES = 4 << 20  # read, parsed and written at a time; memory follows it
 ROW_BYTES = 64 << 20  # a longer row is a quote that is never closed
 BOM = b"\xef\xbb\xbf"
 
@@ -53,7 +53,9 @@ def blocks(file: IO[bytes], start: int, end: int, name: str) -> Iterator[tuple[i
     while start + len(rest) < end:
         data = file.read(min(BLOCK_BYTES, end - start - len(rest)))
         if not data:
-            raise InputError(f"{name} ended at byte {start + len(rest)}, before byte {end}: it changed while it was read; run again")
+            raise InputError(
+                f"{name} ended at byte {start + len(rest)}, before byte {end}: it changed while it was read; run again"
+            )
         data = rest + data
         ends = row_ends(data)
         if start + len(data) == end and (not len(ends) or ends[-1] < len(data)):
@@ -61,7 +63,10 @@ def blocks(file: IO[bytes], start: int, end: int, name: str) -> Iterator[tuple[i
         last = int(ends[-1]) if len(ends) else 0
         rest = data[last:]
         if len(rest) > ROW_BYTES:
-            raise InputError(f"{name} has a row of more than {ROW_BYTES >> 20} MiB from byte {start + last}: is a quote there never closed?")
+            raise InputError(
+                f"{name} has a row of more than {ROW_BYTES >> 20} MiB from byte {start + last}: "
+                "is a quote there never closed?"
+            )
         if last:
             yield start, data[:last], ends
         start += last
@@ -78,5 +83,7 @@ def read_header(file: IO[bytes], name: str) -> Header:
     try:
         columns = next(csv.reader(io.StringIO(line.decode(), newline="")), [])
     except (UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"{name} is not CSV: its first bytes are {first[:16]!r}; give a UTF-8 text file of orders with a header row") from error
+        raise InputError(
+            f"{name} is not CSV: its first bytes are {first[:16]!r}; give a UTF-8 text file of orders with a header row"
+        ) from error
     return Header([column.strip() for column in columns], end)

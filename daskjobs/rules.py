@@ -56,14 +56,17 @@ def unreadable_total(orders: pd.DataFrame) -> pd.Series:
 def wrong_total(orders: pd.DataFrame) -> pd.Series:
     """The total_amount is not quantity times price, to the cent."""
     known = orders[["quantity", "price_cents", "total_cents"]].notna().all(axis=1)
-    quantity, price, total = (orders[name].fillna(0).to_numpy(np.int64) for name in ("quantity", "price_cents", "total_cents"))
+    quantity, price, total = (
+        orders[name].fillna(0).to_numpy(np.int64) for name in ("quantity", "price_cents", "total_cents")
+    )
     wraps = np.abs(quantity.astype(float) * price) > 4e18  # more than any total can be
-    return known & ((quantity * price != total) | wraps)
+    wrong: pd.Series = known & ((quantity * price != total) | wraps)
+    return wrong
 
 
 def unknown_status(orders: pd.DataFrame) -> pd.Series:
     """The status is none of success, failed, pending, cancelled and refunded."""
-    return ~orders["status"].isin(STATUSES)
+    return ~orders["status"].isin(list(STATUSES))
 
 
 def unreadable_timestamp(orders: pd.DataFrame) -> pd.Series:

@@ -34,13 +34,18 @@ class Done:
 
 @dataclass(frozen=True)
 class Run:
-    """What a stage is given: settings, storage, and where to tell how far it is (a share from 0 to 1)."""
+    """What a stage is given: settings, storage, and where to tell how far it is.
+
+    ``progress`` takes a share from 0 to 1; ``tell`` takes a line that a person wants to see at once.
+    """
 
     settings: Settings
-    progress: Callable[[float], None] = field(default=lambda share: None)
+    progress: Callable[[float], None] = field(default=lambda _: None)
+    tell: Callable[[str], None] = field(default=lambda _: None)
 
     @property
     def storage(self) -> Storage:
+        """The run's files."""
         return Storage(self.settings.run)
 
     @property
@@ -52,18 +57,23 @@ class Run:
         """Return what a stage before this one committed. Raises ConfigError when it has not run."""
         found = self._committed(stage)
         if found is None:
-            raise ConfigError(f"{self.settings.run} has no {stage}/manifest.json: run `daskjobs {stage} --run {self.settings.run}` first")
+            raise ConfigError(
+                f"{self.settings.run} has no {stage}/manifest.json: "
+                f"run `daskjobs {stage} --run {self.settings.run}` first"
+            )
         return found
 
     def vouched(self, stage: str, name: str) -> bytes:
         """Return the bytes of a file that ``stage`` committed. Raises StorageError when they have changed."""
-        return self.storage.read(name, Output(**self.manifest(stage)["outputs"][name]))
+        return self.storage.read(name, Output.vouched(self.manifest(stage)["outputs"][name]))
 
     def digest(self, stage: str) -> dict[str, str]:
         """Return a stage's manifest as an input of the next: its name and hash."""
         return {f"{stage}/manifest.json": hashlib.sha256(dump(self.manifest(stage))).hexdigest()}
 
-    def stage(self, name: str, folder: str, inputs: dict[str, str], settings: dict[str, Any], work: Callable[[], Done]) -> Manifest:
+    def stage(
+        self, name: str, folder: str, inputs: dict[str, str], settings: dict[str, Any], work: Callable[[], Done]
+    ) -> Manifest:
         """Do a stage's ``work`` once for the same inputs and settings, and commit it.
 
         The manifest is written last and at once: it is the commit. A manifest that matches inputs, settings
@@ -72,8 +82,14 @@ class Run:
         """
         wanted = {"stage": name, "daskjobs": self.version, "inputs": inputs, "settings": settings}
         found = self._committed(name)
-        if found is not None and all(found.get(key) == value for key, value in wanted.items()) and self._in_place(found):
-            event("stage.skipped", run=self.settings.run, stage=name, reason="same inputs and settings, outputs in place")
+        if (
+            found is not None
+            and all(found.get(key) == value for key, value in wanted.items())
+            and self._in_place(found)
+        ):
+            event(
+                "stage.skipped", run=self.settings.run, stage=name, reason="same inputs and settings, outputs in place"
+            )
             return {**found, "skipped": True}
         self.storage.remove(f"{name}/manifest.json")
         event("stage.started", run=self.settings.run, stage=name, **settings)
@@ -89,7 +105,11 @@ class Run:
         self.storage.put(f"{name}/run.json", dump(facts))
         for stale in set(self.storage.names(folder)) - done.outputs.keys() - {f"{name}/run.json"}:
             self.storage.remove(stale)
-        manifest = {**wanted, "outputs": {key: done.outputs[key].json() for key in sorted(done.outputs)}, "rows": done.rows}
+        manifest = {
+            **wanted,
+            "outputs": {key: done.outputs[key].json() for key in sorted(done.outputs)},
+            "rows": done.rows,
+        }
         self.storage.put(f"{name}/manifest.json", dump(manifest))
         event("stage.done", run=self.settings.run, stage=name, seconds=facts["seconds"])
         return manifest
@@ -106,9 +126,9 @@ class Run:
         try:
             return dict(json.loads(self.storage.read(name)))
         except ValueError as error:
-            raise StorageError(f"{self.storage.uri(name)} is not JSON: remove it and run `daskjobs {stage}` again") from error
+            raise StorageError(
+                f"{self.storage.uri(name)} is not JSON: remove it and run `daskjobs {stage}` again"
+            ) from error
 
     def _in_place(self, manifest: Manifest) -> bool:
         return all(self.storage.size(name) == output["bytes"] for name, output in manifest["outputs"].items())
-
-

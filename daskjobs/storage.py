@@ -1,10 +1,11 @@
 """The only door to files: a run's directory and the user's orders, on any storage that fsspec reaches."""
 
+import errno
 import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import IO, Any, Self
 
 import fsspec
@@ -21,6 +22,7 @@ S3_OPTIONS = {
         "retries": {"mode": "standard", "max_attempts": 5},
     }
 }
+NOT_OURS = (PermissionError, NotADirectoryError, IsADirectoryError, FileExistsError)
 CLIENT_LIBRARIES = ("botocore", "aiobotocore", "aiohttp")  # their errors are not all OSErrors
 
 
@@ -28,15 +30,22 @@ CLIENT_LIBRARIES = ("botocore", "aiobotocore", "aiohttp")  # their errors are no
 class Output:
     """What a file held when it was written: its size in bytes and its SHA-256."""
 
-    bytes: int
+    size: int
     sha256: str
 
     @classmethod
     def of(cls, data: bytes) -> Self:
+        """Describe ``data`` itself."""
         return cls(len(data), hashlib.sha256(data).hexdigest())
 
+    @classmethod
+    def vouched(cls, said: dict[str, Any]) -> Self:
+        """Read back what `json` wrote."""
+        return cls(said["bytes"], said["sha256"])
+
     def json(self) -> dict[str, Any]:
-        return asdict(self)
+        """Return what a manifest says of the file."""
+        return {"bytes": self.size, "sha256": self.sha256}
 
 
 class HashingFile:
@@ -50,6 +59,7 @@ class HashingFile:
         self._bytes = 0
 
     def write(self, data: Any) -> int:
+        """Write anything that has the buffer protocol."""
         view = memoryview(data).cast("B")
         self._hash.update(view)
         self._bytes += len(view)
@@ -57,13 +67,15 @@ class HashingFile:
         return len(view)
 
     def flush(self) -> None:
-        pass
+        """Do nothing: the whole file counts, when it is closed."""
 
     def tell(self) -> int:
+        """Return the bytes written so far."""
         return self._bytes
 
     @property
     def output(self) -> Output:
+        """Describe what was written so far."""
         return Output(self._bytes, self._hash.hexdigest())
 
 
@@ -76,10 +88,12 @@ def explained(doing: str) -> Iterator[None]:
         raise
     except FileNotFoundError as error:
         raise StorageError(f"could not {doing}: it is not there") from error
-    except (PermissionError, NotADirectoryError, IsADirectoryError) as error:
-        reason = error.strerror or str(error) or "permission denied"
-        raise ConfigError(f"could not {doing}: {reason}; choose a place that you may use, or ask for the right to it") from error
     except Exception as error:
+        if isinstance(error, NOT_OURS) or getattr(error, "errno", None) == errno.EROFS:
+            reason = getattr(error, "strerror", None) or str(error) or "permission denied"
+            raise ConfigError(
+                f"could not {doing}: {reason}; choose a place that you may use, or ask for the right to it"
+            ) from error
         if isinstance(error, OSError) or type(error).__module__.startswith(CLIENT_LIBRARIES):
             raise StorageError(f"could not {doing}: {error}") from error
         raise
@@ -101,13 +115,16 @@ class Storage:
     root: str
 
     def uri(self, name: str) -> str:
+        """Return the whole URI or path of a name."""
         return name if "://" in name or name.startswith("/") else f"{self.root.rstrip('/')}/{name}"
 
     def open(self, name: str) -> IO[bytes]:
         """Open a file for reading, at any offset. Raises StorageError."""
         fs, path = filesystem(self.uri(name))
         with explained(f"read {self.uri(name)}"):
-            file: IO[bytes] = fs.open(path, "rb", **({} if isinstance(fs, LocalFileSystem) else {"cache_type": "readahead"}))
+            file: IO[bytes] = fs.open(
+                path, "rb", **({} if isinstance(fs, LocalFileSystem) else {"cache_type": "readahead"})
+            )
             return file
 
     def read(self, name: str, vouched: Output | None = None) -> bytes:
@@ -115,7 +132,10 @@ class Storage:
         with explained(f"read {self.uri(name)}"), self.open(name) as file:
             data = file.read()
         if vouched is not None and Output.of(data) != vouched:
-            raise StorageError(f"{self.uri(name)} is not what its manifest says: remove the run's files, or run again from the stage before")
+            raise StorageError(
+                f"{self.uri(name)} is not what its manifest says: "
+                "remove the run's files, or run again from the stage before"
+            )
         return data
 
     @contextmanager
@@ -141,7 +161,7 @@ class Storage:
                 file.commit()
             except BaseException:
                 file.discard()
-                file.closed = True
+                file.closed = True  # or leaving would upload what there is
                 raise
 
     def put(self, name: str, data: bytes) -> Output:
@@ -165,7 +185,7 @@ class Storage:
         fs, path = filesystem(self.uri(folder))
         with explained(f"list {self.uri(folder)}"):
             fs.invalidate_cache()
-            return sorted(f"{folder}/{found.removeprefix(path).lstrip('/')}" for found in fs.find(path))
+            return sorted(f"{folder}/{found.removeprefix(path).strip('/')}".lstrip("/") for found in fs.find(path))
 
     def remove(self, name: str) -> None:
         """Remove a file, if it is there."""

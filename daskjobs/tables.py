@@ -12,21 +12,36 @@ from daskjobs.errors import StorageError
 from daskjobs.orders import COLUMNS, TYPES
 from daskjobs.storage import HashingFile, Storage
 
-QUARANTINE = pa.schema([("row", pa.int64()), ("source", pa.string()), ("partition", pa.int32()), ("reasons", pa.list_(pa.string())), ("raw", pa.string())])
-FEW_VALUES = ("region", "product", "quantity", "payment_mode", "status", "reasons.list.element", "source", "dimension")
+QUARANTINE = pa.schema(
+    [
+        ("row", pa.int64()),
+        ("source", pa.string()),
+        ("partition", pa.int32()),
+        ("reasons", pa.list_(pa.string())),
+        ("raw", pa.string()),
+    ]
+)
+FEW_VALUES = ["region", "product", "quantity", "payment_mode", "status", "reasons.list.element", "source", "dimension"]
+PARQUET = {
+    "compression": "lz4",
+    "use_dictionary": FEW_VALUES,
+    "store_decimal_as_integer": True,
+    "write_page_checksum": True,
+}
 
 
 def orders_schema(extra: list[str]) -> pa.Schema:
     """Return the columns of valid orders: the ten that are known, typed, and the input's own as text."""
-    return pa.schema([(name, TYPES.get(name, pa.string())) for name in COLUMNS] + [(name, pa.string()) for name in extra])
+    return pa.schema(
+        [(name, TYPES.get(name, pa.string())) for name in COLUMNS] + [(name, pa.string()) for name in extra]
+    )
 
 
 @contextmanager
 def writing(storage: Storage, name: str, schema: pa.Schema) -> Iterator[tuple[pq.ParquetWriter, HashingFile]]:
     """Write a Parquet file whole or not at all; the file says its size and hash when the block has ended."""
-    with storage.write(name) as file:
-        with pq.ParquetWriter(file, schema, compression="lz4", use_dictionary=[name for name in FEW_VALUES], store_decimal_as_integer=True, write_page_checksum=True) as writer:
-            yield writer, file
+    with storage.write(name) as file, pq.ParquetWriter(file, schema, **PARQUET) as writer:
+        yield writer, file
 
 
 @contextmanager
@@ -36,7 +51,9 @@ def reading(storage: Storage, name: str) -> Iterator[pq.ParquetFile]:
         try:
             yield pq.ParquetFile(file, page_checksum_verification=True)
         except (pa.ArrowInvalid, OSError) as error:
-            raise StorageError(f"{storage.uri(name)} is damaged ({error}): remove it and run again from validate") from error
+            raise StorageError(
+                f"{storage.uri(name)} is damaged ({error}): remove it and run again from validate"
+            ) from error
 
 
 def row_groups(storage: Storage, name: str, columns: list[str] | None = None) -> Iterator[pa.Table]:
@@ -49,7 +66,11 @@ def row_groups(storage: Storage, name: str, columns: list[str] | None = None) ->
 def rows_between(storage: Storage, name: str, first: int, end: int) -> pa.Table:
     """Return the rows of a Parquet file whose ``row`` is at least ``first`` and below ``end``."""
     with reading(storage, name) as file:
-        wanted = [index for index in range(file.num_row_groups) if _overlaps(file.metadata.row_group(index).column(0).statistics, first, end)]
+        wanted = [
+            index
+            for index in range(file.num_row_groups)
+            if _overlaps(file.metadata.row_group(index).column(0).statistics, first, end)
+        ]
         rows = file.read_row_groups(wanted, use_threads=False)
     return rows.filter(pc.and_(pc.greater_equal(rows["row"], first), pc.less(rows["row"], end)))
 

@@ -4,11 +4,10 @@ import os
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from daskjobs.orders import PAID, cents, money
+from daskjobs.orders import PAID
 from daskjobs.run import Done, Manifest, Run
 from daskjobs.stages import merge
 from daskjobs.storage import Output
@@ -29,7 +28,9 @@ def _clean(run: Run) -> Done:
     statuses, summaries = Counter[str](), []
     outputs: dict[str, Output] = {}
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for number, (name, output, counted, summary) in enumerate(pool.map(lambda pair: _clean_part(run, *pair), enumerate(sources)), 1):
+        for number, (name, output, counted, summary) in enumerate(
+            pool.map(lambda pair: _clean_part(run, *pair), enumerate(sources)), 1
+        ):
             outputs[name] = output
             statuses.update(counted)
             summaries.append(summary)
@@ -39,7 +40,12 @@ def _clean(run: Run) -> Done:
         writer.write_table(summary)
     outputs[SUMMARY] = file.output
     clean = statuses.pop(PAID, 0)
-    rows = {"in": clean + statuses.total(), "clean": clean, "unpaid": statuses.total(), "unpaid_by_status": dict(sorted(statuses.items()))}
+    rows = {
+        "in": clean + statuses.total(),
+        "clean": clean,
+        "unpaid": statuses.total(),
+        "unpaid_by_status": dict(sorted(statuses.items())),
+    }
     return Done(outputs, rows)
 
 
@@ -59,7 +65,9 @@ def _clean_part(run: Run, number: int, source: str) -> tuple[str, Output, Counte
     return name, written.output, statuses, _total(pa.concat_tables(summaries))
 
 
-SUMMARY_SCHEMA = pa.schema([("dimension", pa.string()), ("value", pa.string()), ("orders", pa.int64()), ("revenue", pa.decimal128(38, 2))])
+SUMMARY_SCHEMA = pa.schema(
+    [("dimension", pa.string()), ("value", pa.string()), ("orders", pa.int64()), ("revenue", pa.decimal128(38, 2))]
+)
 
 
 def summarize(orders: pa.Table) -> pa.Table:
@@ -68,12 +76,25 @@ def summarize(orders: pa.Table) -> pa.Table:
     parts = []
     for dimension in DIMENSIONS:
         keys = days if dimension == "day" else orders[dimension]
-        sums = pa.table({"value": keys, "total": orders["total_amount"]}).group_by("value", use_threads=False).aggregate([("total", "count"), ("total", "sum")])
-        columns = [pa.repeat(dimension, len(sums)), sums["value"].cast(pa.string()), sums["total_count"], sums["total_sum"].cast(pa.decimal128(38, 2))]
+        sums = (
+            pa.table({"value": keys, "total": orders["total_amount"]})
+            .group_by("value", use_threads=False)
+            .aggregate([("total", "count"), ("total", "sum")])
+        )
+        columns = [
+            pa.repeat(dimension, len(sums)),
+            sums["value"].cast(pa.string()),
+            sums["total_count"],
+            sums["total_sum"].cast(pa.decimal128(38, 2)),
+        ]
         parts.append(pa.table(columns, schema=SUMMARY_SCHEMA))
     return pa.concat_tables(parts)
 
 
 def _total(summaries: pa.Table) -> pa.Table:
-    sums = summaries.group_by(["dimension", "value"], use_threads=False).aggregate([("orders", "sum"), ("revenue", "sum")])
-    return pa.table([sums["dimension"], sums["value"], sums["orders_sum"], sums["revenue_sum"]], schema=SUMMARY_SCHEMA).sort_by([("dimension", "ascending"), ("value", "ascending")])
+    sums = summaries.group_by(["dimension", "value"], use_threads=False).aggregate(
+        [("orders", "sum"), ("revenue", "sum")]
+    )
+    return pa.table(
+        [sums["dimension"], sums["value"], sums["orders_sum"], sums["revenue_sum"]], schema=SUMMARY_SCHEMA
+    ).sort_by([("dimension", "ascending"), ("value", "ascending")])

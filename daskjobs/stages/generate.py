@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.csv
 
@@ -25,10 +26,29 @@ YEAR_START, YEAR_SECONDS = 1_735_689_600, 365 * 86_400  # 2025, in which the ord
 FIRST_ORDER, USERS = 100_000_001, 100_000
 REGIONS = ("north", "south", "east", "west", "central")
 PAYMENT_MODES = ("card", "paypal", "transfer", "cash")
-LIST_PRICES = {"keyboard": 4990, "mouse": 2490, "monitor": 18900, "laptop": 89900, "headset": 7990, "webcam": 5490,
-               "desk": 24900, "chair": 15900, "lamp": 3990, "cable": 890, "charger": 1990, "backpack": 6490}  # fmt: skip
+LIST_PRICES = {
+    "keyboard": 4990,
+    "mouse": 2490,
+    "monitor": 18900,
+    "laptop": 89900,
+    "headset": 7990,
+    "webcam": 5490,
+    "desk": 24900,
+    "chair": 15900,
+    "lamp": 3990,
+    "cable": 890,
+    "charger": 1990,
+    "backpack": 6490,
+}
 
-TRUTH_SCHEMA = pa.schema([("row", pa.int64()), ("negative_price", pa.bool_()), ("wrong_total", pa.bool_()), ("failed_transaction", pa.bool_())])
+TRUTH_SCHEMA = pa.schema(
+    [
+        ("row", pa.int64()),
+        ("negative_price", pa.bool_()),
+        ("wrong_total", pa.bool_()),
+        ("failed_transaction", pa.bool_()),
+    ]
+)
 
 
 def run(run: Run) -> Manifest:
@@ -71,15 +91,18 @@ def block(seed: int, start: int, rows: int) -> tuple[pa.Buffer, pa.Table]:
     # numpy promises that a bit generator's raw stream never changes; the distributions built on it may.
     raw = np.random.PCG64([seed, start // BLOCK_ROWS]).random_raw(size * 8).reshape(size, 8).T
 
-    def draw(index: int, below: int) -> np.ndarray:
-        return (raw[index] % np.uint64(below)).astype(np.int64)
+    def draw(index: int, below: int) -> npt.NDArray[np.int64]:
+        drawn: npt.NDArray[np.int64] = np.mod(raw[index], np.uint64(below)).astype(np.int64)
+        return drawn
 
     def choose(index: int, names: tuple[str, ...]) -> pa.Array:
         return pa.array(names).take(pa.array(draw(index, len(names))))
 
     row = np.arange(start, start + size)
     product = draw(0, len(LIST_PRICES))
-    negative, wrong, failed = (draw(index, 1000) < share for index, share in ((1, NEGATIVE_PRICE), (2, WRONG_TOTAL), (3, FAILED)))
+    negative, wrong, failed = (
+        draw(index, 1000) < share for index, share in ((1, NEGATIVE_PRICE), (2, WRONG_TOTAL), (3, FAILED))
+    )
     quantity = 1 + draw(4, 5)
     price = np.array(list(LIST_PRICES.values()))[product] * (80 + draw(5, 41)) // 100 * np.where(negative, -1, 1)
     total = quantity * price + np.where(wrong, 1 + (raw[2] >> np.uint64(32)).astype(np.int64) % 10_000, 0)
@@ -92,12 +115,16 @@ def block(seed: int, start: int, rows: int) -> tuple[pa.Buffer, pa.Table]:
             "quantity": quantity,
             "price": money(price),
             "total_amount": money(total),
-            "payment_mode": pa.array(PAYMENT_MODES).take(pa.array((raw[7] >> np.uint64(32)).astype(np.int64) % len(PAYMENT_MODES))),
+            "payment_mode": pa.array(PAYMENT_MODES).take(
+                pa.array((raw[7] >> np.uint64(32)).astype(np.int64) % len(PAYMENT_MODES))
+            ),
             "status": pa.array(["success", "failed"]).take(pa.array(failed.astype(np.int64))),
             "timestamp": (YEAR_START + row * YEAR_SECONDS // rows).astype("datetime64[s]"),
         }
     )
     text = pa.BufferOutputStream()
     pa.csv.write_csv(table, text, pa.csv.WriteOptions(include_header=False, quoting_style="none"))
-    truth = pa.table([row + 1, negative, wrong, failed], schema=TRUTH_SCHEMA).filter(pa.array(negative | wrong | failed))
+    truth = pa.table([row + 1, negative, wrong, failed], schema=TRUTH_SCHEMA).filter(
+        pa.array(negative | wrong | failed)
+    )
     return text.getvalue(), truth

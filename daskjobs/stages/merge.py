@@ -32,7 +32,10 @@ def run(run: Run) -> Manifest:
 
 def _merge(run: Run) -> Done:
     plan = json.loads(run.vouched(split.NAME, split.PARTITIONS))
-    results = [json.loads(run.vouched(validate.NAME, names(partition["partition"])["result"])) for partition in plan["partitions"]]
+    results = [
+        json.loads(run.vouched(validate.NAME, names(partition["partition"])["result"]))
+        for partition in plan["partitions"]
+    ]
     for partition, result in zip(plan["partitions"], results, strict=True):
         _prove(run, partition, result)
     ledger = [{"partition": result["partition"], **result["rows"]} for result in results]
@@ -42,7 +45,7 @@ def _merge(run: Run) -> Done:
     outputs = {}
     for result in results:
         name = names(result["partition"])["valid"]
-        outputs[name] = Output(**result["outputs"][name])
+        outputs[name] = Output.vouched(result["outputs"][name])
     outputs |= _quarantine(run, len(results))
     reasons, scores = Counter[str](), dict[str, Counter[str]]()
     for result in results:
@@ -60,15 +63,24 @@ def _prove(run: Run, partition: dict[str, Any], result: dict[str, Any]) -> None:
         with reading(run.storage, files[kind]) as file:
             held[kind] = file.metadata.num_rows
     if not (partition["rows"] == rows["in"] == held["valid"] + held["quarantine"] and held["valid"] == rows["valid"]):
-        raise LostWorkError(f"partition {number} has {partition['rows']} rows, its result says {rows}, its files hold {held}: run again from validate")
+        raise LostWorkError(
+            f"partition {number} has {partition['rows']} rows, its result says {rows}, its files hold {held}: "
+            "run again from validate"
+        )
 
 
 def _quarantine(run: Run, partitions: int) -> dict[str, Output]:
-    groups = (group.select(MERGED.names) for number in range(partitions) for group in row_groups(run.storage, names(number)["quarantine"]))
+    groups = (
+        group.select(MERGED.names)
+        for number in range(partitions)
+        for group in row_groups(run.storage, names(number)["quarantine"])
+    )
     with writing(run.storage, QUARANTINE_PARQUET, MERGED) as (parquet, file), run.storage.write(QUARANTINE_CSV) as text:
         text.write((",".join(MERGED.names) + "\n").encode())
         for batch in rebatched(groups):
             parquet.write_table(batch)
-            joined = batch.set_column(batch.schema.get_field_index("reasons"), "reasons", pc.binary_join(batch["reasons"], ";"))
+            joined = batch.set_column(
+                batch.schema.get_field_index("reasons"), "reasons", pc.binary_join(batch["reasons"], ";")
+            )
             pa.csv.write_csv(joined, text, pa.csv.WriteOptions(include_header=False))
     return {QUARANTINE_PARQUET: file.output, QUARANTINE_CSV: text.output}

@@ -14,7 +14,12 @@ from daskjobs.stages import STAGES, clean, merge
 from daskjobs.tables import row_groups
 
 NAME = "report"
-REPORT, QUALITY, RUN, PAGE = "report/analytics_report.json", "report/quality.json", "report/run.json", "report/report.html"
+REPORT, QUALITY, RUN, PAGE = (
+    "report/analytics_report.json",
+    "report/quality.json",
+    "report/run.json",
+    "report/report.html",
+)
 MOST_CENTS = 10**18
 
 
@@ -28,19 +33,35 @@ def run(run: Run) -> Manifest:
 
 def _write(run: Run) -> Done:
     merged, cleaned = run.manifest(merge.NAME)["rows"], run.manifest(clean.NAME)["rows"]
-    ledger = {name: merged[name] for name in ("in", "valid", "quarantined")} | {name: cleaned[name] for name in ("clean", "unpaid")}
+    ledger = {name: merged[name] for name in ("in", "valid", "quarantined")} | {
+        name: cleaned[name] for name in ("clean", "unpaid")
+    }
     balance(ledger)
-    summary = pa.concat_tables(row_groups(run.storage, clean.SUMMARY)) if ledger["clean"] else clean.SUMMARY_SCHEMA.empty_table()
+    summary = (
+        pa.concat_tables(row_groups(run.storage, clean.SUMMARY))
+        if ledger["clean"]
+        else clean.SUMMARY_SCHEMA.empty_table()
+    )
     regions = [line for line in summary.to_pylist() if line["dimension"] == "region"]
     revenue = sum(int(line["revenue"] * 100) for line in regions)
     if sum(line["orders"] for line in regions) != ledger["clean"]:
         raise LostWorkError(f"{clean.SUMMARY} counts other orders than clean's {ledger['clean']}: run again from clean")
     if abs(revenue) > MOST_CENTS:
-        raise InputError(f"the revenue is {amount_text(revenue)}, beyond the {amount_text(MOST_CENTS)} up to which it is certain; split the input")
-    quality = {"rows": ledger, "reasons": _reasons(merged["reasons"]), "unpaid_by_status": cleaned["unpaid_by_status"], "scores": _scores(merged["scores"])}
+        raise InputError(
+            f"the revenue is {amount_text(revenue)}, beyond the {amount_text(MOST_CENTS)} up to which it is certain; "
+            "give the input in several runs"
+        )
+    quality = {
+        "rows": ledger,
+        "reasons": _reasons(merged["reasons"]),
+        "unpaid_by_status": cleaned["unpaid_by_status"],
+        "scores": _scores(merged["scores"]),
+    }
     # Not through a float: 0.1 + 0.2 has no place in a sum of money.
     outputs = {
-        REPORT: run.storage.put(REPORT, f'{{"orders": {ledger["clean"]}, "revenue": {amount_text(revenue)}}}\n'.encode()),
+        REPORT: run.storage.put(
+            REPORT, f'{{"orders": {ledger["clean"]}, "revenue": {amount_text(revenue)}}}\n'.encode()
+        ),
         QUALITY: run.storage.put(QUALITY, dump(quality)),
         PAGE: run.storage.put(PAGE, page(revenue, quality, summary)),
     }
@@ -50,11 +71,17 @@ def _write(run: Run) -> Done:
 def balance(ledger: dict[str, int]) -> None:
     """Raise LostWorkError unless every row is accounted for."""
     if ledger["in"] != ledger["valid"] + ledger["quarantined"] or ledger["valid"] != ledger["clean"] + ledger["unpaid"]:
-        raise LostWorkError(f"the ledger doesn't balance: {ledger}; in must be valid + quarantined, and valid clean + unpaid; no report was written")
+        raise LostWorkError(
+            f"the ledger doesn't balance: {ledger}; in must be valid + quarantined, and valid must be clean + unpaid; "
+            "no report was written: run again from validate"
+        )
 
 
 def _reasons(counts: dict[str, int]) -> list[dict[str, Any]]:
-    return [{"reason": reason, "rows": count, "rule": rules.SENTENCES[reason]} for reason, count in sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))]
+    return [
+        {"reason": reason, "rows": count, "rule": rules.SENTENCES[reason]}
+        for reason, count in sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
+    ]
 
 
 def _scores(scores: dict[str, dict[str, int]]) -> dict[str, dict[str, Any]]:
@@ -62,8 +89,13 @@ def _scores(scores: dict[str, dict[str, int]]) -> dict[str, dict[str, Any]]:
     scored: dict[str, dict[str, Any]] = {}
     for anomaly, score in scores.items():
         right, wrong, missed = (score.get(name, 0) for name in ("true_positives", "false_positives", "false_negatives"))
-        scored[anomaly] = {"precision": _share(right, right + wrong), "recall": _share(right, right + missed),
-                           "true_positives": right, "false_positives": wrong, "false_negatives": missed}  # fmt: skip
+        scored[anomaly] = {
+            "precision": _share(right, right + wrong),
+            "recall": _share(right, right + missed),
+            "true_positives": right,
+            "false_positives": wrong,
+            "false_negatives": missed,
+        }
     return scored
 
 

@@ -24,12 +24,12 @@ def run(run: Run) -> Manifest:
     its rows and its SHA-256. There are always as many partitions as asked for; some may be empty.
     Raises InputError when the orders are missing or aren't orders.
     """
-    pattern = run.settings.input
-    if pattern:
-        inputs = _found(pattern)
-    else:
-        inputs = {name: output["sha256"] for name, output in run.manifest(generate.NAME)["outputs"].items()}
+    inputs = _found(run.settings.input) if run.settings.input else _generated(run)
     return run.stage(NAME, NAME, inputs, {"partitions": run.settings.partitions}, lambda: _write(run, inputs))
+
+
+def _generated(run: Run) -> dict[str, str]:
+    return {name: output["sha256"] for name, output in run.manifest(generate.NAME)["outputs"].items()}
 
 
 def _found(pattern: str) -> dict[str, str]:
@@ -49,11 +49,21 @@ def _write(run: Run, inputs: dict[str, str]) -> Done:
     ranges = _ranges(run, files)
     partitions = []
     for number in range(run.settings.partitions):
-        own = [{key: part[key] for key in ("file", "start", "end", "first_row", "rows", "sha256")} for part in ranges if part["partition"] == number]
+        own = [
+            {key: part[key] for key in ("file", "start", "end", "first_row", "rows", "sha256")}
+            for part in ranges
+            if part["partition"] == number
+        ]
         partitions.append({"partition": number, "rows": sum(part["rows"] for part in own), "ranges": own})
     extra = dict.fromkeys(name for file in files for name in file["columns"] if name not in COLUMNS)
     rows = sum(partition["rows"] for partition in partitions)
-    plan = {"rows": rows, "extra": list(extra), "truth": generate.TRUTH if generated else "", "files": files, "partitions": partitions}
+    plan = {
+        "rows": rows,
+        "extra": list(extra),
+        "truth": generate.TRUTH if generated else "",
+        "files": files,
+        "partitions": partitions,
+    }
     return Done({PARTITIONS: storage.put(PARTITIONS, dump(plan))}, {"out": rows, "partitions": len(partitions)})
 
 
@@ -66,7 +76,10 @@ def _describe(storage: Storage, name: str) -> dict[str, Any]:
         raise InputError(f"the input can't be read: {error}") from error
     missing = [column for column in COLUMNS if column not in header.columns]
     if missing:
-        raise InputError(f"{name} has no column {', '.join(missing)}: its first row is {', '.join(header.columns)[:300]!r}; it must name {', '.join(COLUMNS)}")
+        raise InputError(
+            f"{name} has no column {', '.join(missing)}: its first row is {', '.join(header.columns)[:300]!r}; "
+            f"it must name {', '.join(COLUMNS)}"
+        )
     twice = [column for column, times in Counter(header.columns).items() if times > 1]
     if twice:
         raise InputError(f"{name} has the column {', '.join(twice)} more than once; give each column a name of its own")
@@ -89,7 +102,14 @@ def _ranges(run: Run, files: list[dict[str, Any]]) -> list[dict[str, Any]]:
                     limit = -(-(partition + 1) * total // count) - seen
                     upto = int(np.searchsorted(starts, limit))
                     if current is None or current["partition"] != partition:
-                        current = {"partition": partition, "file": index, "start": offset + begin, "first_row": row, "rows": 0, "hash": hashlib.sha256()}
+                        current = {
+                            "partition": partition,
+                            "file": index,
+                            "start": offset + begin,
+                            "first_row": row,
+                            "rows": 0,
+                            "hash": hashlib.sha256(),
+                        }
                         ranges.append(current)
                     current["hash"].update(memoryview(block)[begin : int(ends[upto - 1])])
                     current["end"] = offset + int(ends[upto - 1])

@@ -30,18 +30,26 @@ def _check(run: Run, inputs: dict[str, str]) -> Done:
     plan = json.loads(run.vouched(split.NAME, split.PARTITIONS))
     partitions = plan.pop("partitions")
     key = hashlib.sha256(dump([inputs, run.version])).hexdigest()
-    size = sum(file["bytes"] for file in plan["files"])
-    with connect(run.settings, size) as connected:
+    with connect(run.settings) as connected:
+        run.tell(f"dashboard {connected.facts['dashboard']}")
         results = _gather(run, connected.client, plan, partitions, key)
-    outputs = {name: Output(**output) for result in results for name, output in result["outputs"].items()}
-    outputs |= {names(result["partition"])["result"]: Output(**result["result"]) for result in results}
+    outputs = {name: Output.vouched(output) for result in results for name, output in result["outputs"].items()}
+    outputs |= {names(result["partition"])["result"]: Output.vouched(result["result"]) for result in results}
     rows = {name: sum(result["rows"][name] for result in results) for name in ("in", "valid", "quarantined")}
     return Done(outputs, rows, connected.facts)
 
 
 def _gather(run: Run, client: Client, plan: dict[str, Any], partitions: list[dict[str, Any]], key: str) -> list[Result]:
     futures = [
-        client.submit(check_partition, run.settings.run, plan, partition, key, key=f"validate-{partition['partition']}-{key}", pure=False)
+        client.submit(
+            check_partition,
+            run.settings.run,
+            plan,
+            partition,
+            key,
+            key=f"validate-{partition['partition']}-{key}",
+            pure=False,
+        )
         for partition in partitions
     ]
     results: list[Result] = []
@@ -50,17 +58,20 @@ def _gather(run: Run, client: Client, plan: dict[str, Any], partitions: list[dic
             results.append(_result(future))
             run.progress(len(results) / len(futures))
     except TimeoutError as error:
-        raise LostWorkError(f"{len(results)} of {len(futures)} partitions were checked within {run.settings.timeout:.0f} s: allow more with --timeout, or use more workers") from error
+        raise LostWorkError(
+            f"{len(results)} of {len(futures)} partitions were checked within {run.settings.timeout:.0f} s: "
+            "allow more with --timeout, or use more workers"
+        ) from error
     finally:
         client.cancel(futures)
     return sorted(results, key=lambda result: int(result["partition"]))
 
 
-def _result(future: Future) -> Result:
+def _result(future: Future[Result]) -> Result:
     if future.status == "finished":
         result: Result = future.result(timeout=30)
         return result
-    partition = future.key.split("-")[1]
+    partition = str(future.key).split("-")[1]
     error = future.exception(timeout=30) if future.status == "error" else None
     if isinstance(error, KilledWorker):
         raise LostWorkError(f"partition {partition} was given up: {error}") from error

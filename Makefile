@@ -1,0 +1,36 @@
+# Everything runs in a virtual environment that this file makes: only Python 3.11+ and make are needed.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+ARGS ?=
+
+help: ## what can be made
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+run: $(VENV)/run ## the whole pipeline on this machine: make run ARGS="--input orders.csv"
+	@$(BIN)/daskjobs run $(ARGS)
+
+test: $(VENV)/dev ## all tests that need no cluster
+	@$(BIN)/python -m pytest -q $(ARGS)
+
+lint: $(VENV)/dev ## style and types
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
+
+doctor: $(VENV)/run ## what is missing on this machine
+	@$(BIN)/daskjobs doctor
+
+clean: ## remove the virtual environment and what tools left (not runs/)
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=python3.13 …"; exit 1; }
+	@$(PYTHON) -m venv $(VENV)
+
+$(VENV)/run: $(VENV)/bin/python pyproject.toml
+	@echo "installing into $(VENV) (once)" && $(BIN)/pip install -q --disable-pip-version-check -e . && touch $@
+
+$(VENV)/dev: $(VENV)/bin/python pyproject.toml
+	@echo "installing into $(VENV) (once)" && $(BIN)/pip install -q --disable-pip-version-check -e '.[s3,kubernetes,dev]' && touch $@ $(VENV)/run
+
+.PHONY: help run test lint doctor clean
+.DEFAULT_GOAL := help

@@ -1,0 +1,74 @@
+"""What is missing on this machine, said before a run would find out."""
+
+import os
+import shutil
+import socket
+import sys
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, requires, version
+
+import psutil
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+
+from daskjobs.settings import Settings
+from daskjobs.storage import filesystem
+
+PYTHON = SpecifierSet(">=3.11")
+DISK_BYTES = MEMORY_BYTES = 1 << 30  # enough for 5 million rows
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at, what was seen, and what to do where it isn't good."""
+
+    good: bool
+    what: str
+
+
+def examine(run: str) -> list[Finding]:
+    """Look at Python, packages, disk, memory, cores and the dashboard's port for runs under ``run``."""
+    python = ".".join(map(str, sys.version_info[:3]))
+    free = psutil.virtual_memory().available
+    return [
+        Finding(python in PYTHON, f"Python {python} ({PYTHON} is needed)"),
+        *(_package(Requirement(line)) for line in requires("daskjobs") or () if "extra ==" not in line),
+        _writable(run),
+        Finding(free >= MEMORY_BYTES, f"memory: {free / 1e9:.1f} GB free ({MEMORY_BYTES / 1e9:.1f} GB are needed)"),
+        Finding(True, f"cores: {os.cpu_count()}, as many workers by default"),
+        _port(str(Settings.dashboard)),
+    ]
+
+
+def _package(needed: Requirement) -> Finding:
+    try:
+        found = version(needed.name)
+    except PackageNotFoundError:
+        return Finding(False, f"{needed.name} is not installed: pip install '{needed}'")
+    good = needed.specifier.contains(found, prereleases=True)
+    return Finding(good, f"{needed.name} {found}" + ("" if good else f": {needed} is needed: pip install '{needed}'"))
+
+
+def _writable(run: str) -> Finding:
+    if "://" in run and not run.startswith("file://"):
+        return Finding(True, f"run files go to {run}, which the run itself will try")
+    _, path = filesystem(run)
+    while not os.path.exists(path):
+        path = os.path.dirname(path) or "/"
+    free = shutil.disk_usage(path).free
+    if not os.access(path, os.W_OK) or not os.path.isdir(path):
+        return Finding(False, f"no right to write to {path}: choose another place with --run")
+    return Finding(
+        free >= DISK_BYTES, f"disk: {free / 1e9:.1f} GB free in {path} ({DISK_BYTES / 1e9:.1f} GB are needed)"
+    )
+
+
+def _port(address: str) -> Finding:
+    host, _, port = address.rpartition(":")
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, int(port)))
+        except OSError:
+            return Finding(True, f"port {port} is taken: the dashboard will be on another one, which the run prints")
+    return Finding(True, f"port {port} is free for the Dask dashboard")

@@ -1,0 +1,80 @@
+import csv
+import io
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from conftest import row
+from daskjobs import check as checking
+from daskjobs.check import Place, check
+from daskjobs.orders import COLUMNS
+from daskjobs.rows import row_ends
+
+PLACE = Place(partition=3, source="x.csv", row=100)
+
+
+def judged(text: bytes, columns: list[str] | None = None, extra: list[str] | None = None) -> checking.Checked:
+    return check(text, row_ends(text), columns or list(COLUMNS), extra or [], PLACE)
+
+
+def test_rejected_row_carries_number_partition_source_raw_text_and_reasons() -> None:
+    bad = row(product='"lamp, big"', price="-10.50", total_amount="-21.00")
+    quarantined = judged(f"{row()}\n{bad}\r\n{row()}\n".encode()).quarantined.to_pylist()
+    assert quarantined == [{"row": 101, "source": "x.csv", "partition": 3, "reasons": ["negative_price"], "raw": bad}]
+
+
+def test_rows_are_rejected_in_their_order_when_fields_are_missing_or_too_many() -> None:
+    text = f"{row()}\n1,2\n\n{row(order_id='')}\n{row()},x\n{row()}\n".encode()
+    checked = judged(text)
+    assert checked.quarantined["row"].to_pylist() == [101, 102, 103, 104]
+    assert checked.quarantined["reasons"].to_pylist() == [
+        ["wrong_number_of_fields"],
+        ["wrong_number_of_fields"],
+        ["missing_order_id"],
+        ["wrong_number_of_fields"],
+    ]
+    assert len(checked.valid) == 2
+
+
+def test_only_the_row_itself_is_rejected_when_its_bytes_are_no_utf8() -> None:
+    text = row(region="caf\u00e9").encode() + b"\n" + row(region="caf\u00e9").encode("latin-1") + b"\n"
+    checked = judged(text)
+    assert checked.valid["region"].to_pylist() == ["caf\u00e9"]
+    assert checked.quarantined["reasons"].to_pylist() == [["not_utf8"]]
+    assert "caf\\xe9" in checked.quarantined["raw"][0].as_py()
+
+
+def test_columns_are_found_when_they_stand_in_another_order_with_others_between() -> None:
+    values = dict(zip(COLUMNS, row().split(","), strict=True), note="hello")
+    columns = sorted(values)
+    checked = judged((",".join(values[name] for name in columns) + "\n").encode(), columns, ["note", "colour"])
+    assert checked.valid.schema.names == [*COLUMNS, "note", "colour"]
+    assert checked.valid["note"].to_pylist() == ["hello"]
+    assert checked.valid["colour"].to_pylist() == [None]
+
+
+field = st.text(alphabet='ab1,"\n é\0', max_size=5)
+
+
+@given(st.lists(st.lists(field, min_size=1, max_size=4), max_size=10), st.sampled_from(["\n", "\r\n"]))
+def test_fields_are_the_same_when_rows_are_read_one_by_one(values: list[list[str]], newline: str) -> None:
+    text = io.StringIO(newline="")
+    csv.writer(text, lineterminator=newline, quoting=csv.QUOTE_ALL).writerows(values)
+    block = text.getvalue().encode()
+    names = ["a", "b", "c"]
+    fast, kept, malformed = checking.read(block, row_ends(block), names)
+    slow, kept_slowly, malformed_slowly = checking._read_rows(block, row_ends(block), names)
+    assert fast.to_pylist() == slow.to_pylist() == [dict(zip(names, v, strict=True)) for v in values if len(v) == 3]
+    assert np.array_equal(kept, kept_slowly)
+    assert malformed == malformed_slowly
+
+
+@given(st.binary(max_size=200))
+def test_every_row_is_accounted_for_when_bytes_are_anything(block: bytes) -> None:
+    ends = row_ends(block)
+    if not len(ends) or ends[-1] < len(block):
+        ends = np.append(ends, len(block))
+    checked = check(block, ends, list(COLUMNS), [], PLACE)
+    assert len(checked.valid) + len(checked.quarantined) == len(ends)
+    assert checked.quarantined["row"].to_pylist() == sorted(set(checked.quarantined["row"].to_pylist()))

@@ -1,0 +1,130 @@
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from conftest import Command, csv_text, row
+from daskjobs import cli, errors
+from daskjobs.stages import STAGES
+
+
+def test_run_prints_the_reports_numbers_and_path(daskjobs: Command, tmp_path: Path) -> None:
+    done = daskjobs("run", "--run", "mine", "--rows", "2000", "--dashboard", "127.0.0.1:0")
+    assert done.returncode == 0, done.stderr
+    report = json.loads((tmp_path / "mine/report/analytics_report.json").read_text())
+    assert f"orders     {report['orders']:,}\n" in done.stdout
+    assert f"revenue    {report['revenue']:.2f}\n" in done.stdout
+    assert re.search(r"rejected   \d+ of 2,000 \(.*negative_price \d+", done.stdout)
+    assert "report     mine/report/report.html\n" in done.stdout
+    assert re.search(r"dashboard http://127.0.0.1:\d+/status", done.stderr)
+    assert [line.split()[0] for line in done.stderr.splitlines() if line[0] != " "] == [
+        n for n in STAGES if n != "cleanup"
+    ]
+    assert (tmp_path / "mine/cleanup/receipt.json").exists()
+
+
+def test_run_gets_a_directory_of_its_own_when_none_is_given(daskjobs: Command, tmp_path: Path) -> None:
+    daskjobs("run", "--rows", "10", "--dashboard", "127.0.0.1:0")
+    daskjobs("run", "--rows", "10", "--dashboard", "127.0.0.1:0")
+    assert len(list((tmp_path / "runs").iterdir())) == 2
+
+
+def test_stages_alone_come_to_the_report_when_set_by_the_environment(daskjobs: Command, tmp_path: Path) -> None:
+    environment = {
+        "DASKJOBS_RUN": "mine",
+        "DASKJOBS_ROWS": "300",
+        "DASKJOBS_PARTITIONS": "3",
+        "DASKJOBS_DASHBOARD": "127.0.0.1:0",
+    }
+    for name in STAGES:
+        done = daskjobs(name, **environment)
+        assert done.returncode == 0, done.stderr
+        assert json.loads(done.stdout)["stage"] == name
+    assert json.loads((tmp_path / "mine/report/quality.json").read_text())["rows"]["in"] == 300
+    again = daskjobs("merge", **environment)
+    assert json.loads(again.stdout)["skipped"]
+    assert "stage.skipped" in again.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["run", "--rows", "-1"], 2, "--rows is -1; the least is 0"),
+        (["run", "--rows", "many"], 2, "'many' is not a valid integer"),
+        (["run", "--partitions", "0"], 2, "--partitions is 0; the least is 1"),
+        (["run", "--cluster", "moon"], 2, "--cluster is 'moon'; it can be local or tcp://host:port"),
+        (["merge"], 2, "daskjobs merge needs --run"),
+        (["run", "--input", "nothing.csv"], 10, "nothing.csv names no file"),
+        (["run", "--input", "bad.csv"], 10, "has no column user_id"),
+        (["run", "--input", "empty.csv"], 10, "is empty; it must begin with a header row"),
+        (["run", "--run", "bad.csv/run"], 11, "choose a place that you may use"),
+        (["report", "--run", "nothing"], 11, "has no merge/manifest.json: run `daskjobs merge --run"),
+        (
+            ["run", "--rows", "1", "--cluster", "tcp://127.0.0.1:9"],
+            21,
+            "no Dask scheduler answers at tcp://127.0.0.1:9",
+        ),
+    ],
+)
+def test_failure_is_one_sentence_with_its_exit_code(
+    daskjobs: Command, tmp_path: Path, arguments: list[str], code: int, words: str
+) -> None:
+    (tmp_path / "bad.csv").write_text("order_id,price\n1,2\n")
+    (tmp_path / "empty.csv").touch()
+    done = daskjobs(*arguments)
+    assert done.returncode == code, done.stderr
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not list(tmp_path.glob("**/report/analytics_report.json"))
+
+
+def test_bug_shows_its_stack_trace(daskjobs: Command, tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text("import daskjobs.run\ndaskjobs.run.dump = None\n")
+    done = daskjobs("generate", "--run", "x", PYTHONPATH=str(tmp_path))
+    assert done.returncode == 1
+    assert "Traceback" in done.stderr
+    assert "TypeError" in done.stderr
+
+
+def test_run_takes_the_users_orders_by_glob(daskjobs: Command, tmp_path: Path) -> None:
+    for name in "ab":
+        (tmp_path / f"{name}.csv").write_bytes(csv_text(row(), row(status="failed")))
+    done = daskjobs("run", "--input", "*.csv", "--run", "mine", "--dashboard", "127.0.0.1:0")
+    assert done.returncode == 0, done.stderr
+    assert json.loads((tmp_path / "mine/report/analytics_report.json").read_text()) == {"orders": 2, "revenue": 42.0}
+
+
+def test_unwritable_run_directory_is_a_sentence_when_the_user_lacks_the_right(
+    daskjobs: Command, orders_file: Callable[..., Path]
+) -> None:
+    done = daskjobs("run", "--run", "/proc/daskjobs", "--input", str(orders_file(row())))
+    assert done.returncode in {11, 20}
+    assert done.stderr.splitlines()[-1].startswith("daskjobs: could not ")
+    assert "Traceback" not in done.stderr
+
+
+def test_help_names_every_option_with_its_variable_and_every_exit_code() -> None:
+    runner = CliRunner()
+    text = runner.invoke(cli.main, ["--help"]).output
+    for error in errors.DaskjobsError.__subclasses__():
+        assert re.search(rf"\b{error.exit_code}\b", text)
+    assert set(STAGES) | {"run", "doctor"} <= set(text.split())
+    for command in ["run", *STAGES]:
+        shown = runner.invoke(cli.main, [command, "--help"]).output
+        for name in cli.HELP:
+            assert f"--{name.replace('_', '-')}" in shown
+            assert f"DASKJOBS_{name.upper()}" in shown
+
+
+def test_doctor_says_that_all_is_well_or_what_is_not(daskjobs: Command, tmp_path: Path) -> None:
+    good = daskjobs("doctor", "--run", str(tmp_path))
+    assert good.returncode == 0, good.stdout
+    assert re.search(r"^ok    Python 3\.", good.stdout, re.M)
+    assert re.search(r"^ok    pandas \d", good.stdout, re.M)
+    (tmp_path / "file").touch()
+    bad = daskjobs("doctor", "--run", str(tmp_path / "file"))
+    assert bad.returncode == 11
+    assert re.search(r"^FAIL  no right to write to .*file: choose another place with --run", bad.stdout, re.M)

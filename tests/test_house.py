@@ -1,0 +1,62 @@
+"""What must agree across files, and isn't code."""
+
+import re
+import tomllib
+from pathlib import Path
+
+import yaml
+from packaging.requirements import Requirement
+
+from daskjobs import __version__, cli
+from daskjobs.stages import STAGES
+
+ROOT = Path(__file__).parent.parent
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+README = (ROOT / "README.md").read_text()
+EXTRAS = ("s3", "kubernetes", "dev")
+NOT_IN_CONDA = {"types-pyyaml"}
+
+
+def requirements() -> set[str]:
+    lines = PROJECT["dependencies"] + [line for extra in EXTRAS for line in PROJECT["optional-dependencies"][extra]]
+    return {str(Requirement(line)).lower() for line in lines}
+
+
+def test_environment_yml_names_the_same_packages_and_versions_as_pyproject() -> None:
+    listed = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
+    pip = next(item["pip"] for item in listed if isinstance(item, dict))
+    conda = {str(Requirement(item)).lower() for item in listed if isinstance(item, str) and item != "pip"}
+    assert conda == (requirements() | {f"python{PROJECT['requires-python']}"}) - NOT_IN_CONDA
+    assert pip == ["-e ."]
+
+
+def test_readme_names_every_option_stage_and_exit_code() -> None:
+    for name in cli.HELP:
+        assert f"`--{name.replace('_', '-')}`" in README
+    for name in STAGES:
+        assert f"`{name}`" in README
+    for code in re.findall(r"^    exit_code = (\d+)$", (ROOT / "daskjobs/errors.py").read_text(), re.M):
+        if code != "1":
+            assert re.search(rf"^\| {code} \|", README, re.M)
+
+
+def test_readme_explains_every_reason_for_rejection() -> None:
+    from daskjobs.rules import SENTENCES
+
+    for reason in SENTENCES:
+        assert f"`{reason}`" in README
+
+
+def test_make_targets_of_the_readme_exist() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    for target in set(re.findall(r"make ([a-z-]+)", README)) - {"it"}:
+        assert re.search(rf"^{target}:", makefile, re.M), target
+
+
+def test_changelog_has_the_version() -> None:
+    assert f"## {__version__}" in (ROOT / "CHANGELOG.md").read_text()
+
+
+def test_modules_can_be_read_in_one_sitting() -> None:
+    lengths = {path.name: len(path.read_text().splitlines()) for path in (ROOT / "daskjobs").rglob("*.py")}
+    assert {name: length for name, length in lengths.items() if length > 200} == {}

@@ -1,0 +1,73 @@
+import csv
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from conftest import Pipeline, row
+from daskjobs.errors import LostWorkError, StorageError
+
+BEFORE = ("generate", "split", "validate")
+
+
+def test_ledger_balances_in_all_and_by_partition(pipeline: Pipeline) -> None:
+    rows = pipeline(*BEFORE, "merge", rows=3000, partitions=7)["merge"]["rows"]
+    assert len(rows["partitions"]) == 7
+    for name in ("in", "valid", "quarantined"):
+        assert rows[name] == sum(line[name] for line in rows["partitions"])
+    assert rows["in"] == 3000 == rows["valid"] + rows["quarantined"]
+
+
+@pytest.mark.parametrize("kind", ["valid", "quarantine"])
+def test_merge_fails_and_commits_nothing_when_a_partition_lost_rows(
+    pipeline: Pipeline, tmp_path: Path, kind: str
+) -> None:
+    pipeline(*BEFORE)
+    path = tmp_path / f"run/validate/part-00002/{kind}.parquet"
+    table = pq.read_table(path)
+    pq.write_table(table.slice(1), path)
+    with pytest.raises(LostWorkError, match="partition 2 has .* rows, its result says .* its files hold"):
+        pipeline("merge")
+    assert not (tmp_path / "run/merge/manifest.json").exists()
+
+
+def test_merge_fails_when_a_result_was_changed(pipeline: Pipeline, tmp_path: Path) -> None:
+    pipeline(*BEFORE)
+    path = tmp_path / "run/validate/part-00001/result.json"
+    path.write_text(path.read_text().replace('"quarantined": ', '"quarantined": 1'))
+    with pytest.raises(StorageError, match="is not what its manifest says"):
+        pipeline("merge")
+
+
+def test_merge_fails_with_a_sentence_when_a_file_is_truncated(pipeline: Pipeline, tmp_path: Path) -> None:
+    pipeline(*BEFORE)
+    path = tmp_path / "run/validate/part-00001/valid.parquet"
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(StorageError, match=r"part-00001/valid.parquet is damaged"):
+        pipeline("merge")
+
+
+def test_quarantine_is_the_same_bytes_however_rows_were_partitioned(pipeline: Pipeline, tmp_path: Path) -> None:
+    for partitions in (1, 17):
+        pipeline(*BEFORE, "merge", where=f"run{partitions}", rows=3000, partitions=partitions)
+    for name in ("quarantine.csv", "quarantine.parquet"):
+        assert (tmp_path / "run1/merge" / name).read_bytes() == (tmp_path / "run17/merge" / name).read_bytes()
+
+
+def test_quarantine_can_be_read_by_people_and_machines_when_raw_text_is_awkward(
+    pipeline: Pipeline, orders_file: Callable[..., Path], tmp_path: Path
+) -> None:
+    bad = [row(product='"a ""b"",\nc"', status="?", order_id=""), "x"]
+    path = orders_file(bad[0], row(), bad[1])
+    pipeline("split", "validate", "merge", input=str(path))
+    with (tmp_path / "run/merge/quarantine.csv").open(newline="") as file:
+        lines = list(csv.DictReader(file))
+    assert [(line["row"], line["reasons"], line["raw"]) for line in lines] == [
+        ("1", "missing_order_id;unknown_status", bad[0]),
+        ("3", "wrong_number_of_fields", "x"),
+    ]
+    table = pq.read_table(tmp_path / "run/merge/quarantine.parquet").to_pylist()
+    assert [line["raw"] for line in table] == bad
+    assert json.loads((tmp_path / "run/merge/manifest.json").read_text())["rows"]["quarantined"] == 2
