@@ -11,9 +11,10 @@ import numpy as np
 from daskjobs.check import Place, check
 from daskjobs.errors import InputError, LostWorkError
 from daskjobs.log import event
+from daskjobs.outputs import Output
 from daskjobs.rows import blocks
 from daskjobs.rules import ANOMALIES
-from daskjobs.storage import Output, Storage
+from daskjobs.storage import Storage
 from daskjobs.tables import QUARANTINE, column, orders_schema, rows_between, writing
 
 Result = dict[str, Any]

@@ -12,8 +12,9 @@ from typing import Any
 from daskjobs import __version__
 from daskjobs.errors import ConfigError, StorageError
 from daskjobs.log import event
+from daskjobs.outputs import Output
 from daskjobs.settings import Settings
-from daskjobs.storage import Output, Storage
+from daskjobs.storage import Storage
 
 Manifest = dict[str, Any]
 

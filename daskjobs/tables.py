@@ -10,7 +10,8 @@ import pyarrow.parquet as pq
 
 from daskjobs.errors import StorageError
 from daskjobs.orders import COLUMNS, TYPES
-from daskjobs.storage import HashingFile, Storage
+from daskjobs.outputs import HashingFile
+from daskjobs.storage import Storage
 
 QUARANTINE = pa.schema(
     [

@@ -7,7 +7,7 @@ import pytest
 from click.testing import CliRunner
 
 from conftest import Command, csv_text, row
-from daskjobs import cli, errors
+from daskjobs import cli, errors, options
 from daskjobs.stages import STAGES
 
 
@@ -114,7 +114,7 @@ def test_help_names_every_option_with_its_variable_and_every_exit_code() -> None
     assert set(STAGES) | {"run", "doctor"} <= set(text.split())
     for command in ["run", *STAGES]:
         shown = runner.invoke(cli.main, [command, "--help"]).output
-        for name in cli.HELP:
+        for name in options.HELP:
             assert f"--{name.replace('_', '-')}" in shown
             assert f"DASKJOBS_{name.upper()}" in shown
 

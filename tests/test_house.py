@@ -7,7 +7,7 @@ from pathlib import Path
 import yaml
 from packaging.requirements import Requirement
 
-from daskjobs import __version__, cli
+from daskjobs import __version__, options
 from daskjobs.stages import STAGES
 
 ROOT = Path(__file__).parent.parent
@@ -31,7 +31,7 @@ def test_environment_yml_names_the_same_packages_and_versions_as_pyproject() -> 
 
 
 def test_readme_names_every_option_stage_and_exit_code() -> None:
-    for name in cli.HELP:
+    for name in options.HELP:
         assert f"`--{name.replace('_', '-')}`" in README
     for name in STAGES:
         assert f"`{name}`" in README
@@ -49,8 +49,8 @@ def test_readme_explains_every_reason_for_rejection() -> None:
 
 def test_make_targets_of_the_readme_exist() -> None:
     makefile = (ROOT / "Makefile").read_text()
-    for target in set(re.findall(r"make ([a-z-]+)", README)) - {"it"}:
-        assert re.search(rf"^{target}:", makefile, re.M), target
+    for target in set(re.findall(r"^    make ([a-z-]+)|`make ([a-z-]+)", README, re.M)):
+        assert re.search(rf"^{''.join(target)}:", makefile, re.M), target
 
 
 def test_changelog_has_the_version() -> None:
@@ -59,4 +59,4 @@ def test_changelog_has_the_version() -> None:
 
 def test_modules_can_be_read_in_one_sitting() -> None:
     lengths = {path.name: len(path.read_text().splitlines()) for path in (ROOT / "daskjobs").rglob("*.py")}
-    assert {name: length for name, length in lengths.items() if length > 200} == {}
+    assert {name: length for name, length in lengths.items() if length > 160} == {}

@@ -9,7 +9,8 @@ from shutil import which
 import pytest
 
 from daskjobs.errors import ConfigError, StorageError
-from daskjobs.storage import Output, Storage, find
+from daskjobs.outputs import Output
+from daskjobs.storage import Storage, find
 
 GATEWAY = which("versitygw") or which("versitygw", path="/opt/cluster/bin")
 

@@ -8,9 +8,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from daskjobs.orders import PAID
+from daskjobs.outputs import Output
 from daskjobs.run import Done, Manifest, Run
 from daskjobs.stages import merge
-from daskjobs.storage import Output
 from daskjobs.tables import column, reading, row_groups, writing
 
 NAME = "clean"

@@ -9,10 +9,10 @@ import pyarrow.compute as pc
 import pyarrow.csv
 
 from daskjobs.errors import LostWorkError
+from daskjobs.outputs import Output
 from daskjobs.partition import names
 from daskjobs.run import Done, Manifest, Run
 from daskjobs.stages import split, validate
-from daskjobs.storage import Output
 from daskjobs.tables import QUARANTINE, reading, rebatched, row_groups, writing
 
 NAME = "merge"

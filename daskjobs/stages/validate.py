@@ -8,10 +8,10 @@ from distributed import Client, Future, KilledWorker, as_completed
 
 from daskjobs.cluster import connect
 from daskjobs.errors import DaskjobsError, LostWorkError
+from daskjobs.outputs import Output
 from daskjobs.partition import Result, check_partition, names
 from daskjobs.run import Done, Manifest, Run, dump
 from daskjobs.stages import split
-from daskjobs.storage import Output
 
 NAME = "validate"
 
