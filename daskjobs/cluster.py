@@ -14,7 +14,7 @@ from distributed import Client, LocalCluster
 
 from daskjobs.errors import ClusterError, ConfigError
 from daskjobs.log import event
-from daskjobs.settings import LOCAL, Settings
+from daskjobs.settings import KUBERNETES, LOCAL, Settings
 
 CONNECT_SECONDS = 10
 PACKAGES = ("dask", "distributed", "pandas", "pyarrow", "numpy", "daskjobs")
@@ -34,7 +34,8 @@ def connect(settings: Settings) -> Iterator[Connected]:
 
     Raises ClusterError when a scheduler doesn't answer, ConfigError when its versions aren't ours.
     """
-    with _local(settings) if settings.cluster == LOCAL else _remote(settings) as connected:
+    kinds = {LOCAL: _local, KUBERNETES: _kubernetes}
+    with kinds.get(settings.cluster, _remote)(settings) as connected:
         event("cluster.ready", run=settings.run, **connected.facts)
         yield connected
 
@@ -75,6 +76,19 @@ def _free(address: str) -> str:
         except OSError:
             return f"{host}:0"
     return address
+
+
+@contextmanager
+def _kubernetes(settings: Settings) -> Iterator[Connected]:
+    try:
+        from daskjobs.ephemeral import ephemeral  # its packages are an extra
+    except ImportError as error:
+        raise ConfigError(
+            f"--cluster kubernetes needs a package: {error}; pip install 'daskjobs[kubernetes]'"
+        ) from error
+    with ephemeral(settings) as (client, facts):
+        compare_versions(client)
+        yield Connected(client, facts)
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from daskjobs import log
 from daskjobs.settings import Settings
 
 DEFAULTS = {f.name: f.default for f in dataclasses.fields(Settings) if f.default is not dataclasses.MISSING}
-KINDS: dict[type, Any] = {int: int, float: float}
+KINDS: dict[type, Any] = {int: int, float: float, bool: bool}
 HELP = {
     "run": "Where this run's files live: a path, file:// or s3:// URI.  [default: runs/<time>-<id>]",
     "rows": "Orders to generate.",
@@ -21,9 +21,20 @@ HELP = {
     "input": "Your own orders instead: a CSV file's path or URI, or a glob in quotes.",
     "partitions": "Parts that are checked in parallel.",
     "workers": "Dask workers; 0 is one for each core.",
-    "cluster": "Where Dask runs: local, or the address of a scheduler that runs (tcp://host:port).",
+    "cluster": "Where Dask runs: local, kubernetes (in a pod), or the address of a scheduler (tcp://host:port).",
     "dashboard": "Address of the Dask dashboard of a local cluster.",
     "timeout": "Seconds that the validation may take.",
+    "worker_cpu": "On Kubernetes: CPU that each worker requests.",
+    "worker_memory": "On Kubernetes: memory that each worker requests and may use.",
+    "keep_cluster": "On Kubernetes: leave the cluster up until cleanup, for a look at its dashboard.",
+    "workflow": "On Kubernetes: name of the workflow that owns the cluster.",
+    "workflow_uid": "On Kubernetes: uid of that workflow.",
+    "pod": "On Kubernetes: name of the pod that this runs in; the cluster's pods are made like it.",
+    "namespace": "On Kubernetes: where the cluster lives.  [default: this pod's]",
+    "start_timeout": "On Kubernetes: seconds until the scheduler must answer.",
+    "worker_timeout": "On Kubernetes: seconds to wait for all workers; then the run goes on with those that came.",
+    "delete_timeout": "On Kubernetes: seconds until what was deleted must be gone.",
+    "idle_timeout": "On Kubernetes: seconds without work after which the cluster ends by itself.",
     "log_level": "Events to show.  [default: info for a stage, warning for run]",
 }
 

@@ -26,11 +26,12 @@ def dump(value: Any) -> bytes:
 
 @dataclass(frozen=True)
 class Done:
-    """What a stage did: its files, its row counts, and facts of how it ran that no result depends on."""
+    """What a stage did: its files and row counts, and how it ran: facts and files that no result depends on."""
 
     outputs: dict[str, Output]
     rows: dict[str, Any]
     facts: dict[str, Any] = field(default_factory=dict)
+    beside: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -104,7 +105,7 @@ class Run:
             **done.facts,
         }
         self.storage.put(f"{name}/run.json", dump(facts))
-        for stale in set(self.storage.names(folder)) - done.outputs.keys() - {f"{name}/run.json"}:
+        for stale in set(self.storage.names(folder)) - done.outputs.keys() - {f"{name}/run.json", *done.beside}:
             self.storage.remove(stale)
         manifest = {
             **wanted,

@@ -4,8 +4,19 @@ from dataclasses import dataclass
 
 from daskjobs.errors import UsageError
 
-LOCAL = "local"
+LOCAL, KUBERNETES = "local", "kubernetes"
 REMOTE = ("tcp://", "tls://")
+LEAST = {
+    "rows": 0,
+    "seed": 0,
+    "partitions": 1,
+    "workers": 0,
+    "timeout": 1,
+    "start_timeout": 1,
+    "worker_timeout": 1,
+    "delete_timeout": 1,
+    "idle_timeout": 1,
+}
 
 
 @dataclass(frozen=True)
@@ -15,6 +26,10 @@ class Settings:
     ``run`` is the URI of the run's files; ``input`` is a path, URI or glob of the user's own orders, or
     empty to generate ``rows`` of them from ``seed``; ``workers`` 0 means one for each core;
     ``timeout`` bounds the validation of all partitions, in seconds.
+
+    Those from ``worker_cpu`` on are for a Dask cluster on Kubernetes: what a worker requests, the workflow that
+    owns the cluster, the pod that asks for it, and how many seconds its scheduler may take to answer, its workers
+    to come, and its objects to be gone; it ends by itself ``idle_timeout`` seconds after its last task.
     """
 
     run: str
@@ -26,11 +41,22 @@ class Settings:
     cluster: str = LOCAL
     dashboard: str = "127.0.0.1:8787"
     timeout: float = 3600.0
+    worker_cpu: str = "1"
+    worker_memory: str = "2Gi"
+    keep_cluster: bool = False
+    workflow: str = ""
+    workflow_uid: str = ""
+    pod: str = ""
+    namespace: str = ""
+    start_timeout: float = 120.0
+    worker_timeout: float = 90.0
+    delete_timeout: float = 120.0
+    idle_timeout: float = 300.0
 
     def __post_init__(self) -> None:
-        for name, least in (("rows", 0), ("seed", 0), ("partitions", 1), ("workers", 0), ("timeout", 1)):
+        for name, least in LEAST.items():
             if getattr(self, name) < least:
-                raise UsageError(f"--{name} is {getattr(self, name)}; the least is {least}")
-        if self.cluster != LOCAL and not self.cluster.startswith(REMOTE):
-            allowed = " or ".join([LOCAL, *(f"{prefix}host:port" for prefix in REMOTE)])
+                raise UsageError(f"--{name.replace('_', '-')} is {getattr(self, name)}; the least is {least}")
+        if self.cluster not in (LOCAL, KUBERNETES) and not self.cluster.startswith(REMOTE):
+            allowed = " or ".join([LOCAL, KUBERNETES, *(f"{prefix}host:port" for prefix in REMOTE)])
             raise UsageError(f"--cluster is {self.cluster!r}; it can be {allowed}")

@@ -11,10 +11,10 @@ def test_half_written_files_are_gone_and_named_in_the_receipt(pipeline: Pipeline
     pipeline("cleanup")
     assert not left.exists()
     receipt = json.loads((tmp_path / "run/cleanup/receipt.json").read_text())
-    assert receipt["removed"] == ["clean/part-00000.parquet.part-4711"]
+    assert receipt["removed_files"] == ["clean/part-00000.parquet.part-4711"]
     assert receipt["remaining"] == []
 
 
 def test_receipt_is_written_when_nothing_ever_ran(pipeline: Pipeline, tmp_path: Path) -> None:
     pipeline("cleanup")
-    assert json.loads((tmp_path / "run/cleanup/receipt.json").read_text())["removed"] == []
+    assert json.loads((tmp_path / "run/cleanup/receipt.json").read_text())["removed_files"] == []

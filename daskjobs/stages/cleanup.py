@@ -1,24 +1,47 @@
-"""Remove what the run left running or half written, and write the receipt; safe to run at any time, and again."""
+"""Remove what the run left running or half written, and prove it; safe to run at any time, and again."""
 
-import json
+from typing import Any
 
+from daskjobs.errors import ClusterError
 from daskjobs.log import event
 from daskjobs.run import Manifest, Run, dump
+from daskjobs.settings import KUBERNETES
 
 NAME = "cleanup"
 RECEIPT = "cleanup/receipt.json"
 
 
 def run(run: Run) -> Manifest:
-    """Write cleanup/receipt.json: what was removed, and what could not be.
+    """Write cleanup/receipt.json: the objects of the run's Dask cluster, and which of them could not be removed.
 
-    A LocalCluster ends with the process that started it, and a scheduler that ran already isn't ours to stop:
-    what remains to remove is files that a killed process had begun.
+    A local cluster ends with the process that started it, and a scheduler that ran already isn't ours to stop.
+    Raises ClusterError, once the receipt is written, when something could not be removed.
     """
-    removed = [name for name in run.storage.names("") if ".part-" in name.rsplit("/", 1)[-1]]
-    for name in removed:
+    files = [name for name in run.storage.names("") if ".part-" in name.rsplit("/", 1)[-1]]
+    for name in files:
         run.storage.remove(name)
-    receipt = {"run": run.settings.run, "cluster": run.settings.cluster, "removed": removed, "remaining": []}
+    objects, remaining = _remove_cluster(run) if run.settings.cluster == KUBERNETES else ([], [])
+    receipt: dict[str, Any] = {"run": run.settings.run, "cluster": run.settings.cluster, "removed_files": files}
+    receipt |= {"objects": objects, "remaining": remaining}
     run.storage.put(RECEIPT, dump(receipt))
-    event("cleanup.done", run=run.settings.run, removed=json.dumps(removed), remaining=0)
-    return {"stage": NAME, "rows": {}, **receipt}
+    event("cleanup.done", run=run.settings.run, files=len(files), objects=len(objects), remaining=len(remaining))
+    if remaining:
+        names = ", ".join(f"{found['kind'].lower()}/{found['name']}" for found in remaining)
+        raise ClusterError(
+            f"still there {run.settings.delete_timeout:.0f} s after it was deleted: {names}; is the Dask operator "
+            f"running? Remove it with: kubectl delete {names.replace(', ', ' ')}"
+        )
+    return {"stage": NAME, "rows": {"objects": len(objects), "files": len(files)}}
+
+
+def _remove_cluster(run: Run) -> tuple[list[dict[str, str]], list[dict[str, str]]]:
+    """Delete the run's Dask cluster; return every object that it had, and those that outlived the time limit."""
+    from daskjobs import kubernetes  # its packages are an extra
+
+    api = kubernetes.connect(run.settings)
+    found = kubernetes.find(api, run.settings)
+    for cluster in found:
+        if cluster.kind == kubernetes.DaskCluster.kind:
+            kubernetes.delete(cluster)
+    remaining = kubernetes.await_gone(api, run.settings)
+    return [kubernetes.describe(each) for each in found], [kubernetes.describe(each) for each in remaining]

@@ -2,18 +2,24 @@
 
 import hashlib
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
-from distributed import Client, Future, KilledWorker, as_completed
+from distributed import Client, Future, KilledWorker, as_completed, performance_report
 
 from daskjobs.cluster import connect
 from daskjobs.errors import DaskjobsError, LostWorkError
 from daskjobs.outputs import Output
 from daskjobs.partition import Result, check_partition, names
 from daskjobs.run import Done, Manifest, Run, dump
+from daskjobs.settings import LOCAL
 from daskjobs.stages import split
 
 NAME = "validate"
+PERFORMANCE = "validate/performance.html"
 
 
 def run(run: Run) -> Manifest:
@@ -32,11 +38,25 @@ def _check(run: Run, inputs: dict[str, str]) -> Done:
     key = hashlib.sha256(dump([inputs, run.version])).hexdigest()
     with connect(run.settings) as connected:
         run.tell(f"dashboard {connected.facts['dashboard']}")
-        results = _gather(run, connected.client, plan, partitions, key)
+        with _performance(run):
+            results = _gather(run, connected.client, plan, partitions, key)
     outputs = {name: Output.vouched(output) for result in results for name, output in result["outputs"].items()}
     outputs |= {names(result["partition"])["result"]: Output.vouched(result["result"]) for result in results}
     rows = {name: sum(result["rows"][name] for result in results) for name in ("in", "valid", "quarantined")}
-    return Done(outputs, rows, connected.facts)
+    return Done(outputs, rows, connected.facts, (PERFORMANCE,))
+
+
+@contextmanager
+def _performance(run: Run) -> Iterator[None]:
+    """Save the dashboard's pages, as they are when the block ends, for a cluster that will be gone afterwards."""
+    if run.settings.cluster == LOCAL:
+        yield
+        return
+    with TemporaryDirectory() as folder:
+        page = Path(folder) / "performance.html"
+        with performance_report(filename=str(page), mode="inline"):
+            yield
+        run.storage.put(PERFORMANCE, page.read_bytes())
 
 
 def _gather(run: Run, client: Client, plan: dict[str, Any], partitions: list[dict[str, Any]], key: str) -> list[Result]:

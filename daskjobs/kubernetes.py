@@ -1,0 +1,149 @@
+"""The Kubernetes objects of a run's Dask cluster: ensured, found again, explained, removed."""
+
+import copy
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import httpx
+import kr8s
+from kr8s.objects import APIObject, Deployment, Event, Pod, Service, new_class
+
+from daskjobs.errors import ClusterError, ConfigError
+from daskjobs.log import event
+from daskjobs.resource import HASH, VERSION, selector
+from daskjobs.settings import Settings
+
+API_SECONDS = 10  # for each request to the API server
+POLL_SECONDS = 0.5
+
+DaskCluster = new_class("DaskCluster", VERSION, asyncio=False)
+DaskWorkerGroup = new_class("DaskWorkerGroup", VERSION, asyncio=False)
+KINDS = (DaskCluster, DaskWorkerGroup, Deployment, Service, Pod)
+
+
+def connect(settings: Settings) -> kr8s.Api:
+    """Give a client of the API server, each request of which has a time limit."""
+    api = kr8s.api(namespace=settings.namespace or None)
+    api.timeout = API_SECONDS
+    return api
+
+
+@contextmanager
+def explained(doing: str) -> Iterator[None]:
+    """Turn what the Kubernetes client raises into one sentence."""
+    try:
+        yield
+    except kr8s.ServerError as error:
+        status = error.response.status_code if error.response is not None else 0
+        if status in {401, 403}:
+            raise ConfigError(f"Kubernetes refused to {doing}: {error}; apply k8s/, which grants the rights") from error
+        if status == 404:
+            raise ConfigError(f"Kubernetes can't {doing}: {error}; is the Dask operator installed?") from error
+        raise ClusterError(f"Kubernetes could not {doing}: {error}") from error
+    except (httpx.HTTPError, kr8s.APITimeoutError, kr8s.ConnectionClosedError, OSError) as error:
+        raise ClusterError(f"the Kubernetes API did not answer when asked to {doing}: {error}") from error
+
+
+def own_pod(api: kr8s.Api, settings: Settings) -> dict[str, Any]:
+    """Return the spec of the pod that this runs in. Raises ConfigError outside of one."""
+    if not settings.pod:
+        raise ConfigError("--cluster kubernetes works in a pod that knows its name by --pod: submit flows/run.yaml")
+    with explained(f"read the pod {settings.pod}"):
+        found: Any = next(iter(api.get(Pod, settings.pod, namespace=api.namespace)), None)
+    if found is None:
+        raise ConfigError(f"there is no pod {settings.pod} in {api.namespace}: --pod must be this pod's name")
+    return dict(found.raw["spec"])
+
+
+def find(api: kr8s.Api, settings: Settings, kinds: tuple[Any, ...] = KINDS) -> list[APIObject]:
+    """Return the objects of the run's Dask cluster that exist."""
+    labels, found = selector(settings), list[Any]()
+    with explained("list the objects of the run's Dask cluster"):
+        for kind in kinds:
+            found += api.get(kind, namespace=api.namespace, label_selector=labels)
+    return found
+
+
+def ensure(api: kr8s.Api, resource: dict[str, Any], settings: Settings, answers: Callable[[], bool]) -> str:
+    """Have the cluster exist, and say how: 'created' or 'reused'. Safe to repeat.
+
+    A cluster of the same run and spec whose scheduler ``answers`` is reused; any other of its name is deleted
+    first, and waited for until it is gone. Raises ClusterError when that takes longer than the delete timeout.
+    """
+    deadline = time.monotonic() + settings.delete_timeout
+    while True:
+        wanted = DaskCluster(copy.deepcopy(resource), api=api, namespace=api.namespace)
+        try:
+            with explained(f"create the DaskCluster {wanted.name}"):
+                wanted.create()
+            return "created"
+        except ClusterError as error:
+            if not _is_conflict(error):
+                raise
+        existing = next(iter(find(api, settings, (DaskCluster,))), None)
+        if existing is not None and "deletionTimestamp" not in existing.metadata:
+            if (
+                existing.metadata.get("annotations", {}).get(HASH) == resource["metadata"]["annotations"][HASH]
+                and answers()
+            ):
+                return "reused"
+            event("cluster.replaced", run=settings.run, cluster=wanted.name)
+            delete(existing)
+        if time.monotonic() > deadline:
+            raise ClusterError(
+                f"the DaskCluster {wanted.name} is still there {settings.delete_timeout:.0f} s after it was deleted: "
+                "is the Dask operator running? its finalizer holds the object until it is"
+            )
+        time.sleep(POLL_SECONDS)
+
+
+def _is_conflict(error: Exception) -> bool:
+    cause = error.__cause__
+    return isinstance(cause, kr8s.ServerError) and cause.response is not None and cause.response.status_code == 409
+
+
+def delete(found: APIObject) -> None:
+    """Ask for an object's deletion; one that is gone is fine."""
+    with explained(f"delete {found.kind} {found.name}"):
+        try:
+            found.delete()
+        except kr8s.NotFoundError:
+            return
+
+
+def await_gone(api: kr8s.Api, settings: Settings) -> list[APIObject]:
+    """Wait until no object of the run's Dask cluster exists; return those that outlive the delete timeout."""
+    deadline = time.monotonic() + settings.delete_timeout
+    while (left := find(api, settings)) and time.monotonic() < deadline:
+        time.sleep(POLL_SECONDS)
+    return left
+
+
+def describe(found: APIObject) -> dict[str, str]:
+    """Return what a receipt says of an object."""
+    return {"kind": found.kind, "name": found.name, "uid": str(found.metadata["uid"])}
+
+
+def trouble(api: kr8s.Api, settings: Settings) -> str:
+    """Say which of the cluster's pods aren't ready and why, in Kubernetes' own words."""
+    pods = find(api, settings, (Pod,))
+    if not pods:
+        return "the Dask operator has made no pod for it: is it running?"
+    return " | ".join(f"{pod.name}: {_why(api, pod)}" for pod in pods if not _is_ready(pod)) or "its pods are ready"
+
+
+def _is_ready(pod: APIObject) -> bool:
+    return any(c["type"] == "Ready" and c["status"] == "True" for c in pod.status.get("conditions", []))
+
+
+def _why(api: kr8s.Api, pod: APIObject) -> str:
+    with explained(f"list the events of {pod.name}"):
+        events: list[Any] = list(
+            api.get(Event, namespace=api.namespace, field_selector={"involvedObject.name": pod.name})
+        )
+    warnings = [found.raw["message"] for found in events if found.raw.get("type") == "Warning"]
+    states = [status.get("state", {}).get("waiting") for status in pod.status.get("containerStatuses", [])]
+    waiting = [f"{state['reason']}: {state.get('message', '')}" for state in states if state]
+    return (warnings[-1:] or waiting or [str(pod.status.get("phase"))])[0]

@@ -1,0 +1,96 @@
+"""The DaskCluster resource of a run, and the names and labels that its objects are found by.
+
+The cluster is a copy of the pod that asks for it: image, environment, security context and place in the cluster are
+those that flows/ gave the validate pod, so they are written once.
+"""
+
+import copy
+import hashlib
+import json
+from typing import Any
+
+from dask.utils import parse_bytes
+
+from daskjobs.settings import Settings
+
+PART_OF = {"app.kubernetes.io/part-of": "daskjobs"}
+RUN_LABEL = "daskjobs/run"
+HASH = "daskjobs/spec-hash"
+SCHEDULER_PORT, DASHBOARD_PORT = 8786, 8787
+VERSION = "kubernetes.dask.org/v1"
+POD_FIELDS = ("securityContext", "imagePullSecrets", "nodeSelector", "tolerations", "affinity", "priorityClassName")
+CONTAINER_FIELDS = ("image", "imagePullPolicy", "env", "envFrom", "securityContext")
+
+
+def run_id(settings: Settings) -> str:
+    """Return what names a run in the cluster: its workflow's uid, or a mark of where its files live."""
+    return settings.workflow_uid or hashlib.sha256(settings.run.encode()).hexdigest()[:12]
+
+
+def cluster_name(settings: Settings) -> str:
+    """Return the DaskCluster's name, at most 53 characters of [a-z0-9-]."""
+    return f"dv-{run_id(settings)}"
+
+
+def selector(settings: Settings) -> dict[str, str]:
+    """Return the labels that every object of the run's Dask cluster has, and no other object."""
+    return {RUN_LABEL: run_id(settings), "dask.org/cluster-name": cluster_name(settings)}
+
+
+def render(settings: Settings, own: dict[str, Any]) -> dict[str, Any]:
+    """Return the DaskCluster as a resource, from the spec of the pod that asks for it.
+
+    A worker's memory limit for Dask is nine tenths of its container's, so that Dask spills before the kernel kills.
+    """
+    name = cluster_name(settings)
+    memory = int(parse_bytes(settings.worker_memory.removesuffix("i") + "iB") * 0.9)
+    scheduler = ["dask", "scheduler", "--port", str(SCHEDULER_PORT), "--dashboard-address", f":{DASHBOARD_PORT}"]
+    worker = ["dask", "worker", "--name", "$(DASK_WORKER_NAME)", "--nthreads", "1", "--memory-limit", str(memory),
+              "--local-directory", "/tmp", "--no-dashboard", "--death-timeout", "120"]  # fmt: skip
+    ports = {"tcp-comm": SCHEDULER_PORT, "http-dashboard": DASHBOARD_PORT}
+    service = {
+        "type": "ClusterIP",
+        "selector": {"dask.org/cluster-name": name, "dask.org/component": "scheduler"},
+        "ports": [{"name": port, "port": number, "targetPort": number} for port, number in ports.items()],
+    }
+    spec = {
+        "idleTimeout": int(settings.worker_timeout + settings.idle_timeout),
+        "scheduler": {"spec": _pod(own, "scheduler", scheduler, "100m", "512Mi"), "service": service},
+        "worker": {
+            "replicas": settings.workers or settings.partitions,
+            "spec": _pod(own, "worker", worker, settings.worker_cpu, settings.worker_memory),
+        },
+    }
+    metadata: dict[str, Any] = {
+        "name": name,
+        "labels": {**PART_OF, **selector(settings)},
+        "annotations": {HASH: _hash(spec)},
+    }
+    if settings.workflow:
+        owner = {"apiVersion": "argoproj.io/v1alpha1", "kind": "Workflow", "name": settings.workflow}
+        metadata["ownerReferences"] = [{**owner, "uid": settings.workflow_uid, "blockOwnerDeletion": False}]
+    return {"apiVersion": VERSION, "kind": "DaskCluster", "metadata": metadata, "spec": spec}
+
+
+def _hash(spec: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(spec, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _pod(own: dict[str, Any], name: str, args: list[str], cpu: str, memory: str) -> dict[str, Any]:
+    main = next((c for c in own["containers"] if c["name"] == "main"), own["containers"][0])
+    container = copy.deepcopy({field: main[field] for field in CONTAINER_FIELDS if field in main})
+    container["env"] = [entry for entry in container.get("env", []) if not entry["name"].startswith("ARGO_")]
+    container |= {
+        "name": name,
+        "command": args[:1],
+        "args": args[1:],
+        "resources": {"requests": {"cpu": cpu, "memory": memory}, "limits": {"memory": memory}},
+        "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}],
+    }
+    return {
+        **copy.deepcopy({field: own[field] for field in POD_FIELDS if field in own}),
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "containers": [container],
+        "volumes": [{"name": "tmp", "emptyDir": {}}],
+    }
