@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
+IMAGE ?= daskjobs:dev
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -15,6 +16,14 @@ test: $(VENV)/dev ## all tests that need no cluster
 
 lint: $(VENV)/dev ## style and types
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
+
+image: ## the image of every pod: make image IMAGE=registry/daskjobs:tag (BASE=… takes another Python 3.13)
+	docker build -f image/Dockerfile -t $(IMAGE) --build-arg REVISION=$$(git rev-parse HEAD) $(if $(BASE),--build-arg BASE=$(BASE)) .
+
+lock: $(VENV)/bin/python ## resolve the image's dependencies anew, into image/requirements.lock
+	@$(BIN)/pip install -q --disable-pip-version-check uv
+	@$(BIN)/uv pip compile -q --upgrade --python-version 3.13 --python-platform linux --extra s3 --extra kubernetes \
+		--generate-hashes --custom-compile-command 'make lock' -o image/requirements.lock pyproject.toml
 
 doctor: $(VENV)/run ## what is missing on this machine
 	@$(BIN)/daskjobs doctor
@@ -32,5 +41,5 @@ $(VENV)/run: $(VENV)/bin/python pyproject.toml
 $(VENV)/dev: $(VENV)/bin/python pyproject.toml
 	@echo "installing into $(VENV) (once)" && $(BIN)/pip install -q --disable-pip-version-check -e '.[s3,kubernetes,dev]' && touch $@ $(VENV)/run
 
-.PHONY: help run test lint doctor clean
+.PHONY: help run test lint image lock doctor clean
 .DEFAULT_GOAL := help

@@ -15,6 +15,7 @@ from daskjobs.errors import DaskjobsError, UsageError
 from daskjobs.options import options, settings
 from daskjobs.run import Manifest, Run
 from daskjobs.settings import Settings
+from daskjobs.show import show, tell_kubernetes
 from daskjobs.stages import STAGES, run_stage
 
 
@@ -92,12 +93,21 @@ def _stage_command(name: str, text: str) -> None:
         help=f"{text} Reads what the stages before it wrote under --run, and does nothing when that has not changed.",
     )
     @options
-    def command(log_level: str | None, **values: Any) -> None:
+    @click.option(
+        "--outputs",
+        default="",
+        envvar="DASKJOBS_OUTPUTS",
+        show_envvar=True,
+        help="A local directory for copies of what people look at, and of the row counts as rows/<name>.",
+    )
+    def command(log_level: str | None, outputs: str, **values: Any) -> None:
         log.configure(log_level or "info")
         if not values["run"] and name != "generate":
             raise UsageError(f"daskjobs {name} needs --run: where the stages before it wrote their files")
         chosen = settings(values)
         manifest = run_stage(name, Run(chosen))
+        if outputs:
+            show(Run(chosen), manifest, outputs)
         click.echo(
             json.dumps(
                 {"stage": name, "run": chosen.run, "skipped": manifest.get("skipped", False), "rows": manifest["rows"]}
@@ -133,4 +143,5 @@ def entry() -> None:
         main()
     except DaskjobsError as error:
         click.echo(f"daskjobs: {error}", err=True)
+        tell_kubernetes(str(error))
         sys.exit(error.exit_code)

@@ -1,0 +1,47 @@
+"""What a stage shows to people beyond its storage: to Argo its results, to Kubernetes its failure."""
+
+from contextlib import suppress
+from pathlib import Path
+
+from daskjobs.rows import row_ends
+from daskjobs.run import Manifest, Run
+from daskjobs.storage import explained
+
+SHOWN = {
+    "validate": ("validate/performance.html",),
+    "merge": ("merge/quarantine.csv",),
+    "report": ("report/report.html", "report/analytics_report.json", "report/quality.json"),
+    "cleanup": ("cleanup/receipt.json",),
+}
+SAMPLE_BYTES = 1 << 20  # of a CSV file, cut after a row
+TERMINATION_LOG = Path("/dev/termination-log")
+
+
+def show(run: Run, manifest: Manifest, directory: str) -> None:
+    """Copy what a stage has of `SHOWN` into a local ``directory``, and write each row count to rows/<name> in it.
+
+    Raises ConfigError when the directory can't be written.
+    """
+    folder = Path(directory)
+    with explained(f"write {directory}"):
+        (folder / "rows").mkdir(parents=True, exist_ok=True)
+        for name, count in manifest["rows"].items():
+            if isinstance(count, int | str):
+                (folder / "rows" / name).write_text(str(count))
+        for name in SHOWN.get(manifest["stage"], ()):
+            if run.storage.size(name) is not None:
+                data = _sample(run, name) if name.endswith(".csv") else run.storage.read(name)
+                (folder / Path(name).name).write_bytes(data)
+
+
+def _sample(run: Run, name: str) -> bytes:
+    with run.storage.open(name) as file:
+        data = file.read(SAMPLE_BYTES + 1)
+    return data if len(data) <= SAMPLE_BYTES else data[: int(row_ends(data[:SAMPLE_BYTES])[-1])]
+
+
+def tell_kubernetes(message: str) -> None:
+    """Leave a failure where Kubernetes looks for it, which Argo then shows beside the step; elsewhere, do nothing."""
+    with suppress(OSError):
+        if TERMINATION_LOG.exists():
+            TERMINATION_LOG.write_text(message[:4000])
