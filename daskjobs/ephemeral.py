@@ -39,7 +39,7 @@ def ephemeral(settings: Settings) -> Iterator[tuple[Client, dict[str, Any]]]:
             facts = _await_workers(api, settings, client, resource["spec"]["worker"]["replicas"])
             yield (
                 client,
-                {**facts, "start_seconds": round(time.monotonic() - started, 3), "how": how, "dashboard": dashboard},
+                {**facts, "start_seconds": round(time.monotonic() - started, 3), "how": how, "dashboard": dashboard, "objects": objects},
             )
     finally:
         if not settings.keep_cluster:

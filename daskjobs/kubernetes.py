@@ -41,6 +41,8 @@ def explained(doing: str) -> Iterator[None]:
             raise ConfigError(f"Kubernetes refused to {doing}: {error}; apply k8s/, which grants the rights") from error
         if status == 404:
             raise ConfigError(f"Kubernetes can't {doing}: {error}; is the Dask operator installed?") from error
+        if status in {400, 422}:
+            raise ConfigError(f"Kubernetes did not accept it when asked to {doing}: {error}") from error
         raise ClusterError(f"Kubernetes could not {doing}: {error}") from error
     except (httpx.HTTPError, kr8s.APITimeoutError, kr8s.ConnectionClosedError, OSError) as error:
         raise ClusterError(f"the Kubernetes API did not answer when asked to {doing}: {error}") from error

@@ -51,11 +51,13 @@ def render(settings: Settings, own: dict[str, Any]) -> dict[str, Any]:
     service = {
         "type": "ClusterIP",
         "selector": {"dask.org/cluster-name": name, "dask.org/component": "scheduler"},
-        "ports": [{"name": port, "port": number, "targetPort": number} for port, number in ports.items()],
+        "ports": [{"name": port, "port": number, "targetPort": port} for port, number in ports.items()],
     }
+    pod = _pod(own, "scheduler", scheduler, "100m", "512Mi")
+    pod["containers"][0]["ports"] = [{"name": port, "containerPort": number} for port, number in ports.items()]
     spec = {
         "idleTimeout": int(settings.worker_timeout + settings.idle_timeout),
-        "scheduler": {"spec": _pod(own, "scheduler", scheduler, "100m", "512Mi"), "service": service},
+        "scheduler": {"spec": pod, "service": service},
         "worker": {
             "replicas": settings.workers or settings.partitions,
             "spec": _pod(own, "worker", worker, settings.worker_cpu, settings.worker_memory),

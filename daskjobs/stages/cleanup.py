@@ -43,5 +43,7 @@ def _remove_cluster(run: Run) -> tuple[list[dict[str, str]], list[dict[str, str]
     for cluster in found:
         if cluster.kind == kubernetes.DaskCluster.kind:
             kubernetes.delete(cluster)
-    remaining = kubernetes.await_gone(api, run.settings)
-    return [kubernetes.describe(each) for each in found], [kubernetes.describe(each) for each in remaining]
+    remaining = [kubernetes.describe(each) for each in kubernetes.await_gone(api, run.settings)]
+    known = run.facts("validate").get("objects", [])  # what validate has removed itself
+    objects = known + [each for each in map(kubernetes.describe, found) if each not in known]
+    return objects, remaining

@@ -1,0 +1,96 @@
+"""The run's own Dask cluster against the real operator, without Argo."""
+
+import json
+import subprocess
+
+import pytest
+from e2e.conftest import Namespace
+
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(400)]
+
+PREPARE = "daskjobs generate && daskjobs split"
+VALIDATE = f"{PREPARE} && daskjobs validate"
+
+
+def test_validate_alone_uses_its_own_cluster_and_leaves_nothing(namespace: Namespace) -> None:
+    pod = namespace.pod(f"{VALIDATE} && daskjobs cleanup")
+    code, log = namespace.ended(pod)
+    assert code == 0, log
+    facts = json.loads(namespace.read(pod, "validate/run.json"))
+    assert (facts["cluster"], facts["workers"], facts["how"]) == ("kubernetes", 2, "created")
+    assert namespace.dask_objects() == []
+    receipt = json.loads(namespace.read(pod, "cleanup/receipt.json"))
+    assert receipt["remaining"] == []
+    kinds = [found["kind"] for found in receipt["objects"]]
+    assert {kind: kinds.count(kind) for kind in set(kinds)} == {
+        "DaskCluster": 1,
+        "DaskWorkerGroup": 1,
+        "Deployment": 3,
+        "Service": 1,
+        "Pod": 3,
+    }
+    assert b"Dask Performance Report" in namespace.read(pod, "validate/performance.html")
+
+
+def test_dask_pods_have_no_rights_and_no_token(namespace: Namespace) -> None:
+    pod = namespace.pod(VALIDATE, DASKJOBS_KEEP_CLUSTER="true")
+    code, log = namespace.ended(pod)
+    assert code == 0, log
+    pods = namespace.get("pods", "-l", f"daskjobs/run={pod},dask.org/cluster-name")["items"]
+    assert len(pods) == 3
+    for found in pods:
+        assert found["spec"]["automountServiceAccountToken"] is False
+        assert found["metadata"]["labels"]["app.kubernetes.io/part-of"] == "daskjobs"
+        assert found["spec"]["containers"][0]["securityContext"]["readOnlyRootFilesystem"] is True
+        assert not any("token" in str(volume) for volume in found["spec"]["volumes"])
+
+
+@pytest.mark.parametrize(
+    ("state", "how"),
+    [("healthy", "reused"), ("of another shape", "created"), ("terminating", "created"), ("stuck", "created")],
+)
+def test_retry_gets_a_working_cluster_when_its_predecessors_is_there(namespace: Namespace, state: str, how: str) -> None:
+    run = "retry-me"
+    settings = {"DASKJOBS_WORKFLOW_UID": run, "DASKJOBS_RUN": f"s3://daskjobs/runs/{run}", "DASKJOBS_KEEP_CLUSTER": "true"}
+    shape = {"DASKJOBS_WORKERS": "1"} if state == "of another shape" else {}
+    if state == "stuck":
+        shape = {"DASKJOBS_START_TIMEOUT": "5", "DASKJOBS_WORKER_CPU": "100", "DASKJOBS_WORKER_TIMEOUT": "5"}
+    first = namespace.pod(VALIDATE, **settings, **shape, DASKJOBS_POD="first")
+    code, log = namespace.ended("first")
+    assert code == (21 if state == "stuck" else 0), log
+    before = namespace.get("daskcluster", f"dv-{run}")["metadata"]["uid"]
+    if state == "terminating":
+        subprocess.Popen(["kubectl", "-n", namespace.name, "delete", "daskcluster", f"dv-{run}"]).wait(timeout=60)
+    # As a retry that finds its predecessor's work undone.
+    files = namespace.files()
+    files.rm(f"daskjobs/runs/{run}/validate", recursive=True) if files.exists(f"daskjobs/runs/{run}/validate") else None
+    namespace.pod("daskjobs validate", **settings, DASKJOBS_POD="second")
+    code, log = namespace.ended("second")
+    assert code == 0, log
+    assert f"how={how}" in log
+    after = namespace.get("daskcluster", f"dv-{run}")["metadata"]["uid"]
+    assert (before == after) == (how == "reused")
+    namespace.pod("daskjobs cleanup", **settings, DASKJOBS_POD="third")
+    code, log = namespace.ended("third")
+    assert code == 0, log
+    assert namespace.dask_objects() == []
+
+
+def test_run_goes_on_and_says_so_when_only_some_workers_can_be_scheduled(namespace: Namespace) -> None:
+    pod = namespace.pod(VALIDATE, DASKJOBS_WORKERS="3", DASKJOBS_WORKER_CPU="700m", DASKJOBS_WORKER_TIMEOUT="25")
+    code, log = namespace.ended(pod)
+    assert code == 0, log
+    facts = json.loads(namespace.read(pod, "validate/run.json"))
+    assert 1 <= facts["workers"] < facts["workers_wanted"] == 3
+    assert "Insufficient cpu" in facts["why"]
+    assert "cluster.short" in log
+
+
+def test_run_fails_with_kubernetes_reason_when_no_worker_can_be_scheduled(namespace: Namespace) -> None:
+    pod = namespace.pod(VALIDATE, DASKJOBS_WORKER_CPU="100", DASKJOBS_WORKER_TIMEOUT="10")
+    code, log = namespace.ended(pod)
+    assert code == 21
+    assert "no Dask worker came within 10 s" in log
+    assert "Insufficient cpu" in log
+    assert "Traceback" not in log
+    namespace.until(namespace.dask_objects, lambda left: left == [], 60)
