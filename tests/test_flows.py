@@ -96,7 +96,6 @@ def test_defaults_are_the_command_lines_when_it_has_the_option() -> None:
         assert PARAMETERS[name]["value"] == str(options[name])
 
 
-@pytest.mark.xfail(strict=True, reason="the cluster's own settings come with daskjobs.cluster on Kubernetes")
 def test_every_variable_is_read_when_a_pod_is_given_it() -> None:
     read = {str(option.envvar) for command in cli.main.commands.values() for option in command.params}
     read |= set(re.findall(r"DASKJOBS_\w+", "".join(path.read_text() for path in (ROOT / "daskjobs").rglob("*.py"))))
