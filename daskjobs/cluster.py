@@ -36,7 +36,7 @@ def connect(settings: Settings) -> Iterator[Connected]:
     """
     kinds = {LOCAL: _local, KUBERNETES: _kubernetes}
     with kinds.get(settings.cluster, _remote)(settings) as connected:
-        event("cluster.ready", run=settings.run, **connected.facts)
+        event("cluster.ready", run=settings.run, **{k: v for k, v in connected.facts.items() if k != "objects"})
         yield connected
 
 

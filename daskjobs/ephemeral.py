@@ -37,10 +37,9 @@ def ephemeral(settings: Settings) -> Iterator[tuple[Client, dict[str, Any]]]:
         _await_scheduler(api, settings, host, resource)
         with Client(f"tcp://{host}:{SCHEDULER_PORT}", timeout=settings.start_timeout) as client:
             facts = _await_workers(api, settings, client, resource["spec"]["worker"]["replicas"])
-            yield (
-                client,
-                {**facts, "start_seconds": round(time.monotonic() - started, 3), "how": how, "dashboard": dashboard, "objects": objects},
-            )
+            objects = [kubernetes.describe(found) for found in kubernetes.find(api, settings)]
+            took = {"start_seconds": round(time.monotonic() - started, 3)}
+            yield client, {**facts, **took, "how": how, "dashboard": dashboard, "objects": objects}
     finally:
         if not settings.keep_cluster:
             release(api, settings)

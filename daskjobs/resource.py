@@ -11,6 +11,7 @@ from typing import Any
 
 from dask.utils import parse_bytes
 
+from daskjobs.errors import ConfigError
 from daskjobs.settings import Settings
 
 PART_OF = {"app.kubernetes.io/part-of": "daskjobs"}
@@ -43,7 +44,11 @@ def render(settings: Settings, own: dict[str, Any]) -> dict[str, Any]:
     A worker's memory limit for Dask is nine tenths of its container's, so that Dask spills before the kernel kills.
     """
     name = cluster_name(settings)
-    memory = int(parse_bytes(settings.worker_memory.removesuffix("i") + "iB") * 0.9)
+    try:
+        memory = int(parse_bytes(settings.worker_memory) * 0.9)  # Dask takes Kubernetes' Gi and M as they are
+    except ValueError as error:
+        said = settings.worker_memory
+        raise ConfigError(f"--worker-memory is {said!r}; give a Kubernetes quantity like 2Gi or 500M") from error
     scheduler = ["dask", "scheduler", "--port", str(SCHEDULER_PORT), "--dashboard-address", f":{DASHBOARD_PORT}"]
     worker = ["dask", "worker", "--name", "$(DASK_WORKER_NAME)", "--nthreads", "1", "--memory-limit", str(memory),
               "--local-directory", "/tmp", "--no-dashboard", "--death-timeout", "120"]  # fmt: skip
@@ -56,7 +61,7 @@ def render(settings: Settings, own: dict[str, Any]) -> dict[str, Any]:
     pod = _pod(own, "scheduler", scheduler, "100m", "512Mi")
     pod["containers"][0]["ports"] = [{"name": port, "containerPort": number} for port, number in ports.items()]
     spec = {
-        "idleTimeout": int(settings.worker_timeout + settings.idle_timeout),
+        "idleTimeout": int(settings.start_timeout + settings.worker_timeout + settings.idle_timeout),
         "scheduler": {"spec": pod, "service": service},
         "worker": {
             "replicas": settings.workers or settings.partitions,

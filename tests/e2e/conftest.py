@@ -68,7 +68,9 @@ class Namespace:
 
     def finished(self, workflow: str, seconds: float = STAGE_SECONDS) -> dict[str, Any]:
         """Wait until a workflow is over, its exit handler included; return it."""
-        return self.until(lambda: self.get("workflow", workflow), lambda w: w.get("status", {}).get("finishedAt"), seconds)
+        return self.until(
+            lambda: self.get("workflow", workflow), lambda w: w.get("status", {}).get("finishedAt"), seconds
+        )
 
     def until(self, look: Callable[[], Any], good: Callable[[Any], object], seconds: float) -> Any:
         deadline = time.monotonic() + seconds
@@ -77,11 +79,12 @@ class Namespace:
             time.sleep(1)
         return seen
 
-    def pod(self, script: str, name: str = "", **environment: str) -> str:
+    def pod(self, script: str, **environment: str) -> str:
         """Start a pod as validate's is, with a shell script of daskjobs commands; return its name."""
         template = yaml.safe_load((ROOT / "flows/pipeline.yaml").read_text())["spec"]
-        container = {key: template["templateDefaults"]["container"][key] for key in ("envFrom", "securityContext", "resources", "volumeMounts")}
-        name = name or f"alone-{secrets.token_hex(3)}"
+        stage = template["templateDefaults"]["container"]
+        container = {key: stage[key] for key in ("envFrom", "securityContext", "resources", "volumeMounts")}
+        name = environment.get("DASKJOBS_POD", f"alone-{secrets.token_hex(3)}")
         settings = {
             "DASKJOBS_RUN": f"s3://daskjobs/runs/{name}",
             "DASKJOBS_CLUSTER": "kubernetes",
@@ -92,8 +95,13 @@ class Namespace:
             "DASKJOBS_POD": name,
             **environment,
         }
-        container |= {"name": "main", "image": IMAGE, "imagePullPolicy": "IfNotPresent", "command": ["sh", "-c", script],
-                      "env": [{"name": key, "value": value} for key, value in settings.items()]}  # fmt: skip
+        container |= {
+            "name": "main",
+            "image": IMAGE,
+            "imagePullPolicy": "IfNotPresent",
+            "command": ["sh", "-c", script],
+            "env": [{"name": key, "value": value} for key, value in settings.items()],
+        }
         spec = {
             "serviceAccountName": "daskjobs-cluster",
             "restartPolicy": "Never",
@@ -101,7 +109,7 @@ class Namespace:
             "volumes": template["volumes"],
             "containers": [container],
         }
-        manifest = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": settings["DASKJOBS_POD"]}, "spec": spec}
+        manifest = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": spec}
         self.kubectl("create", "-f", "-", text=json.dumps(manifest))
         return name
 
@@ -119,7 +127,13 @@ class Namespace:
         s3fs = pytest.importorskip("s3fs")
         secret = yaml.safe_load((ROOT / "k8s/overlays/dev/secret.yaml").read_text())["stringData"]
         endpoint = f"http://127.0.0.1:{self.port}"
-        return s3fs.S3FileSystem(key=secret["AWS_ACCESS_KEY_ID"], secret=secret["AWS_SECRET_ACCESS_KEY"], endpoint_url=endpoint, use_listings_cache=False, skip_instance_cache=True)  # fmt: skip
+        return s3fs.S3FileSystem(
+            key=secret["AWS_ACCESS_KEY_ID"],
+            secret=secret["AWS_SECRET_ACCESS_KEY"],
+            endpoint_url=endpoint,
+            use_listings_cache=False,
+            skip_instance_cache=True,
+        )
 
     def read(self, run: str, name: str) -> bytes:
         data: bytes = self.files().cat(f"daskjobs/runs/{run}/{name}")

@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Pipeline
 from e2e.conftest import Namespace
+
+from conftest import Pipeline
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600), pytest.mark.usefixtures("argo")]
 
@@ -47,7 +48,9 @@ def test_bad_input_fails_once_and_is_cleaned_up(namespace: Namespace) -> None:
     assert [node["phase"] for node in pods_of(workflow, "cleanup")] == ["Succeeded"]
 
 
-def test_two_runs_side_by_side_do_not_touch_each_other(namespace: Namespace, pipeline: Pipeline, tmp_path: Path) -> None:
+def test_two_runs_side_by_side_do_not_touch_each_other(
+    namespace: Namespace, pipeline: Pipeline, tmp_path: Path
+) -> None:
     seeds = (1, 2)
     names = [namespace.submit(rows=5000, seed=seed, workers=2) for seed in seeds]
     for seed, name in zip(seeds, names, strict=True):

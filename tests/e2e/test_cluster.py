@@ -1,9 +1,9 @@
 """The run's own Dask cluster against the real operator, without Argo."""
 
 import json
-import subprocess
 
 import pytest
+
 from e2e.conftest import Namespace
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(400)]
@@ -49,21 +49,25 @@ def test_dask_pods_have_no_rights_and_no_token(namespace: Namespace) -> None:
     ("state", "how"),
     [("healthy", "reused"), ("of another shape", "created"), ("terminating", "created"), ("stuck", "created")],
 )
-def test_retry_gets_a_working_cluster_when_its_predecessors_is_there(namespace: Namespace, state: str, how: str) -> None:
+def test_retry_gets_a_working_cluster_when_its_predecessors_is_there(
+    namespace: Namespace, state: str, how: str
+) -> None:
     run = "retry-me"
-    settings = {"DASKJOBS_WORKFLOW_UID": run, "DASKJOBS_RUN": f"s3://daskjobs/runs/{run}", "DASKJOBS_KEEP_CLUSTER": "true"}
+    folder = f"daskjobs/runs/{run}"
+    settings = {"DASKJOBS_WORKFLOW_UID": run, "DASKJOBS_RUN": f"s3://{folder}", "DASKJOBS_KEEP_CLUSTER": "true"}
     shape = {"DASKJOBS_WORKERS": "1"} if state == "of another shape" else {}
     if state == "stuck":
-        shape = {"DASKJOBS_START_TIMEOUT": "5", "DASKJOBS_WORKER_CPU": "100", "DASKJOBS_WORKER_TIMEOUT": "5"}
-    first = namespace.pod(VALIDATE, **settings, **shape, DASKJOBS_POD="first")
+        shape = {"DASKJOBS_WORKER_CPU": "100", "DASKJOBS_WORKER_TIMEOUT": "5"}
+    namespace.pod(VALIDATE, **settings, **shape, DASKJOBS_POD="first")
     code, log = namespace.ended("first")
     assert code == (21 if state == "stuck" else 0), log
     before = namespace.get("daskcluster", f"dv-{run}")["metadata"]["uid"]
     if state == "terminating":
-        subprocess.Popen(["kubectl", "-n", namespace.name, "delete", "daskcluster", f"dv-{run}"]).wait(timeout=60)
+        namespace.kubectl("delete", "daskcluster", f"dv-{run}", "--wait=false")
     # As a retry that finds its predecessor's work undone.
     files = namespace.files()
-    files.rm(f"daskjobs/runs/{run}/validate", recursive=True) if files.exists(f"daskjobs/runs/{run}/validate") else None
+    if files.exists(f"{folder}/validate"):
+        files.rm(f"{folder}/validate", recursive=True)
     namespace.pod("daskjobs validate", **settings, DASKJOBS_POD="second")
     code, log = namespace.ended("second")
     assert code == 0, log
