@@ -11,10 +11,11 @@ from typing import Any
 import click
 
 from daskjobs import __version__, log
-from daskjobs.errors import DaskjobsError, UsageError
+from daskjobs import doctor as doctors
+from daskjobs.errors import ConfigError, DaskjobsError, UsageError
 from daskjobs.options import options, settings
 from daskjobs.run import Manifest, Run
-from daskjobs.settings import Settings
+from daskjobs.settings import KUBERNETES, LOCAL, Settings
 from daskjobs.show import show, tell_kubernetes
 from daskjobs.stages import STAGES, run_stage
 
@@ -123,14 +124,23 @@ for _name, _text in STAGES.items():
 @click.option(
     "--run", default="runs", envvar="DASKJOBS_RUN", show_envvar=True, help="Where the run's files would live."
 )
-def doctor(run: str) -> None:
-    """Say what is missing on this machine, before a run would find out."""
-    from daskjobs.doctor import examine
+@click.option(
+    "--cluster", type=click.Choice([LOCAL, KUBERNETES]), default=LOCAL, show_default=True, help="Where Dask would run."
+)
+@click.option("--namespace", default="", envvar="DASKJOBS_NAMESPACE", show_envvar=True, help="On Kubernetes: where.")
+@click.option("--image", default="", help="On Kubernetes: an image to start a pod of, and remove again.")
+def doctor(run: str, cluster: str, namespace: str, image: str) -> None:
+    """Say what is missing on this machine, or in a Kubernetes cluster, before a run would find out."""
+    findings = doctors.examine(run)
+    if cluster == KUBERNETES:
+        from daskjobs import doctor_kubernetes  # its packages are an extra
 
-    found = examine(run)
-    for finding in found:
+        findings = doctor_kubernetes.examine(Settings(run=run, namespace=namespace), image)
+    bad = 0
+    for finding in findings:
         click.echo(f"{'ok  ' if finding.good else 'FAIL'}  {finding.what}")
-    sys.exit(0 if all(finding.good for finding in found) else 11)
+        bad += not finding.good
+    sys.exit(ConfigError.exit_code if bad else 0)
 
 
 def entry() -> None:

@@ -4,6 +4,7 @@ import os
 import shutil
 import socket
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, requires, version
 
@@ -26,18 +27,16 @@ class Finding:
     what: str
 
 
-def examine(run: str) -> list[Finding]:
+def examine(run: str) -> Iterator[Finding]:
     """Look at Python, packages, disk, memory, cores and the dashboard's port for runs under ``run``."""
     python = ".".join(map(str, sys.version_info[:3]))
     free = psutil.virtual_memory().available
-    return [
-        Finding(python in PYTHON, f"Python {python} ({PYTHON} is needed)"),
-        *(_package(Requirement(line)) for line in requires("daskjobs") or () if "extra ==" not in line),
-        _writable(run),
-        Finding(free >= MEMORY_BYTES, f"memory: {free / 1e9:.1f} GB free ({MEMORY_BYTES / 1e9:.1f} GB are needed)"),
-        Finding(True, f"cores: {os.cpu_count()}, as many workers by default"),
-        _port(str(Settings.dashboard)),
-    ]
+    yield Finding(python in PYTHON, f"Python {python} ({PYTHON} is needed)")
+    yield from (_package(Requirement(line)) for line in requires("daskjobs") or () if "extra ==" not in line)
+    yield _writable(run)
+    yield Finding(free >= MEMORY_BYTES, f"memory: {free / 1e9:.1f} GB free ({MEMORY_BYTES / 1e9:.1f} GB are needed)")
+    yield Finding(True, f"cores: {os.cpu_count()}, as many workers by default")
+    yield _port(str(Settings.dashboard))
 
 
 def _package(needed: Requirement) -> Finding:

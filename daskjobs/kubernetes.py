@@ -133,14 +133,15 @@ def trouble(api: kr8s.Api, settings: Settings) -> str:
     pods = find(api, settings, (Pod,))
     if not pods:
         return "the Dask operator has made no pod for it: is it running?"
-    return " | ".join(f"{pod.name}: {_why(api, pod)}" for pod in pods if not _is_ready(pod)) or "its pods are ready"
+    return " | ".join(f"{pod.name}: {why(api, pod)}" for pod in pods if not _is_ready(pod)) or "its pods are ready"
 
 
 def _is_ready(pod: APIObject) -> bool:
     return any(c["type"] == "Ready" and c["status"] == "True" for c in pod.status.get("conditions", []))
 
 
-def _why(api: kr8s.Api, pod: APIObject) -> str:
+def why(api: kr8s.Api, pod: APIObject) -> str:
+    """Say what holds a pod up: its last warning, what its containers wait for, or its phase."""
     with explained(f"list the events of {pod.name}"):
         events: list[Any] = list(
             api.get(Event, namespace=api.namespace, field_selector={"involvedObject.name": pod.name})

@@ -21,6 +21,7 @@ SCHEDULER_PORT, DASHBOARD_PORT = 8786, 8787
 VERSION = "kubernetes.dask.org/v1"
 POD_FIELDS = ("securityContext", "imagePullSecrets", "nodeSelector", "tolerations", "affinity", "priorityClassName")
 CONTAINER_FIELDS = ("image", "imagePullPolicy", "env", "envFrom", "securityContext")
+STAGES_OWN = ("ARGO_", "DASKJOBS_")  # variables that Dask's pods have no use for
 
 
 def run_id(settings: Settings) -> str:
@@ -86,7 +87,7 @@ def _hash(spec: dict[str, Any]) -> str:
 def _pod(own: dict[str, Any], name: str, args: list[str], cpu: str, memory: str) -> dict[str, Any]:
     main = next((c for c in own["containers"] if c["name"] == "main"), own["containers"][0])
     container = copy.deepcopy({field: main[field] for field in CONTAINER_FIELDS if field in main})
-    container["env"] = [entry for entry in container.get("env", []) if not entry["name"].startswith("ARGO_")]
+    container["env"] = [entry for entry in container.get("env", []) if not entry["name"].startswith(STAGES_OWN)]
     container |= {
         "name": name,
         "command": args[:1],

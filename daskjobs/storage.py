@@ -112,7 +112,12 @@ class Storage:
                 raise
 
     def put(self, name: str, data: bytes) -> Output:
-        """Write ``data`` as the whole of a file."""
+        """Write ``data`` as the whole of a file: to S3 in one request, which is as atomic as `write`."""
+        fs, path = filesystem(self.uri(name))
+        if not isinstance(fs, LocalFileSystem):
+            with explained(f"write {self.uri(name)}"):
+                fs.pipe_file(path, data)
+            return Output.of(data)
         with self.write(name) as file:
             file.write(data)
         return file.output
