@@ -20,6 +20,14 @@ lint: $(VENV)/dev ## style and types
 image: ## the image of every pod: make image IMAGE=registry/daskjobs:tag (BASE=… takes another Python 3.13)
 	docker build -f image/Dockerfile -t $(IMAGE) --build-arg REVISION=$$(git rev-parse HEAD) $(if $(BASE),--build-arg BASE=$(BASE)) .
 
+cluster: ## a kind cluster with Argo Workflows and the Dask operator (needs kind, kubectl, helm)
+	kind create cluster --name daskjobs
+	kubectl create namespace argo
+	kubectl apply --server-side -n argo -f https://github.com/argoproj/argo-workflows/releases/download/v4.1.2/install.yaml
+	helm install --repo https://helm.dask.org --version 2026.3.0 --namespace dask-operator --create-namespace dask-operator dask-kubernetes-operator
+	kubectl -n argo rollout status deployment/workflow-controller --timeout=300s
+	kubectl -n dask-operator rollout status deployment --timeout=300s
+
 lock: $(VENV)/bin/python ## resolve the image's dependencies anew, into image/requirements.lock
 	@$(BIN)/pip install -q --disable-pip-version-check uv
 	@$(BIN)/uv pip compile -q --upgrade --python-version 3.13 --python-platform linux --extra s3 --extra kubernetes \
@@ -41,5 +49,5 @@ $(VENV)/run: $(VENV)/bin/python pyproject.toml
 $(VENV)/dev: $(VENV)/bin/python pyproject.toml
 	@echo "installing into $(VENV) (once)" && $(BIN)/pip install -q --disable-pip-version-check -e '.[s3,kubernetes,dev]' && touch $@ $(VENV)/run
 
-.PHONY: help run test lint image lock doctor clean
+.PHONY: help run test lint image lock doctor clean cluster
 .DEFAULT_GOAL := help

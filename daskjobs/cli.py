@@ -5,7 +5,6 @@ import json
 import os
 import signal
 import sys
-import time
 from typing import Any
 
 import click
@@ -14,10 +13,11 @@ from daskjobs import __version__, log
 from daskjobs import doctor as doctors
 from daskjobs.errors import ConfigError, DaskjobsError, UsageError
 from daskjobs.options import options, settings
-from daskjobs.run import Manifest, Run
+from daskjobs.run import Run
 from daskjobs.settings import KUBERNETES, LOCAL, Settings
 from daskjobs.show import show, tell_kubernetes
 from daskjobs.stages import STAGES, run_stage
+from daskjobs.terminal import print_report, short, with_bar
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -43,49 +43,15 @@ def run_all(log_level: str | None, **values: Any) -> None:
     """Run all stages on this machine, or with --cluster on a Dask that runs, and print the report."""
     log.configure(log_level or "warning")
     chosen = settings(values)
-    click.echo(f"run        {_short(chosen.run)}")
+    click.echo(f"run        {short(chosen.run)}")
     try:
-        manifests = [_with_bar(name, chosen) for name in STAGES if name != "cleanup"]
+        manifests = [with_bar(name, chosen) for name in STAGES if name != "cleanup"]
     except BaseException:
         with contextlib.suppress(DaskjobsError):  # the first failure is the one to tell
             run_stage("cleanup", Run(chosen))
         raise
     run_stage("cleanup", Run(chosen))
-    _print_report(Run(chosen), manifests[-1])
-
-
-def _with_bar(name: str, chosen: Settings) -> Manifest:
-    """Run a stage beside a progress bar, or between two lines where nobody watches a terminal."""
-    started = time.monotonic()
-    with click.progressbar(
-        length=1000, label=f"{name:9}", show_eta=False, width=24, file=sys.stderr, item_show_func=lambda item: item
-    ) as bar:
-
-        def progress(share: float) -> None:
-            bar.update(max(0, round(share * 998) - bar.pos), bar.current_item)
-
-        def tell(text: str) -> None:
-            bar.update(1, text) if sys.stderr.isatty() else click.echo(f"{'':10} {text}", err=True)
-
-        manifest = run_stage(name, Run(chosen, progress, tell))
-        took = "skipped: nothing has changed" if manifest.get("skipped") else f"{time.monotonic() - started:.1f} s"
-        bar.update(1000 - bar.pos, f"{bar.current_item}, {took}" if bar.current_item else took)
-    return manifest
-
-
-def _short(path: str) -> str:
-    return os.path.relpath(path) if path.startswith(os.getcwd() + os.sep) else path
-
-
-def _print_report(run: Run, manifest: Manifest) -> None:
-    rows, storage = manifest["rows"], run.storage
-    quality = json.loads(storage.read("report/quality.json"))
-    reasons = ", ".join(f"{line['reason']} {line['rows']:,}" for line in quality["reasons"])
-    click.echo(f"orders     {rows['clean']:,}")
-    click.echo(f"revenue    {rows['revenue']}")
-    click.echo(f"rejected   {rows['quarantined']:,} of {rows['in']:,}{f' ({reasons})' if reasons else ''}")
-    click.echo(f"unpaid     {rows['unpaid']:,}")
-    click.echo(f"report     {_short(storage.uri('report/report.html'))}")
+    print_report(Run(chosen), manifests[-1])
 
 
 def _stage_command(name: str, text: str) -> None:
