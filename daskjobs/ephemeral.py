@@ -4,16 +4,17 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import kr8s
 from distributed import Client
 
-from daskjobs import kubernetes
+from daskjobs import encryption, kubernetes
 from daskjobs.errors import ClusterError
 from daskjobs.kubernetes import POLL_SECONDS, DaskWorkerGroup
 from daskjobs.log import event
-from daskjobs.resource import DASHBOARD_PORT, SCHEDULER_PORT, cluster_name, render
+from daskjobs.resource import DASHBOARD_PORT, SCHEDULER_PORT, cluster_name, render, scheduler_host
 from daskjobs.settings import KUBERNETES, Settings
 
 HEALTH_SECONDS = 2
@@ -27,15 +28,17 @@ def ephemeral(settings: Settings) -> Iterator[tuple[Client, dict[str, Any]]]:
     With ``keep_cluster`` it stays until cleanup. Raises ClusterError, with Kubernetes' reason, when no worker comes.
     """
     api = kubernetes.connect(settings)
+    settings = replace(settings, namespace=api.namespace)
     resource = render(settings, kubernetes.own_pod(api, settings))
-    host = f"{cluster_name(settings)}-scheduler.{api.namespace}.svc"
+    host = scheduler_host(settings)
     dashboard = f"http://{host}:{DASHBOARD_PORT}/status"
     started = time.monotonic()
     try:
+        security = encryption.security(api, settings)
         how = kubernetes.ensure(api, resource, settings, lambda: _answers(host))
         event("cluster.ensured", run=settings.run, cluster=cluster_name(settings), how=how)
         _await_scheduler(api, settings, host, resource)
-        with Client(f"tcp://{host}:{SCHEDULER_PORT}", timeout=settings.start_timeout) as client:
+        with Client(f"tls://{host}:{SCHEDULER_PORT}", security=security, timeout=settings.start_timeout) as client:
             facts = _await_workers(api, settings, client, resource["spec"]["worker"]["replicas"])
             objects = [kubernetes.describe(found) for found in kubernetes.find(api, settings)]
             took = {"start_seconds": round(time.monotonic() - started, 3)}
@@ -47,9 +50,9 @@ def ephemeral(settings: Settings) -> Iterator[tuple[Client, dict[str, Any]]]:
 
 def release(api: kr8s.Api, settings: Settings) -> None:
     """Ask for the deletion of the run's cluster; cleanup waits for it, and proves it."""
-    for found in kubernetes.find(api, settings, (kubernetes.DaskCluster,)):
+    for found in kubernetes.find(api, settings, kubernetes.ROOTS):
         kubernetes.delete(found)
-        event("cluster.deleted", run=settings.run, cluster=found.name)
+        event("cluster.deleted", run=settings.run, object=f"{found.kind}/{found.name}")
 
 
 def _answers(host: str) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 
 import httpx
 import kr8s
-from kr8s.objects import APIObject, Deployment, Event, Pod, Service, new_class
+from kr8s.objects import APIObject, Deployment, Event, Pod, Secret, Service, new_class
 
 from daskjobs.errors import ClusterError, ConfigError
 from daskjobs.log import event
@@ -20,7 +20,8 @@ POLL_SECONDS = 0.5
 
 DaskCluster = new_class("DaskCluster", VERSION, asyncio=False)
 DaskWorkerGroup = new_class("DaskWorkerGroup", VERSION, asyncio=False)
-KINDS = (DaskCluster, DaskWorkerGroup, Deployment, Service, Pod)
+ROOTS = (DaskCluster, Secret)  # what a run makes itself; the others are the operator's
+KINDS = (*ROOTS, DaskWorkerGroup, Deployment, Service, Pod)
 
 
 def connect(settings: Settings) -> kr8s.Api:
@@ -82,7 +83,7 @@ def ensure(api: kr8s.Api, resource: dict[str, Any], settings: Settings, answers:
                 wanted.create()
             return "created"
         except ClusterError as error:
-            if not _is_conflict(error):
+            if not is_conflict(error):
                 raise
         existing = next(iter(find(api, settings, (DaskCluster,))), None)
         if existing is not None and "deletionTimestamp" not in existing.metadata:
@@ -101,7 +102,8 @@ def ensure(api: kr8s.Api, resource: dict[str, Any], settings: Settings, answers:
         time.sleep(POLL_SECONDS)
 
 
-def _is_conflict(error: Exception) -> bool:
+def is_conflict(error: Exception) -> bool:
+    """Tell whether a creation failed because there is an object of that name already."""
     cause = error.__cause__
     return isinstance(cause, kr8s.ServerError) and cause.response is not None and cause.response.status_code == 409
 

@@ -9,6 +9,7 @@ import hashlib
 import json
 from typing import Any
 
+import dask.config
 from dask.utils import parse_bytes
 
 from daskjobs.errors import ConfigError
@@ -19,6 +20,7 @@ RUN_LABEL = "daskjobs/run"
 HASH = "daskjobs/spec-hash"
 SCHEDULER_PORT, DASHBOARD_PORT = 8786, 8787
 VERSION = "kubernetes.dask.org/v1"
+TLS, CERT, KEY = "/tls", "tls.crt", "tls.key"  # the names that a Secret of kubernetes.io/tls has
 POD_FIELDS = ("securityContext", "imagePullSecrets", "nodeSelector", "tolerations", "affinity", "priorityClassName")
 CONTAINER_FIELDS = ("image", "imagePullPolicy", "env", "envFrom", "securityContext")
 STAGES_OWN = ("ARGO_", "DASKJOBS_")  # variables that Dask's pods have no use for
@@ -39,10 +41,25 @@ def selector(settings: Settings) -> dict[str, str]:
     return {RUN_LABEL: run_id(settings), "dask.org/cluster-name": cluster_name(settings)}
 
 
+def scheduler_host(settings: Settings) -> str:
+    """Return the name under which the scheduler answers in the cluster."""
+    return f"{cluster_name(settings)}-scheduler.{settings.namespace}.svc"
+
+
+def metadata(settings: Settings) -> dict[str, Any]:
+    """Return the name, the labels and, where a workflow asks, the owner of an object of the run's Dask cluster."""
+    found: dict[str, Any] = {"name": cluster_name(settings), "labels": {**PART_OF, **selector(settings)}}
+    if settings.workflow:
+        owner = {"apiVersion": "argoproj.io/v1alpha1", "kind": "Workflow", "name": settings.workflow}
+        found["ownerReferences"] = [{**owner, "uid": settings.workflow_uid, "blockOwnerDeletion": False}]
+    return found
+
+
 def render(settings: Settings, own: dict[str, Any]) -> dict[str, Any]:
     """Return the DaskCluster as a resource, from the spec of the pod that asks for it.
 
-    A worker's memory limit for Dask is nine tenths of its container's, so that Dask spills before the kernel kills.
+    Its processes speak TLS with the key pair in the Secret of the same name. A worker's memory limit for Dask is
+    nine tenths of its container's, so that Dask spills before the kernel kills.
     """
     name = cluster_name(settings)
     try:
@@ -50,7 +67,8 @@ def render(settings: Settings, own: dict[str, Any]) -> dict[str, Any]:
     except ValueError as error:
         said = settings.worker_memory
         raise ConfigError(f"--worker-memory is {said!r}; give a Kubernetes quantity like 2Gi or 500M") from error
-    scheduler = ["dask", "scheduler", "--port", str(SCHEDULER_PORT), "--dashboard-address", f":{DASHBOARD_PORT}"]
+    scheduler = ["dask", "scheduler", "--protocol", "tls", "--port", str(SCHEDULER_PORT)]
+    scheduler += ["--dashboard-address", f":{DASHBOARD_PORT}"]
     worker = ["dask", "worker", "--name", "$(DASK_WORKER_NAME)", "--nthreads", "1", "--memory-limit", str(memory),
               "--local-directory", "/tmp", "--no-dashboard", "--death-timeout", "120"]  # fmt: skip
     ports = {"tcp-comm": SCHEDULER_PORT, "http-dashboard": DASHBOARD_PORT}
@@ -59,46 +77,60 @@ def render(settings: Settings, own: dict[str, Any]) -> dict[str, Any]:
         "selector": {"dask.org/cluster-name": name, "dask.org/component": "scheduler"},
         "ports": [{"name": port, "port": number, "targetPort": port} for port, number in ports.items()],
     }
-    pod = _pod(own, "scheduler", scheduler, "100m", "512Mi")
+    pod = _pod(settings, own, scheduler, ("100m", "512Mi"))
     pod["containers"][0]["ports"] = [{"name": port, "containerPort": number} for port, number in ports.items()]
     spec = {
         "idleTimeout": int(settings.start_timeout + settings.worker_timeout + settings.idle_timeout),
         "scheduler": {"spec": pod, "service": service},
         "worker": {
             "replicas": settings.workers or settings.partitions,
-            "spec": _pod(own, "worker", worker, settings.worker_cpu, settings.worker_memory),
+            "spec": _pod(settings, own, worker, (settings.worker_cpu, settings.worker_memory)),
         },
     }
-    metadata: dict[str, Any] = {
-        "name": name,
-        "labels": {**PART_OF, **selector(settings)},
-        "annotations": {HASH: _hash(spec)},
-    }
-    if settings.workflow:
-        owner = {"apiVersion": "argoproj.io/v1alpha1", "kind": "Workflow", "name": settings.workflow}
-        metadata["ownerReferences"] = [{**owner, "uid": settings.workflow_uid, "blockOwnerDeletion": False}]
-    return {"apiVersion": VERSION, "kind": "DaskCluster", "metadata": metadata, "spec": spec}
+    described = {**metadata(settings), "annotations": {HASH: _hash(spec)}}
+    return {"apiVersion": VERSION, "kind": "DaskCluster", "metadata": described, "spec": spec}
 
 
 def _hash(spec: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(spec, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def _pod(own: dict[str, Any], name: str, args: list[str], cpu: str, memory: str) -> dict[str, Any]:
+def _pod(settings: Settings, own: dict[str, Any], args: list[str], size: tuple[str, str]) -> dict[str, Any]:
     main = next((c for c in own["containers"] if c["name"] == "main"), own["containers"][0])
     container = copy.deepcopy({field: main[field] for field in CONTAINER_FIELDS if field in main})
     container["env"] = [entry for entry in container.get("env", []) if not entry["name"].startswith(STAGES_OWN)]
+    container["env"] += [{"name": name, "value": value} for name, value in _environment(settings).items()]
+    cpu, memory = size
     container |= {
-        "name": name,
+        "name": args[1],
         "command": args[:1],
         "args": args[1:],
         "resources": {"requests": {"cpu": cpu, "memory": memory}, "limits": {"memory": memory}},
-        "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}],
+        "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}, {"name": "tls", "mountPath": TLS, "readOnly": True}],
     }
     return {
         **copy.deepcopy({field: own[field] for field in POD_FIELDS if field in own}),
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
         "containers": [container],
-        "volumes": [{"name": "tmp", "emptyDir": {}}],
+        "volumes": [
+            {"name": "tmp", "emptyDir": {}},
+            {"name": "tls", "secret": {"secretName": cluster_name(settings)}},
+        ],
     }
+
+
+def _environment(settings: Settings) -> dict[str, str]:
+    """Return Dask's configuration: TLS, an end to waiting for workers, and the operator's route to see idleness."""
+    routes = [*dask.config.get("distributed.scheduler.http.routes"), "distributed.http.scheduler.api"]
+    roles = [f"COMM__TLS__{role}" for role in ("SCHEDULER", "WORKER", "CLIENT")]
+    config = {
+        "COMM__REQUIRE_ENCRYPTION": "True",
+        "COMM__TLS__CA_FILE": f"{TLS}/{CERT}",
+        "SCHEDULER__HTTP__ROUTES": str(routes),
+        "SCHEDULER__NO_WORKERS_TIMEOUT": f"{settings.start_timeout + settings.worker_timeout:.0f}s",
+        **{f"{role}__CERT": f"{TLS}/{CERT}" for role in roles},
+        **{f"{role}__KEY": f"{TLS}/{KEY}" for role in roles},
+    }
+    address = {"DASK_SCHEDULER_ADDRESS": f"tls://{scheduler_host(settings)}:{SCHEDULER_PORT}"}
+    return {f"DASK_DISTRIBUTED__{name}": value for name, value in config.items()} | address

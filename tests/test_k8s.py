@@ -10,6 +10,7 @@ import pytest
 import yaml
 from packaging.requirements import Requirement
 
+from daskjobs.doctor_kubernetes import RIGHTS
 from manifests import ROOT, USER, assert_restricted, documents, named
 
 OVERLAYS = ("dev", "production")
@@ -94,10 +95,18 @@ def test_roles_have_exact_verbs() -> None:
         "daskworkergroups": life,
         "pods": ["get", "list"],
         "services": ["get", "list"],
+        "secrets": ["list", "create", "delete"],
         "deployments": ["get", "list"],
         "pods/log": ["get"],
         "events": ["list"],
     }
+
+
+def test_doctor_asks_for_the_rights_that_the_role_grants() -> None:
+    granted = rights("daskjobs-cluster")
+    for (_, resource), verbs in RIGHTS.items():
+        assert list(verbs) == granted[resource]
+    assert granted.keys() - {resource for _, resource in RIGHTS} == {"pods/log"}
 
 
 def test_each_binding_joins_a_role_to_accounts_that_exist() -> None:

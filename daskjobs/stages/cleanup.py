@@ -40,9 +40,8 @@ def _remove_cluster(run: Run) -> tuple[list[dict[str, str]], list[dict[str, str]
 
     api = kubernetes.connect(run.settings)
     found = kubernetes.find(api, run.settings)
-    for cluster in found:
-        if cluster.kind == kubernetes.DaskCluster.kind:
-            kubernetes.delete(cluster)
+    for made in kubernetes.find(api, run.settings, kubernetes.ROOTS):
+        kubernetes.delete(made)
     remaining = [kubernetes.describe(each) for each in kubernetes.await_gone(api, run.settings)]
     known = run.facts("validate").get("objects", [])  # what validate has removed itself
     objects = known + [each for each in map(kubernetes.describe, found) if each not in known]

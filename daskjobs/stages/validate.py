@@ -9,6 +9,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from distributed import Client, Future, KilledWorker, as_completed, performance_report
+from distributed.scheduler import NoValidWorkerError, NoWorkerError
 
 from daskjobs.cluster import connect
 from daskjobs.errors import DaskjobsError, LostWorkError
@@ -93,7 +94,7 @@ def _result(future: Future[Result]) -> Result:
         return result
     partition = str(future.key).split("-")[1]
     error = future.exception(timeout=30) if future.status == "error" else None
-    if isinstance(error, KilledWorker):
+    if isinstance(error, KilledWorker | NoValidWorkerError | NoWorkerError):
         raise LostWorkError(f"partition {partition} was given up: {error}") from error
     if error is None:
         raise LostWorkError(f"partition {partition} was lost ({future.status}): the scheduler or its workers went away")
