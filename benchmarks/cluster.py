@@ -33,7 +33,7 @@ def once(namespace: str, rows: int) -> dict[str, Any]:
     ]["name"]
     while True:
         found = json.loads(kubectl("-n", namespace, "get", "workflow", name, "-o", "json"))
-        if "finishedAt" in found.get("status", {}):
+        if found.get("status", {}).get("finishedAt"):
             break
         time.sleep(1)
     if found["status"]["phase"] != "Succeeded":

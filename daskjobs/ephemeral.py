@@ -1,9 +1,10 @@
 """A Dask cluster on Kubernetes that lives as long as a `with`: ensure, ready, client, release."""
 
+import logging
 import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import Any
 
@@ -18,6 +19,7 @@ from daskjobs.resource import DASHBOARD_PORT, SCHEDULER_PORT, cluster_name, rend
 from daskjobs.settings import KUBERNETES, Settings
 
 HEALTH_SECONDS = 2
+GATHER_SECONDS = 5  # for all workers to come once one has: a moment in which work is shared better
 GROUP_SECONDS = 60  # the operator may fail to make the workers' group and not try again (dask-kubernetes#976)
 
 
@@ -30,7 +32,7 @@ def ephemeral(settings: Settings) -> Iterator[tuple[Client, dict[str, Any]]]:
     api = kubernetes.connect(settings)
     settings = replace(settings, namespace=api.namespace)
     resource = render(settings, kubernetes.own_pod(api, settings))
-    host = scheduler_host(settings)
+    host, wanted = scheduler_host(settings), resource["spec"]["worker"]["replicas"]
     dashboard = f"http://{host}:{DASHBOARD_PORT}/status"
     started = time.monotonic()
     try:
@@ -39,10 +41,15 @@ def ephemeral(settings: Settings) -> Iterator[tuple[Client, dict[str, Any]]]:
         event("cluster.ensured", run=settings.run, cluster=cluster_name(settings), how=how)
         _await_scheduler(api, settings, host, resource)
         with Client(f"tls://{host}:{SCHEDULER_PORT}", security=security, timeout=settings.start_timeout) as client:
-            facts = _await_workers(api, settings, client, resource["spec"]["worker"]["replicas"])
+            if not _await_workers(settings, client, wanted):
+                why = kubernetes.trouble(api, settings)
+                raise ClusterError(f"no Dask worker came within {settings.worker_timeout:.0f} s: {why}")
             objects = [kubernetes.describe(found) for found in kubernetes.find(api, settings)]
-            took = {"start_seconds": round(time.monotonic() - started, 3)}
-            yield client, {**facts, **took, "how": how, "dashboard": dashboard, "objects": objects}
+            facts = {"cluster": KUBERNETES, "how": how, "dashboard": dashboard, "objects": objects}
+            facts |= {"start_seconds": round(time.monotonic() - started, 3)}
+            facts |= {"workers": _count(client), "workers_wanted": wanted}
+            yield client, facts
+            facts |= _who_came(api, settings, client, wanted)
     finally:
         if not settings.keep_cluster:
             release(api, settings)
@@ -76,18 +83,29 @@ def _await_scheduler(api: kr8s.Api, settings: Settings, host: str, resource: dic
         time.sleep(POLL_SECONDS)
 
 
-def _await_workers(api: kr8s.Api, settings: Settings, client: Client, wanted: int) -> dict[str, Any]:
-    """Wait for all workers; go on with those that came in time, if there is one."""
+def _await_workers(settings: Settings, client: Client, wanted: int) -> bool:
+    """Wait for the first worker, and a moment for the others; later ones join in. False when none comes."""
     try:
-        client.wait_for_workers(wanted, timeout=settings.worker_timeout)
-    except TimeoutError as error:
-        come = len(client.scheduler_info(n_workers=-1)["workers"])
-        why = kubernetes.trouble(api, settings)
-        if not come:
-            raise ClusterError(f"no Dask worker came within {settings.worker_timeout:.0f} s: {why}") from error
-        event("cluster.short", level=30, run=settings.run, workers=come, wanted=wanted, why=why)
-        return {"cluster": KUBERNETES, "workers": come, "workers_wanted": wanted, "why": why}
-    return {"cluster": KUBERNETES, "workers": wanted, "workers_wanted": wanted}
+        client.wait_for_workers(1, timeout=settings.worker_timeout)
+    except TimeoutError:
+        return False
+    with suppress(TimeoutError):
+        client.wait_for_workers(wanted, timeout=GATHER_SECONDS)
+    return True
+
+
+def _count(client: Client) -> int:
+    return len(client.scheduler_info(n_workers=-1)["workers"])
+
+
+def _who_came(api: kr8s.Api, settings: Settings, client: Client, wanted: int) -> dict[str, Any]:
+    """Say how many workers there are at the end, and why fewer than wanted."""
+    come = _count(client)
+    if come >= wanted:
+        return {"workers": come}
+    why = kubernetes.trouble(api, settings)
+    event("cluster.short", level=logging.WARNING, run=settings.run, workers=come, wanted=wanted, why=why)
+    return {"workers": come, "why": why}
 
 
 def _make_group(api: kr8s.Api, settings: Settings, resource: dict[str, Any]) -> bool:

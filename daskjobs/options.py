@@ -32,7 +32,7 @@ HELP = {
     "pod": "On Kubernetes: name of the pod that this runs in; the cluster's pods are made like it.",
     "namespace": "On Kubernetes: where the cluster lives.  [default: this pod's]",
     "start_timeout": "On Kubernetes: seconds until the scheduler must answer.",
-    "worker_timeout": "On Kubernetes: seconds to wait for all workers; then the run goes on with those that came.",
+    "worker_timeout": "On Kubernetes: seconds until the first worker must have come; others join in later.",
     "delete_timeout": "On Kubernetes: seconds until what was deleted must be gone.",
     "idle_timeout": "On Kubernetes: seconds without work after which the cluster ends by itself.",
     "log_level": "Events to show.  [default: info for a stage, warning for run]",

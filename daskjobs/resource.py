@@ -112,6 +112,7 @@ def _pod(settings: Settings, own: dict[str, Any], args: list[str], size: tuple[s
         **copy.deepcopy({field: own[field] for field in POD_FIELDS if field in own}),
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
+        "terminationGracePeriodSeconds": 5,  # what they hold is in storage, or is computed anew
         "containers": [container],
         "volumes": [
             {"name": "tmp", "emptyDir": {}},

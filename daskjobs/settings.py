@@ -28,8 +28,8 @@ class Settings:
     ``timeout`` bounds the validation of all partitions, in seconds.
 
     Those from ``worker_cpu`` on are for a Dask cluster on Kubernetes: what a worker requests, the workflow that
-    owns the cluster, the pod that asks for it, and how many seconds its scheduler may take to answer, its workers
-    to come, and its objects to be gone; it ends by itself ``idle_timeout`` seconds after its last task.
+    owns the cluster, the pod that asks for it, and how many seconds its scheduler may take to answer, its first
+    worker to come, and its objects to be gone; it ends by itself ``idle_timeout`` seconds after its last task.
     """
 
     run: str

@@ -1,9 +1,9 @@
 """Write synthetic e-commerce orders with known anomalies: the same bytes for the same seed and rows, on any machine."""
 
 import os
+from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from itertools import islice
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 import numpy.typing as npt
@@ -77,12 +77,16 @@ def _write(run: Run) -> Done:
 
 
 def _in_order(seed: int, rows: int) -> Iterator[tuple[pa.Buffer, pa.Table]]:
-    """Make blocks on all cores and yield them in order, as many in memory as there are cores."""
+    """Make blocks on all cores, while others are written, and yield them in order; a few are in memory at a time."""
     cores = os.cpu_count() or 1
+    made: deque[Future[tuple[pa.Buffer, pa.Table]]] = deque()
     with ThreadPoolExecutor(cores) as pool:
-        starts = iter(range(0, rows, BLOCK_ROWS))
-        while some := list(islice(starts, cores)):
-            yield from pool.map(lambda start: block(seed, start, rows), some)
+        for start in range(0, rows, BLOCK_ROWS):
+            made.append(pool.submit(block, seed, start, rows))
+            if len(made) > cores:
+                yield made.popleft().result()
+        while made:
+            yield made.popleft().result()
 
 
 def block(seed: int, start: int, rows: int) -> tuple[pa.Buffer, pa.Table]:

@@ -24,6 +24,11 @@ def kubectl(*arguments: str, text: str | None = None, check: bool = True) -> str
     return done.stdout
 
 
+def over(workflow: dict[str, Any]) -> bool:
+    """Tell whether a workflow has ended, its exit handler included."""
+    return bool(workflow.get("status", {}).get("finishedAt"))
+
+
 @pytest.fixture(scope="session")
 def cluster() -> None:
     if not os.environ.get("KUBECONFIG"):

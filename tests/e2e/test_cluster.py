@@ -82,7 +82,7 @@ def test_retry_gets_a_working_cluster_when_its_predecessors_is_there(
 
 
 def test_run_goes_on_and_says_so_when_only_some_workers_can_be_scheduled(namespace: Namespace) -> None:
-    pod = namespace.pod(VALIDATE, DASKJOBS_WORKERS="3", DASKJOBS_WORKER_CPU="700m", DASKJOBS_WORKER_TIMEOUT="25")
+    pod = namespace.pod(VALIDATE, DASKJOBS_WORKERS="3", DASKJOBS_WORKER_CPU="700m")
     code, log = namespace.ended(pod)
     assert code == 0, log
     facts = json.loads(namespace.read(pod, "validate/run.json"))
