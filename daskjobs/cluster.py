@@ -11,6 +11,7 @@ from importlib.metadata import version
 from typing import Any
 
 from distributed import Client, LocalCluster
+from distributed.comm.core import CommClosedError
 
 from daskjobs.errors import ClusterError, ConfigError
 from daskjobs.log import event
@@ -35,9 +36,12 @@ def connect(settings: Settings) -> Iterator[Connected]:
     Raises ClusterError when a scheduler doesn't answer, ConfigError when its versions aren't ours.
     """
     kinds = {LOCAL: _local, KUBERNETES: _kubernetes}
-    with kinds.get(settings.cluster, _remote)(settings) as connected:
-        event("cluster.ready", run=settings.run, **{k: v for k, v in connected.facts.items() if k != "objects"})
-        yield connected
+    try:
+        with kinds.get(settings.cluster, _remote)(settings) as connected:
+            event("cluster.ready", run=settings.run, **{k: v for k, v in connected.facts.items() if k != "objects"})
+            yield connected
+    except (CommClosedError, TimeoutError) as error:
+        raise ClusterError(f"the Dask scheduler went away while it was needed: {error}") from error
 
 
 @contextmanager

@@ -4,7 +4,7 @@ import logging
 import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -41,11 +41,12 @@ def ephemeral(settings: Settings) -> Iterator[tuple[Client, dict[str, Any]]]:
         event("cluster.ensured", run=settings.run, cluster=cluster_name(settings), how=how)
         _await_scheduler(api, settings, host, resource)
         with Client(f"tls://{host}:{SCHEDULER_PORT}", security=security, timeout=settings.start_timeout) as client:
-            if not _await_workers(settings, client, wanted):
+            if not _come(client, 1, settings.worker_timeout):
                 why = kubernetes.trouble(api, settings)
                 raise ClusterError(f"no Dask worker came within {settings.worker_timeout:.0f} s: {why}")
+            _come(client, wanted, GATHER_SECONDS)
             objects = [kubernetes.describe(found) for found in kubernetes.find(api, settings)]
-            facts = {"cluster": KUBERNETES, "how": how, "dashboard": dashboard, "objects": objects}
+            facts: dict[str, Any] = {"cluster": KUBERNETES, "how": how, "dashboard": dashboard, "objects": objects}
             facts |= {"start_seconds": round(time.monotonic() - started, 3)}
             facts |= {"workers": _count(client), "workers_wanted": wanted}
             yield client, facts
@@ -83,15 +84,12 @@ def _await_scheduler(api: kr8s.Api, settings: Settings, host: str, resource: dic
         time.sleep(POLL_SECONDS)
 
 
-def _await_workers(settings: Settings, client: Client, wanted: int) -> bool:
-    """Wait for the first worker, and a moment for the others; later ones join in. False when none comes."""
-    try:
-        client.wait_for_workers(1, timeout=settings.worker_timeout)
-    except TimeoutError:
-        return False
-    with suppress(TimeoutError):
-        client.wait_for_workers(wanted, timeout=GATHER_SECONDS)
-    return True
+def _come(client: Client, wanted: int, seconds: float) -> bool:
+    """Wait until there are enough workers. Unlike Client.wait_for_workers, it outlives a dropped connection."""
+    deadline = time.monotonic() + seconds
+    while (come := _count(client)) < wanted and time.monotonic() < deadline:
+        time.sleep(POLL_SECONDS / 2)
+    return come >= wanted
 
 
 def _count(client: Client) -> int:
