@@ -20,7 +20,6 @@ RIGHTS = {
     ("kubernetes.dask.org", "daskworkergroups"): ("get", "list", "create", "patch", "delete"),
     ("", "pods"): ("get", "list"),
     ("", "services"): ("get", "list"),
-    ("", "secrets"): ("list", "create", "delete"),
     ("apps", "deployments"): ("get", "list"),
     ("", "events"): ("list",),
 }

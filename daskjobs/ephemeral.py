@@ -11,7 +11,7 @@ from typing import Any
 import kr8s
 from distributed import Client
 
-from daskjobs import encryption, kubernetes
+from daskjobs import kubernetes
 from daskjobs.errors import ClusterError
 from daskjobs.kubernetes import POLL_SECONDS, DaskWorkerGroup
 from daskjobs.log import event
@@ -36,11 +36,10 @@ def ephemeral(settings: Settings) -> Iterator[tuple[Client, dict[str, Any]]]:
     dashboard = f"http://{host}:{DASHBOARD_PORT}/status"
     started = time.monotonic()
     try:
-        security = encryption.security(api, settings)
         how = kubernetes.ensure(api, resource, settings, lambda: _answers(host))
         event("cluster.ensured", run=settings.run, cluster=cluster_name(settings), how=how)
         _await_scheduler(api, settings, host, resource)
-        with Client(f"tls://{host}:{SCHEDULER_PORT}", security=security, timeout=settings.start_timeout) as client:
+        with Client(f"tcp://{host}:{SCHEDULER_PORT}", timeout=settings.start_timeout) as client:
             if not _come(client, 1, settings.worker_timeout):
                 why = kubernetes.trouble(api, settings)
                 raise ClusterError(f"no Dask worker came within {settings.worker_timeout:.0f} s: {why}")
@@ -58,7 +57,7 @@ def ephemeral(settings: Settings) -> Iterator[tuple[Client, dict[str, Any]]]:
 
 def release(api: kr8s.Api, settings: Settings) -> None:
     """Ask for the deletion of the run's cluster; cleanup waits for it, and proves it."""
-    for found in kubernetes.find(api, settings, kubernetes.ROOTS):
+    for found in kubernetes.find(api, settings, (kubernetes.DaskCluster,)):
         kubernetes.delete(found)
         event("cluster.deleted", run=settings.run, object=f"{found.kind}/{found.name}")
 

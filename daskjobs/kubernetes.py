@@ -8,7 +8,7 @@ from typing import Any
 
 import httpx
 import kr8s
-from kr8s.objects import APIObject, Deployment, Event, Pod, Secret, Service, new_class
+from kr8s.objects import APIObject, Deployment, Event, Pod, Service, new_class
 
 from daskjobs.errors import ClusterError, ConfigError
 from daskjobs.log import event
@@ -20,8 +20,7 @@ POLL_SECONDS = 0.5
 
 DaskCluster = new_class("DaskCluster", VERSION, asyncio=False)
 DaskWorkerGroup = new_class("DaskWorkerGroup", VERSION, asyncio=False)
-ROOTS = (DaskCluster, Secret)  # what a run makes itself; the others are the operator's
-KINDS = (*ROOTS, DaskWorkerGroup, Deployment, Service, Pod)
+KINDS = (DaskCluster, DaskWorkerGroup, Deployment, Service, Pod)
 
 
 def connect(settings: Settings) -> kr8s.Api:

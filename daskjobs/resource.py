@@ -9,7 +9,6 @@ import hashlib
 import json
 from typing import Any
 
-import dask.config
 from dask.utils import parse_bytes
 
 from daskjobs.errors import ConfigError
@@ -20,7 +19,6 @@ RUN_LABEL = "daskjobs/run"
 HASH = "daskjobs/spec-hash"
 SCHEDULER_PORT, DASHBOARD_PORT = 8786, 8787
 VERSION = "kubernetes.dask.org/v1"
-TLS, CERT, KEY = "/tls", "tls.crt", "tls.key"  # the names that a Secret of kubernetes.io/tls has
 POD_FIELDS = ("securityContext", "imagePullSecrets", "nodeSelector", "tolerations", "affinity", "priorityClassName")
 CONTAINER_FIELDS = ("image", "imagePullPolicy", "env", "envFrom", "securityContext")
 STAGES_OWN = ("ARGO_", "DASKJOBS_")  # variables that Dask's pods have no use for
@@ -58,8 +56,7 @@ def metadata(settings: Settings) -> dict[str, Any]:
 def render(settings: Settings, own: dict[str, Any]) -> dict[str, Any]:
     """Return the DaskCluster as a resource, from the spec of the pod that asks for it.
 
-    Its processes speak TLS with the key pair in the Secret of the same name. A worker's memory limit for Dask is
-    nine tenths of its container's, so that Dask spills before the kernel kills.
+    A worker's memory limit for Dask is nine tenths of its container's, so that Dask spills before the kernel kills.
     """
     name = cluster_name(settings)
     try:
@@ -67,8 +64,7 @@ def render(settings: Settings, own: dict[str, Any]) -> dict[str, Any]:
     except ValueError as error:
         said = settings.worker_memory
         raise ConfigError(f"--worker-memory is {said!r}; give a Kubernetes quantity like 2Gi or 500M") from error
-    scheduler = ["dask", "scheduler", "--protocol", "tls", "--port", str(SCHEDULER_PORT)]
-    scheduler += ["--dashboard-address", f":{DASHBOARD_PORT}"]
+    scheduler = ["dask", "scheduler", "--port", str(SCHEDULER_PORT), "--dashboard-address", f":{DASHBOARD_PORT}"]
     worker = ["dask", "worker", "--name", "$(DASK_WORKER_NAME)", "--nthreads", "1", "--memory-limit", str(memory),
               "--local-directory", "/tmp", "--no-dashboard", "--death-timeout", "120"]  # fmt: skip
     ports = {"tcp-comm": SCHEDULER_PORT, "http-dashboard": DASHBOARD_PORT}
@@ -99,14 +95,15 @@ def _pod(settings: Settings, own: dict[str, Any], args: list[str], size: tuple[s
     main = next((c for c in own["containers"] if c["name"] == "main"), own["containers"][0])
     container = copy.deepcopy({field: main[field] for field in CONTAINER_FIELDS if field in main})
     container["env"] = [entry for entry in container.get("env", []) if not entry["name"].startswith(STAGES_OWN)]
-    container["env"] += [{"name": name, "value": value} for name, value in _environment(settings).items()]
+    patience = f"{settings.start_timeout + settings.worker_timeout:.0f}s"  # by default, tasks wait for ever
+    container["env"].append({"name": "DASK_DISTRIBUTED__SCHEDULER__NO_WORKERS_TIMEOUT", "value": patience})
     cpu, memory = size
     container |= {
         "name": args[1],
         "command": args[:1],
         "args": args[1:],
         "resources": {"requests": {"cpu": cpu, "memory": memory}, "limits": {"memory": memory}},
-        "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}, {"name": "tls", "mountPath": TLS, "readOnly": True}],
+        "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}],
     }
     return {
         **copy.deepcopy({field: own[field] for field in POD_FIELDS if field in own}),
@@ -114,24 +111,5 @@ def _pod(settings: Settings, own: dict[str, Any], args: list[str], size: tuple[s
         "enableServiceLinks": False,
         "terminationGracePeriodSeconds": 5,  # what they hold is in storage, or is computed anew
         "containers": [container],
-        "volumes": [
-            {"name": "tmp", "emptyDir": {}},
-            {"name": "tls", "secret": {"secretName": cluster_name(settings)}},
-        ],
+        "volumes": [{"name": "tmp", "emptyDir": {}}],
     }
-
-
-def _environment(settings: Settings) -> dict[str, str]:
-    """Return Dask's configuration: TLS, an end to waiting for workers, and the operator's route to see idleness."""
-    routes = [*dask.config.get("distributed.scheduler.http.routes"), "distributed.http.scheduler.api"]
-    roles = [f"COMM__TLS__{role}" for role in ("SCHEDULER", "WORKER", "CLIENT")]
-    config = {
-        "COMM__REQUIRE_ENCRYPTION": "True",
-        "COMM__TLS__CA_FILE": f"{TLS}/{CERT}",
-        "SCHEDULER__HTTP__ROUTES": str(routes),
-        "SCHEDULER__NO_WORKERS_TIMEOUT": f"{settings.start_timeout + settings.worker_timeout:.0f}s",
-        **{f"{role}__CERT": f"{TLS}/{CERT}" for role in roles},
-        **{f"{role}__KEY": f"{TLS}/{KEY}" for role in roles},
-    }
-    address = {"DASK_SCHEDULER_ADDRESS": f"tls://{scheduler_host(settings)}:{SCHEDULER_PORT}"}
-    return {f"DASK_DISTRIBUTED__{name}": value for name, value in config.items()} | address

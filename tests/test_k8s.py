@@ -95,7 +95,6 @@ def test_roles_have_exact_verbs() -> None:
         "daskworkergroups": life,
         "pods": ["get", "list"],
         "services": ["get", "list"],
-        "secrets": ["list", "create", "delete"],
         "deployments": ["get", "list"],
         "pods/log": ["get"],
         "events": ["list"],

@@ -40,7 +40,7 @@ def _remove_cluster(run: Run) -> tuple[list[dict[str, str]], list[dict[str, str]
 
     api = kubernetes.connect(run.settings)
     found = kubernetes.find(api, run.settings)
-    for made in kubernetes.find(api, run.settings, kubernetes.ROOTS):
+    for made in kubernetes.find(api, run.settings, (kubernetes.DaskCluster,)):
         kubernetes.delete(made)
     remaining = [kubernetes.describe(each) for each in kubernetes.await_gone(api, run.settings)]
     known = run.facts("validate").get("objects", [])  # what validate has removed itself

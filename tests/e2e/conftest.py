@@ -59,7 +59,7 @@ class Namespace:
 
     def dask_objects(self, run: str = "") -> list[str]:
         """Return what there is of any run's Dask cluster, or of one run's."""
-        kinds = "daskclusters,daskworkergroups,deployments,services,pods,secrets"
+        kinds = "daskclusters,daskworkergroups,deployments,services,pods"
         label = f"dask.org/cluster-name{f',daskjobs/run={run}' if run else ''}"
         return self.kubectl("get", kinds, "-l", label, "-o", "name").split()
 

@@ -27,7 +27,6 @@ def test_validate_alone_uses_its_own_cluster_and_leaves_nothing(namespace: Names
         "DaskWorkerGroup": 1,
         "Deployment": 3,
         "Service": 1,
-        "Secret": 1,
         "Pod": 3,
     }
     assert b"Dask Performance Report" in namespace.read(pod, "validate/performance.html")
