@@ -30,7 +30,7 @@ HELP = {
     "workflow": "On Kubernetes: name of the workflow that owns the cluster.",
     "workflow_uid": "On Kubernetes: uid of that workflow.",
     "pod": "On Kubernetes: name of the pod that this runs in; the cluster's pods are made like it.",
-    "namespace": "On Kubernetes: where the cluster lives.  [default: this pod's]",
+    "namespace": "On Kubernetes: where the cluster lives, which is where this pod does.",
     "start_timeout": "On Kubernetes: seconds until the scheduler must answer.",
     "worker_timeout": "On Kubernetes: seconds until the first worker must have come; others join in later.",
     "delete_timeout": "On Kubernetes: seconds until what was deleted must be gone.",

@@ -17,11 +17,14 @@ def run(run: Run) -> Manifest:
     A local cluster ends with the process that started it, and a scheduler that ran already isn't ours to stop.
     Raises ClusterError, once the receipt is written, when something could not be removed.
     """
+    # The cluster first: it must go even where the storage does not answer.
+    objects, remaining = _remove_cluster(run) if run.settings.cluster == KUBERNETES else ([], [])
     files = [name for name in run.storage.names("") if ".part-" in name.rsplit("/", 1)[-1]]
     for name in files:
         run.storage.remove(name)
-    objects, remaining = _remove_cluster(run) if run.settings.cluster == KUBERNETES else ([], [])
     receipt: dict[str, Any] = {"run": run.settings.run, "cluster": run.settings.cluster, "removed_files": files}
+    known = run.facts("validate").get("objects", [])  # what validate has removed itself
+    objects = known + [each for each in objects if each not in known]
     receipt |= {"objects": objects, "remaining": remaining}
     run.storage.put(RECEIPT, dump(receipt))
     event("cleanup.done", run=run.settings.run, files=len(files), objects=len(objects), remaining=len(remaining))
@@ -43,6 +46,4 @@ def _remove_cluster(run: Run) -> tuple[list[dict[str, str]], list[dict[str, str]
     for made in kubernetes.find(api, run.settings, (kubernetes.DaskCluster,)):
         kubernetes.delete(made)
     remaining = [kubernetes.describe(each) for each in kubernetes.await_gone(api, run.settings)]
-    known = run.facts("validate").get("objects", [])  # what validate has removed itself
-    objects = known + [each for each in map(kubernetes.describe, found) if each not in known]
-    return objects, remaining
+    return [kubernetes.describe(each) for each in found], remaining

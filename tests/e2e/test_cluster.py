@@ -98,3 +98,20 @@ def test_run_fails_with_kubernetes_reason_when_no_worker_can_be_scheduled(namesp
     assert "Insufficient cpu" in log
     assert "Traceback" not in log
     namespace.until(namespace.dask_objects, lambda left: left == [], 60)
+
+
+def test_doctor_finds_nothing_missing_when_asked_in_a_pod_as_validate_is(namespace: Namespace) -> None:
+    pod = namespace.pod("daskjobs doctor --cluster kubernetes")
+    code, log = namespace.ended(pod)
+    assert code == 0, log
+    assert "ok    DaskCluster (kubernetes.dask.org/v1) is served" in log
+    assert "ok    you may get, list, create, patch, delete daskclusters" in log
+    assert f"ok    storage: s3://daskjobs/runs/{pod} can be written, read and removed from here" in log
+
+
+def test_doctor_says_what_a_pod_without_the_rights_lacks(namespace: Namespace) -> None:
+    namespace.kubectl("delete", "rolebinding", "daskjobs-cluster")
+    code, log = namespace.ended(namespace.pod("daskjobs doctor --cluster kubernetes"))
+    assert code == 11
+    assert "FAIL  you may not get, list, create, patch, delete daskclusters: apply k8s/" in log
+    assert "Traceback" not in log
