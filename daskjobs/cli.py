@@ -12,6 +12,7 @@ import click
 from daskjobs import __version__, log
 from daskjobs import doctor as doctors
 from daskjobs.errors import ConfigError, DaskjobsError, UsageError
+from daskjobs.extras import kubernetes_module
 from daskjobs.options import options, settings
 from daskjobs.run import Run
 from daskjobs.settings import KUBERNETES, LOCAL, Settings
@@ -99,9 +100,7 @@ def doctor(run: str, cluster: str, namespace: str, image: str) -> None:
     """Say what is missing on this machine, or in a Kubernetes cluster, before a run would find out."""
     findings = doctors.examine(run)
     if cluster == KUBERNETES:
-        from daskjobs import doctor_kubernetes  # its packages are an extra
-
-        findings = doctor_kubernetes.examine(Settings(run=run, namespace=namespace), image)
+        findings = kubernetes_module("doctor_kubernetes").examine(Settings(run=run, namespace=namespace), image)
     bad = 0
     for finding in findings:
         click.echo(f"{'ok  ' if finding.good else 'FAIL'}  {finding.what}")

@@ -14,6 +14,7 @@ from distributed import Client, LocalCluster
 from distributed.comm.core import CommClosedError
 
 from daskjobs.errors import ClusterError, ConfigError
+from daskjobs.extras import kubernetes_module
 from daskjobs.log import event
 from daskjobs.settings import KUBERNETES, LOCAL, Settings
 
@@ -84,13 +85,7 @@ def _free(address: str) -> str:
 
 @contextmanager
 def _kubernetes(settings: Settings) -> Iterator[Connected]:
-    try:
-        from daskjobs.ephemeral import ephemeral  # its packages are an extra
-    except ImportError as error:
-        raise ConfigError(
-            f"--cluster kubernetes needs a package: {error}; pip install 'daskjobs[kubernetes]'"
-        ) from error
-    with ephemeral(settings) as (client, facts):
+    with kubernetes_module("ephemeral").ephemeral(settings) as (client, facts):
         compare_versions(client)
         yield Connected(client, facts)
 

@@ -128,3 +128,12 @@ def test_doctor_says_that_all_is_well_or_what_is_not(daskjobs: Command, tmp_path
     bad = daskjobs("doctor", "--run", str(tmp_path / "file"))
     assert bad.returncode == 11
     assert re.search(r"^FAIL  no right to write to .*file: choose another place with --run", bad.stdout, re.M)
+
+
+def test_kubernetes_is_a_sentence_when_its_packages_are_not_installed(daskjobs: Command, tmp_path: Path) -> None:
+    (tmp_path / "kr8s.py").write_text("raise ImportError('No module named kr8s')")
+    for arguments in (["doctor"], ["cleanup", "--run", "x"]):
+        done = daskjobs(*arguments, "--cluster", "kubernetes", PYTHONPATH=str(tmp_path))
+        assert done.returncode == 11
+        assert "pip install 'daskjobs[kubernetes]'" in done.stderr
+        assert "Traceback" not in done.stderr

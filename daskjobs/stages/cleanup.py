@@ -3,6 +3,7 @@
 from typing import Any
 
 from daskjobs.errors import ClusterError
+from daskjobs.extras import kubernetes_module
 from daskjobs.log import event
 from daskjobs.run import Manifest, Run, dump
 from daskjobs.settings import KUBERNETES
@@ -39,8 +40,7 @@ def run(run: Run) -> Manifest:
 
 def _remove_cluster(run: Run) -> tuple[list[dict[str, str]], list[dict[str, str]]]:
     """Delete the run's Dask cluster; return every object that it had, and those that outlived the time limit."""
-    from daskjobs import kubernetes  # its packages are an extra
-
+    kubernetes = kubernetes_module("kubernetes")
     api = kubernetes.connect(run.settings)
     found = kubernetes.find(api, run.settings)
     for made in kubernetes.find(api, run.settings, (kubernetes.DaskCluster,)):
