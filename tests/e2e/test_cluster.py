@@ -97,7 +97,7 @@ def test_run_fails_with_kubernetes_reason_when_no_worker_can_be_scheduled(namesp
     assert "no Dask worker came within 10 s" in log
     assert "Insufficient cpu" in log
     assert "Traceback" not in log
-    namespace.until(namespace.dask_objects, lambda left: left == [], 60)
+    namespace.until(namespace.dask_objects, lambda left: left == [], 120)
 
 
 def test_doctor_finds_nothing_missing_when_asked_in_a_pod_as_validate_is(namespace: Namespace) -> None:
