@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from e2e.conftest import Namespace
 
 from conftest import Pipeline
+from e2e.conftest import Namespace
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600), pytest.mark.usefixtures("argo")]
 
