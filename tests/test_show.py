@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from conftest import Command
-from daskjobs import cli, show
+from daskjobs import show
 from daskjobs.errors import ConfigError
 from daskjobs.run import Run
 from daskjobs.settings import Settings
@@ -46,12 +46,11 @@ def test_stage_copies_its_results_when_the_environment_says_where(daskjobs: Comm
     assert (tmp_path / "shown/rows/out").read_text() == "10"
 
 
-def test_failure_is_left_for_kubernetes_when_it_has_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failure_is_left_for_kubernetes_when_it_has_a_sentence(daskjobs: Command, tmp_path: Path) -> None:
     log = tmp_path / "termination-log"
     log.touch()
-    monkeypatch.setattr(show, "TERMINATION_LOG", log)
-    monkeypatch.setattr("sys.argv", ["daskjobs", "split", "--run", str(tmp_path), "--input", "nowhere.csv"])
-    monkeypatch.setattr("signal.signal", lambda *_: None)
-    with pytest.raises(SystemExit, match="10"):
-        cli.entry()
+    patch = f"import pathlib, daskjobs.show\ndaskjobs.show.TERMINATION_LOG = pathlib.Path({str(log)!r})\n"
+    (tmp_path / "sitecustomize.py").write_text(patch)
+    done = daskjobs("split", "--run", "x", "--input", "nowhere.csv", PYTHONPATH=str(tmp_path))
+    assert done.returncode == 10
     assert "nowhere.csv names no file" in log.read_text()
