@@ -14,6 +14,7 @@ from daskjobs.log import event
 from daskjobs.outputs import Output
 from daskjobs.rows import blocks
 from daskjobs.rules import ANOMALIES
+from daskjobs.run import dump
 from daskjobs.storage import Storage
 from daskjobs.tables import QUARANTINE, column, orders_schema, rows_between, writing
 
@@ -75,8 +76,7 @@ def check_partition(root: str, plan: dict[str, Any], partition: dict[str, Any], 
         "scores": {anomaly: dict(score) for anomaly, score in scores.items()},
         "outputs": outputs,
     }
-    data = (json.dumps(result, indent=2) + "\n").encode()
-    return {**result, "result": storage.put(files["result"], data).json()}
+    return {**result, "result": storage.put(files["result"], dump(result)).json()}
 
 
 def _kept(storage: Storage, name: str, key: str) -> Result | None:
