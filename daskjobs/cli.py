@@ -5,6 +5,7 @@ import json
 import os
 import signal
 import sys
+from importlib import import_module
 from typing import Any
 
 import click
@@ -85,6 +86,21 @@ def _stage_command(name: str, text: str) -> None:
 
 for _name, _text in STAGES.items():
     _stage_command(_name, _text)
+
+
+@main.command()
+@click.option("--run", required=True, envvar="DASKJOBS_RUN", show_envvar=True, help="Where the run's files are.")
+@click.option("--row", required=True, type=click.IntRange(1), help="The row's number in its file, from 1.")
+@click.option(
+    "--source", default="", help="The file that the row is of, or the end of its name, where there are several."
+)
+def explain(run: str, row: int, source: str) -> None:
+    """Show a row of the input, its partition, and why it was rejected."""
+    found = import_module("daskjobs.explain").explain(Run(settings({"run": run})), row, source)
+    click.echo(f"row        {found.row} of {found.source}")
+    click.echo(f"partition  {found.partition}")
+    click.echo(found.verdict)
+    click.echo(f"text       {found.raw}")
 
 
 @main.command()

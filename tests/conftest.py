@@ -1,8 +1,12 @@
 import os
+import socket
 import subprocess
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from itertools import count
 from pathlib import Path
+from shutil import which
 from typing import Any
 
 import pytest
@@ -25,13 +29,16 @@ GOOD = dict(
     timestamp="2025-03-01 12:00:00",
 )
 
+GATEWAY = which("versitygw") or which("versitygw", path="/opt/cluster/bin")
+_ids = count(1)
+
 Pipeline = Callable[..., dict[str, Manifest]]
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 def row(**values: str) -> str:
-    """One good order as CSV text, with some fields changed."""
-    return ",".join({**GOOD, **values}.values())
+    """One good order as CSV text, with an id of its own, and some fields changed."""
+    return ",".join({**GOOD, "order_id": f"A{next(_ids)}", **values}.values())
 
 
 def csv_text(*rows: str, header: str = ",".join(COLUMNS)) -> bytes:
@@ -73,3 +80,30 @@ def daskjobs(tmp_path: Path) -> Command:
         )
 
     return call
+
+
+@pytest.fixture(scope="session")
+def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A real S3 server on loopback; gives the URI of an empty bucket."""
+    if GATEWAY is None:
+        pytest.skip("no S3 server here: put versitygw on PATH to run this test")
+    pytest.importorskip("s3fs", reason="pip install daskjobs[s3] to run this test")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    data = tmp_path_factory.mktemp("s3")
+    (data / "orders").mkdir()
+    keys = {"ROOT_ACCESS_KEY": "test", "ROOT_SECRET_KEY": "testtest"}
+    command = [GATEWAY, "--port", f"127.0.0.1:{port}", "posix", str(data)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AWS_ACCESS_KEY_ID", "test")
+        patch.setenv("AWS_SECRET_ACCESS_KEY", "testtest")
+        patch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{port}")
+        with subprocess.Popen(command, env=os.environ | keys, stdout=subprocess.DEVNULL) as server:
+            try:
+                deadline = time.monotonic() + 20
+                while socket.socket().connect_ex(("127.0.0.1", port)) and time.monotonic() < deadline:
+                    time.sleep(0.1)
+                yield "s3://orders"
+            finally:
+                server.terminate()
