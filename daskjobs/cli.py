@@ -12,7 +12,7 @@ import click
 
 from daskjobs import __version__, log
 from daskjobs import doctor as doctors
-from daskjobs.errors import ConfigError, DaskjobsError, UsageError
+from daskjobs.errors import ConfigError, DaskjobsError, InputError, UsageError
 from daskjobs.extras import kubernetes_module
 from daskjobs.options import options, settings
 from daskjobs.run import Run
@@ -74,7 +74,12 @@ def _stage_command(name: str, text: str) -> None:
         if not values["run"] and name != "generate":
             raise UsageError(f"daskjobs {name} needs --run: where the stages before it wrote their files")
         chosen = settings(values)
-        manifest = run_stage(name, Run(chosen))
+        try:
+            manifest = run_stage(name, Run(chosen))
+        except InputError:
+            if outputs:  # the account of bad orders, as far as it is written
+                show(Run(chosen), {"stage": name, "rows": {}}, outputs)
+            raise
         if outputs:
             show(Run(chosen), manifest, outputs)
         click.echo(
