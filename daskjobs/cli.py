@@ -13,7 +13,7 @@ from daskjobs import __version__, log
 from daskjobs import doctor as doctors
 from daskjobs.errors import ConfigError, DaskjobsError, UsageError
 from daskjobs.extras import kubernetes_module
-from daskjobs.options import options, settings
+from daskjobs.options import DEFAULTS, options, settings
 from daskjobs.run import Run
 from daskjobs.settings import KUBERNETES, LOCAL, Settings
 from daskjobs.show import show, tell_kubernetes
@@ -106,6 +106,23 @@ def doctor(run: str, cluster: str, namespace: str, image: str) -> None:
         click.echo(f"{'ok  ' if finding.good else 'FAIL'}  {finding.what}")
         bad += not finding.good
     sys.exit(ConfigError.exit_code if bad else 0)
+
+
+@main.command()
+@click.option("--namespace", default="", envvar="DASKJOBS_NAMESPACE", show_envvar=True, help="Where to look.")
+@click.option(
+    "--delete-timeout",
+    default=DEFAULTS["delete_timeout"],
+    envvar="DASKJOBS_DELETE_TIMEOUT",
+    show_envvar=True,
+    show_default=True,
+    help="Seconds until what was deleted must be gone.",
+)
+def janitor(namespace: str, delete_timeout: float) -> None:
+    """Remove Dask clusters on Kubernetes whose run is over or gone, or which are past their deadline."""
+    chosen = Settings(run="", cluster=KUBERNETES, namespace=namespace, delete_timeout=delete_timeout)
+    for line in kubernetes_module("janitor").sweep(chosen):
+        click.echo(line)
 
 
 def entry() -> None:
