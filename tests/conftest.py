@@ -1,8 +1,11 @@
 import os
+import socket
 import subprocess
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from shutil import which
 from typing import Any
 
 import pytest
@@ -25,6 +28,8 @@ GOOD = dict(
     timestamp="2025-03-01 12:00:00",
 )
 
+GATEWAY = which("versitygw") or which("versitygw", path="/opt/cluster/bin")
+
 Pipeline = Callable[..., dict[str, Manifest]]
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -32,6 +37,12 @@ Command = Callable[..., "subprocess.CompletedProcess[str]"]
 def row(**values: str) -> str:
     """One good order as CSV text, with some fields changed."""
     return ",".join({**GOOD, **values}.values())
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 def csv_text(*rows: str, header: str = ",".join(COLUMNS)) -> bytes:
@@ -73,3 +84,29 @@ def daskjobs(tmp_path: Path) -> Command:
         )
 
     return call
+
+
+@pytest.fixture(scope="module")
+def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A real S3 server on loopback; gives the URI of an empty bucket."""
+    if GATEWAY is None:
+        pytest.skip("no S3 server here: put versitygw on PATH to run this test")
+    s3fs = pytest.importorskip("s3fs", reason="pip install daskjobs[s3] to run this test")
+    s3fs.S3FileSystem.clear_instance_cache()  # another server's
+    port = free_port()
+    data = tmp_path_factory.mktemp("s3")
+    (data / "orders").mkdir()
+    keys = {"ROOT_ACCESS_KEY": "test", "ROOT_SECRET_KEY": "testtest"}
+    command = [GATEWAY, "--port", f"127.0.0.1:{port}", "posix", str(data)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AWS_ACCESS_KEY_ID", "test")
+        patch.setenv("AWS_SECRET_ACCESS_KEY", "testtest")
+        patch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{port}")
+        with subprocess.Popen(command, env=os.environ | keys, stdout=subprocess.DEVNULL) as server:
+            try:
+                deadline = time.monotonic() + 20
+                while socket.socket().connect_ex(("127.0.0.1", port)) and time.monotonic() < deadline:
+                    time.sleep(0.1)
+                yield "s3://orders"
+            finally:
+                server.terminate()

@@ -1,45 +1,11 @@
-import os
-import socket
-import subprocess
 import time
-from collections.abc import Iterator
 from pathlib import Path
-from shutil import which
 
 import pytest
 
 from daskjobs.errors import ConfigError, StorageError
 from daskjobs.outputs import Output
 from daskjobs.storage import Storage, find
-
-GATEWAY = which("versitygw") or which("versitygw", path="/opt/cluster/bin")
-
-
-@pytest.fixture(scope="module")
-def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A real S3 server on loopback; gives the URI of an empty bucket."""
-    if GATEWAY is None:
-        pytest.skip("no S3 server here: put versitygw on PATH to run this test")
-    pytest.importorskip("s3fs", reason="pip install daskjobs[s3] to run this test")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    data = tmp_path_factory.mktemp("s3")
-    (data / "orders").mkdir()
-    keys = {"ROOT_ACCESS_KEY": "test", "ROOT_SECRET_KEY": "testtest"}
-    command = [GATEWAY, "--port", f"127.0.0.1:{port}", "posix", str(data)]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("AWS_ACCESS_KEY_ID", "test")
-        patch.setenv("AWS_SECRET_ACCESS_KEY", "testtest")
-        patch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{port}")
-        with subprocess.Popen(command, env=os.environ | keys, stdout=subprocess.DEVNULL) as server:
-            try:
-                deadline = time.monotonic() + 20
-                while socket.socket().connect_ex(("127.0.0.1", port)) and time.monotonic() < deadline:
-                    time.sleep(0.1)
-                yield "s3://orders"
-            finally:
-                server.terminate()
 
 
 @pytest.fixture(params=["local", "s3"])
