@@ -38,6 +38,7 @@ def connect(settings: Settings) -> Iterator[Connected]:
 
     Raises ClusterError when a scheduler doesn't answer, ConfigError when its versions aren't ours.
     """
+    logging.getLogger("distributed.client").setLevel(logging.CRITICAL)  # what it logs with a stack trace, it raises too
     kinds = {LOCAL: _local, KUBERNETES: _kubernetes}
     try:
         with kinds.get(settings.cluster, _remote)(settings) as connected:

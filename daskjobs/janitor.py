@@ -12,7 +12,7 @@ from kr8s.objects import APIObject, new_class
 
 from daskjobs import removal
 from daskjobs.kubernetes import DaskCluster, DaskWorkerGroup, connect, explained, find
-from daskjobs.resource import CLUSTER_LABEL, DEADLINE, PART_OF, RUN_LABEL
+from daskjobs.resource import CLUSTER_LABEL, DEADLINE, PART_OF, RUN_LABEL, WORKFLOW
 from daskjobs.settings import Settings
 
 Workflow = new_class("Workflow", "argoproj.io/v1alpha1", asyncio=False)
@@ -48,10 +48,10 @@ def _ours(found: list[APIObject]) -> list[APIObject]:
 
 def _over(api: kr8s.Api, cluster: APIObject) -> str:
     """Say why a cluster is not needed any more; nothing, when it is."""
-    for owner in cluster.metadata.get("ownerReferences", []):
-        if owner["kind"] == Workflow.kind and (why := _ended(api, owner["name"], owner["uid"])):
-            return why
-    deadline = cluster.metadata.get("annotations", {}).get(DEADLINE)
+    said = cluster.metadata.get("annotations", {})
+    if WORKFLOW in said and (why := _ended(api, said[WORKFLOW], cluster.labels[RUN_LABEL])):
+        return why
+    deadline = said.get(DEADLINE)
     if deadline and datetime.fromisoformat(deadline) < datetime.now(UTC):
         return f"its deadline was {deadline}"
     return ""

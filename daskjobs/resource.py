@@ -17,7 +17,7 @@ from daskjobs.settings import Settings
 
 PART_OF = {"app.kubernetes.io/part-of": "daskjobs"}
 RUN_LABEL, CLUSTER_LABEL = "daskjobs/run", "dask.org/cluster-name"
-HASH = "daskjobs/spec-hash"
+HASH, WORKFLOW = "daskjobs/spec-hash", "daskjobs/workflow"
 DEADLINE = "daskjobs/deadline"  # past it, the janitor removes the cluster
 SCHEDULER_PORT, DASHBOARD_PORT = 8786, 8787
 VERSION = "kubernetes.dask.org/v1"
@@ -48,9 +48,13 @@ def scheduler_host(settings: Settings) -> str:
 
 
 def metadata(settings: Settings) -> dict[str, Any]:
-    """Return the name, the labels and, where a workflow asks, the owner of an object of the run's Dask cluster."""
+    """Return the name, the labels and, where a workflow asks, the owner of the run's Dask cluster.
+
+    The workflow's name is in an annotation too: the janitor is to find it where the ownerReference is lost.
+    """
     found: dict[str, Any] = {"name": cluster_name(settings), "labels": {**PART_OF, **selector(settings)}}
     if settings.workflow:
+        found["annotations"] = {WORKFLOW: settings.workflow}
         owner = {"apiVersion": "argoproj.io/v1alpha1", "kind": "Workflow", "name": settings.workflow}
         found["ownerReferences"] = [{**owner, "uid": settings.workflow_uid, "blockOwnerDeletion": False}]
     return found
@@ -86,7 +90,8 @@ def render(settings: Settings, own: dict[str, Any]) -> dict[str, Any]:
             "spec": _pod(settings, own, worker, (settings.worker_cpu, settings.worker_memory)),
         },
     }
-    described = {**metadata(settings), "annotations": {HASH: _hash(spec), DEADLINE: deadline(settings)}}
+    described = metadata(settings)
+    described.setdefault("annotations", {}).update({HASH: _hash(spec), DEADLINE: deadline(settings)})
     return {"apiVersion": VERSION, "kind": "DaskCluster", "metadata": described, "spec": spec}
 
 

@@ -30,6 +30,9 @@ GOOD = dict(
 
 GATEWAY = which("versitygw") or which("versitygw", path="/opt/cluster/bin")
 
+# The same bytes however a run went.
+RESULTS = ("report/analytics_report.json", "report/quality.json", "merge/quarantine.csv", "merge/quarantine.parquet")
+
 Pipeline = Callable[..., dict[str, Manifest]]
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
 

@@ -1,8 +1,7 @@
 """A storage's bad days: a TCP proxy in front of an S3 server, that does what a file says at any time.
 
-python faulty.py LISTEN TARGET FILE, both as host:port. The file holds one line:
+python faulty.py LISTEN TARGET FILE, both as host:port. The file holds what it does, each on a line; nothing at first:
 
-    pass            as if it weren't there
     refuse          every connection is closed, new ones and those that there are
     hold TEXT       a request with TEXT in it waits, for as long as the file says so; `held TEXT` is printed
     slow BYTES      so many bytes a second, in each direction of each connection
@@ -22,12 +21,15 @@ class Proxy:
         self.target, self.control = target.rsplit(":", 1), control
         self.been_cut = set[str]()
 
-    def told(self) -> tuple[str, str]:
-        word, _, rest = self.control.read_text().strip().partition(" ")
-        return word, rest
+    def told(self) -> dict[str, list[str]]:
+        rules: dict[str, list[str]] = {}
+        for line in self.control.read_text().splitlines() if self.control.exists() else []:
+            word, _, rest = line.partition(" ")
+            rules.setdefault(word, []).append(rest)
+        return rules
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if self.told()[0] == "refuse":
+        if "refuse" in self.told():
             writer.transport.abort()
             return
         try:
@@ -46,7 +48,7 @@ class Proxy:
             each.transport.abort() if watch.done() else each.close()
 
     async def refusal(self) -> None:
-        while self.told()[0] != "refuse":
+        while "refuse" not in self.told():
             await asyncio.sleep(0.1)
 
     async def requests(
@@ -57,28 +59,29 @@ class Proxy:
         cut: asyncio.Event,
     ) -> None:
         while data := await reader.read(CHUNK):
-            word, what = self.told()
-            if word == "hold" and what.encode() in data:
-                print(f"held {what}", flush=True)
-                while self.told() == ("hold", what):
-                    await asyncio.sleep(0.05)
-            elif word == "cut" and what.encode() in data and what not in self.been_cut:
-                self.been_cut.add(what)
-                cut.set()
-            elif word == "fail":
-                client.write(f"HTTP/1.1 {what}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n".encode())
+            told = self.told()
+            for what in told.get("hold", []):
+                if what.encode() in data:
+                    print(f"held {what}", flush=True)
+                    while what in self.told().get("hold", []):
+                        await asyncio.sleep(0.05)
+            for what in told.get("cut", []):
+                if what.encode() in data and what not in self.been_cut:
+                    self.been_cut.add(what)
+                    cut.set()
+            for status in told.get("fail", []):
+                client.write(f"HTTP/1.1 {status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n".encode())
                 await client.drain()
                 return
-            elif word == "slow":
-                await asyncio.sleep(len(data) / int(what))
+            for rate in told.get("slow", []):
+                await asyncio.sleep(len(data) / int(rate))
             target.write(data)
             await target.drain()
 
     async def answers(self, reader: asyncio.StreamReader, client: asyncio.StreamWriter, cut: asyncio.Event) -> None:
         while data := await reader.read(CHUNK):
-            word, what = self.told()
-            if word == "slow":
-                await asyncio.sleep(len(data) / int(what))
+            for rate in self.told().get("slow", []):
+                await asyncio.sleep(len(data) / int(rate))
             client.write(data[: len(data) // 2] if cut.is_set() else data)
             await client.drain()
             if cut.is_set():
