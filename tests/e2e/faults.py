@@ -7,16 +7,19 @@ import os
 import shutil
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from threading import Lock
 from typing import Any
 
-from e2e.conftest import Namespace, Wire
+from e2e.conftest import Namespace, Wire, no_operator
 
 PHASE_SECONDS = 240  # until a run has come to a phase, other runs beside it
 KILL = "kill -9 -1"  # all processes of a container but its first, which is Argo's executor or tini
 FOREVER = "86400"
+OUTAGE_SECONDS = 20
+ONE_OPERATOR = Lock()  # for all runs of a cluster
 
 
 def argo(*arguments: str) -> str:
@@ -28,25 +31,25 @@ def argo(*arguments: str) -> str:
 
 
 @dataclass
-class Holds:
-    """The requests that a wire holds, for several runs at once."""
+class Rules:
+    """How a wire is broken at the moment, for several runs at once."""
 
     wire: Wire
-    texts: list[str] = field(default_factory=list)
+    rules: list[str] = field(default_factory=list)
     lock: Lock = field(default_factory=Lock)
 
-    def add(self, text: str) -> None:
-        with self.lock:
-            self.texts.append(text)
-            self._tell()
+    @contextmanager
+    def broken(self, rule: str) -> Iterator[None]:
+        self._change(self.rules.append, rule)
+        try:
+            yield
+        finally:
+            self._change(self.rules.remove, rule)
 
-    def drop(self, text: str) -> None:
+    def _change(self, change: Callable[[str], None], rule: str) -> None:
         with self.lock:
-            self.texts.remove(text)
-            self._tell()
-
-    def _tell(self) -> None:
-        self.wire.does(*(f"hold {text}" for text in self.texts))
+            change(rule)
+            self.wire.does(*self.rules)
 
 
 @dataclass(frozen=True)
@@ -54,15 +57,17 @@ class Case:
     """One run that a fault is to strike."""
 
     namespace: Namespace
-    holds: Holds
+    rules: Rules
     workflow: str
     uid: str
 
-    def held(self, request: str) -> str:
-        """Wait until the run makes a request, which then waits; return what lets it go."""
-        text = f"{self.uid}/{request}"
-        self.holds.wire.await_held(text, PHASE_SECONDS)
-        return text
+    def over(self) -> bool:
+        return bool(self.namespace.get("workflow", self.workflow).get("status", {}).get("finishedAt"))
+
+    def await_held(self, request: str) -> None:
+        """Wait until the run makes a request, which the wire holds."""
+        held = f"held {self.uid}/{request}\n"
+        self.until(lambda: held in self.rules.wire.said() or self.over(), f"a request for {request}")
 
     def until(self, good: Callable[[], object], what: str) -> None:
         deadline = time.monotonic() + PHASE_SECONDS
@@ -112,7 +117,17 @@ class Fault:
 
 
 def _deadline(case: Case) -> None:
-    case.until(lambda: case.namespace.get("workflow", case.workflow)["status"].get("finishedAt"), "the deadline")
+    case.until(case.over, "the deadline")
+
+
+def _no_storage(case: Case) -> None:
+    with case.rules.broken("refuse"):
+        time.sleep(OUTAGE_SECONDS)
+
+
+def _no_operator(case: Case) -> None:
+    with ONE_OPERATOR, no_operator():
+        time.sleep(OUTAGE_SECONDS)
 
 
 def _delete(case: Case) -> None:
@@ -136,23 +151,27 @@ FAULTS = {
 }
 
 
-def strike(namespace: Namespace, holds: Holds, fault: Fault, **parameters: object) -> tuple[str, str]:
+# What strikes all runs of a namespace, and what strikes none.
+OUTAGES = {
+    "the storage gone for 20 s": Fault(_no_storage),
+    "the operator gone for 20 s": Fault(_no_operator, validated=1),
+    "nothing": Fault(lambda case: None, validated=1),
+}
+
+
+def strike(namespace: Namespace, rules: Rules, fault: Fault, **parameters: object) -> tuple[str, str]:
     """Submit a run, let a fault strike it at its moment, and let it go on; return its name and uid."""
     workflow = namespace.submit(spec=fault.spec, **parameters)
-    case = Case(namespace, holds, workflow, namespace.uid(workflow))
+    case = Case(namespace, rules, workflow, namespace.uid(workflow))
     if not fault.moment:
         case.until(lambda: case.clusters() and case.pods("scheduler"), "a DaskCluster")
         fault.strike(case)
         return case.workflow, case.uid
-    text = f"{case.uid}/{fault.moment}"
-    holds.add(text)
-    try:
-        case.held(fault.moment)
+    with rules.broken(f"hold {case.uid}/{fault.moment}"):
+        case.await_held(fault.moment)
         if fault.moment == BEFORE:
             assert not case.clusters()
         fault.strike(case)
         if fault.strike is not Case.kill_validate:
             time.sleep(2)  # that Kubernetes and Dask notice
-    finally:
-        holds.drop(text)
     return case.workflow, case.uid

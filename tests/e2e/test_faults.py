@@ -10,7 +10,7 @@ import pytest
 
 from conftest import RESULTS, Pipeline
 from e2e.conftest import Namespace, Wire
-from e2e.faults import FAULTS, Holds, strike
+from e2e.faults import FAULTS, Rules, strike
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1500), pytest.mark.usefixtures("argo")]
 
@@ -23,15 +23,15 @@ RUN = {"rows": 2000, "seed": 11, "partitions": 4, "workers": 2, "worker_cpu": "2
 def struck(place: Namespace, wire: Wire, argo: None) -> Iterator[dict[str, Any]]:
     """All faults, a few at a time: each run's name and uid."""
     place.configure(DASKJOBS_IDLE_TIMEOUT="3600", DASKJOBS_DELETE_TIMEOUT="60")
-    holds = Holds(wire)
+    rules = Rules(wire)
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        runs = {name: pool.submit(strike_and_finish, place, holds, name) for name in FAULTS}
+        runs = {name: pool.submit(strike_and_finish, place, rules, name) for name in FAULTS}
     yield runs
     place.calm()
 
 
-def strike_and_finish(place: Namespace, holds: Holds, name: str) -> tuple[str, str]:
-    workflow, uid = strike(place, holds, FAULTS[name], **RUN)
+def strike_and_finish(place: Namespace, rules: Rules, name: str) -> tuple[str, str]:
+    workflow, uid = strike(place, rules, FAULTS[name], **RUN)
     if FAULTS[name].ends:
         place.finished(workflow, 400)
     return workflow, uid

@@ -3,11 +3,13 @@
 import json
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
 from conftest import RESULTS, Pipeline, csv_text, row
-from e2e.conftest import Namespace, Wire, no_operator
+from e2e.conftest import ROOT, Namespace, Wire, no_operator
 from e2e.faults import DURING
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
@@ -116,3 +118,27 @@ def test_partition_that_wants_too_much_memory_is_given_up_with_the_workers_last_
     assert code == 0, log
     assert json.loads(namespace.read("poison", "validate/manifest.json"))["rows"]["in"] == 200_000
     gone(namespace)
+
+
+@pytest.mark.usefixtures("argo")
+def test_run_ends_at_its_first_pods_deadline_when_the_image_can_not_be_pulled(own_namespace: Namespace) -> None:
+    """The deadlines are the template's own, made short; the second attempt is what must not happen."""
+    template = yaml.safe_load((ROOT / "flows/pipeline.yaml").read_text())
+    stages = {each["name"]: each for each in template["spec"]["templates"]}
+    for stage, seconds in (("generate", 30), ("cleanup", 20)):
+        assert stages[stage]["activeDeadlineSeconds"] <= 600
+        stages[stage]["activeDeadlineSeconds"] = seconds
+    own_namespace.kubectl("apply", "-f", "-", text=json.dumps(template))
+    workflow = own_namespace.submit(image="docker.io/library/daskjobs:mistyped")
+
+    def nodes() -> Any:
+        found = own_namespace.get("workflow", workflow).get("status", {}).get("nodes", {})
+        return [node for node in found.values() if node["type"] == "Pod"]
+
+    pending = own_namespace.until(nodes, lambda pods: any("image" in pod.get("message", "") for pod in pods), 60)
+    assert "daskjobs:mistyped" in pending[0]["message"]
+    found = own_namespace.finished(workflow, 150)
+    assert found["status"]["phase"] in {"Failed", "Error"}
+    tried = [pod for pod in nodes() if pod["templateName"] == "generate"]
+    assert len(tried) == 1
+    assert "deadline" in tried[0]["message"]
