@@ -14,6 +14,9 @@ run: $(VENV)/run ## the whole pipeline on this machine: make run ARGS="--input o
 test: $(VENV)/dev ## all tests that need no cluster
 	@$(BIN)/python -m pytest -q $(ARGS)
 
+soak: $(VENV)/dev ## twenty workflows with random faults on a cluster: make soak ARGS="--seed 7"
+	@PYTHONPATH=tests $(BIN)/python -m e2e.soak $(ARGS)
+
 lint: $(VENV)/dev ## style and types
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
 
@@ -49,5 +52,5 @@ $(VENV)/run: $(VENV)/bin/python pyproject.toml
 $(VENV)/dev: $(VENV)/bin/python pyproject.toml
 	@echo "installing into $(VENV) (once)" && $(BIN)/pip install -q --disable-pip-version-check -e '.[s3,kubernetes,dev]' && touch $@ $(VENV)/run
 
-.PHONY: help run test lint image lock doctor clean cluster
+.PHONY: help run test soak lint image lock doctor clean cluster
 .DEFAULT_GOAL := help

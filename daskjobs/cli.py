@@ -1,22 +1,19 @@
-"""The command line: `daskjobs run`, each stage by its name, and `daskjobs doctor`."""
+"""The command line: `daskjobs run`, each stage by its name, and what stands beside them."""
 
 import contextlib
 import json
 import os
 import signal
 import sys
-from importlib import import_module
 from typing import Any
 
 import click
 
 from daskjobs import __version__, log
-from daskjobs import doctor as doctors
-from daskjobs.errors import ConfigError, DaskjobsError, InputError, UsageError
-from daskjobs.extras import kubernetes_module
+from daskjobs.commands import doctor, explain, janitor
+from daskjobs.errors import DaskjobsError, InputError, UsageError
 from daskjobs.options import options, settings
 from daskjobs.run import Run
-from daskjobs.settings import KUBERNETES, LOCAL, Settings
 from daskjobs.show import show, tell_kubernetes
 from daskjobs.stages import STAGES, run_stage
 from daskjobs.terminal import print_report, short, with_bar
@@ -93,40 +90,8 @@ for _name, _text in STAGES.items():
     _stage_command(_name, _text)
 
 
-@main.command()
-@click.option("--run", required=True, envvar="DASKJOBS_RUN", show_envvar=True, help="Where the run's files are.")
-@click.option("--row", required=True, type=click.IntRange(1), help="The row's number in its file, from 1.")
-@click.option(
-    "--source", default="", help="The file that the row is of, or the end of its name, where there are several."
-)
-def explain(run: str, row: int, source: str) -> None:
-    """Show a row of the input, its partition, and why it was rejected."""
-    found = import_module("daskjobs.explain").explain(Run(settings({"run": run})), row, source)
-    click.echo(f"row        {found.row} of {found.source}")
-    click.echo(f"partition  {found.partition}")
-    click.echo(found.verdict)
-    click.echo(f"text       {found.raw}")
-
-
-@main.command()
-@click.option(
-    "--run", default="runs", envvar="DASKJOBS_RUN", show_envvar=True, help="Where the run's files would live."
-)
-@click.option(
-    "--cluster", type=click.Choice([LOCAL, KUBERNETES]), default=LOCAL, show_default=True, help="Where Dask would run."
-)
-@click.option("--namespace", default="", envvar="DASKJOBS_NAMESPACE", show_envvar=True, help="On Kubernetes: where.")
-@click.option("--image", default="", help="On Kubernetes: an image to start a pod of, and remove again.")
-def doctor(run: str, cluster: str, namespace: str, image: str) -> None:
-    """Say what is missing on this machine, or in a Kubernetes cluster, before a run would find out."""
-    findings = doctors.examine(run)
-    if cluster == KUBERNETES:
-        findings = kubernetes_module("doctor_kubernetes").examine(Settings(run=run, namespace=namespace), image)
-    bad = 0
-    for finding in findings:
-        click.echo(f"{'ok  ' if finding.good else 'FAIL'}  {finding.what}")
-        bad += not finding.good
-    sys.exit(ConfigError.exit_code if bad else 0)
+for _command in (explain, doctor, janitor):
+    main.add_command(_command)
 
 
 def entry() -> None:

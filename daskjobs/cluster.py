@@ -17,6 +17,7 @@ from daskjobs.errors import ClusterError, ConfigError
 from daskjobs.extras import kubernetes_module
 from daskjobs.log import event
 from daskjobs.settings import KUBERNETES, LOCAL, Settings
+from daskjobs.workers import Asked, unheard
 
 CONNECT_SECONDS = 10
 PACKAGES = ("dask", "distributed", "pandas", "pyarrow", "numpy", "daskjobs")
@@ -24,10 +25,11 @@ PACKAGES = ("dask", "distributed", "pandas", "pyarrow", "numpy", "daskjobs")
 
 @dataclass(frozen=True)
 class Connected:
-    """A client that can be used, and what run.json says of the cluster behind it."""
+    """A client that can be used, what run.json says of the cluster behind it, and whom to ask how a worker ended."""
 
     client: Client
     facts: dict[str, Any]
+    last_words: Asked = unheard
 
 
 @contextmanager
@@ -36,6 +38,7 @@ def connect(settings: Settings) -> Iterator[Connected]:
 
     Raises ClusterError when a scheduler doesn't answer, ConfigError when its versions aren't ours.
     """
+    logging.getLogger("distributed.client").setLevel(logging.CRITICAL)  # what it logs with a stack trace, it raises too
     kinds = {LOCAL: _local, KUBERNETES: _kubernetes}
     try:
         with kinds.get(settings.cluster, _remote)(settings) as connected:
@@ -85,9 +88,9 @@ def _free(address: str) -> str:
 
 @contextmanager
 def _kubernetes(settings: Settings) -> Iterator[Connected]:
-    with kubernetes_module("ephemeral").ephemeral(settings) as (client, facts):
+    with kubernetes_module("ephemeral").ephemeral(settings) as (client, facts, last_words):
         compare_versions(client)
-        yield Connected(client, facts)
+        yield Connected(client, facts, last_words)
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from typing import Any
 import kr8s
 from kr8s.objects import Deployment, Pod, new_class
 
-from daskjobs import kubernetes
+from daskjobs import kubernetes, pods
 from daskjobs.doctor import Finding
 from daskjobs.errors import DaskjobsError
 from daskjobs.settings import Settings
@@ -21,6 +21,7 @@ RIGHTS = {
     ("", "pods"): ("get", "list"),
     ("", "services"): ("get", "list"),
     ("apps", "deployments"): ("get", "list"),
+    ("apps", "replicasets"): ("get", "list"),
     ("", "events"): ("list",),
 }
 CONTROLLERS = {
@@ -143,4 +144,4 @@ def _ended(api: kr8s.Api, pod: Any, image: str) -> Finding:
         if phase in {"Succeeded", "Failed"}:
             return Finding(phase == "Succeeded", f"image: a pod of {image} {phase.lower()}")
         time.sleep(kubernetes.POLL_SECONDS)
-    return Finding(False, f"image: {image} did not start in {PULL_SECONDS} s: {kubernetes.why(api, pod)}")
+    return Finding(False, f"image: {image} did not start in {PULL_SECONDS} s: {pods.why(api, pod)}")

@@ -43,10 +43,11 @@ def _hashes(ids: pa.Array) -> Hashes:
     offsets = np.frombuffer(ids.buffers()[1], np.int32)[ids.offset : ids.offset + len(ids) + 1].astype(np.int64)
     text, lengths = np.frombuffer(ids.buffers()[2] or b"", np.uint8), np.diff(offsets)
     found = np.empty(len(ids), np.uint64)
-    for length in np.unique(lengths).tolist():  # mostly one, so that their bytes are a matrix already
+    alike = lengths.min() == lengths.max()  # as they mostly are, and then their bytes are a matrix already
+    for length in [int(lengths[0])] if alike else np.unique(lengths).tolist():
         rows, size = np.flatnonzero(lengths == length), min(length, HASHED_BYTES)
         words = np.zeros((len(rows), -(-size // 8) * 8), np.uint8)
-        if len(rows) == len(ids) and size == length:
+        if alike and size == length:
             words[:, :size] = text[offsets[0] : offsets[-1]].reshape(-1, length)
         else:
             words[:, :size] = text[(offsets[rows + 1] - size)[:, None] + np.arange(size)]

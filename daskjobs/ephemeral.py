@@ -6,17 +6,19 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import kr8s
 from distributed import Client
 
-from daskjobs import kubernetes
-from daskjobs.errors import ClusterError
-from daskjobs.kubernetes import POLL_SECONDS, DaskWorkerGroup
+from daskjobs import kubernetes, pods, removal
+from daskjobs.errors import ClusterError, DaskjobsError
+from daskjobs.kubernetes import POLL_SECONDS, DaskCluster, DaskWorkerGroup
 from daskjobs.log import event
-from daskjobs.resource import DASHBOARD_PORT, SCHEDULER_PORT, cluster_name, render, scheduler_host
+from daskjobs.resource import DASHBOARD_PORT, SCHEDULER_PORT, cluster_name, render, scheduler_host, selector
 from daskjobs.settings import KUBERNETES, Settings
+from daskjobs.workers import Asked, count
 
 HEALTH_SECONDS = 2
 GATHER_SECONDS = 5  # for all workers to come once one has: a moment in which work is shared better
@@ -24,8 +26,10 @@ GROUP_SECONDS = 60  # the operator may fail to make the workers' group and not t
 
 
 @contextmanager
-def ephemeral(settings: Settings) -> Iterator[tuple[Client, dict[str, Any]]]:
-    """Give a client of the run's own Dask cluster, and the facts for run.json; the cluster is deleted at the end.
+def ephemeral(settings: Settings) -> Iterator[tuple[Client, dict[str, Any], Asked]]:
+    """Give a client of the run's own Dask cluster, the facts for run.json, and whom to ask how a worker ended.
+
+    The cluster is deleted at the end.
 
     With ``keep_cluster`` it stays until cleanup. Raises ClusterError, with Kubernetes' reason, when no worker comes.
     """
@@ -41,25 +45,36 @@ def ephemeral(settings: Settings) -> Iterator[tuple[Client, dict[str, Any]]]:
         _await_scheduler(api, settings, host, resource)
         with Client(f"tcp://{host}:{SCHEDULER_PORT}", timeout=settings.start_timeout) as client:
             if not _come(client, 1, settings.worker_timeout):
-                why = kubernetes.trouble(api, settings)
+                why = pods.trouble(api, settings)
                 raise ClusterError(f"no Dask worker came within {settings.worker_timeout:.0f} s: {why}")
             _come(client, wanted, GATHER_SECONDS)
-            objects = [kubernetes.describe(found) for found in kubernetes.find(api, settings)]
+            objects = [removal.describe(found) for found in kubernetes.find(api, selector(settings))]
             facts: dict[str, Any] = {"cluster": KUBERNETES, "how": how, "dashboard": dashboard, "objects": objects}
             facts |= {"start_seconds": round(time.monotonic() - started, 3)}
-            facts |= {"workers": _count(client), "workers_wanted": wanted}
-            yield client, facts
-            facts |= _who_came(api, settings, client, wanted)
+            facts |= {"workers": count(client), "workers_wanted": wanted}
+            yield client, facts, partial(pods.last_words, api, settings)
+            with _by_the_way("count the workers", settings):
+                facts |= _who_came(api, settings, client, wanted)
     finally:
         if not settings.keep_cluster:
-            release(api, settings)
+            with _by_the_way("delete the Dask cluster", settings):
+                release(api, settings)
 
 
 def release(api: kr8s.Api, settings: Settings) -> None:
     """Ask for the deletion of the run's cluster; cleanup waits for it, and proves it."""
-    for found in kubernetes.find(api, settings, (kubernetes.DaskCluster,)):
+    for found in kubernetes.find(api, selector(settings), (DaskCluster,)):
         kubernetes.delete(found)
         event("cluster.deleted", run=settings.run, object=f"{found.kind}/{found.name}")
+
+
+@contextmanager
+def _by_the_way(doing: str, settings: Settings) -> Iterator[None]:
+    """Note a failure that must not hide how the work itself ended."""
+    try:
+        yield
+    except DaskjobsError as error:
+        event("cluster.failed", level=logging.WARNING, run=settings.run, doing=doing, error=error)
 
 
 def _answers(host: str) -> bool:
@@ -76,7 +91,7 @@ def _await_scheduler(api: kr8s.Api, settings: Settings, host: str, resource: dic
     while not _answers(host):
         waited = time.monotonic() - started
         if waited > settings.start_timeout:
-            why = kubernetes.trouble(api, settings)
+            why = pods.trouble(api, settings)
             raise ClusterError(f"the Dask scheduler did not answer within {settings.start_timeout:.0f} s: {why}")
         if waited > GROUP_SECONDS and not group_made:
             group_made = _make_group(api, settings, resource)
@@ -86,21 +101,17 @@ def _await_scheduler(api: kr8s.Api, settings: Settings, host: str, resource: dic
 def _come(client: Client, wanted: int, seconds: float) -> bool:
     """Wait until there are enough workers. Unlike Client.wait_for_workers, it outlives a dropped connection."""
     deadline = time.monotonic() + seconds
-    while (come := _count(client)) < wanted and time.monotonic() < deadline:
+    while (come := count(client)) < wanted and time.monotonic() < deadline:
         time.sleep(POLL_SECONDS / 2)
     return come >= wanted
 
 
-def _count(client: Client) -> int:
-    return len(client.scheduler_info(n_workers=-1)["workers"])
-
-
 def _who_came(api: kr8s.Api, settings: Settings, client: Client, wanted: int) -> dict[str, Any]:
     """Say how many workers there are at the end, and why fewer than wanted."""
-    come = _count(client)
+    come = count(client)
     if come >= wanted:
         return {"workers": come}
-    why = kubernetes.trouble(api, settings)
+    why = pods.trouble(api, settings)
     event("cluster.short", level=logging.WARNING, run=settings.run, workers=come, wanted=wanted, why=why)
     return {"workers": come, "why": why}
 
@@ -108,7 +119,7 @@ def _who_came(api: kr8s.Api, settings: Settings, client: Client, wanted: int) ->
 def _make_group(api: kr8s.Api, settings: Settings, resource: dict[str, Any]) -> bool:
     """Make the workers' group that the operator should have made, where it has not."""
     name = cluster_name(settings)
-    if not kubernetes.find(api, settings, (DaskWorkerGroup,)):
+    if not kubernetes.find(api, selector(settings), (DaskWorkerGroup,)):
         metadata = {"name": f"{name}-default", "labels": resource["metadata"]["labels"]}
         body = {"apiVersion": DaskWorkerGroup.version, "kind": DaskWorkerGroup.kind, "metadata": metadata,
                 "spec": {"cluster": name, "worker": resource["spec"]["worker"]}}  # fmt: skip

@@ -1,4 +1,4 @@
-"""The Kubernetes objects of a run's Dask cluster: ensured, found again, explained, removed."""
+"""The Kubernetes objects of a run's Dask cluster: ensured, found again, deleted."""
 
 import copy
 import time
@@ -8,11 +8,11 @@ from typing import Any
 
 import httpx
 import kr8s
-from kr8s.objects import APIObject, Deployment, Event, Pod, Service, new_class
+from kr8s.objects import APIObject, Deployment, Pod, ReplicaSet, Service, new_class
 
 from daskjobs.errors import ClusterError, ConfigError
 from daskjobs.log import event
-from daskjobs.resource import HASH, VERSION, selector
+from daskjobs.resource import DEADLINE, HASH, VERSION, deadline, selector
 from daskjobs.settings import Settings
 
 API_SECONDS = 10  # for each request to the API server
@@ -20,7 +20,8 @@ POLL_SECONDS = 0.5
 
 DaskCluster = new_class("DaskCluster", VERSION, asyncio=False)
 DaskWorkerGroup = new_class("DaskWorkerGroup", VERSION, asyncio=False)
-KINDS = (DaskCluster, DaskWorkerGroup, Deployment, Service, Pod)
+DASK_KINDS = (DaskCluster, DaskWorkerGroup)
+KINDS = (*DASK_KINDS, Deployment, ReplicaSet, Service, Pod)  # no Secret: a run makes none
 
 
 def connect(settings: Settings) -> kr8s.Api:
@@ -59,10 +60,10 @@ def own_pod(api: kr8s.Api, settings: Settings) -> dict[str, Any]:
     return dict(found.raw["spec"])
 
 
-def find(api: kr8s.Api, settings: Settings, kinds: tuple[Any, ...] = KINDS) -> list[APIObject]:
-    """Return the objects of the run's Dask cluster that exist."""
-    labels, found = selector(settings), list[Any]()
-    with explained("list the objects of the run's Dask cluster"):
+def find(api: kr8s.Api, labels: dict[str, str], kinds: tuple[Any, ...] = KINDS) -> list[APIObject]:
+    """Return the objects with these labels that exist."""
+    found = list[Any]()
+    with explained("list the objects of a Dask cluster"):
         for kind in kinds:
             found += api.get(kind, namespace=api.namespace, label_selector=labels)
     return found
@@ -74,7 +75,7 @@ def ensure(api: kr8s.Api, resource: dict[str, Any], settings: Settings, answers:
     A cluster of the same run and spec whose scheduler ``answers`` is reused; any other of its name is deleted
     first, and waited for until it is gone. Raises ClusterError when that takes longer than the delete timeout.
     """
-    deadline = time.monotonic() + settings.delete_timeout
+    patience = time.monotonic() + settings.delete_timeout
     while True:
         wanted = DaskCluster(copy.deepcopy(resource), api=api, namespace=api.namespace)
         try:
@@ -84,16 +85,18 @@ def ensure(api: kr8s.Api, resource: dict[str, Any], settings: Settings, answers:
         except ClusterError as error:
             if not is_conflict(error):
                 raise
-        existing = next(iter(find(api, settings, (DaskCluster,))), None)
+        existing = next(iter(find(api, selector(settings), (DaskCluster,))), None)
         if existing is not None and "deletionTimestamp" not in existing.metadata:
             if (
                 existing.metadata.get("annotations", {}).get(HASH) == resource["metadata"]["annotations"][HASH]
                 and answers()
             ):
+                with explained(f"set the deadline of the DaskCluster {wanted.name}"):
+                    existing.patch({"metadata": {"annotations": {DEADLINE: deadline(settings)}}})
                 return "reused"
             event("cluster.replaced", run=settings.run, cluster=wanted.name)
             delete(existing)
-        if time.monotonic() > deadline:
+        if time.monotonic() > patience:
             raise ClusterError(
                 f"the DaskCluster {wanted.name} is still there {settings.delete_timeout:.0f} s after it was deleted: "
                 "is the Dask operator running? its finalizer holds the object until it is"
@@ -114,40 +117,3 @@ def delete(found: APIObject) -> None:
             found.delete()
         except kr8s.NotFoundError:
             return
-
-
-def await_gone(api: kr8s.Api, settings: Settings) -> list[APIObject]:
-    """Wait until no object of the run's Dask cluster exists; return those that outlive the delete timeout."""
-    deadline = time.monotonic() + settings.delete_timeout
-    while (left := find(api, settings)) and time.monotonic() < deadline:
-        time.sleep(POLL_SECONDS)
-    return left
-
-
-def describe(found: APIObject) -> dict[str, str]:
-    """Return what a receipt says of an object."""
-    return {"kind": found.kind, "name": found.name, "uid": str(found.metadata["uid"])}
-
-
-def trouble(api: kr8s.Api, settings: Settings) -> str:
-    """Say which of the cluster's pods aren't ready and why, in Kubernetes' own words."""
-    pods = find(api, settings, (Pod,))
-    if not pods:
-        return "the Dask operator has made no pod for it: is it running?"
-    return " | ".join(f"{pod.name}: {why(api, pod)}" for pod in pods if not _is_ready(pod)) or "its pods are ready"
-
-
-def _is_ready(pod: APIObject) -> bool:
-    return any(c["type"] == "Ready" and c["status"] == "True" for c in pod.status.get("conditions", []))
-
-
-def why(api: kr8s.Api, pod: APIObject) -> str:
-    """Say what holds a pod up: its last warning, what its containers wait for, or its phase."""
-    with explained(f"list the events of {pod.name}"):
-        events: list[Any] = list(
-            api.get(Event, namespace=api.namespace, field_selector={"involvedObject.name": pod.name})
-        )
-    warnings = [found.raw["message"] for found in events if found.raw.get("type") == "Warning"]
-    states = [status.get("state", {}).get("waiting") for status in pod.status.get("containerStatuses", [])]
-    waiting = [f"{state['reason']}: {state.get('message', '')}" for state in states if state]
-    return (warnings[-1:] or waiting or [str(pod.status.get("phase"))])[0]

@@ -7,6 +7,7 @@ those that flows/ gave the validate pod, so they are written once.
 import copy
 import hashlib
 import json
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from dask.utils import parse_bytes
@@ -15,13 +16,17 @@ from daskjobs.errors import ConfigError
 from daskjobs.settings import Settings
 
 PART_OF = {"app.kubernetes.io/part-of": "daskjobs"}
-RUN_LABEL = "daskjobs/run"
-HASH = "daskjobs/spec-hash"
+RUN_LABEL, CLUSTER_LABEL = "daskjobs/run", "dask.org/cluster-name"
+HASH, WORKFLOW = "daskjobs/spec-hash", "daskjobs/workflow"
+DEADLINE = "daskjobs/deadline"  # past it, the janitor removes the cluster
 SCHEDULER_PORT, DASHBOARD_PORT = 8786, 8787
 VERSION = "kubernetes.dask.org/v1"
 POD_FIELDS = ("securityContext", "imagePullSecrets", "nodeSelector", "tolerations", "affinity", "priorityClassName")
 CONTAINER_FIELDS = ("image", "imagePullPolicy", "env", "envFrom", "securityContext")
+# Workers hold no data that could be moved: one that pauses for want of memory would pause for ever.
+NEVER_PAUSED = {"WORKER__MEMORY__PAUSE": "False"}
 STAGES_OWN = ("ARGO_", "DASKJOBS_")  # variables that Dask's pods have no use for
+TRIES = 3  # of a task whose worker dies each time
 
 
 def run_id(settings: Settings) -> str:
@@ -36,7 +41,7 @@ def cluster_name(settings: Settings) -> str:
 
 def selector(settings: Settings) -> dict[str, str]:
     """Return the labels that every object of the run's Dask cluster has, and no other object."""
-    return {RUN_LABEL: run_id(settings), "dask.org/cluster-name": cluster_name(settings)}
+    return {RUN_LABEL: run_id(settings), CLUSTER_LABEL: cluster_name(settings)}
 
 
 def scheduler_host(settings: Settings) -> str:
@@ -45,9 +50,13 @@ def scheduler_host(settings: Settings) -> str:
 
 
 def metadata(settings: Settings) -> dict[str, Any]:
-    """Return the name, the labels and, where a workflow asks, the owner of an object of the run's Dask cluster."""
+    """Return the name, the labels and, where a workflow asks, the owner of the run's Dask cluster.
+
+    The workflow's name is in an annotation too: the janitor is to find it where the ownerReference is lost.
+    """
     found: dict[str, Any] = {"name": cluster_name(settings), "labels": {**PART_OF, **selector(settings)}}
     if settings.workflow:
+        found["annotations"] = {WORKFLOW: settings.workflow}
         owner = {"apiVersion": "argoproj.io/v1alpha1", "kind": "Workflow", "name": settings.workflow}
         found["ownerReferences"] = [{**owner, "uid": settings.workflow_uid, "blockOwnerDeletion": False}]
     return found
@@ -70,21 +79,32 @@ def render(settings: Settings, own: dict[str, Any]) -> dict[str, Any]:
     ports = {"tcp-comm": SCHEDULER_PORT, "http-dashboard": DASHBOARD_PORT}
     service = {
         "type": "ClusterIP",
-        "selector": {"dask.org/cluster-name": name, "dask.org/component": "scheduler"},
+        "selector": {CLUSTER_LABEL: name, "dask.org/component": "scheduler"},
         "ports": [{"name": port, "port": number, "targetPort": port} for port, number in ports.items()],
     }
     pod = _pod(settings, own, scheduler, ("100m", "512Mi"))
     pod["containers"][0]["ports"] = [{"name": port, "containerPort": number} for port, number in ports.items()]
     spec = {
-        "idleTimeout": int(settings.start_timeout + settings.worker_timeout + settings.idle_timeout),
+        "idleTimeout": int(_start(settings) + settings.idle_timeout),
         "scheduler": {"spec": pod, "service": service},
         "worker": {
             "replicas": settings.workers or settings.partitions,
             "spec": _pod(settings, own, worker, (settings.worker_cpu, settings.worker_memory)),
         },
     }
-    described = {**metadata(settings), "annotations": {HASH: _hash(spec)}}
+    described = metadata(settings)
+    described.setdefault("annotations", {}).update({HASH: _hash(spec), DEADLINE: deadline(settings)})
     return {"apiVersion": VERSION, "kind": "DaskCluster", "metadata": described, "spec": spec}
+
+
+def deadline(settings: Settings) -> str:
+    """Return the time, from now, at which the cluster has no more business: all work timed out, then all idleness."""
+    life = _start(settings) + settings.timeout + _start(settings) + settings.idle_timeout
+    return (datetime.now(UTC) + timedelta(seconds=life)).isoformat(timespec="seconds")
+
+
+def _start(settings: Settings) -> float:
+    return settings.start_timeout + settings.worker_timeout
 
 
 def _hash(spec: dict[str, Any]) -> str:
@@ -95,8 +115,12 @@ def _pod(settings: Settings, own: dict[str, Any], args: list[str], size: tuple[s
     main = next((c for c in own["containers"] if c["name"] == "main"), own["containers"][0])
     container = copy.deepcopy({field: main[field] for field in CONTAINER_FIELDS if field in main})
     container["env"] = [entry for entry in container.get("env", []) if not entry["name"].startswith(STAGES_OWN)]
-    patience = f"{settings.start_timeout + settings.worker_timeout:.0f}s"  # by default, tasks wait for ever
-    container["env"].append({"name": "DASK_DISTRIBUTED__SCHEDULER__NO_WORKERS_TIMEOUT", "value": patience})
+    bounds = {
+        "SCHEDULER__NO_WORKERS_TIMEOUT": f"{_start(settings):.0f}s",  # by default, tasks wait for ever
+        "SCHEDULER__ALLOWED_FAILURES": str(TRIES - 1),
+        **NEVER_PAUSED,
+    }
+    container["env"] += [{"name": f"DASK_DISTRIBUTED__{key}", "value": to} for key, to in bounds.items()]
     cpu, memory = size
     container |= {
         "name": args[1],

@@ -22,6 +22,7 @@ S3_OPTIONS = {
         "retries": {"mode": "standard", "max_attempts": 5},
     }
 }
+S3_RETRIES = 2  # of s3fs, each of which holds those of the client above
 NOT_OURS = (PermissionError, NotADirectoryError, IsADirectoryError, FileExistsError)
 CLIENT_LIBRARIES = ("botocore", "aiobotocore", "aiohttp")  # their errors are not all OSErrors
 
@@ -50,6 +51,7 @@ def filesystem(uri: str) -> tuple[Any, str]:
     """Return fsspec's file system for ``uri`` and the path in it."""
     try:
         fs, path = url_to_fs(uri, **(S3_OPTIONS if uri.startswith("s3://") else {}))
+        fs.retries = S3_RETRIES
         return fs, str(path)
     except (ImportError, ValueError) as error:
         raise ConfigError(f"can't reach {uri}: {error}; for S3, install daskjobs[s3]") from error

@@ -30,6 +30,9 @@ GOOD = dict(
 )
 
 GATEWAY = which("versitygw") or which("versitygw", path="/opt/cluster/bin")
+
+# The same bytes however a run went.
+RESULTS = ("report/analytics_report.json", "report/quality.json", "merge/quarantine.csv", "merge/quarantine.parquet")
 _ids = count(1)
 
 Pipeline = Callable[..., dict[str, Manifest]]
@@ -39,6 +42,12 @@ Command = Callable[..., "subprocess.CompletedProcess[str]"]
 def row(**values: str) -> str:
     """One good order as CSV text, with an id of its own, and some fields changed."""
     return ",".join({**GOOD, "order_id": f"A{next(_ids)}", **values}.values())
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 def csv_text(*rows: str, header: str = ",".join(COLUMNS)) -> bytes:
@@ -87,10 +96,9 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A real S3 server on loopback; gives the URI of an empty bucket."""
     if GATEWAY is None:
         pytest.skip("no S3 server here: put versitygw on PATH to run this test")
-    pytest.importorskip("s3fs", reason="pip install daskjobs[s3] to run this test")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    s3fs = pytest.importorskip("s3fs", reason="pip install daskjobs[s3] to run this test")
+    s3fs.S3FileSystem.clear_instance_cache()  # another server's
+    port = free_port()
     data = tmp_path_factory.mktemp("s3")
     (data / "orders").mkdir()
     keys = {"ROOT_ACCESS_KEY": "test", "ROOT_SECRET_KEY": "testtest"}

@@ -4,7 +4,7 @@ import csv
 import io
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,13 +13,14 @@ from typing import Any
 import pytest
 
 import oracle
+from conftest import RESULTS
+from daskjobs.gather import Job
 from daskjobs.run import Run
 from daskjobs.settings import Settings
 from daskjobs.sources import rows
 from daskjobs.stages import report, run_stage, validate
 
 STAGES = ("split", "validate", "merge", "clean", "report")
-RESULTS = ("report/analytics_report.json", "report/quality.json", "merge/quarantine.csv", "merge/quarantine.parquet")
 
 
 @contextmanager
@@ -28,15 +29,15 @@ def _connected(_: Settings) -> Iterator[Any]:
 
 
 def _gather(*arguments: Any) -> list[Any]:
-    work: Callable[..., Any] = arguments[-2]
-    return [work(*job) for job in arguments[-1]]
+    jobs: list[Job] = arguments[-1]
+    return [job.function(*job.arguments) for job in jobs]
 
 
 def run(folder: Path, pattern: str, block_bytes: int = rows.BLOCK_BYTES, **settings: Any) -> dict[str, bytes]:
     """Run the stages from split on; return the results' bytes. The page, which is slow to draw, is left out."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(validate, "connect", _connected)
-        patch.setattr(validate, "_gather", _gather)
+        patch.setattr(validate, "gather", _gather)
         patch.setattr(report, "page", lambda *_: b"")
         patch.setattr(rows, "BLOCK_BYTES", block_bytes)
         for name in STAGES:

@@ -10,7 +10,9 @@ import pytest
 import yaml
 from packaging.requirements import Requirement
 
+from daskjobs import cli
 from daskjobs.doctor_kubernetes import RIGHTS
+from daskjobs.options import DEFAULTS
 from manifests import ROOT, USER, assert_restricted, documents, named
 
 OVERLAYS = ("dev", "production")
@@ -96,9 +98,32 @@ def test_roles_have_exact_verbs() -> None:
         "pods": ["get", "list"],
         "services": ["get", "list"],
         "deployments": ["get", "list"],
+        "replicasets": ["get", "list"],
         "pods/log": ["get"],
         "events": ["list"],
     }
+    gone = ["list", "delete"]
+    looked_at = {key: ["list"] for key in ("workflows", "pods", "services", "deployments", "replicasets")}
+    assert rights("daskjobs-janitor") == {"daskclusters": gone, "daskworkergroups": gone, **looked_at}
+
+
+def test_janitor_is_bounded_and_restricted_and_runs_the_image_of_the_runs() -> None:
+    spec = named(BASE, "CronJob")["daskjobs-janitor"]["spec"]
+    job = spec["jobTemplate"]["spec"]
+    pod = job["template"]["spec"]
+    (container,) = pod["containers"]
+    assert spec["concurrencyPolicy"] == "Forbid"
+    assert {"startingDeadlineSeconds", "successfulJobsHistoryLimit", "failedJobsHistoryLimit"} <= set(spec)
+    assert job["backoffLimit"] == 0
+    assert DEFAULTS["delete_timeout"] * 2 < job["activeDeadlineSeconds"] < 600  # every ten minutes
+    assert pod["serviceAccountName"] == "daskjobs-janitor"
+    assert container["args"][0] in cli.main.commands
+    assert_restricted(pod, container)
+    for overlay in OVERLAYS:
+        built = build(overlay)
+        image = named(built, "CronJob")["daskjobs-janitor"]["spec"]["jobTemplate"]["spec"]["template"]["spec"]
+        configured = named(built, "ConfigMap")["daskjobs"]["data"]["DASKJOBS_IMAGE"]
+        assert image["containers"][0]["image"] == configured
 
 
 def test_doctor_asks_for_the_rights_that_the_role_grants() -> None:
@@ -114,7 +139,11 @@ def test_each_binding_joins_a_role_to_accounts_that_exist() -> None:
         name: {subject["name"] for subject in binding["subjects"]}
         for name, binding in named(BASE, "RoleBinding").items()
     }
-    assert bound == {"daskjobs-stage": accounts, "daskjobs-cluster": {"daskjobs-cluster"}}
+    assert bound == {
+        "daskjobs-stage": accounts - {"daskjobs-janitor"},
+        "daskjobs-cluster": {"daskjobs-cluster"},
+        "daskjobs-janitor": {"daskjobs-janitor"},
+    }
     for name, binding in named(BASE, "RoleBinding").items():
         assert binding["roleRef"]["name"] == name in named(BASE, "Role")
 

@@ -9,10 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from conftest import Pipeline
+from conftest import RESULTS, Pipeline
 from daskjobs.stages import STAGES
-
-RESULTS = ("report/analytics_report.json", "report/quality.json", "merge/quarantine.csv", "merge/quarantine.parquet")
 
 
 def results(folder: Path) -> dict[str, bytes]:

@@ -1,5 +1,7 @@
 """The DaskCluster that validate creates, held against the operator's own schema; no cluster needed."""
 
+from dataclasses import replace
+from datetime import UTC, datetime
 from importlib.resources import files
 from typing import Any
 
@@ -9,7 +11,7 @@ from dask_kubernetes.operator.validation import validate_cluster_name
 from jsonschema import Draft7Validator
 
 from daskjobs.errors import ConfigError
-from daskjobs.resource import HASH, cluster_name, render
+from daskjobs.resource import DEADLINE, HASH, cluster_name, render
 from daskjobs.settings import Settings
 from manifests import documents, named
 
@@ -60,6 +62,23 @@ def test_dask_pods_are_as_the_validate_pod_but_for_their_command(own: dict[str, 
 def test_tasks_do_not_wait_for_workers_for_ever(own: dict[str, Any]) -> None:
     (container,) = render(SETTINGS, own)["spec"]["scheduler"]["spec"]["containers"]
     assert {"name": "DASK_DISTRIBUTED__SCHEDULER__NO_WORKERS_TIMEOUT", "value": "210s"} in container["env"]
+
+
+def test_task_is_given_up_when_its_worker_dies_three_times(own: dict[str, Any]) -> None:
+    (container,) = render(SETTINGS, own)["spec"]["scheduler"]["spec"]["containers"]
+    assert {"name": "DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES", "value": "2"} in container["env"]
+
+
+def test_deadline_is_after_all_work_and_all_idleness_and_no_part_of_the_shape(own: dict[str, Any]) -> None:
+    now = datetime.now(UTC)
+    first, later = (render(replace(SETTINGS, timeout=seconds), own)["metadata"]["annotations"] for seconds in (60, 600))
+    left = (datetime.fromisoformat(first[DEADLINE]) - now).total_seconds()
+    assert (
+        left > SETTINGS.start_timeout + SETTINGS.worker_timeout + 60 + render(SETTINGS, own)["spec"]["idleTimeout"] - 2
+    )
+    assert left < 3600
+    assert datetime.fromisoformat(later[DEADLINE]) > datetime.fromisoformat(first[DEADLINE])
+    assert first[HASH] == later[HASH]
 
 
 def test_worker_memory_for_dask_stays_below_the_containers_limit(own: dict[str, Any]) -> None:

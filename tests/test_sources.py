@@ -65,7 +65,7 @@ def test_memory_hardly_grows_when_the_input_does(pipeline: Pipeline, tmp_path: P
             paths[rows].write_bytes(gzip.compress(plain.read_bytes(), 1))
     command = [sys.executable, "-c", MEMORY, str(tmp_path / "big"), *map(str, paths.values())]
     done = subprocess.run(command, capture_output=True, text=True, timeout=110, check=True)
-    assert int(done.stdout) * 1024 < plain.stat().st_size / 4  # of what came on top, two thirds of this
+    assert int(done.stdout) * 1024 < plain.stat().st_size / 3  # two thirds of this came on top
 
 
 def test_columns_go_by_our_names_when_they_are_mapped() -> None:

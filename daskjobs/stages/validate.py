@@ -2,22 +2,22 @@
 
 import hashlib
 import json
-import secrets
+import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from distributed import Client, Future, KilledWorker, as_completed, performance_report
-from distributed.scheduler import NoValidWorkerError, NoWorkerError
+from distributed import performance_report
 
 from daskjobs import duplicates
 from daskjobs import ruleset as rulesets
-from daskjobs.cluster import connect
-from daskjobs.errors import DaskjobsError, LostWorkError
+from daskjobs.cluster import Connected, connect
+from daskjobs.gather import Job, gather
+from daskjobs.log import event
 from daskjobs.outputs import Output
 from daskjobs.partition import Result, Task, check_partition, names
 from daskjobs.ruleset import Ruleset
@@ -49,7 +49,7 @@ def _check(run: Run, inputs: dict[str, str], ruleset: Ruleset) -> Done:
     with connect(run.settings) as connected:
         run.tell(f"dashboard {connected.facts['dashboard']}")
         with _performance(run):
-            results = _validated(run, connected.client, task, partitions)
+            results = _validated(run, connected, task, partitions)
     outputs = {name: Output.vouched(output) for result in results for name, output in result["outputs"].items()}
     outputs |= {names(result["partition"])["result"]: Output.vouched(result["result"]) for result in results}
     outputs[RULES] = run.storage.put(RULES, dump(ruleset.sentences))
@@ -57,76 +57,56 @@ def _check(run: Run, inputs: dict[str, str], ruleset: Ruleset) -> Done:
     return Done(outputs, rows, connected.facts, (PERFORMANCE,))
 
 
-def _validated(run: Run, client: Client, task: Task, partitions: list[dict[str, Any]]) -> list[Result]:
+def _validated(run: Run, connected: Connected, task: Task, partitions: list[dict[str, Any]]) -> list[Result]:
     """Check all partitions, look for ids that occur twice, and check again the partitions whose rows repeat one."""
-    gather = partial(_gather, run, client, task.key, time.monotonic() + run.settings.timeout)
-    jobs: list[tuple[Any, ...]] = [(task, partition, {}) for partition in partitions]
-    results: list[Result] = gather("partition", check_partition, jobs)
+    do = partial(gather, run, connected, task.key, time.monotonic() + run.settings.timeout)
+    results: list[Result] = do([_job(task, partition, {}) for partition in partitions])
     count, parts = duplicates.buckets(task.plan["rows"]), [names(part["partition"])["ids"] for part in partitions]
     targets = [f"validate/repeats-{bucket:05d}.parquet" for bucket in range(count)]
-    searches = [(task.root, parts, bucket, count, target) for bucket, target in enumerate(targets)]
-    found: list[dict[int, str]] = gather("bucket", duplicates.find, searches)
-    for number, partition in enumerate(partitions):
-        repeats = {target: each[number] for target, each in zip(targets, found, strict=True) if number in each}
-        jobs[number] = (task, partition, repeats)
-    again = [number for number, (*_, repeats) in enumerate(jobs) if repeats]
-    checked: list[Result] = gather("partition", check_partition, [jobs[n] for n in again])
+    found: list[dict[int, str]] = do(
+        [
+            Job(f"bucket {bucket} of repeated ids", duplicates.find, (task.root, parts, bucket, count, target))
+            for bucket, target in enumerate(targets)
+        ]
+    )
+    repeats = [
+        {target: each[number] for target, each in zip(targets, found, strict=True) if number in each}
+        for number in range(len(partitions))
+    ]
+    again = [number for number, files in enumerate(repeats) if files]
+    checked = do([_job(task, partitions[number], repeats[number]) for number in again])
     for number, result in zip(again, checked, strict=True):
         results[number] = result
     return results
 
 
+def _job(task: Task, partition: dict[str, Any], repeats: dict[str, str]) -> Job:
+    units = {"csv": "bytes", "parquet": "row groups"}
+    rows = "; ".join(
+        f"{file['name']} {units[file['kind']]} {part['start']} to {part['end']}, {part['rows']} rows"
+        for part in partition["ranges"]
+        for file in [task.plan["files"][part["file"]]]
+    )
+    return Job(f"partition {partition['partition']}", check_partition, (task, partition, repeats), f" ({rows})")
+
+
 @contextmanager
 def _performance(run: Run) -> Iterator[None]:
-    """Save the dashboard's pages, as they are when the block ends, for a cluster that will be gone afterwards."""
+    """Save the dashboard's pages, as they are when the block ends, for a cluster that will be gone afterwards.
+
+    The work is done by then: pages that can't be had are noted, and fail nothing.
+    """
     if run.settings.cluster == LOCAL:
         yield
         return
     with TemporaryDirectory() as folder:
         page = Path(folder) / "performance.html"
-        with performance_report(filename=str(page), mode="inline"):
-            yield
+        report = performance_report(filename=str(page), mode="inline")
+        report.__enter__()
+        yield
+        try:
+            report.__exit__(None, None, None)
+        except OSError as error:
+            event("performance.lost", level=logging.WARNING, run=run.settings.run, error=error)
+            return
         run.storage.put(PERFORMANCE, page.read_bytes())
-
-
-def _gather(
-    run: Run,
-    client: Client,
-    key: str,
-    deadline: float,
-    what: str,
-    work: Callable[..., Any],
-    jobs: list[tuple[Any, ...]],
-) -> list[Any]:
-    """Do ``work`` for all jobs, a task each, and return what came of each in their order."""
-    mark = f"{key[:16]}-{secrets.token_hex(4)}"
-    futures = {
-        client.submit(work, *job, key=f"{what}-{number}-{mark}", pure=False): number for number, job in enumerate(jobs)
-    }
-    results: dict[int, Any] = {}
-    try:
-        for future in as_completed(futures, timeout=max(0.0, deadline - time.monotonic()), raise_errors=False):
-            results[futures[future]] = _result(future)
-            run.progress(len(results) / len(futures))
-    except TimeoutError as error:
-        raise LostWorkError(
-            f"{len(results)} of {len(futures)} {what}s were checked within {run.settings.timeout:.0f} s: "
-            "allow more with --timeout, or use more workers"
-        ) from error
-    finally:
-        client.cancel(list(futures))
-    return [results[number] for number in range(len(jobs))]
-
-
-def _result(future: Future[Any]) -> Any:
-    if future.status == "finished":
-        return future.result(timeout=30)
-    what = " ".join(str(future.key).split("-")[:2])
-    error = future.exception(timeout=30) if future.status == "error" else None
-    if isinstance(error, KilledWorker | NoValidWorkerError | NoWorkerError):
-        raise LostWorkError(f"{what} was given up: {error}") from error
-    if error is None:
-        raise LostWorkError(f"{what} was lost ({future.status}): the scheduler or its workers went away")
-    if isinstance(error, DaskjobsError):
-        raise error
-    raise RuntimeError(f"{what} failed") from error

@@ -1,4 +1,4 @@
-"""A namespace for each test on a real cluster, reached through KUBECONFIG alone; nothing of it stays."""
+"""Namespaces on a real cluster, reached through KUBECONFIG alone; nothing of them stays."""
 
 import json
 import os
@@ -7,6 +7,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import yaml
 ROOT = Path(__file__).parent.parent.parent
 IMAGE = os.environ.get("DASKJOBS_TEST_IMAGE", "docker.io/library/daskjobs:dev")
 STAGE_SECONDS = 300
+TEST_POD = "daskjobs-test=pod"
 
 
 def kubectl(*arguments: str, text: str | None = None, check: bool = True) -> str:
@@ -59,13 +61,21 @@ class Namespace:
 
     def dask_objects(self, run: str = "") -> list[str]:
         """Return what there is of any run's Dask cluster, or of one run's."""
-        kinds = "daskclusters,daskworkergroups,deployments,services,pods"
+        kinds = "daskclusters,daskworkergroups,deployments,replicasets,services,pods,secrets"
         label = f"dask.org/cluster-name{f',daskjobs/run={run}' if run else ''}"
         return self.kubectl("get", kinds, "-l", label, "-o", "name").split()
 
-    def submit(self, flow: str = "run.yaml", **parameters: object) -> str:
+    def configure(self, **settings: str | None) -> None:
+        """Set variables of every pod to come; None takes one away."""
+        self.kubectl("patch", "configmap", "daskjobs", "--type=merge", "-p", json.dumps({"data": settings}))
+
+    def uid(self, workflow: str) -> str:
+        return self.kubectl("get", "workflow", workflow, "-o", "jsonpath={.metadata.uid}")
+
+    def submit(self, flow: str = "run.yaml", spec: dict[str, Any] | None = None, **parameters: object) -> str:
         """Do what `argo submit flows/FLOW -p …` does, without its program; return the workflow's name."""
         workflow = yaml.safe_load((ROOT / "flows" / flow).read_text())
+        workflow["spec"] |= spec or {}
         given = {"image": IMAGE, **{name.replace("_", "-"): str(value) for name, value in parameters.items()}}
         own = {entry["name"]: entry["value"] for entry in workflow["spec"].get("arguments", {}).get("parameters", [])}
         workflow["spec"]["arguments"] = {"parameters": [{"name": n, "value": v} for n, v in (own | given).items()]}
@@ -114,7 +124,8 @@ class Namespace:
             "volumes": template["volumes"],
             "containers": [container],
         }
-        manifest = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": spec}
+        metadata = {"name": name, "labels": dict([TEST_POD.split("=")])}
+        manifest = {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}
         self.kubectl("create", "-f", "-", text=json.dumps(manifest))
         return name
 
@@ -140,13 +151,48 @@ class Namespace:
             skip_instance_cache=True,
         )
 
+    def has(self, run: str, name: str) -> bool:
+        return bool(self.files().exists(f"daskjobs/runs/{run}/{name}"))
+
+    def calm(self) -> None:
+        """Remove what a test started, whether it has ended or not, so that the next one finds nothing."""
+        self.kubectl("delete", "workflows", "--all", "--timeout=60s")
+        self.kubectl("delete", "daskclusters,daskworkergroups", "--all", "--timeout=100s")
+        self.kubectl("delete", "pods", "-l", f"{TEST_POD},!daskjobs-wire", "--grace-period=0", "--force")
+
     def read(self, run: str, name: str) -> bytes:
         data: bytes = self.files().cat(f"daskjobs/runs/{run}/{name}")
         return data
 
 
-@pytest.fixture
-def namespace(cluster: None) -> Iterator[Namespace]:
+class Wire:
+    """faulty.py in a pod, between the pods of a namespace and their storage."""
+
+    def __init__(self, namespace: Namespace) -> None:
+        self.namespace = namespace
+        script = (ROOT / "tests/faulty.py").read_text()
+        start = 'python -c "$SCRIPT" 0.0.0.0:9000 daskjobs-storage:9000 /tmp/wire'
+        namespace.pod(start, DASKJOBS_POD="wire", SCRIPT=script)
+        namespace.kubectl("label", "pod", "wire", "daskjobs-wire=yes")
+        namespace.kubectl("expose", "pod", "wire", "--port=9000", "--selector=daskjobs-wire=yes")
+        namespace.until(self.said, lambda said: "listening" in said, 60)
+        namespace.configure(AWS_ENDPOINT_URL="http://wire:9000")
+
+    def said(self) -> str:
+        return self.namespace.kubectl("logs", "wire", check=False)
+
+    def does(self, *rules: str) -> None:
+        """Be broken in these ways from now on; in none, without any."""
+        write = "cat > /tmp/new && mv /tmp/new /tmp/wire"
+        self.namespace.kubectl("exec", "-i", "wire", "--", "sh", "-c", write, text="\n".join(rules))
+
+    def await_held(self, text: str, seconds: float = STAGE_SECONDS) -> None:
+        self.namespace.until(self.said, lambda said: f"held {text}\n" in said, seconds)
+
+
+@contextmanager
+def installed() -> Iterator[Namespace]:
+    """Make a namespace in which k8s/overlays/dev is installed; its janitor rests, or it would do other nets' work."""
     name = f"test-{secrets.token_hex(4)}"
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -156,6 +202,7 @@ def namespace(cluster: None) -> Iterator[Namespace]:
     try:
         kubectl("label", "namespace", name, "pod-security.kubernetes.io/enforce=restricted")
         kubectl("-n", name, "apply", "-k", str(ROOT / "k8s/overlays/dev"))
+        kubectl("-n", name, "patch", "cronjob", "daskjobs-janitor", "-p", '{"spec":{"suspend":true}}')
         kubectl("-n", name, "rollout", "status", "deployment/daskjobs-storage", "--timeout=90s")
         command = ["kubectl", "-n", name, "port-forward", "service/daskjobs-storage", f"{port}:9000"]
         forward = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -165,3 +212,45 @@ def namespace(cluster: None) -> Iterator[Namespace]:
             forward.terminate()
             forward.wait(timeout=10)
         kubectl("delete", "namespace", name, "--wait=true", "--timeout=100s")
+
+
+@pytest.fixture(scope="module")
+def place(cluster: None) -> Iterator[Namespace]:
+    with installed() as namespace:
+        yield namespace
+
+
+@pytest.fixture
+def namespace(place: Namespace) -> Iterator[Namespace]:
+    """A module's namespace, with nothing in it that another test has started."""
+    yield place
+    place.calm()
+
+
+@pytest.fixture
+def own_namespace(cluster: None) -> Iterator[Namespace]:
+    """A namespace that no other test has, to change its installation."""
+    with installed() as namespace:
+        yield namespace
+
+
+@pytest.fixture(scope="module")
+def wire(place: Namespace) -> Wire:
+    return Wire(place)
+
+
+@contextmanager
+def no_operator() -> Iterator[None]:
+    """Have no Dask operator while the block lasts."""
+    found = json.loads(kubectl("get", "deployments", "-A", "-o", "json"))["items"]
+    (operator,) = [d for d in found if "dask-kubernetes-operator" in str(d["spec"]["template"]["spec"]["containers"])]
+    where = ["-n", operator["metadata"]["namespace"]]
+    name = operator["metadata"]["name"]
+    labels = ",".join(f"{key}={value}" for key, value in operator["spec"]["selector"]["matchLabels"].items())
+    kubectl(*where, "scale", "deployment", name, "--replicas=0")
+    try:
+        kubectl(*where, "wait", "--for=delete", "pods", "-l", labels, "--timeout=60s")
+        yield
+    finally:
+        kubectl(*where, "scale", "deployment", name, f"--replicas={operator['spec']['replicas']}")
+        kubectl(*where, "rollout", "status", "deployment", name, "--timeout=100s")

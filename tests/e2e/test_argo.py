@@ -65,10 +65,3 @@ def test_two_runs_side_by_side_do_not_touch_each_other(
 def test_smoke_flow_proves_an_installation(namespace: Namespace) -> None:
     workflow = namespace.finished(namespace.submit("smoke.yaml"))
     assert workflow["status"]["phase"] == "Succeeded", json.dumps(workflow["status"])[:3000]
-
-
-def test_deleting_the_workflow_takes_its_dask_cluster_along(namespace: Namespace) -> None:
-    name = namespace.submit(rows=5000, workers=1, keep_cluster="true")
-    namespace.until(namespace.dask_objects, lambda found: len(found) > 3, 200)
-    namespace.kubectl("delete", "workflow", name)
-    namespace.until(namespace.dask_objects, lambda found: found == [], 150)

@@ -26,6 +26,7 @@ def test_validate_alone_uses_its_own_cluster_and_leaves_nothing(namespace: Names
         "DaskCluster": 1,
         "DaskWorkerGroup": 1,
         "Deployment": 3,
+        "ReplicaSet": 3,
         "Service": 1,
         "Pod": 3,
     }
@@ -52,14 +53,15 @@ def test_dask_pods_have_no_rights_and_no_token(namespace: Namespace) -> None:
 def test_retry_gets_a_working_cluster_when_its_predecessors_is_there(
     namespace: Namespace, state: str, how: str
 ) -> None:
-    run = "retry-me"
+    run = f"retry-{state.split()[-1]}"
+    first, second, third = (f"{run}-{number}" for number in (1, 2, 3))
     folder = f"daskjobs/runs/{run}"
     settings = {"DASKJOBS_WORKFLOW_UID": run, "DASKJOBS_RUN": f"s3://{folder}", "DASKJOBS_KEEP_CLUSTER": "true"}
     shape = {"DASKJOBS_WORKERS": "1"} if state == "of another shape" else {}
     if state == "stuck":
         shape = {"DASKJOBS_WORKER_CPU": "100", "DASKJOBS_WORKER_TIMEOUT": "5"}
-    namespace.pod(VALIDATE, **settings, **shape, DASKJOBS_POD="first")
-    code, log = namespace.ended("first")
+    namespace.pod(VALIDATE, **settings, **shape, DASKJOBS_POD=first)
+    code, log = namespace.ended(first)
     assert code == (21 if state == "stuck" else 0), log
     before = namespace.get("daskcluster", f"dv-{run}")["metadata"]["uid"]
     if state == "terminating":
@@ -68,14 +70,14 @@ def test_retry_gets_a_working_cluster_when_its_predecessors_is_there(
     files = namespace.files()
     if files.exists(f"{folder}/validate"):
         files.rm(f"{folder}/validate", recursive=True)
-    namespace.pod("daskjobs validate", **settings, DASKJOBS_POD="second")
-    code, log = namespace.ended("second")
+    namespace.pod("daskjobs validate", **settings, DASKJOBS_POD=second)
+    code, log = namespace.ended(second)
     assert code == 0, log
     assert f"how={how}" in log
     after = namespace.get("daskcluster", f"dv-{run}")["metadata"]["uid"]
     assert (before == after) == (how == "reused")
-    namespace.pod("daskjobs cleanup", **settings, DASKJOBS_POD="third")
-    code, log = namespace.ended("third")
+    namespace.pod("daskjobs cleanup", **settings, DASKJOBS_POD=third)
+    code, log = namespace.ended(third)
     assert code == 0, log
     assert namespace.dask_objects() == []
 
@@ -109,9 +111,9 @@ def test_doctor_finds_nothing_missing_when_asked_in_a_pod_as_validate_is(namespa
     assert f"ok    storage: s3://daskjobs/runs/{pod} can be written, read and removed from here" in log
 
 
-def test_doctor_says_what_a_pod_without_the_rights_lacks(namespace: Namespace) -> None:
-    namespace.kubectl("delete", "rolebinding", "daskjobs-cluster")
-    code, log = namespace.ended(namespace.pod("daskjobs doctor --cluster kubernetes"))
+def test_doctor_says_what_a_pod_without_the_rights_lacks(own_namespace: Namespace) -> None:
+    own_namespace.kubectl("delete", "rolebinding", "daskjobs-cluster")
+    code, log = own_namespace.ended(own_namespace.pod("daskjobs doctor --cluster kubernetes"))
     assert code == 11
     assert "FAIL  you may not get, list, create, patch, delete daskclusters: apply k8s/" in log
     assert "Traceback" not in log

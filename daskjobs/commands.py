@@ -1,0 +1,66 @@
+"""The commands beside `run` and the stages: they look, and tidy up."""
+
+import sys
+from importlib import import_module
+
+import click
+
+from daskjobs import doctor as doctors
+from daskjobs.errors import ConfigError
+from daskjobs.extras import kubernetes_module
+from daskjobs.options import DEFAULTS, settings
+from daskjobs.run import Run
+from daskjobs.settings import KUBERNETES, LOCAL, Settings
+
+
+@click.command()
+@click.option("--run", required=True, envvar="DASKJOBS_RUN", show_envvar=True, help="Where the run's files are.")
+@click.option("--row", required=True, type=click.IntRange(1), help="The row's number in its file, from 1.")
+@click.option(
+    "--source", default="", help="The file that the row is of, or the end of its name, where there are several."
+)
+def explain(run: str, row: int, source: str) -> None:
+    """Show a row of the input, its partition, and why it was rejected."""
+    found = import_module("daskjobs.explain").explain(Run(settings({"run": run})), row, source)
+    click.echo(f"row        {found.row} of {found.source}")
+    click.echo(f"partition  {found.partition}")
+    click.echo(found.verdict)
+    click.echo(f"text       {found.raw}")
+
+
+@click.command()
+@click.option(
+    "--run", default="runs", envvar="DASKJOBS_RUN", show_envvar=True, help="Where the run's files would live."
+)
+@click.option(
+    "--cluster", type=click.Choice([LOCAL, KUBERNETES]), default=LOCAL, show_default=True, help="Where Dask would run."
+)
+@click.option("--namespace", default="", envvar="DASKJOBS_NAMESPACE", show_envvar=True, help="On Kubernetes: where.")
+@click.option("--image", default="", help="On Kubernetes: an image to start a pod of, and remove again.")
+def doctor(run: str, cluster: str, namespace: str, image: str) -> None:
+    """Say what is missing on this machine, or in a Kubernetes cluster, before a run would find out."""
+    findings = doctors.examine(run)
+    if cluster == KUBERNETES:
+        findings = kubernetes_module("doctor_kubernetes").examine(Settings(run=run, namespace=namespace), image)
+    bad = 0
+    for finding in findings:
+        click.echo(f"{'ok  ' if finding.good else 'FAIL'}  {finding.what}")
+        bad += not finding.good
+    sys.exit(ConfigError.exit_code if bad else 0)
+
+
+@click.command()
+@click.option("--namespace", default="", envvar="DASKJOBS_NAMESPACE", show_envvar=True, help="Where to look.")
+@click.option(
+    "--delete-timeout",
+    default=DEFAULTS["delete_timeout"],
+    envvar="DASKJOBS_DELETE_TIMEOUT",
+    show_envvar=True,
+    show_default=True,
+    help="Seconds until what was deleted must be gone.",
+)
+def janitor(namespace: str, delete_timeout: float) -> None:
+    """Remove Dask clusters on Kubernetes whose run is over or gone, or which are past their deadline."""
+    chosen = Settings(run="", cluster=KUBERNETES, namespace=namespace, delete_timeout=delete_timeout)
+    for line in kubernetes_module("janitor").sweep(chosen):
+        click.echo(line)

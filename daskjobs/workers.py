@@ -1,0 +1,37 @@
+"""The workers of any Dask cluster: how many there are, and how one ended."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from distributed import Client
+
+from daskjobs.errors import ClusterError
+
+ANSWER_SECONDS = 10
+
+
+@dataclass(frozen=True)
+class LastWords:
+    """How a worker ended, and whether it was for want of memory."""
+
+    text: str
+    memory: bool = False
+
+
+Asked = Callable[[str], LastWords]  # takes a worker's name
+
+
+def unheard(worker: str) -> LastWords:
+    """Say where to look, where nobody can ask for us."""
+    return LastWords(f"the log of the worker {worker} should say more")
+
+
+def count(client: Client) -> int:
+    """Return how many workers there are. Raises ClusterError when the scheduler doesn't say."""
+    scheduler: Any = client.scheduler
+    try:
+        found = client.sync(scheduler.identity, n_workers=-1, callback_timeout=ANSWER_SECONDS)
+    except OSError as error:
+        raise ClusterError(f"the Dask scheduler doesn't say how many workers it has: {error}") from error
+    return len(found["workers"])
