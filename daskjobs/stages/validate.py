@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from distributed import performance_report
 
@@ -39,12 +40,21 @@ def _check(run: Run, inputs: dict[str, str]) -> Done:
     key = hashlib.sha256(dump([inputs, run.version])).hexdigest()
     with connect(run.settings) as connected:
         run.tell(f"dashboard {connected.facts['dashboard']}")
+        _note(run, connected.facts)
         with _performance(run):
             results = gather(run, connected, plan, partitions, key)
     outputs = {name: Output.vouched(output) for result in results for name, output in result["outputs"].items()}
     outputs |= {names(result["partition"])["result"]: Output.vouched(result["result"]) for result in results}
     rows = {name: sum(result["rows"][name] for result in results) for name in ("in", "valid", "quarantined")}
     return Done(outputs, rows, connected.facts, (PERFORMANCE,))
+
+
+def _note(run: Run, facts: dict[str, Any]) -> None:
+    """Note the objects of the Dask cluster at once, beside those of attempts before: cleanup's receipt has them all."""
+    if "objects" in facts:
+        known = run.facts(NAME).get("objects", [])
+        facts["objects"] = known + [each for each in facts["objects"] if each not in known]
+        run.storage.put(f"{NAME}/run.json", dump(facts))
 
 
 @contextmanager

@@ -50,7 +50,7 @@ def test_run_goes_on_when_the_operator_was_down_at_its_start_and_comes_back(name
 def test_run_ends_well_and_its_cluster_goes_later_when_the_operator_is_down_in_the_middle(
     namespace: Namespace, wire: Wire
 ) -> None:
-    request = f"middle/{DURING}"
+    request = DURING.format(uid="middle")
     wire.does(f"hold {request}")
     pod = namespace.pod(VALIDATE, DASKJOBS_POD="middle")
     wire.await_held(request)
@@ -69,8 +69,9 @@ def test_report_is_right_when_the_storage_is_gone_for_a_minute(
 ) -> None:
     workflow = namespace.submit(rows=2000, seed=11, workers=2, worker_cpu="20m")
     uid = namespace.uid(workflow)
-    wire.does(f"hold {uid}/{DURING}")
-    wire.await_held(f"{uid}/{DURING}")
+    request = DURING.format(uid=uid)
+    wire.does(f"hold {request}")
+    wire.await_held(request)
     wire.does("refuse")
     time.sleep(60)
     wire.does()
