@@ -5,20 +5,19 @@ import json
 import os
 import signal
 import sys
+from importlib import import_module
 from typing import Any
 
 import click
 
 from daskjobs import __version__, log
-from daskjobs import doctor as doctors
-from daskjobs.errors import ConfigError, DaskjobsError, UsageError
-from daskjobs.extras import kubernetes_module
-from daskjobs.options import DEFAULTS, options, settings
+from daskjobs.errors import DaskjobsError, InputError, UsageError
+from daskjobs.options import options, settings
 from daskjobs.run import Run
-from daskjobs.settings import KUBERNETES, LOCAL, Settings
 from daskjobs.show import show, tell_kubernetes
 from daskjobs.stages import STAGES, run_stage
 from daskjobs.terminal import print_report, short, with_bar
+from daskjobs.upkeep import doctor, janitor
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -73,7 +72,12 @@ def _stage_command(name: str, text: str) -> None:
         if not values["run"] and name != "generate":
             raise UsageError(f"daskjobs {name} needs --run: where the stages before it wrote their files")
         chosen = settings(values)
-        manifest = run_stage(name, Run(chosen))
+        try:
+            manifest = run_stage(name, Run(chosen))
+        except InputError:
+            if outputs:  # the account of bad orders, as far as it is written
+                show(Run(chosen), {"stage": name, "rows": {}}, outputs)
+            raise
         if outputs:
             show(Run(chosen), manifest, outputs)
         click.echo(
@@ -88,41 +92,22 @@ for _name, _text in STAGES.items():
 
 
 @main.command()
+@click.option("--run", required=True, envvar="DASKJOBS_RUN", show_envvar=True, help="Where the run's files are.")
+@click.option("--row", required=True, type=click.IntRange(1), help="The row's number in its file, from 1.")
 @click.option(
-    "--run", default="runs", envvar="DASKJOBS_RUN", show_envvar=True, help="Where the run's files would live."
+    "--source", default="", help="The file that the row is of, or the end of its name, where there are several."
 )
-@click.option(
-    "--cluster", type=click.Choice([LOCAL, KUBERNETES]), default=LOCAL, show_default=True, help="Where Dask would run."
-)
-@click.option("--namespace", default="", envvar="DASKJOBS_NAMESPACE", show_envvar=True, help="On Kubernetes: where.")
-@click.option("--image", default="", help="On Kubernetes: an image to start a pod of, and remove again.")
-def doctor(run: str, cluster: str, namespace: str, image: str) -> None:
-    """Say what is missing on this machine, or in a Kubernetes cluster, before a run would find out."""
-    findings = doctors.examine(run)
-    if cluster == KUBERNETES:
-        findings = kubernetes_module("doctor_kubernetes").examine(Settings(run=run, namespace=namespace), image)
-    bad = 0
-    for finding in findings:
-        click.echo(f"{'ok  ' if finding.good else 'FAIL'}  {finding.what}")
-        bad += not finding.good
-    sys.exit(ConfigError.exit_code if bad else 0)
+def explain(run: str, row: int, source: str) -> None:
+    """Show a row of the input, its partition, and why it was rejected."""
+    found = import_module("daskjobs.explain").explain(Run(settings({"run": run})), row, source)
+    click.echo(f"row        {found.row} of {found.source}")
+    click.echo(f"partition  {found.partition}")
+    click.echo(found.verdict)
+    click.echo(f"text       {found.raw}")
 
 
-@main.command()
-@click.option("--namespace", default="", envvar="DASKJOBS_NAMESPACE", show_envvar=True, help="Where to look.")
-@click.option(
-    "--delete-timeout",
-    default=DEFAULTS["delete_timeout"],
-    envvar="DASKJOBS_DELETE_TIMEOUT",
-    show_envvar=True,
-    show_default=True,
-    help="Seconds until what was deleted must be gone.",
-)
-def janitor(namespace: str, delete_timeout: float) -> None:
-    """Remove Dask clusters on Kubernetes whose run is over or gone, or which are past their deadline."""
-    chosen = Settings(run="", cluster=KUBERNETES, namespace=namespace, delete_timeout=delete_timeout)
-    for line in kubernetes_module("janitor").sweep(chosen):
-        click.echo(line)
+main.add_command(doctor)
+main.add_command(janitor)
 
 
 def entry() -> None:

@@ -1,16 +1,17 @@
-"""One Dask task a partition: handed out, gathered, and given up with a reason."""
+"""One Dask task a job: handed out, gathered, and given up with a reason."""
 
+import secrets
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from typing import Any
 
 from distributed import Future, KilledWorker
 from distributed.scheduler import NoValidWorkerError, NoWorkerError
 
-from daskjobs import partition as work
 from daskjobs.cluster import Connected
 from daskjobs.errors import ConfigError, DaskjobsError, LostWorkError
-from daskjobs.partition import Result
 from daskjobs.run import Run
 from daskjobs.settings import KUBERNETES
 from daskjobs.workers import count
@@ -19,87 +20,79 @@ LOOK_SECONDS = 1  # for workers that joined in
 RESULT_SECONDS = 30
 
 
-def gather(
-    run: Run, connected: Connected, plan: dict[str, Any], partitions: list[dict[str, Any]], key: str
-) -> list[Result]:
-    """Check all partitions, and return their results in order.
+@dataclass(frozen=True)
+class Job:
+    """What one task is given; its name and place are for people: 'partition 3', and which rows these are."""
 
-    There are never more tasks than workers, so that a worker that dies has one partition, and takes no other with
-    it. A partition whose worker dies each time is given up; the others are finished first, and kept.
-    Raises LostWorkError when tasks are lost or don't end within the timeout, ConfigError when one wants more memory.
+    name: str
+    arguments: tuple[Any, ...]
+    place: str = ""
+
+
+def gather(run: Run, connected: Connected, deadline: float, work: Callable[..., Any], jobs: list[Job]) -> list[Any]:
+    """Do ``work`` for all jobs before ``deadline`` (of time.monotonic), and return what came of each in their order.
+
+    There are never more tasks than workers, so that a worker that dies has one job, and takes no other with it. A job
+    whose worker dies each time is given up; the others are finished first.
+    Raises LostWorkError when tasks are lost or don't end in time, ConfigError when one wants more memory.
     """
-    client, finished = connected.client, SimpleQueue[Future[Result]]()
-    waiting, running = list(partitions), dict[str, Future[Result]]()
-    results: list[Result] = []
-    killed: list[tuple[dict[str, Any], KilledWorker]] = []
-    deadline = time.monotonic() + run.settings.timeout
+    client, finished, mark = connected.client, SimpleQueue[Future[Any]](), secrets.token_hex(8)
+    waiting, running = list(enumerate(jobs)), dict[str, tuple[int, Future[Any]]]()
+    results: dict[int, Any] = {}
+    killed: list[tuple[Job, KilledWorker]] = []
     try:
         while waiting or running:
             room = max(1, count(client)) - len(running) if waiting else 0
-            for partition in [waiting.pop(0) for _ in waiting[: max(0, room)]]:
-                name = f"validate-{partition['partition']}-{key}"
-                running[name] = client.submit(
-                    work.check_partition, run.settings.run, plan, partition, key, key=name, pure=False
-                )
-                running[name].add_done_callback(finished.put)
+            for number, job in [waiting.pop(0) for _ in waiting[: max(0, room)]]:
+                key = f"{job.name.replace(' ', '-')}-{mark}"
+                running[key] = number, client.submit(work, *job.arguments, key=key, pure=False)
+                running[key][1].add_done_callback(finished.put)
             try:
                 future = finished.get(timeout=max(0, min(LOOK_SECONDS, deadline - time.monotonic())))
             except Empty:
                 if time.monotonic() < deadline:
                     continue
                 raise LostWorkError(
-                    f"{len(results)} of {len(partitions)} partitions were checked within {run.settings.timeout:.0f} s: "
-                    "allow more with --timeout, or use more workers"
+                    f"{len(results)} of {len(jobs)} {jobs[0].name.split()[0]}s were checked within "
+                    f"{run.settings.timeout:.0f} s: allow more with --timeout, or use more workers"
                 ) from None
-            del running[str(future.key)]
+            number, _ = running.pop(str(future.key))
             try:
-                results.append(_result(future))
+                results[number] = _result(future, jobs[number].name)
             except KilledWorker as error:
-                killed.append((partitions[_number(future)], error))
-            run.progress(len(results) / len(partitions))
+                killed.append((jobs[number], error))
+            run.progress(len(results) / len(jobs))
     finally:
-        client.cancel(list(running.values()))
+        client.cancel([future for _, future in running.values()])
     if killed:
-        raise _given_up(run, connected, plan, killed)
-    return sorted(results, key=lambda result: int(result["partition"]))
+        raise _given_up(run, connected, killed)
+    return [results[number] for number in range(len(jobs))]
 
 
-def _number(future: Future[Result]) -> int:
-    return int(str(future.key).split("-")[1])
-
-
-def _result(future: Future[Result]) -> Result:
+def _result(future: Future[Any], what: str) -> Any:
     if future.status == "finished":
-        result: Result = future.result(timeout=RESULT_SECONDS)
-        return result
-    partition = _number(future)
+        return future.result(timeout=RESULT_SECONDS)
     error = future.exception(timeout=RESULT_SECONDS) if future.status == "error" else None
     if isinstance(error, NoValidWorkerError | NoWorkerError):
-        raise LostWorkError(f"partition {partition} was given up: {error}") from error
+        raise LostWorkError(f"{what} was given up: {error}") from error
     if error is None:
-        raise LostWorkError(f"partition {partition} was lost ({future.status}): the scheduler or its workers went away")
+        raise LostWorkError(f"{what} was lost ({future.status}): the scheduler or its workers went away")
     if isinstance(error, DaskjobsError | KilledWorker):
         raise error
-    raise RuntimeError(f"partition {partition} failed") from error
+    raise RuntimeError(f"{what} failed") from error
 
 
-def _given_up(
-    run: Run, connected: Connected, plan: dict[str, Any], killed: list[tuple[dict[str, Any], KilledWorker]]
-) -> DaskjobsError:
+def _given_up(run: Run, connected: Connected, killed: list[tuple[Job, KilledWorker]]) -> DaskjobsError:
     """Say which rows kill their worker, how it ended, and what to change."""
-    partition, error = killed[0]
-    rows = "; ".join(
-        f"{plan['files'][part['file']]['name']} bytes {part['start']} to {part['end']}, {part['rows']} rows"
-        for part in partition["ranges"]
-    )
+    job, error = killed[0]
     last = connected.last_words(str(error.last_worker.name))
-    others = ", ".join(str(other["partition"]) for other, _ in killed[1:])
+    others = ", ".join(other.name for other, _ in killed[1:])
     given = f" (now {run.settings.worker_memory})" if run.settings.cluster == KUBERNETES else ""
     kind = ConfigError if last.memory else LostWorkError
     advice = f"give each worker more memory with --worker-memory{given}"
     return kind(
-        f"partition {partition['partition']} ({rows}) was given up: its worker died each of the "
+        f"{job.name}{f' ({job.place})' if job.place else ''} was given up: its worker died each of the "
         f"{error.allowed_failures + 1} times that it was tried; the last one: {last.text}; "
         f"{'' if last.memory else 'look at these rows, or '}{advice}"
-        f"{f'; partitions {others} were given up as well' if others else ''}; the others are done, and are kept"
+        f"{f'; so were {others}' if others else ''}; the others are done, and are kept"
     )

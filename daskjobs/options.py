@@ -18,7 +18,12 @@ HELP = {
     "run": "Where this run's files live: a path, file:// or s3:// URI.  [default: runs/<time>-<id>]",
     "rows": "Orders to generate.",
     "seed": "Same seed and rows, same bytes.",
-    "input": "Your own orders instead: a CSV file's path or URI, or a glob in quotes.",
+    "input": "Your own orders instead: the path or URI of a CSV or Parquet file, or a glob in quotes.",
+    "delimiter": "What separates the input's fields: one character, or tab.  [default: found in the header]",
+    "encoding": "The input's text encoding, like cp1252 or utf-16.  [default: UTF-8]",
+    "columns": "Which of the input's columns stand for ours: price=unit_price,status=state.",
+    "rules": "Rules of your own: the path or URI of a Python file.",
+    "max_rejected": "Fail when more than this share of the rows is rejected, from 0 to 1.",
     "partitions": "Parts that are checked in parallel.",
     "workers": "Dask workers; 0 is one for each core.",
     "cluster": "Where Dask runs: local, kubernetes (in a pod), or the address of a scheduler (tcp://host:port).",
@@ -61,7 +66,7 @@ def settings(values: dict[str, Any]) -> Settings:
         **values,
         "run": values["run"] or f"runs/{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{secrets.token_hex(2)}",
     }
-    for name in ("run", "input"):
-        if values[name] and "://" not in values[name]:
+    for name in ("run", "input", "rules"):
+        if values.get(name) and "://" not in values[name]:
             values[name] = os.path.abspath(os.path.expanduser(values[name]))
     return Settings(**values)

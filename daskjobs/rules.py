@@ -17,10 +17,14 @@ Rule = Callable[[pd.DataFrame], pd.Series]
 # Reasons that the reader gives before there is a frame.
 WRONG_FIELDS = "wrong_number_of_fields"
 NOT_UTF8 = "not_utf8"
+UNCLOSED_QUOTE = "unclosed_quote"
 MALFORMED = {
     WRONG_FIELDS: "The row doesn't have as many fields as the header.",
-    NOT_UTF8: "The row holds bytes that are not UTF-8 text.",
+    NOT_UTF8: "The row holds bytes that are not text in the input's encoding.",
+    UNCLOSED_QUOTE: "A quote is opened and never closed, so that the row goes on to the end of the file.",
 }
+DUPLICATE = "duplicate_order_id"  # found across all partitions, once the rows that pass every rule are known
+DUPLICATES = {DUPLICATE: "A row before it, which passes every rule too, has the same order_id."}
 
 
 def missing_order_id(orders: pd.DataFrame) -> pd.Series:
@@ -65,12 +69,12 @@ def wrong_total(orders: pd.DataFrame) -> pd.Series:
 
 
 def unknown_status(orders: pd.DataFrame) -> pd.Series:
-    """The status is none of success, failed, pending, cancelled and refunded."""
+    """The status is none of success, failed, pending, cancelled and refunded, in lower case."""
     return ~orders["status"].isin(list(STATUSES))
 
 
 def unreadable_timestamp(orders: pd.DataFrame) -> pd.Series:
-    """The timestamp is not a date and time like 2025-03-31 23:59:59 (a T between them is as good)."""
+    """The timestamp is not a day that exists, like 2025-03-31, alone or with a time like 23:59:59 (ISO 8601)."""
     return orders["timestamp"].isna()
 
 
@@ -97,7 +101,7 @@ def sentence(rule: Rule) -> str:
     return (rule.__doc__ or rule.__name__).strip().splitlines()[0]
 
 
-SENTENCES = {**MALFORMED, **{rule.__name__: sentence(rule) for rule in RULES}}
+SENTENCES = {**MALFORMED, **{rule.__name__: sentence(rule) for rule in RULES}, **DUPLICATES}
 
 # The anomalies of generated data, each found by the function of the same name.
 ANOMALIES: dict[str, Rule] = {rule.__name__: rule for rule in (negative_price, wrong_total, failed_transaction)}

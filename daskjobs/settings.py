@@ -27,6 +27,9 @@ class Settings:
     empty to generate ``rows`` of them from ``seed``; ``workers`` 0 means one for each core;
     ``timeout`` bounds the validation of all partitions, in seconds.
 
+    ``delimiter``, ``encoding`` and ``columns`` say how the input is written, where that can't be seen; ``rules`` is
+    the path or URI of a Python file; more rejected rows than the share ``max_rejected`` fail the run.
+
     Those from ``worker_cpu`` on are for a Dask cluster on Kubernetes: what a worker requests, the workflow that
     owns the cluster, the pod that asks for it, and how many seconds its scheduler may take to answer, its first
     worker to come, and its objects to be gone; it ends by itself ``idle_timeout`` seconds after its last task.
@@ -36,6 +39,11 @@ class Settings:
     rows: int = 50_000
     seed: int = 7
     input: str = ""
+    delimiter: str = ""
+    encoding: str = ""
+    columns: str = ""
+    rules: str = ""
+    max_rejected: float = 1.0
     partitions: int = 5
     workers: int = 0
     cluster: str = LOCAL
@@ -57,6 +65,8 @@ class Settings:
         for name, least in LEAST.items():
             if getattr(self, name) < least:
                 raise UsageError(f"--{name.replace('_', '-')} is {getattr(self, name)}; the least is {least}")
+        if not 0 <= self.max_rejected <= 1:
+            raise UsageError(f"--max-rejected is {self.max_rejected}; it can be a share from 0 to 1, like 0.05")
         if self.cluster not in (LOCAL, KUBERNETES) and not self.cluster.startswith(REMOTE):
             allowed = " or ".join([LOCAL, KUBERNETES, *(f"{prefix}host:port" for prefix in REMOTE)])
             raise UsageError(f"--cluster is {self.cluster!r}; it can be {allowed}")

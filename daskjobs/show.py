@@ -3,8 +3,8 @@
 from contextlib import suppress
 from pathlib import Path
 
-from daskjobs.rows import row_ends
 from daskjobs.run import Manifest, Run
+from daskjobs.sources.rows import row_ends
 from daskjobs.storage import explained
 
 SHOWN = {

@@ -64,8 +64,8 @@ def row_groups(storage: Storage, name: str, columns: list[str] | None = None) ->
             yield file.read_row_group(index, columns=columns, use_threads=False)
 
 
-def rows_between(storage: Storage, name: str, first: int, end: int) -> pa.Table:
-    """Return the rows of a Parquet file whose ``row`` is at least ``first`` and below ``end``."""
+def rows_between(storage: Storage, name: str, key: str, first: int, end: int) -> pa.Table:
+    """Return the rows of a Parquet file whose ``key``, its first column, is at least ``first`` and below ``end``."""
     with reading(storage, name) as file:
         wanted = [
             index
@@ -73,7 +73,7 @@ def rows_between(storage: Storage, name: str, first: int, end: int) -> pa.Table:
             if _overlaps(file.metadata.row_group(index).column(0).statistics, first, end)
         ]
         rows = file.read_row_groups(wanted, use_threads=False)
-    return rows.filter(pc.and_(pc.greater_equal(rows["row"], first), pc.less(rows["row"], end)))
+    return rows.filter(pc.and_(pc.greater_equal(rows[key], first), pc.less(rows[key], end)))
 
 
 def _overlaps(row: Any, first: int, end: int) -> bool:

@@ -4,6 +4,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from itertools import count
 from pathlib import Path
 from shutil import which
 from typing import Any
@@ -29,6 +30,7 @@ GOOD = dict(
 )
 
 GATEWAY = which("versitygw") or which("versitygw", path="/opt/cluster/bin")
+_ids = count(1)
 
 # The same bytes however a run went.
 RESULTS = ("report/analytics_report.json", "report/quality.json", "merge/quarantine.csv", "merge/quarantine.parquet")
@@ -38,8 +40,8 @@ Command = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 def row(**values: str) -> str:
-    """One good order as CSV text, with some fields changed."""
-    return ",".join({**GOOD, **values}.values())
+    """One good order as CSV text, with an id of its own, and some fields changed."""
+    return ",".join({**GOOD, "order_id": f"A{next(_ids)}", **values}.values())
 
 
 def free_port() -> int:
@@ -89,7 +91,7 @@ def daskjobs(tmp_path: Path) -> Command:
     return call
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A real S3 server on loopback; gives the URI of an empty bucket."""
     if GATEWAY is None:

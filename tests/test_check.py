@@ -6,16 +6,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from conftest import row
-from daskjobs import check as checking
-from daskjobs.check import Place, check
+from daskjobs.check import Checked, Place, check
 from daskjobs.orders import COLUMNS
-from daskjobs.rows import row_ends
+from daskjobs.ruleset import Ruleset
+from daskjobs.sources import fields
+from daskjobs.sources.rows import row_ends
 
 PLACE = Place(partition=3, source="x.csv", row=100)
 
 
-def judged(text: bytes, columns: list[str] | None = None, extra: list[str] | None = None) -> checking.Checked:
-    return check(text, row_ends(text), columns or list(COLUMNS), extra or [], PLACE)
+NONE = np.empty(0, np.int64)
+
+
+def judged(text: bytes, columns: list[str] | None = None, extra: list[str] | None = None) -> Checked:
+    block = fields.block(text, row_ends(text), columns or list(COLUMNS))
+    return check(block, extra or [], PLACE, Ruleset(), NONE)
 
 
 def test_rejected_row_carries_number_partition_source_raw_text_and_reasons() -> None:
@@ -54,27 +59,45 @@ def test_columns_are_found_when_they_stand_in_another_order_with_others_between(
     assert checked.valid["colour"].to_pylist() == [None]
 
 
-field = st.text(alphabet='ab1,"\n é\0', max_size=5)
+field = st.text(alphabet='ab1,;"\n é\0', max_size=5)
 
 
-@given(st.lists(st.lists(field, min_size=1, max_size=4), max_size=10), st.sampled_from(["\n", "\r\n"]))
-def test_fields_are_the_same_when_rows_are_read_one_by_one(values: list[list[str]], newline: str) -> None:
+@given(
+    st.lists(st.lists(field, min_size=1, max_size=4), max_size=10),
+    st.sampled_from(["\n", "\r\n"]),
+    st.sampled_from(",;"),
+)
+def test_fields_are_the_same_when_rows_are_read_one_by_one(
+    values: list[list[str]], newline: str, delimiter: str
+) -> None:
     text = io.StringIO(newline="")
-    csv.writer(text, lineterminator=newline, quoting=csv.QUOTE_ALL).writerows(values)
+    csv.writer(text, lineterminator=newline, quoting=csv.QUOTE_ALL, delimiter=delimiter).writerows(values)
     block = text.getvalue().encode()
     names = ["a", "b", "c"]
-    fast, kept, malformed = checking.read(block, row_ends(block), names)
-    slow, kept_slowly, malformed_slowly = checking._read_rows(block, row_ends(block), names)
+    fast, kept, malformed = fields.read(block, row_ends(block, delimiter), names, delimiter)
+    slow, kept_slowly, malformed_slowly = fields.read_rows(block, row_ends(block, delimiter), names, delimiter)
     assert fast.to_pylist() == slow.to_pylist() == [dict(zip(names, v, strict=True)) for v in values if len(v) == 3]
     assert np.array_equal(kept, kept_slowly)
     assert malformed == malformed_slowly
 
 
 @given(st.binary(max_size=200))
-def test_every_row_is_accounted_for_when_bytes_are_anything(block: bytes) -> None:
-    ends = row_ends(block)
-    if not len(ends) or ends[-1] < len(block):
-        ends = np.append(ends, len(block))
-    checked = check(block, ends, list(COLUMNS), [], PLACE)
+def test_every_row_is_accounted_for_when_bytes_are_anything(data: bytes) -> None:
+    ends = row_ends(data)
+    if not len(ends) or ends[-1] < len(data):
+        ends = np.append(ends, len(data))
+    checked = check(fields.block(data, ends, list(COLUMNS)), [], PLACE, Ruleset(), NONE)
     assert len(checked.valid) + len(checked.quarantined) == len(ends)
     assert checked.quarantined["row"].to_pylist() == sorted(set(checked.quarantined["row"].to_pylist()))
+
+
+def test_row_is_rejected_when_it_is_named_as_repeating_an_id() -> None:
+    text = "\n".join(
+        row(order_id=name, price=price) for name, price in zip("abcd", ["10.50", "x", "10.50", "10.50"], strict=True)
+    )
+    block = fields.block(text.encode(), np.append(row_ends(text.encode()), len(text)), list(COLUMNS))
+    checked = check(block, [], PLACE, Ruleset(), np.array([1, 7]))
+    assert checked.ids.to_pylist() == ["a", "c", "d"]
+    assert checked.valid["order_id"].to_pylist() == ["a", "d"]
+    assert checked.quarantined["row"].to_pylist() == [101, 102]
+    assert checked.quarantined["reasons"][1].as_py() == ["duplicate_order_id"]

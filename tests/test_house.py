@@ -8,6 +8,8 @@ import yaml
 from packaging.requirements import Requirement
 
 from daskjobs import __version__, options
+from daskjobs.orders import COLUMNS
+from daskjobs.rules import SENTENCES
 from daskjobs.stages import STAGES
 
 ROOT = Path(__file__).parent.parent
@@ -40,11 +42,10 @@ def test_readme_names_every_option_stage_and_exit_code() -> None:
             assert re.search(rf"^\| {code} \|", README, re.M)
 
 
-def test_readme_explains_every_reason_for_rejection() -> None:
-    from daskjobs.rules import SENTENCES
-
-    for reason in SENTENCES:
-        assert f"`{reason}`" in README
+def test_data_contract_names_every_column_and_reason_for_rejection() -> None:
+    contract = (ROOT / "docs/orders.md").read_text()
+    for name in (*COLUMNS, *SENTENCES):
+        assert f"`{name}`" in contract
 
 
 def test_make_targets_of_the_readme_exist() -> None:

@@ -16,7 +16,7 @@ OWN = ("split", "validate", "merge", "clean", "report")
 def test_report_is_orders_and_revenue_to_the_cent_when_floats_would_err(
     pipeline: Pipeline, orders_file: Callable[..., Path], tmp_path: Path
 ) -> None:
-    rows = [row(quantity="1", price="0.10", total_amount="0.10")] * 3 + [
+    rows = [row(quantity="1", price="0.10", total_amount="0.10") for _ in range(3)] + [
         row(quantity="1", price="9007199254740993.01", total_amount="9007199254740993.01")
     ]
     pipeline(*OWN, input=str(orders_file(*rows)))
@@ -29,7 +29,7 @@ def test_report_says_so_when_the_revenue_is_beyond_what_is_certain(
     pipeline: Pipeline, orders_file: Callable[..., Path], tmp_path: Path
 ) -> None:
     most = "9999999999999999.99"
-    rows = [row(quantity="1", price=most, total_amount=most)] * 2
+    rows = [row(quantity="1", price=most, total_amount=most) for _ in range(2)]
     with pytest.raises(InputError, match=r"revenue is 19999999999999999.98, beyond"):
         pipeline(*OWN, input=str(orders_file(*rows)))
     assert not (tmp_path / "run/report/analytics_report.json").exists()

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from daskjobs import rows
 from daskjobs.errors import InputError
+from daskjobs.sources import rows
 
 field = st.text(alphabet='ab,"\n é', max_size=6)
 table = st.lists(st.lists(field, min_size=1, max_size=4).filter(any), max_size=12)
@@ -60,22 +60,3 @@ def test_reading_fails_with_a_sentence_when_a_quote_is_never_closed(monkeypatch:
 def test_reading_fails_with_a_sentence_when_the_file_shrinks() -> None:
     with pytest.raises(InputError, match="changed while it was read"):
         read(b"a\nb\n", end=100)
-
-
-@pytest.mark.parametrize(
-    ("data", "columns", "end"),
-    [
-        (b"a,b\n1,2\n", ["a", "b"], 4),
-        (b"\xef\xbb\xbfa,b\n", ["a", "b"], 7),
-        (b'"a\nc", b \r\n1,2', ["a\nc", "b"], 11),
-        (b"a,b", ["a", "b"], 3),
-    ],
-)
-def test_header_is_read_when_it_has_a_mark_quotes_or_no_newline(data: bytes, columns: list[str], end: int) -> None:
-    assert rows.read_header(io.BytesIO(data), "x.csv") == rows.Header(columns, end)
-
-
-@pytest.mark.parametrize(("data", "words"), [(b"", "is empty"), (b"\x89PNG\r\n\x1a\n", "is not CSV")])
-def test_header_is_refused_with_a_sentence_when_the_file_is_no_csv(data: bytes, words: str) -> None:
-    with pytest.raises(InputError, match=words):
-        rows.read_header(io.BytesIO(data), "x.csv")

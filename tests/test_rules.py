@@ -1,14 +1,17 @@
+import numpy as np
 import pytest
 
 from conftest import GOOD
 from daskjobs import rules
-from daskjobs.check import Place, check
+from daskjobs.check import Checked, Place, check
 from daskjobs.orders import COLUMNS, amount_text
-from daskjobs.rows import row_ends
+from daskjobs.ruleset import Ruleset
+from daskjobs.sources import fields
+from daskjobs.sources.rows import row_ends
 
 # What each rule rejects, and what it must let pass.
 CASES = {
-    "missing_order_id": (dict(order_id=""), dict(order_id="0")),
+    "missing_order_id": (dict(order_id=" \t"), dict(order_id="0")),
     "unreadable_quantity": (dict(quantity="2.0"), dict(quantity="2")),
     "quantity_below_one": (dict(quantity="0", total_amount="0.00"), dict(quantity="1", total_amount="10.50")),
     "unreadable_price": (dict(price="10.505"), dict(price="10.5")),
@@ -16,13 +19,17 @@ CASES = {
     "unreadable_total": (dict(total_amount="21 EUR"), dict(total_amount="21")),
     "wrong_total": (dict(total_amount="21.01"), dict(total_amount="21.00")),
     "unknown_status": (dict(status="Success"), dict(status="refunded")),
-    "unreadable_timestamp": (dict(timestamp="2025-02-30 12:00:00"), dict(timestamp="2024-02-29T12:00:00")),
+    "unreadable_timestamp": (dict(timestamp="2025-02-30 12:00:00"), dict(timestamp=" 2024-02-29T12:00Z")),
 }
 
 
+def judged(text: bytes, row: int = 1) -> Checked:
+    block = fields.block(text, row_ends(text), list(COLUMNS))
+    return check(block, [], Place(0, "x.csv", row), Ruleset(), np.empty(0, np.int64))
+
+
 def reasons_of(**values: str) -> list[str]:
-    text = (",".join({**GOOD, **values}.values()) + "\n").encode()
-    checked = check(text, row_ends(text), list(COLUMNS), [], Place(0, "x.csv", 1))
+    checked = judged((",".join({**GOOD, **values}.values()) + "\n").encode())
     assert len(checked.valid) + len(checked.quarantined) == 1
     return [] if len(checked.valid) else checked.quarantined["reasons"][0].as_py()
 
@@ -56,7 +63,7 @@ def test_total_is_wrong_when_only_its_last_64_bits_are_right() -> None:
 
 
 def test_failed_transaction_is_found_when_the_status_is_not_success() -> None:
-    text = "\n".join(",".join({**GOOD, "status": status}.values()) for status in ("success", "failed", "pending"))
-    checked = check(text.encode(), row_ends(text.encode() + b"\n"), list(COLUMNS), [], Place(0, "x.csv", 7))
+    rows = (",".join({**GOOD, "status": status}.values()) + "\n" for status in ("success", "failed", "pending"))
+    checked = judged("".join(rows).encode(), row=7)
     assert checked.found["failed_transaction"].tolist() == [8, 9]
     assert len(checked.valid) == 3

@@ -1,9 +1,10 @@
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from conftest import Command
+from conftest import Command, Pipeline, row
 from daskjobs import show
 from daskjobs.errors import ConfigError
 from daskjobs.run import Run
@@ -54,3 +55,12 @@ def test_failure_is_left_for_kubernetes_when_it_has_a_sentence(daskjobs: Command
     done = daskjobs("split", "--run", "x", "--input", "nowhere.csv", PYTHONPATH=str(tmp_path))
     assert done.returncode == 10
     assert "nowhere.csv names no file" in log.read_text()
+
+
+def test_account_is_shown_when_too_many_rows_are_rejected(
+    daskjobs: Command, orders_file: Callable[..., Path], pipeline: Pipeline, tmp_path: Path
+) -> None:
+    pipeline("split", "validate", "merge", "clean", input=str(orders_file(row(price="x"))))
+    arguments = ["--run", "run", "--max-rejected", "0.5", "--outputs", "shown"]
+    assert daskjobs("report", *arguments).returncode == 10
+    assert {path.name for path in (tmp_path / "shown").iterdir()} == {"rows", "quality.json", "report.html"}

@@ -10,8 +10,9 @@ import pytest
 from distributed import LocalCluster
 
 from conftest import Pipeline, row
-from daskjobs import cluster, partition
+from daskjobs import cluster
 from daskjobs.errors import ClusterError, ConfigError, InputError, LostWorkError
+from daskjobs.stages import validate
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +93,7 @@ def test_validation_fails_with_a_sentence_when_it_takes_too_long(
     def sleepy(*_: object) -> None:
         time.sleep(3)
 
-    monkeypatch.setattr(partition, "check_partition", sleepy)
+    monkeypatch.setattr(validate, "check_partition", sleepy)
     pipeline("generate", "split")
     with pytest.raises(LostWorkError, match=r"0 of 5 partitions were checked within 1 s: allow more with --timeout"):
         pipeline("validate", timeout=1.0)
@@ -102,7 +103,7 @@ def test_bug_keeps_its_stack_trace_when_a_task_raises_one(pipeline: Pipeline, mo
     def broken(*_: object) -> None:
         raise KeyError("a bug")
 
-    monkeypatch.setattr(partition, "check_partition", broken)
+    monkeypatch.setattr(validate, "check_partition", broken)
     pipeline("generate", "split")
     with pytest.raises(RuntimeError, match="partition . failed") as raised:
         pipeline("validate")

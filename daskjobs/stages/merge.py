@@ -2,6 +2,8 @@
 
 import json
 from collections import Counter
+from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
 import pyarrow as pa
@@ -24,6 +26,8 @@ MERGED = pa.schema([field for field in QUARANTINE if field.name != "partition"])
 def run(run: Run) -> Manifest:
     """Write merge/quarantine.parquet and .csv, sorted as the source is, and vouch for every valid.parquet.
 
+    merge/rejected-*.csv, one for each file of the input that has any, are its header and its rejected rows as they
+    stood there: once mended, they can be the input of another run.
     The manifest's rows hold the ledger, in all and by partition. Raises LostWorkError when it doesn't balance.
     """
     inputs = run.digest(split.NAME) | run.digest(validate.NAME)
@@ -46,7 +50,7 @@ def _merge(run: Run) -> Done:
     for result in results:
         name = names(result["partition"])["valid"]
         outputs[name] = Output.vouched(result["outputs"][name])
-    outputs |= _quarantine(run, len(results))
+    outputs |= _quarantine(run, len(results)) | _rejected(run, plan["files"])
     reasons, scores = Counter[str](), dict[str, Counter[str]]()
     for result in results:
         reasons.update(result["reasons"])
@@ -84,3 +88,21 @@ def _quarantine(run: Run, partitions: int) -> dict[str, Output]:
             )
             pa.csv.write_csv(joined, text, pa.csv.WriteOptions(include_header=False))
     return {QUARANTINE_PARQUET: file.output, QUARANTINE_CSV: text.output}
+
+
+def _rejected(run: Run, files: list[dict[str, Any]]) -> dict[str, Output]:
+    sources = {file["name"]: (f"merge/rejected-{number:05d}.csv", file["header"]) for number, file in enumerate(files)}
+    pieces = (
+        (source, rows["raw"].filter(pc.equal(rows["source"], source)))
+        for rows in row_groups(run.storage, QUARANTINE_PARQUET, ["source", "raw"])
+        for source in rows["source"].unique().to_pylist()
+    )
+    outputs = {}
+    for source, found in groupby(pieces, itemgetter(0)):
+        name, header = sources[source]
+        with run.storage.write(name) as text:
+            text.write(f"{header}\n".encode())
+            for _, raw in found:
+                text.write("".join(f"{row}\n" for row in raw.to_pylist()).encode())
+        outputs[name] = text.output
+    return outputs

@@ -1,16 +1,16 @@
 """Write what people came for: analytics_report.json, quality.json, run.json and report.html."""
 
+import json
 import os
 from typing import Any
 
 import pyarrow as pa
 
-from daskjobs import rules
 from daskjobs.errors import InputError, LostWorkError
 from daskjobs.orders import amount_text
 from daskjobs.page import page
 from daskjobs.run import Done, Manifest, Run, dump
-from daskjobs.stages import STAGES, clean, merge
+from daskjobs.stages import STAGES, clean, merge, validate
 from daskjobs.tables import row_groups
 
 NAME = "report"
@@ -26,9 +26,11 @@ MOST_CENTS = 10**18
 def run(run: Run) -> Manifest:
     """Write the report, once the ledger balances: in = valid + quarantined, and valid = clean + unpaid.
 
-    Raises LostWorkError when it doesn't, and InputError when the revenue is beyond 10^18 cents.
+    Raises LostWorkError when it doesn't, and InputError when the revenue is beyond 10^18 cents, or when too many rows
+    were rejected: then all but analytics_report.json is there.
     """
-    return run.stage(NAME, NAME, run.digest(merge.NAME) | run.digest(clean.NAME), {}, lambda: _write(run))
+    inputs = run.digest(merge.NAME) | run.digest(clean.NAME) | run.digest(validate.NAME)
+    return run.stage(NAME, NAME, inputs, {"max_rejected": run.settings.max_rejected}, lambda: _write(run))
 
 
 def _write(run: Run) -> Done:
@@ -53,18 +55,24 @@ def _write(run: Run) -> Done:
         )
     quality = {
         "rows": ledger,
-        "reasons": _reasons(merged["reasons"]),
+        "reasons": _reasons(merged["reasons"], json.loads(run.vouched(validate.NAME, validate.RULES))),
         "unpaid_by_status": cleaned["unpaid_by_status"],
         "scores": _scores(merged["scores"]),
     }
-    # Not through a float: 0.1 + 0.2 has no place in a sum of money.
     outputs = {
-        REPORT: run.storage.put(
-            REPORT, f'{{"orders": {ledger["clean"]}, "revenue": {amount_text(revenue)}}}\n'.encode()
-        ),
         QUALITY: run.storage.put(QUALITY, dump(quality)),
         PAGE: run.storage.put(PAGE, page(revenue, quality, summary)),
     }
+    if ledger["quarantined"] > run.settings.max_rejected * ledger["in"]:
+        run.storage.remove(REPORT)  # one that an earlier run wrote would look like this one's
+        raise InputError(
+            f"{ledger['quarantined']} of {ledger['in']} rows were rejected, more than --max-rejected "
+            f"{run.settings.max_rejected:g} allows; {QUALITY} says why, and {merge.QUARANTINE_CSV} has each row: "
+            "mend the orders, or allow more"
+        )
+    # Not through a float: 0.1 + 0.2 has no place in a sum of money.
+    text = f'{{"orders": {ledger["clean"]}, "revenue": {amount_text(revenue)}}}\n'
+    outputs[REPORT] = run.storage.put(REPORT, text.encode())
     return Done(outputs, {**ledger, "revenue": amount_text(revenue)}, {"stages": _facts(run)})
 
 
@@ -77,9 +85,9 @@ def balance(ledger: dict[str, int]) -> None:
         )
 
 
-def _reasons(counts: dict[str, int]) -> list[dict[str, Any]]:
+def _reasons(counts: dict[str, int], sentences: dict[str, str]) -> list[dict[str, Any]]:
     return [
-        {"reason": reason, "rows": count, "rule": rules.SENTENCES[reason]}
+        {"reason": reason, "rows": count, "rule": sentences[reason]}
         for reason, count in sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
     ]
 

@@ -3,50 +3,95 @@
 import hashlib
 import json
 import logging
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 from distributed import performance_report
 
-from daskjobs.cluster import connect
-from daskjobs.gather import gather
+from daskjobs import duplicates
+from daskjobs import ruleset as rulesets
+from daskjobs.cluster import Connected, connect
+from daskjobs.gather import Job, gather
 from daskjobs.log import event
 from daskjobs.outputs import Output
-from daskjobs.partition import names
+from daskjobs.partition import Result, Task, check_partition, names
+from daskjobs.ruleset import Ruleset
 from daskjobs.run import Done, Manifest, Run, dump
 from daskjobs.settings import LOCAL
 from daskjobs.stages import split
 
 NAME = "validate"
-PERFORMANCE = "validate/performance.html"
+PERFORMANCE, RULES = "validate/performance.html", "validate/rules.json"
+UNITS = {"csv": "bytes", "parquet": "row groups"}  # of a range
 
 
 def run(run: Run) -> Manifest:
-    """Write valid.parquet, quarantine.parquet and result.json for each partition, under validate/.
+    """Write valid.parquet, quarantine.parquet, ids.parquet and result.json for each partition, under validate/.
 
-    A partition that a run before has finished, with the same inputs and version, is kept.
-    Raises LostWorkError when tasks are lost or don't end within the timeout.
+    validate/rules.json has every rule's sentence. A partition that a run before has finished, with the same inputs,
+    rules and version, is kept. Raises LostWorkError when tasks are lost or don't end within the timeout.
     """
+    ruleset = rulesets.read(run.storage, run.settings.rules)
     inputs = {split.PARTITIONS: run.manifest(split.NAME)["outputs"][split.PARTITIONS]["sha256"]}
-    return run.stage(NAME, NAME, inputs, {}, lambda: _check(run, inputs))
+    if ruleset.source:
+        inputs["rules"] = hashlib.sha256(ruleset.source.encode()).hexdigest()
+    return run.stage(NAME, NAME, inputs, {}, lambda: _check(run, inputs, ruleset))
 
 
-def _check(run: Run, inputs: dict[str, str]) -> Done:
+def _check(run: Run, inputs: dict[str, str], ruleset: Ruleset) -> Done:
     plan = json.loads(run.vouched(split.NAME, split.PARTITIONS))
     partitions = plan.pop("partitions")
-    key = hashlib.sha256(dump([inputs, run.version])).hexdigest()
+    task = Task(run.settings.run, plan, ruleset, hashlib.sha256(dump([inputs, run.version])).hexdigest())
     with connect(run.settings) as connected:
         run.tell(f"dashboard {connected.facts['dashboard']}")
         _note(run, connected.facts)
         with _performance(run):
-            results = gather(run, connected, plan, partitions, key)
+            results = _validated(run, connected, task, partitions)
     outputs = {name: Output.vouched(output) for result in results for name, output in result["outputs"].items()}
     outputs |= {names(result["partition"])["result"]: Output.vouched(result["result"]) for result in results}
+    outputs[RULES] = run.storage.put(RULES, dump(ruleset.sentences))
     rows = {name: sum(result["rows"][name] for result in results) for name in ("in", "valid", "quarantined")}
     return Done(outputs, rows, connected.facts, (PERFORMANCE,))
+
+
+def _validated(run: Run, connected: Connected, task: Task, partitions: list[dict[str, Any]]) -> list[Result]:
+    """Check all partitions, look for ids that occur twice, and check again the partitions whose rows repeat one."""
+    gathered = partial(gather, run, connected, time.monotonic() + run.settings.timeout)
+    places = [_place(task.plan, partition) for partition in partitions]
+    jobs: list[tuple[Any, ...]] = [(task, partition, {}) for partition in partitions]
+    results: list[Result] = gathered(
+        check_partition,
+        [Job(f"partition {number}", job, place) for number, (job, place) in enumerate(zip(jobs, places, strict=True))],
+    )
+    count, parts = duplicates.buckets(task.plan["rows"]), [names(part["partition"])["ids"] for part in partitions]
+    targets = [f"validate/repeats-{bucket:05d}.parquet" for bucket in range(count)]
+    found: list[dict[int, str]] = gathered(
+        duplicates.find,
+        [Job(f"bucket {bucket}", (task.root, parts, bucket, count, target)) for bucket, target in enumerate(targets)],
+    )
+    again = {}
+    for number, partition in enumerate(partitions):
+        repeats = {target: each[number] for target, each in zip(targets, found, strict=True) if number in each}
+        if repeats:
+            again[number] = Job(f"partition {number}", (task, partition, repeats), places[number])
+    checked: list[Result] = gathered(check_partition, list(again.values()))
+    for number, result in zip(again, checked, strict=True):
+        results[number] = result
+    return results
+
+
+def _place(plan: dict[str, Any], partition: dict[str, Any]) -> str:
+    """Say which rows a partition has: their file, and where in it."""
+    return "; ".join(
+        f"{plan['files'][part['file']]['name']} {UNITS[plan['files'][part['file']]['kind']]} "
+        f"{part['start']} to {part['end']}, {part['rows']} rows"
+        for part in partition["ranges"]
+    )
 
 
 def _note(run: Run, facts: dict[str, Any]) -> None:

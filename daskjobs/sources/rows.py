@@ -1,10 +1,8 @@
 """Where the rows of a CSV file begin and end: quoted newlines never end a row, and no block cuts one."""
 
-import csv
-import io
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from functools import lru_cache
 from typing import IO
 
 import numpy as np
@@ -16,33 +14,42 @@ BLOCK_BYTES = 4 << 20  # read, parsed and written at a time; memory follows it
 ROW_BYTES = 64 << 20  # a longer row is a quote that is never closed
 BOM = b"\xef\xbb\xbf"
 
-Ends = npt.NDArray[np.int64]
-
-# A quote opens a field only at the field's start, as in RFC 4180 and Python's csv module; what is quoted is
-# taken whole, up to the closing quote or the end of the block.
-_QUOTED_OR_NEWLINE = re.compile(rb'(?<![^,\n])"(?:[^"]++|"")*+(?:"|\Z)|\n')
+Ints = npt.NDArray[np.int64]
 
 
-@dataclass(frozen=True)
-class Header:
-    """The first row of a file: its column names, and the offset of the byte after it."""
+@lru_cache
+def _quoted_or_newline(delimiter: str) -> re.Pattern[bytes]:
+    """Match a quoted field, or a newline outside of one.
 
-    columns: list[str]
-    end: int
+    A quote opens a field only at the field's start, as in RFC 4180 and Python's csv module; what is quoted is
+    taken whole, up to the closing quote or the end of the block.
+    """
+    return re.compile(rb'(?<![^%s\n])"(?:[^"]++|"")*+(?:"|\Z)|\n' % re.escape(delimiter.encode()))
 
 
-def row_ends(block: bytes) -> Ends:
+def row_ends(block: bytes, delimiter: str = ",") -> Ints:
     """Return the offset after each row that ends in ``block``, which begins at a row's start.
 
     >>> row_ends(b'1,a\\n2,"b\\nc"\\n3,')
     array([ 4, 12])
     """
     if b'"' in block:
-        return np.array([match.end() for match in _QUOTED_OR_NEWLINE.finditer(block) if match[0] == b"\n"], np.int64)
+        found = _quoted_or_newline(delimiter).finditer(block)
+        return np.array([match.end() for match in found if match[0] == b"\n"], np.int64)
     return np.flatnonzero(np.frombuffer(block, np.uint8) == ord("\n")) + 1
 
 
-def blocks(file: IO[bytes], start: int, end: int, name: str) -> Iterator[tuple[int, bytes, Ends]]:
+def unclosed(row: bytes, delimiter: str) -> bool:
+    """Tell whether a row ends inside of quotes, as only a file's last row can.
+
+    >>> unclosed(b'1,"a""', ","), unclosed(b'1,"a"', ",")
+    (True, False)
+    """
+    quoted = (match for match in _quoted_or_newline(delimiter).finditer(row) if match.end() == len(row))
+    return b'"' in row and any(match[0].count(b'"') % 2 for match in quoted)
+
+
+def blocks(file: IO[bytes], start: int, end: int, name: str, delimiter: str = ",") -> Iterator[tuple[int, bytes, Ints]]:
     """Read bytes ``start`` to ``end`` of a file in blocks of whole rows.
 
     Yields each block's offset in the file, its bytes, and the offset in it after each of its rows. The file's
@@ -57,7 +64,7 @@ def blocks(file: IO[bytes], start: int, end: int, name: str) -> Iterator[tuple[i
                 f"{name} ended at byte {start + len(rest)}, before byte {end}: it changed while it was read; run again"
             )
         data = rest + data
-        ends = row_ends(data)
+        ends = row_ends(data, delimiter)
         if start + len(data) == end and (not len(ends) or ends[-1] < len(data)):
             ends = np.append(ends, len(data))
         last = int(ends[-1]) if len(ends) else 0
@@ -70,20 +77,3 @@ def blocks(file: IO[bytes], start: int, end: int, name: str) -> Iterator[tuple[i
         if last:
             yield start, data[:last], ends
         start += last
-
-
-def read_header(file: IO[bytes], name: str) -> Header:
-    """Read a file's first row. Raises InputError when it isn't the header of a CSV file."""
-    first = file.read(1 << 20)
-    if not first:
-        raise InputError(f"{name} is empty; it must begin with a header row")
-    ends = row_ends(first.removeprefix(BOM))
-    end = (int(ends[0]) if len(ends) else len(first.removeprefix(BOM))) + (len(BOM) if first.startswith(BOM) else 0)
-    line = first[:end].removeprefix(BOM)
-    try:
-        columns = next(csv.reader(io.StringIO(line.decode(), newline="")), [])
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise InputError(
-            f"{name} is not CSV: its first bytes are {first[:16]!r}; give a UTF-8 text file of orders with a header row"
-        ) from error
-    return Header([column.strip() for column in columns], end)

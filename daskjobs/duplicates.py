@@ -1,0 +1,122 @@
+"""Order ids that occur twice: found exactly, across all partitions, in memory that doesn't grow with the orders.
+
+Each partition writes the ids of its valid rows in buckets by a hash, so that equal ids meet in one bucket. Then one
+task a bucket looks for equal ids in it: hashes tell which might be, and only these are compared as texts.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from daskjobs.outputs import HashingFile
+from daskjobs.sources.rows import Ints
+from daskjobs.storage import Storage
+from daskjobs.tables import column, reading, rows_between, writing
+
+BUCKET_ROWS = 1_000_000  # of all partitions, in one task's memory
+BATCH_ROWS = 1 << 19  # of one partition, held until they are written, a row group for each bucket
+SLICE_ROWS = 1 << 16  # hashed at a time
+HASHED_BYTES = 64  # of an id, its last ones
+
+IDS = pa.schema([("position", pa.uint32()), ("order_id", pa.string())])
+FOUND = pa.schema([("partition", pa.int64()), ("position", pa.uint32())])
+
+Hashes = npt.NDArray[np.uint64]
+
+
+def buckets(rows: int) -> int:
+    """Return how many buckets the ids of so many rows need."""
+    return max(1, -(-rows // BUCKET_ROWS))
+
+
+def hashes(ids: pa.Array) -> Hashes:
+    """Return a hash of each text: of its length and its last bytes, eight at a time."""
+    parts = [_hashes(ids.slice(start, SLICE_ROWS)) for start in range(0, len(ids), SLICE_ROWS)]
+    return np.concatenate(parts) if parts else np.empty(0, np.uint64)
+
+
+def _hashes(ids: pa.Array) -> Hashes:
+    offsets = np.frombuffer(ids.buffers()[1], np.int32)[ids.offset : ids.offset + len(ids) + 1].astype(np.int64)
+    text, lengths = np.frombuffer(ids.buffers()[2] or b"", np.uint8), np.diff(offsets)
+    found = np.empty(len(ids), np.uint64)
+    for length in np.unique(lengths).tolist():  # mostly one, so that their bytes are a matrix already
+        rows, size = np.flatnonzero(lengths == length), min(length, HASHED_BYTES)
+        words = np.zeros((len(rows), -(-size // 8) * 8), np.uint8)
+        if len(rows) == len(ids) and size == length:
+            words[:, :size] = text[offsets[0] : offsets[-1]].reshape(-1, length)
+        else:
+            words[:, :size] = text[(offsets[rows + 1] - size)[:, None] + np.arange(size)]
+        sums = np.full(len(rows), length, np.uint64)
+        for word in words.view(np.uint64).T:
+            sums = (sums ^ word) * np.uint64(0x9E3779B97F4A7C15)
+            sums ^= sums >> np.uint64(32)
+        found[rows] = sums
+    return found
+
+
+@contextmanager
+def writing_ids(storage: Storage, name: str, count: int) -> Iterator[tuple[Callable[[pa.Array], None], HashingFile]]:
+    """Give a function that takes the ids of valid rows, block by block, and writes them in ``count`` buckets."""
+    held: list[pa.Array] = []
+    done = 0
+
+    def flush() -> None:
+        nonlocal done
+        ids = pa.concat_arrays(held)
+        held.clear()
+        bucket = (hashes(ids) % np.uint64(count)).astype(np.uint16)  # of which numpy's sort is a fast one
+        order = np.argsort(bucket, kind="stable")
+        table = pa.table([done + order, ids.take(pa.array(order))], schema=IDS)
+        done += len(ids)
+        ends = np.searchsorted(bucket[order], np.arange(count, dtype=np.uint16), side="right").tolist()
+        for start, end in zip([0, *ends], ends, strict=False):
+            writer.write_table(table.slice(start, end - start))
+
+    def take(ids: pa.Array) -> None:
+        held.append(ids)
+        if sum(map(len, held)) >= BATCH_ROWS:
+            flush()
+
+    with writing(storage, name, IDS) as (writer, file):
+        yield take, file
+        if any(map(len, held)):
+            flush()
+
+
+def find(root: str, parts: list[str], bucket: int, count: int, target: str) -> dict[int, str]:
+    """Look for equal ids in a bucket of all ``parts``, the files that `writing_ids` wrote, in the source's order.
+
+    Of equal ids all but the first go to ``target``. Returns its hash for each partition that has any.
+    """
+    storage, tables = Storage(root), list[pa.Table]()
+    found = [pa.array([], pa.uint64())]
+    for part, name in enumerate(parts):
+        with reading(storage, name) as file:
+            ids = file.read_row_groups(list(range(bucket, file.num_row_groups, count)), use_threads=False)
+        tables.append(ids.append_column("partition", pa.repeat(pa.scalar(part, pa.int64()), len(ids))))
+        found.append(pa.array(hashes(column(ids, "order_id"))))
+    hashed = pa.concat_arrays(found).to_numpy()
+    ordered = np.sort(hashed)
+    twice = np.unique(ordered[1:][ordered[1:] == ordered[:-1]])
+    if not len(twice):
+        return {}
+    suspects = pa.concat_tables(tables).filter(pa.array(np.isin(hashed, twice)))
+    codes = column(suspects, "order_id").dictionary_encode().indices.to_numpy()
+    later = np.ones(len(codes), bool)
+    later[np.unique(codes, return_index=True)[1]] = False
+    repeated = suspects.filter(pa.array(later)).select(FOUND.names)
+    if not len(repeated):
+        return {}
+    with writing(storage, target, FOUND) as (writer, file):
+        writer.write_table(repeated)
+    return dict.fromkeys(pc.unique(repeated["partition"]).to_pylist(), file.output.sha256)
+
+
+def positions(storage: Storage, files: list[str], partition: int) -> Ints:
+    """Return which of a partition's valid rows, counted from 0, repeat an id: ascending."""
+    found = [column(rows_between(storage, name, "partition", partition, partition + 1), "position") for name in files]
+    return np.sort(pa.concat_arrays([pa.array([], pa.uint32()), *found]).to_numpy()).astype(np.int64)

@@ -1,0 +1,86 @@
+"""What became of one row: its text, its partition, and each reason for its rejection with the rule's sentence."""
+
+import json
+from dataclasses import dataclass
+
+import numpy as np
+
+from daskjobs import sources
+from daskjobs.errors import UsageError
+from daskjobs.orders import PAID, trimmed
+from daskjobs.partition import names
+from daskjobs.run import Run
+from daskjobs.sources.block import Range, Source
+from daskjobs.stages import split, validate
+from daskjobs.storage import Storage
+from daskjobs.tables import column, rows_between
+
+
+@dataclass(frozen=True)
+class Explained:
+    """A row of the input: its reasons for rejection with their sentences, or the status of a valid one."""
+
+    row: int
+    source: str
+    partition: int
+    reasons: dict[str, str]
+    status: str
+    raw: str
+
+    @property
+    def verdict(self) -> str:
+        """Return what became of the row, in a line for each reason."""
+        if self.reasons:
+            return "\n".join(f"rejected   {reason}: {sentence}" for reason, sentence in self.reasons.items())
+        paid = "and paid" if self.status == PAID else f"and not paid: its status is {self.status}"
+        return f"valid      it passes every rule, {paid}"
+
+
+def explain(run: Run, row: int, source: str) -> Explained:
+    """Look up the ``row``, counted from 1, of a file of the input; ``source`` is its name, or the end of its name.
+
+    Raises UsageError when there is no such row, or when several files could be meant.
+    """
+    plan = json.loads(run.vouched(split.NAME, split.PARTITIONS))
+    file = _file(plan["files"], source)
+    where = [
+        (partition["partition"], part)
+        for partition in plan["partitions"]
+        for part in partition["ranges"]
+        if part["file"] == file and part["first_row"] <= row < part["first_row"] + part["rows"]
+    ]
+    name = plan["files"][file]["name"]
+    if not where:
+        count = sum(
+            part["rows"] for partition in plan["partitions"] for part in partition["ranges"] if part["file"] == file
+        )
+        raise UsageError(f"--row is {row}; {name} has rows 1 to {count}")
+    partition, part = where[0]
+    run.manifest(validate.NAME)
+    found = rows_between(run.storage, names(partition)["quarantine"], "row", row, row + 1).to_pylist()
+    line = next((line for line in found if line["source"] == name), None)
+    if line is None:
+        return Explained(row, name, partition, {}, *_valid(run.storage, plan["files"][file], part, row))
+    sentences = json.loads(run.vouched(validate.NAME, validate.RULES))
+    return Explained(row, name, partition, {reason: sentences[reason] for reason in line["reasons"]}, "", line["raw"])
+
+
+def _file(files: list[Source], source: str) -> int:
+    named = [number for number, file in enumerate(files) if file["name"].endswith(source)]
+    if len(named) != 1:
+        shown = ", ".join(file["name"] for file in files[:5]) + (", …" if len(files) > 5 else "")
+        raise UsageError(
+            f"--source {source or '(not given)'} names {len(named)} of the input's files; give one of {shown}"
+        )
+    return named[0]
+
+
+def _valid(storage: Storage, source: Source, part: Range, row: int) -> tuple[str, str]:
+    """Return a row's status and text, from its source."""
+    at = row - part["first_row"]
+    for block in sources.blocks(storage, source, part):
+        if at < block.rows:
+            fields = block.texts.slice(int(np.searchsorted(block.kept, at)), 1)
+            return trimmed(column(fields, "status"))[0].as_py(), block.raw(np.array([at]))[0]
+        at -= block.rows
+    raise AssertionError("the range has fewer rows than split counted")

@@ -1,0 +1,65 @@
+"""What the formats have in common: rows come in blocks of texts, and columns go by the orders' names."""
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+
+from daskjobs.errors import InputError, UsageError
+from daskjobs.orders import COLUMNS
+from daskjobs.sources.rows import Ints
+
+Source = dict[str, Any]  # a file as split/partitions.json describes it
+Range = dict[str, Any]  # consecutive rows of a file, which belong to one partition
+
+
+@dataclass(frozen=True)
+class Block:
+    """Some ``rows`` of a source, one after another.
+
+    ``texts`` holds the fields of those that could be read, ``kept`` where each of these is in the block, and
+    ``malformed`` why the others aren't there; ``raw`` gives the text of rows as it stands in the source.
+    """
+
+    rows: int
+    texts: pa.Table
+    kept: Ints
+    malformed: dict[int, str]
+    raw: Callable[[Ints], list[str]]
+
+
+def mapping(text: str) -> dict[str, str]:
+    """Return which of the user's columns stands for which of ours.
+
+    >>> mapping("price=unit_price,status=state")
+    {'price': 'unit_price', 'status': 'state'}
+    """
+    pairs = [pair.partition("=") for pair in text.split(",") if pair.strip()]
+    found = {ours.strip(): theirs.strip() for ours, _, theirs in pairs}
+    if len(found) < len(pairs) or not all(ours in COLUMNS and theirs for ours, theirs in found.items()):
+        raise UsageError(
+            f"--columns is {text!r}; give pairs like price=unit_price,status=state, each of our names once: "
+            f"{', '.join(COLUMNS)}"
+        )
+    return found
+
+
+def renamed(header: list[str], wanted: dict[str, str], name: str) -> list[str]:
+    """Return a file's columns under our names; one of theirs that a mapping displaces gets '_original' at its end.
+
+    Raises InputError when a column is missing, or stands there twice.
+    """
+    back = {theirs: ours for ours, theirs in wanted.items()}
+    columns = [back.get(column, f"{column}_original" if column in wanted else column) for column in header]
+    missing = [wanted.get(column, column) for column in COLUMNS if column not in columns]
+    if missing:
+        raise InputError(
+            f"{name} has no column {', '.join(missing)}: its first row is {', '.join(header)[:300]!r}; it must name "
+            f"{', '.join(COLUMNS)}, or --columns say which of its columns these are (price=unit_price)"
+        )
+    twice = [column for column, times in Counter(columns).items() if times > 1]
+    if twice:
+        raise InputError(f"{name} has the column {', '.join(twice)} more than once; give each column a name of its own")
+    return columns

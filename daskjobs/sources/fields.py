@@ -1,0 +1,99 @@
+"""The fields of CSV rows: pyarrow reads blocks that are in order, Python's csv module the others, to one result."""
+
+import csv
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv
+
+from daskjobs import rules
+from daskjobs.sources.block import Block
+from daskjobs.sources.rows import ROW_BYTES, Ints, unclosed
+
+
+def block(data: bytes, ends: Ints, columns: list[str], delimiter: str = ",") -> Block:
+    """Split rows, which end at ``ends``, into fields."""
+    texts, kept, malformed = read(data, ends, columns, delimiter)
+
+    def raw(which: Ints) -> list[str]:
+        return [row.decode(errors="backslashreplace") for row in raw_rows(data, ends, which)]
+
+    return Block(len(ends), texts, kept, malformed, raw)
+
+
+def raw_rows(data: bytes, ends: Ints, which: Ints) -> list[bytes]:
+    """Return the bytes of some rows, without what ends them."""
+    starts = np.concatenate([[0], ends[:-1]])
+    return [
+        data[start:end].removesuffix(b"\n").removesuffix(b"\r")
+        for start, end in zip(starts[which].tolist(), ends[which].tolist(), strict=True)
+    ]
+
+
+def read(data: bytes, ends: Ints, columns: list[str], delimiter: str = ",") -> tuple[pa.Table, Ints, dict[int, str]]:
+    """Return a table of texts, where each of its rows is in the block, and why others aren't in it.
+
+    A block that isn't in order, or in which pyarrow sees rows elsewhere, is read row by row.
+    """
+    malformed: dict[int, str] = {}
+
+    def refuse(row: pa.csv.InvalidRow) -> str:
+        malformed[row.number - 1] = rules.WRONG_FIELDS
+        return "skip"
+
+    if _in_order(data, ends, delimiter):
+        try:
+            table = pa.csv.read_csv(
+                pa.BufferReader(data),
+                pa.csv.ReadOptions(use_threads=False, column_names=columns, block_size=len(data) + 1),
+                pa.csv.ParseOptions(
+                    delimiter=delimiter,
+                    invalid_row_handler=refuse,
+                    ignore_empty_lines=False,
+                    newlines_in_values=b'"' in data,
+                ),
+                pa.csv.ConvertOptions(column_types=dict.fromkeys(columns, pa.string()), check_utf8=False),
+            )
+            if len(table) + len(malformed) == len(ends):
+                return table, np.delete(np.arange(len(ends)), list(malformed)), malformed
+        except pa.ArrowInvalid:
+            pass
+    return read_rows(data, ends, columns, delimiter)
+
+
+def _in_order(data: bytes, ends: Ints, delimiter: str) -> bool:
+    """Tell whether a block is UTF-8, without a carriage return by itself, an empty row, or a quote left open."""
+    if b"\r" in data and data.count(b"\r") != data.count(b"\r\n"):
+        return False
+    if len(ends) and unclosed(raw_rows(data, ends, np.array([len(ends) - 1]))[0], delimiter):
+        return False
+    try:
+        return bool(np.diff(ends, prepend=0).min(initial=3) > 2) and (data.isascii() or bool(data.decode()))
+    except UnicodeDecodeError:
+        return False
+
+
+def read_rows(data: bytes, ends: Ints, columns: list[str], delimiter: str) -> tuple[pa.Table, Ints, dict[int, str]]:
+    """Do what `read` does, one row after another."""
+    csv.field_size_limit(ROW_BYTES)
+    malformed: dict[int, str] = {}
+    fields: list[list[str]] = []
+    for index, row in enumerate(raw_rows(data, ends, np.arange(len(ends)))):
+        if index == len(ends) - 1 and unclosed(row, delimiter):
+            malformed[index] = rules.UNCLOSED_QUOTE
+            continue
+        try:
+            values = next(csv.reader([row.decode()], delimiter=delimiter), [])
+        except UnicodeDecodeError:
+            malformed[index] = rules.NOT_UTF8
+            continue
+        except csv.Error:
+            values = []
+        if len(values) == len(columns):
+            fields.append(values)
+        else:
+            malformed[index] = rules.WRONG_FIELDS
+    texts = [pa.array(values, pa.string()) for values in zip(*fields, strict=True)] or [
+        pa.array([], pa.string()) for _ in columns
+    ]
+    return pa.table(texts, names=columns), np.delete(np.arange(len(ends)), list(malformed)), malformed

@@ -1,0 +1,108 @@
+"""A fuzz run over raw bytes: python tests/fuzz.py --minutes 60 --seed 1
+
+Takes the corpus and what it has made before, changes bytes, and runs the stages on the result. Each run must end in
+the oracle's results, or in one sentence of bad input; anything else is kept in --keep, and the exit code is 1.
+"""
+
+import argparse
+import random
+import sys
+import time
+import traceback
+from collections import Counter
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+import inline
+import oracle
+from daskjobs.errors import InputError
+
+CORPUS = Path(__file__).parent / "corpus"
+TOKENS = [
+    b'"', b'""', b'","', b",", b";", b"\t", b"|", b"\n", b"\r", b"\r\n", b"\n\n", b"\x00", b"\xff", b"\xc3",
+    b"\xef\xbb\xbf", b"-", b"-0", b".", b"e5", b"NaN", b" ", b"success", b"failed", b"2025-02-30", b"T", b"Z",
+    b"+02:00", b"A1", b"9" * 18, b"0" * 40,
+    b"PAR1", b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"\xe2\x80\xa8", b"\x85", b"\x1c",
+]  # fmt: skip
+HEADER = ",".join(oracle.COLUMNS).encode() + b"\n"
+MOST_BYTES = 20_000
+PACKED = (b"PAR1", b"\x1f\x8b", b"\x28\xb5\x2f\xfd")
+
+
+def mutated(data: bytes, others: list[bytes], chance: random.Random) -> bytes:
+    """Change a file in one to eight places: bytes, tokens, lines and pieces of other files."""
+    for _ in range(chance.randint(1, 8)):
+        at, end = sorted(chance.randrange(len(data) + 1) for _ in range(2))
+        end = min(end, at + chance.choice([1, 4, 64, 512]))
+        other = chance.choice(others)
+        start = chance.randrange(len(other) + 1)
+        piece = chance.choice(
+            [
+                b"",
+                chance.randbytes(chance.randint(1, 4)),
+                chance.choice(TOKENS),
+                data[at:end] * 2,
+                other[start : start + 200],
+            ]
+        )
+        data = data[:at] + piece + (data[end:] if chance.random() < 0.6 else data[at:])
+    return data[:MOST_BYTES]
+
+
+def one(folder: Path, data: bytes, chance: random.Random) -> str:
+    """Run the stages on a file twice, in other partitions and blocks; return what came of it."""
+    (folder / "x").write_bytes(data)
+    delimiter = chance.choice([",", ",", ",", ",", ";", "\t", "|"])
+    encoding = chance.choice(["", "", "", "", "cp1252", "utf-16", "shift_jis"])
+    results = []
+    try:
+        for where in ("one", "two"):
+            options = {"partitions": chance.randint(1, 7), "delimiter": delimiter, "encoding": encoding}
+            results.append(inline.run(folder / where, str(folder / "x"), chance.choice([64, 1000, 1 << 22]), **options))
+    except InputError:
+        if results:
+            raise  # what can be read once can be read twice
+        return "refused"
+    assert results[0] == results[1], "the results depend on partitions or blocks"
+    if not encoding and not data.startswith(PACKED):
+        inline.assert_as_expected(results[0], oracle.expect({"x": data}, delimiter))
+        return "as the oracle says"
+    return "the same twice"
+
+
+def main() -> int:
+    """Fuzz until the time is over; print how many files came to what."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--minutes", type=float, default=60)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--keep", type=Path, default=Path("fuzz-failures"))
+    options = parser.parse_args()
+    chance = random.Random(options.seed)
+    corpus = [path.read_bytes()[:MOST_BYTES] for path in sorted(CORPUS.iterdir()) if path.suffix != ".yaml"]
+    corpus.append(HEADER + b"A1,U,n,p,2,10.50,21.00,card,success,2025-03-01 12:00:00\n" * 3)
+    pool, counts = list(corpus), Counter[str]()
+    end = time.monotonic() + options.minutes * 60
+    while time.monotonic() < end:
+        old = chance.choice(pool)
+        spared = old.find(b"\n") + 1 if chance.random() < 0.9 and not old.startswith(PACKED) else 0
+        data = old[:spared] + mutated(old[spared:], corpus, chance)
+        with TemporaryDirectory() as name:
+            try:
+                counts[one(Path(name), data, chance)] += 1
+            except Exception:
+                counts["failed"] += 1
+                options.keep.mkdir(exist_ok=True)
+                (options.keep / f"{options.seed}-{counts.total()}.csv").write_bytes(data)
+                traceback.print_exc()
+        if len(pool) < 2000:
+            pool.append(data)
+        else:
+            pool[chance.randrange(len(corpus), len(pool))] = data
+    print(f"{options.minutes:g} minutes, seed {options.seed}: {dict(counts)}")
+    return 1 if counts["failed"] else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,67 @@
+"""A run without Dask, for thousands of small ones in a row: the same stages and tasks, one after another."""
+
+import csv
+import io
+import json
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+import oracle
+from daskjobs.run import Run
+from daskjobs.settings import Settings
+from daskjobs.sources import rows
+from daskjobs.stages import report, run_stage, validate
+
+STAGES = ("split", "validate", "merge", "clean", "report")
+RESULTS = ("report/analytics_report.json", "report/quality.json", "merge/quarantine.csv", "merge/quarantine.parquet")
+
+
+@contextmanager
+def _connected(_: Settings) -> Iterator[Any]:
+    yield SimpleNamespace(client=None, facts={"dashboard": ""})
+
+
+def _gather(*arguments: Any) -> list[Any]:
+    work: Callable[..., Any] = arguments[-2]
+    return [work(*job) for job in arguments[-1]]
+
+
+def run(folder: Path, pattern: str, block_bytes: int = rows.BLOCK_BYTES, **settings: Any) -> dict[str, bytes]:
+    """Run the stages from split on; return the results' bytes. The page, which is slow to draw, is left out."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(validate, "connect", _connected)
+        patch.setattr(validate, "_gather", _gather)
+        patch.setattr(report, "page", lambda *_: b"")
+        patch.setattr(rows, "BLOCK_BYTES", block_bytes)
+        for name in STAGES:
+            run_stage(name, Run(Settings(run=str(folder), input=pattern, **settings)))
+    return {name: (folder / name).read_bytes() for name in RESULTS}
+
+
+def assert_as_expected(results: dict[str, bytes], expected: oracle.Expected) -> None:
+    """Hold a run's results against the oracle's."""
+    quality = json.loads(results["report/quality.json"])
+    assert quality["rows"] == {
+        "in": expected.rows,
+        "valid": expected.rows - len(expected.rejected),
+        "quarantined": len(expected.rejected),
+        "clean": expected.orders,
+        "unpaid": expected.unpaid.total(),
+    }
+    assert quality["unpaid_by_status"] == dict(expected.unpaid)
+    counted = Counter(reason for _, _, reasons, _ in expected.rejected for reason in reasons)
+    assert {line["reason"]: line["rows"] for line in quality["reasons"]} == counted
+    sign, cents = "-" if expected.cents < 0 else "", abs(expected.cents)
+    revenue = f"{sign}{cents // 100}.{cents % 100:02d}"
+    assert (
+        results["report/analytics_report.json"].decode() == f'{{"orders": {expected.orders}, "revenue": {revenue}}}\n'
+    )
+    lines = list(csv.reader(io.StringIO(results["merge/quarantine.csv"].decode(), newline="")))[1:]
+    found = [(source.rsplit("/", 1)[-1], int(row), reasons.split(";"), raw) for row, source, reasons, raw in lines]
+    assert found == expected.rejected

@@ -1,0 +1,80 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from conftest import Pipeline, row
+from daskjobs import duplicates
+from daskjobs.storage import Storage
+
+STAGES = ("split", "validate", "merge", "clean", "report")
+ids = st.text(alphabet="ab1é", min_size=1, max_size=3) | st.sampled_from(
+    ["a" * 100, "b" + "a" * 99, "a" * 101, "1" * 64]
+)
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(duplicates, "BATCH_ROWS", 7)
+    monkeypatch.setattr(duplicates, "SLICE_ROWS", 5)
+
+
+@given(st.lists(st.lists(st.lists(ids, max_size=6), max_size=5), min_size=1, max_size=4), st.integers(1, 4))
+def test_all_but_the_first_of_equal_ids_are_found_when_they_are_anywhere(
+    tmp_path_factory: pytest.TempPathFactory, parts: list[list[list[str]]], count: int
+) -> None:
+    storage = Storage(str(tmp_path_factory.mktemp("ids")))
+    names = [f"{number}.parquet" for number in range(len(parts))]
+    for name, blocks in zip(names, parts, strict=True):
+        with duplicates.writing_ids(storage, name, count) as (take, _):
+            for block in blocks:
+                take(pa.array(block, pa.string()))
+    targets = {f"found-{bucket}": bucket for bucket in range(count)}
+    found = {target: duplicates.find(storage.root, names, bucket, count, target) for target, bucket in targets.items()}
+    seen = set[str]()
+    for number, blocks in enumerate(parts):
+        expected = []
+        for position, each in enumerate(each for block in blocks for each in block):
+            if each in seen:
+                expected.append(position)
+            seen.add(each)
+        files = [target for target, partitions in found.items() if number in partitions]
+        assert duplicates.positions(storage, files, number).tolist() == expected
+
+
+def test_different_ids_are_kept_apart_when_their_hashes_are_equal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(duplicates, "hashes", lambda ids: np.zeros(len(ids), np.uint64))
+    storage = Storage(str(tmp_path))
+    with duplicates.writing_ids(storage, "ids", 3) as (take, _):
+        take(pa.array(["x", "y", "x", "z"]))
+    assert [duplicates.find(storage.root, ["ids"], bucket, 3, f"{bucket}") for bucket in (1, 2)] == [{}, {}]
+    assert duplicates.find(storage.root, ["ids"], 0, 3, "0").keys() == {0}
+    assert duplicates.positions(storage, ["0"], 0).tolist() == [2]
+
+
+def test_hashes_differ_when_ids_do() -> None:
+    texts = [f"{number}" for number in range(100_000)] + [f"A{number:030}" for number in range(100_000)]
+    assert len(np.unique(duplicates.hashes(pa.array(texts)))) == len(texts)
+
+
+def test_a_repeated_id_is_rejected_once_when_it_is_in_another_partition_or_file(
+    pipeline: Pipeline, orders_file: Callable[..., Path], tmp_path: Path
+) -> None:
+    for name in ("a.csv", "b.csv"):
+        orders_file(*(row(order_id=f"X{number}") for number in range(20)), name=name)
+    first = pipeline(*STAGES, input=str(tmp_path / "*.csv"), partitions=3)
+    assert first["merge"]["rows"]["reasons"] == {"duplicate_order_id": 20}
+    assert (first["report"]["rows"]["clean"], first["report"]["rows"]["revenue"]) == (20, "420.00")
+    quarantined = (tmp_path / "run/merge/quarantine.csv").read_text().splitlines()[1:]
+    assert all("b.csv" in line for line in quarantined)
+    # A retry, the commit lost, comes to the same files and keeps every partition.
+    (tmp_path / "run/validate/manifest.json").unlink()
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.glob("run/validate/part-*/*")}
+    assert pipeline("validate", input=str(tmp_path / "*.csv"), partitions=3)["validate"] == first["validate"]
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.glob("run/validate/part-*/*")} == before
