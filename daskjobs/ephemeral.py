@@ -29,9 +29,8 @@ GROUP_SECONDS = 60  # the operator may fail to make the workers' group and not t
 def ephemeral(settings: Settings) -> Iterator[tuple[Client, dict[str, Any], Asked]]:
     """Give a client of the run's own Dask cluster, the facts for run.json, and whom to ask how a worker ended.
 
-    The cluster is deleted at the end.
-
-    With ``keep_cluster`` it stays until cleanup. Raises ClusterError, with Kubernetes' reason, when no worker comes.
+    The cluster is deleted at the end; with ``keep_cluster`` it stays until cleanup.
+    Raises ClusterError, with Kubernetes' reason, when no worker comes.
     """
     api = kubernetes.connect(settings)
     settings = replace(settings, namespace=api.namespace)

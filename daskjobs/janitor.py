@@ -25,9 +25,9 @@ def sweep(settings: Settings) -> Iterator[str]:
     """
     api = connect(settings)
     remaining: list[removal.Described] = []
+    groups = _ours(find(api, PART_OF, (DaskWorkerGroup,)))  # first, or a cluster could come between the two
     clusters = _ours(find(api, PART_OF, (DaskCluster,)))
     names = {cluster.name for cluster in clusters}
-    groups = _ours(find(api, PART_OF, (DaskWorkerGroup,)))
     alone = [group for group in groups if group.raw["spec"]["cluster"] not in names]
     for found in clusters + alone:
         why = "its DaskCluster is gone" if found in alone else _over(api, found)

@@ -53,9 +53,10 @@ def last_words(api: kr8s.Api, settings: Settings, worker: str) -> LastWords:
         lines = [line for previous in ([True] if before else []) + [False] for line in _log(pod, previous)]
     except DaskjobsError as error:
         return LastWords(f"the end of {worker} can't be looked up: {error}")
-    telling = [line for line in lines if TELLING.search(line)] or lines
-    text = " | ".join([*reasons, *telling[-SHOWN_LINES:]]) or "its log is empty"
-    return LastWords(f"{pod.name}: {text}", bool(OUT_OF_MEMORY.search("\n".join(reasons + lines))))
+    starved = [line for line in lines if OUT_OF_MEMORY.search(line)]
+    telling = starved[-1:] or [line for line in lines if TELLING.search(line)][-SHOWN_LINES:] or lines[-SHOWN_LINES:]
+    memory = bool(starved) or any(OUT_OF_MEMORY.search(reason) for reason in reasons)
+    return LastWords(f"{pod.name}: {' | '.join(reasons + telling) or 'its log is empty'}", memory)
 
 
 def _log(pod: Any, previous: bool) -> list[str]:

@@ -19,7 +19,7 @@ S3_OPTIONS = {
     "config_kwargs": {
         "connect_timeout": 5,
         "read_timeout": 30,
-        "retries": {"mode": "standard", "max_attempts": 5},
+        "retries": {"mode": "standard", "max_attempts": 4},
     }
 }
 S3_RETRIES = 2  # of s3fs, each of which holds those of the client above

@@ -27,7 +27,7 @@ TOKENS = [
     b"PAR1", b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"\xe2\x80\xa8", b"\x85", b"\x1c",
 ]  # fmt: skip
 HEADER = ",".join(oracle.COLUMNS).encode() + b"\n"
-MOST_BYTES = 20_000
+MOST_BYTES, MOST_FILES = 20_000, 2000
 PACKED = (b"PAR1", b"\x1f\x8b", b"\x28\xb5\x2f\xfd")
 
 
@@ -90,13 +90,16 @@ def main() -> int:
         data = old[:spared] + mutated(old[spared:], corpus, chance)
         with TemporaryDirectory() as name:
             try:
-                counts[one(Path(name), data, chance)] += 1
+                outcome = one(Path(name), data, chance)
             except Exception:
-                counts["failed"] += 1
+                outcome = "failed"
                 options.keep.mkdir(exist_ok=True)
                 (options.keep / f"{options.seed}-{counts.total()}.csv").write_bytes(data)
                 traceback.print_exc()
-        if len(pool) < 2000:
+        counts[outcome] += 1
+        if outcome == "refused":
+            continue  # what is no file of orders leads to more of that
+        if len(pool) < MOST_FILES:
             pool.append(data)
         else:
             pool[chance.randrange(len(corpus), len(pool))] = data

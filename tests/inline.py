@@ -4,7 +4,7 @@ import csv
 import io
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,7 +14,6 @@ import pytest
 
 import oracle
 from conftest import RESULTS
-from daskjobs.gather import Job
 from daskjobs.run import Run
 from daskjobs.settings import Settings
 from daskjobs.sources import rows
@@ -29,8 +28,8 @@ def _connected(_: Settings) -> Iterator[Any]:
 
 
 def _gather(*arguments: Any) -> list[Any]:
-    jobs: list[Job] = arguments[-1]
-    return [job.function(*job.arguments) for job in jobs]
+    work: Callable[..., Any] = arguments[-2]
+    return [work(*job.arguments) for job in arguments[-1]]
 
 
 def run(folder: Path, pattern: str, block_bytes: int = rows.BLOCK_BYTES, **settings: Any) -> dict[str, bytes]:

@@ -33,7 +33,7 @@ def _receipt(run: Run, objects: list[dict[str, str]], remaining: list[dict[str, 
     files = [name for name in run.storage.names("") if ".part-" in name.rsplit("/", 1)[-1]]
     for name in files:
         run.storage.remove(name)
-    known = run.facts("validate").get("objects", [])  # what validate has removed itself
+    known = run.facts("validate").get("objects", [])  # of each of its attempts, which may have removed them
     objects = known + [each for each in objects if each not in known]
     receipt: dict[str, Any] = {
         "run": run.settings.run,

@@ -27,6 +27,7 @@ from daskjobs.stages import split
 
 NAME = "validate"
 PERFORMANCE, RULES = "validate/performance.html", "validate/rules.json"
+UNITS = {"csv": "bytes", "parquet": "row groups"}  # of a range
 
 
 def run(run: Run) -> Manifest:
@@ -48,6 +49,7 @@ def _check(run: Run, inputs: dict[str, str], ruleset: Ruleset) -> Done:
     task = Task(run.settings.run, plan, ruleset, hashlib.sha256(dump([inputs, run.version])).hexdigest())
     with connect(run.settings) as connected:
         run.tell(f"dashboard {connected.facts['dashboard']}")
+        _note(run, connected.facts)
         with _performance(run):
             results = _validated(run, connected, task, partitions)
     outputs = {name: Output.vouched(output) for result in results for name, output in result["outputs"].items()}
@@ -59,35 +61,45 @@ def _check(run: Run, inputs: dict[str, str], ruleset: Ruleset) -> Done:
 
 def _validated(run: Run, connected: Connected, task: Task, partitions: list[dict[str, Any]]) -> list[Result]:
     """Check all partitions, look for ids that occur twice, and check again the partitions whose rows repeat one."""
-    do = partial(gather, run, connected, task.key, time.monotonic() + run.settings.timeout)
-    results: list[Result] = do([_job(task, partition, {}) for partition in partitions])
+    gathered = partial(gather, run, connected, time.monotonic() + run.settings.timeout)
+    places = [_place(task.plan, partition) for partition in partitions]
+    jobs: list[tuple[Any, ...]] = [(task, partition, {}) for partition in partitions]
+    results: list[Result] = gathered(
+        check_partition,
+        [Job(f"partition {number}", job, place) for number, (job, place) in enumerate(zip(jobs, places, strict=True))],
+    )
     count, parts = duplicates.buckets(task.plan["rows"]), [names(part["partition"])["ids"] for part in partitions]
     targets = [f"validate/repeats-{bucket:05d}.parquet" for bucket in range(count)]
-    found: list[dict[int, str]] = do(
-        [
-            Job(f"bucket {bucket} of repeated ids", duplicates.find, (task.root, parts, bucket, count, target))
-            for bucket, target in enumerate(targets)
-        ]
+    found: list[dict[int, str]] = gathered(
+        duplicates.find,
+        [Job(f"bucket {bucket}", (task.root, parts, bucket, count, target)) for bucket, target in enumerate(targets)],
     )
-    repeats = [
-        {target: each[number] for target, each in zip(targets, found, strict=True) if number in each}
-        for number in range(len(partitions))
-    ]
-    again = [number for number, files in enumerate(repeats) if files]
-    checked = do([_job(task, partitions[number], repeats[number]) for number in again])
+    again = {}
+    for number, partition in enumerate(partitions):
+        repeats = {target: each[number] for target, each in zip(targets, found, strict=True) if number in each}
+        if repeats:
+            again[number] = Job(f"partition {number}", (task, partition, repeats), places[number])
+    checked: list[Result] = gathered(check_partition, list(again.values()))
     for number, result in zip(again, checked, strict=True):
         results[number] = result
     return results
 
 
-def _job(task: Task, partition: dict[str, Any], repeats: dict[str, str]) -> Job:
-    units = {"csv": "bytes", "parquet": "row groups"}
-    rows = "; ".join(
-        f"{file['name']} {units[file['kind']]} {part['start']} to {part['end']}, {part['rows']} rows"
+def _place(plan: dict[str, Any], partition: dict[str, Any]) -> str:
+    """Say which rows a partition has: their file, and where in it."""
+    return "; ".join(
+        f"{plan['files'][part['file']]['name']} {UNITS[plan['files'][part['file']]['kind']]} "
+        f"{part['start']} to {part['end']}, {part['rows']} rows"
         for part in partition["ranges"]
-        for file in [task.plan["files"][part["file"]]]
     )
-    return Job(f"partition {partition['partition']}", check_partition, (task, partition, repeats), f" ({rows})")
+
+
+def _note(run: Run, facts: dict[str, Any]) -> None:
+    """Note the objects of the Dask cluster at once, beside those of attempts before: cleanup's receipt has them all."""
+    if "objects" in facts:
+        known = run.facts(NAME).get("objects", [])
+        facts["objects"] = known + [each for each in facts["objects"] if each not in known]
+        run.storage.put(f"{NAME}/run.json", dump(facts))
 
 
 @contextmanager

@@ -66,7 +66,7 @@ class Case:
 
     def await_held(self, request: str) -> None:
         """Wait until the run makes a request, which the wire holds."""
-        held = f"held {self.uid}/{request}\n"
+        held = f"held {request}\n"
         self.until(lambda: held in self.rules.wire.said() or self.over(), f"a request for {request}")
 
     def until(self, good: Callable[[], object], what: str) -> None:
@@ -102,7 +102,8 @@ class Case:
 
 
 Strike = Callable[[Case], object]
-DURING, BEFORE, DELETING, AFTER = "validate/part-00001/valid", "validate/manifest", "validate/run.json", "validate/perf"
+BEFORE, DURING, AFTER = "{uid}/validate/manifest", "{uid}/validate/part-00001/valid", "{uid}/validate/performance"
+DELETING = "PUT /daskjobs/runs/{uid}/validate/manifest"
 
 
 @dataclass(frozen=True)
@@ -167,8 +168,9 @@ def strike(namespace: Namespace, rules: Rules, fault: Fault, **parameters: objec
         case.until(lambda: case.clusters() and case.pods("scheduler"), "a DaskCluster")
         fault.strike(case)
         return case.workflow, case.uid
-    with rules.broken(f"hold {case.uid}/{fault.moment}"):
-        case.await_held(fault.moment)
+    moment = fault.moment.format(uid=case.uid)
+    with rules.broken(f"hold {moment}"):
+        case.await_held(moment)
         if fault.moment == BEFORE:
             assert not case.clusters()
         fault.strike(case)

@@ -118,7 +118,7 @@ def test_janitor_alone_removes_what_is_over_and_touches_no_other(namespace: Name
     argo("terminate", over, "-n", namespace.name)
     namespace.finished(over)
     live = namespace.submit(**RUN)
-    request = f"{namespace.uid(live)}/{DURING}"
+    request = DURING.format(uid=namespace.uid(live))
     wire.does(f"hold {request}")
     running = started(namespace, live)
 

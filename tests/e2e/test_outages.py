@@ -1,6 +1,7 @@
 """What a whole namespace suffers at once: no operator, no storage, no memory, no image."""
 
 import json
+import re
 import time
 from pathlib import Path
 from typing import Any
@@ -49,7 +50,7 @@ def test_run_goes_on_when_the_operator_was_down_at_its_start_and_comes_back(name
 def test_run_ends_well_and_its_cluster_goes_later_when_the_operator_is_down_in_the_middle(
     namespace: Namespace, wire: Wire
 ) -> None:
-    request = f"middle/{DURING}"
+    request = DURING.format(uid="middle")
     wire.does(f"hold {request}")
     pod = namespace.pod(VALIDATE, DASKJOBS_POD="middle")
     wire.await_held(request)
@@ -68,8 +69,9 @@ def test_report_is_right_when_the_storage_is_gone_for_a_minute(
 ) -> None:
     workflow = namespace.submit(rows=2000, seed=11, workers=2, worker_cpu="20m")
     uid = namespace.uid(workflow)
-    wire.does(f"hold {uid}/{DURING}")
-    wire.await_held(f"{uid}/{DURING}")
+    request = DURING.format(uid=uid)
+    wire.does(f"hold {request}")
+    wire.await_held(request)
     wire.does("refuse")
     time.sleep(60)
     wire.does()
@@ -107,9 +109,9 @@ def test_partition_that_wants_too_much_memory_is_given_up_with_the_workers_last_
     assert f"partition {poison['partition']} " in said
     assert f"poison.csv bytes {part['start']} to {part['end']}, {part['rows']} rows" in said
     assert "its worker died each of the 3 times" in said
-    assert "the last one: dv-" in said
+    assert re.search(r"the last one: dv-\S+: .*(exceeded \d+% memory budget|OOMKilled)", said)
     assert "--worker-memory (now 400Mi)" in said
-    assert "were given up as well" not in said
+    assert "; so were" not in said
     assert "Traceback" not in log
     kept = [name for name in namespace.files().find("daskjobs/runs/poison/validate") if name.endswith("result.json")]
     assert len(kept) == 3
