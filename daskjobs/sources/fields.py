@@ -8,7 +8,7 @@ import pyarrow.csv
 
 from daskjobs import rules
 from daskjobs.sources.block import Block
-from daskjobs.sources.rows import ROW_BYTES, Ints, unclosed
+from daskjobs.sources.rows import BOM, ROW_BYTES, Ints, unclosed
 
 
 def block(data: bytes, ends: Ints, columns: list[str], delimiter: str = ",") -> Block:
@@ -62,7 +62,9 @@ def read(data: bytes, ends: Ints, columns: list[str], delimiter: str = ",") -> t
 
 
 def _in_order(data: bytes, ends: Ints, delimiter: str) -> bool:
-    """Tell whether a block is UTF-8, without a carriage return by itself, an empty row, or a quote left open."""
+    """Tell whether a block is UTF-8 that begins with no mark, and has no lone returns, empty rows or open quote."""
+    if data.startswith(BOM):  # pyarrow would take it for the file's own
+        return False
     if b"\r" in data and data.count(b"\r") != data.count(b"\r\n"):
         return False
     if len(ends) and unclosed(raw_rows(data, ends, np.array([len(ends) - 1]))[0], delimiter):
