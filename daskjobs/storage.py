@@ -67,13 +67,11 @@ class Storage:
         """Return the whole URI or path of a name."""
         return name if "://" in name or name.startswith("/") else f"{self.root.rstrip('/')}/{name}"
 
-    def open(self, name: str) -> IO[bytes]:
-        """Open a file for reading, at any offset. Raises StorageError."""
+    def open(self, name: str, cache: str = "readahead") -> IO[bytes]:
+        """Open a file for reading at any offset, a remote one with one of fsspec's caches. Raises StorageError."""
         fs, path = filesystem(self.uri(name))
         with explained(f"read {self.uri(name)}"):
-            file: IO[bytes] = fs.open(
-                path, "rb", **({} if isinstance(fs, LocalFileSystem) else {"cache_type": "readahead"})
-            )
+            file: IO[bytes] = fs.open(path, "rb", **({} if isinstance(fs, LocalFileSystem) else {"cache_type": cache}))
             return file
 
     def read(self, name: str, vouched: Output | None = None) -> bytes:

@@ -21,13 +21,16 @@ def test_orders_and_rules_are_read_when_they_are_in_s3(pipeline: Pipeline, tmp_p
     folder = Storage(f"{s3}/{tmp_path.name}")
     for name in "ab":
         folder.put(f"{name}.csv.gz", gzip.compress(csv_text(row(), row(price="x"))))
+    folder.put("c.parquet", (CORPUS / "parquet_of_texts.parquet").read_bytes())
     folder.put("rules.py", b"def no_lamps(orders):\n    return orders['product'] == 'lamp'\n")
-    options = {"run": f"{folder.root}/run", "input": f"{folder.root}/*.csv.gz", "rules": f"{folder.root}/rules.py"}
+    options = {"run": f"{folder.root}/run", "input": f"{folder.root}/*[zt]", "rules": f"{folder.root}/rules.py"}
     manifests = pipeline(*inline.STAGES, **options)
-    assert manifests["merge"]["rows"]["reasons"] == {"no_lamps": 4, "unreadable_price": 2}
-    assert json.loads(folder.read("run/report/quality.json"))["rows"]["quarantined"] == 4
+    assert manifests["merge"]["rows"]["reasons"] == {"no_lamps": 7, "unreadable_price": 2, "negative_price": 1}
+    assert json.loads(folder.read("run/report/quality.json"))["rows"]["quarantined"] == 7
     assert folder.read("run/merge/rejected-00001.csv").count(b"\n") == 3
 
+
+CORPUS = Path(__file__).parent / "corpus"
 
 MEMORY = """
 import sys

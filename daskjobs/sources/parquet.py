@@ -26,7 +26,7 @@ BUFFER_BYTES = 1 << 20  # of each column, instead of its whole part of a row gro
 
 @contextmanager
 def _reading(storage: Storage, name: str) -> Iterator[tuple[pq.ParquetFile, IO[bytes]]]:
-    with storage.open(name) as file:
+    with storage.open(name, cache="none") as file:  # columns are read in turns: what lies ahead is another's
         try:
             yield (
                 pq.ParquetFile(file, buffer_size=BUFFER_BYTES, pre_buffer=False, page_checksum_verification=True),
