@@ -113,7 +113,7 @@ class Fault:
     strike: Strike
     moment: str = DURING
     ends: str = "Succeeded"  # the workflow's phase, or nothing where it is gone
-    validated: int = 2  # attempts of validate
+    validated: int = 2  # attempts of validate: one, or at least so many
     spec: dict[str, Any] = field(default_factory=dict)  # of the workflow
 
 

@@ -15,8 +15,9 @@ pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600), pytest.mark.usefixt
 STAGES = ("generate", "split", "validate", "merge", "clean", "report")
 
 
-def ends(workflow: dict[str, Any]) -> dict[str, str]:
-    return {node["displayName"]: node["finishedAt"] for node in workflow["status"]["nodes"].values()}
+def how_it_ran(namespace: Namespace, uid: str) -> list[bytes]:
+    """Return when and how the two stages before validate did their work: a pod that finds it done writes nothing."""
+    return [namespace.read(uid, f"{stage}/run.json") for stage in ("generate", "split")]
 
 
 def receipt(namespace: Namespace, uid: str) -> dict[str, Any]:
@@ -45,6 +46,7 @@ def test_retry_redoes_what_is_not_finished_and_resubmit_all_of_it(
     assert not namespace.has(uid, "report/analytics_report.json")
     assert namespace.dask_objects() == []
 
+    before_retry = how_it_ran(namespace, uid)
     argo("retry", first, "-n", namespace.name)
     done = namespace.until(
         lambda: namespace.get("workflow", first),
@@ -55,8 +57,7 @@ def test_retry_redoes_what_is_not_finished_and_resubmit_all_of_it(
     pipeline(rows=2000, seed=11)
     for name in RESULTS:
         assert namespace.read(uid, name) == (tmp_path / "run" / name).read_bytes()
-    redone = {stage for stage in STAGES if ends(stopped).get(stage) != ends(done)[stage]}
-    assert redone == set(STAGES) - {"generate", "split"}
+    assert how_it_ran(namespace, uid) == before_retry
     after = receipt(namespace, uid)
     assert after["at"] > before["at"]
     assert after["remaining"] == []
@@ -66,7 +67,7 @@ def test_retry_redoes_what_is_not_finished_and_resubmit_all_of_it(
     second = argo("resubmit", first, "-n", namespace.name, "-o", "name").split()[-1].rpartition("/")[2]
     again = namespace.finished(second)
     assert again["status"]["phase"] == "Succeeded", json.dumps(again["status"])[:3000]
-    assert set(STAGES) <= set(ends(again))
+    assert {*STAGES, "cleanup"} == {n["templateName"] for n in again["status"]["nodes"].values() if n["type"] == "Pod"}
     fresh = again["metadata"]["uid"]
     assert fresh != uid
     for name in RESULTS:

@@ -49,7 +49,7 @@ def test_run_is_right_or_says_why_not_and_leaves_nothing_when_struck_by(
         said = json.dumps([(n["displayName"], n["phase"], n.get("message")) for n in pods])
         assert found["status"]["phase"] == fault.ends, said
         tried = [node for node in pods if node["templateName"] == "validate"]
-        assert len(tried) == fault.validated or not fault.validated, said
+        assert fault.validated <= len(tried) <= (1 if fault.validated == 1 else 4), said
     if fault.ends == "Succeeded":
         pipeline(rows=RUN["rows"], seed=RUN["seed"], partitions=RUN["partitions"])
         for file in RESULTS:
