@@ -124,7 +124,10 @@ def compare_versions(client: Client) -> None:
     """Raise ConfigError unless the scheduler and every worker run our versions of what matters."""
     ours = own_versions()
     try:
-        theirs = {"the scheduler": client.run_on_scheduler(own_versions), **client.run(own_versions)}
+        theirs = {
+            "the scheduler": client.run_on_scheduler(own_versions, callback_timeout=CONNECT_SECONDS),
+            **client.run(own_versions, callback_timeout=CONNECT_SECONDS),
+        }
     except ImportError as error:
         raise ConfigError(
             f"the Dask cluster lacks a package: {error}; install daskjobs there, or use its image"

@@ -65,7 +65,7 @@ def orders_file(draw: st.DrawFn, delimiter: str) -> bytes:
     return draw(st.sampled_from([b"", b"\xef\xbb\xbf"])) + (data.rstrip(b"\r\n") if draw(st.booleans()) else data)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.data(), st.sampled_from(",;\t|"))
 def test_results_are_the_oracles_when_files_are_dirty(data: st.DataObject, delimiter: str) -> None:
     files = data.draw(st.dictionaries(st.sampled_from(["a.csv", "b.csv", "c.csv"]), orders_file(delimiter), min_size=1))
