@@ -24,7 +24,7 @@ from daskjobs.settings import Settings
 from daskjobs.stages import STAGES, run_stage
 from daskjobs.storage import Storage
 
-BOUND = 60  # seconds, for any wait here
+BOUND = 100  # seconds, for any wait here
 ROWS, PARTITIONS = 2000, 4
 
 
