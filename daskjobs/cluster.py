@@ -62,7 +62,7 @@ def _local(settings: Settings) -> Iterator[Connected]:
             threads_per_worker=1,
             processes=False,
             dashboard_address=address,
-            silence_logs=logging.ERROR,
+            silence_logs=logging.CRITICAL,  # how a task failed is raised, and told once
         ) as cluster,
         Client(cluster, timeout=CONNECT_SECONDS) as client,
     ):

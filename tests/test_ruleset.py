@@ -124,3 +124,11 @@ def test_run_ends_with_code_11_when_the_rules_are_not_there(daskjobs: Command) -
     assert done.returncode == 11
     assert "--rules can't be read" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_run_ends_with_one_sentence_when_a_rule_fails(daskjobs: Command, rules_file: Callable[[str], str]) -> None:
+    rules = rules_file("def odd(orders):\n    return orders['x'] == 1\n")
+    done = daskjobs("run", "--rows", "10", "--rules", rules, "--dashboard", "127.0.0.1:0")
+    assert done.returncode == 11
+    assert "the rule odd of" in done.stderr
+    assert "Traceback" not in done.stderr
