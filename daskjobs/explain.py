@@ -56,12 +56,11 @@ def explain(run: Run, row: int, source: str) -> Explained:
         )
         raise UsageError(f"--row is {row}; {name} has rows 1 to {count}")
     partition, part = where[0]
-    run.manifest(validate.NAME)
+    sentences = json.loads(run.vouched(validate.NAME, validate.RULES))
     found = rows_between(run.storage, names(partition)["quarantine"], "row", row, row + 1).to_pylist()
     line = next((line for line in found if line["source"] == name), None)
     if line is None:
         return Explained(row, name, partition, {}, *_valid(run.storage, plan["files"][file], part, row))
-    sentences = json.loads(run.vouched(validate.NAME, validate.RULES))
     return Explained(row, name, partition, {reason: sentences[reason] for reason in line["reasons"]}, "", line["raw"])
 
 

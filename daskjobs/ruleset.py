@@ -14,7 +14,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from daskjobs import rules
-from daskjobs.errors import ConfigError, DaskjobsError, InputError, StorageError
+from daskjobs.errors import ConfigError, DaskjobsError, StorageError
 from daskjobs.rules import Rule
 from daskjobs.storage import Storage
 
@@ -64,7 +64,7 @@ def read(storage: Storage, where: str) -> Ruleset:
         return Ruleset()
     try:
         return Ruleset(storage.read(where).decode(), where)
-    except (StorageError, InputError) as error:
+    except StorageError as error:
         raise ConfigError(f"--rules can't be read: {error}; give the path or URI of a Python file") from error
     except UnicodeDecodeError as error:
         raise ConfigError(f"--rules {where} is no Python file: {error}") from error
