@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from daskjobs import orders, rules
+from daskjobs import orders, rules, texts
 from daskjobs.ruleset import Ruleset, mask
 from daskjobs.sources.block import Block
 from daskjobs.sources.rows import Ints
@@ -16,14 +16,15 @@ from daskjobs.tables import QUARANTINE, column, orders_schema
 class Checked:
     """A block's outcome.
 
-    ``valid`` has `orders_schema`, ``quarantined`` has `QUARANTINE`, both in the source's order; ``ids`` are those of
-    all rows that pass every rule, repeated ones too; ``reasons`` counts rows by reason (a row may have several);
-    ``found`` holds the row numbers of each anomaly.
+    ``paid`` and ``unpaid``, the valid orders, have `orders_schema`, ``quarantine`` has `QUARANTINE`, all in the
+    source's order; ``ids`` are those of all rows that pass every rule, repeated ones too; ``reasons`` counts rows by
+    reason (a row may have several); ``found`` holds the row numbers of each anomaly.
     """
 
-    valid: pa.Table
+    paid: pa.Table
+    unpaid: pa.Table
     ids: pa.Array
-    quarantined: pa.Table
+    quarantine: pa.Table
     reasons: dict[str, int]
     found: dict[str, Ints]
 
@@ -44,31 +45,32 @@ def check(block: Block, extra: list[str], place: Place, ruleset: Ruleset, repeat
     every rule, counted from 0 at this block's first, repeat the id of one before; it may go on beyond the block.
     """
     bits = {reason: 1 << index for index, reason in enumerate(ruleset.sentences)}
-    codes = np.zeros(block.rows, np.int64)
-    for index, reason in block.malformed.items():
-        codes[index] = bits[reason]
-    typed = orders.typed(block.texts)
+    typed = texts.typed(block.texts)
     for name in set(extra) - set(typed.column_names):
         typed = typed.append_column(name, pa.nulls(len(typed), pa.string()))
     frame = orders.frame(typed)
     masks = dict(ruleset.masks(frame))
+    judged = np.zeros(len(typed), np.int64)
     for name, rejected in masks.items():
-        codes[block.kept] |= rejected * bits[name]
-    passing = np.flatnonzero(codes[block.kept] == 0)
-    ids = column(typed, "order_id") if len(passing) == len(typed) else column(typed, "order_id").take(pa.array(passing))
-    codes[block.kept[passing[repeated[repeated < len(passing)]]]] = bits[rules.DUPLICATE]
-    found = {
-        name: place.row + block.kept[masks[name] if name in masks else mask(rule, frame)]
-        for name, rule in rules.ANOMALIES.items()
-    }
+        judged[rejected] |= bits[name]
+    passing = np.flatnonzero(judged == 0)
+    ids = column(typed, "order_id").take(pa.array(passing))
+    judged[passing[repeated[repeated < len(passing)]]] = bits[rules.DUPLICATE]
+    anomalies = {name: masks[name] if name in masks else mask(rule, frame) for name, rule in rules.ANOMALIES.items()}
+    valid, unpaid = judged == 0, anomalies[rules.failed_transaction.__name__]
+    typed = typed.select(orders_schema(extra).names)
+    codes = np.zeros(block.rows, np.int64)
+    codes[block.kept] = judged
+    for index, reason in block.malformed.items():
+        codes[index] = bits[reason]
     bad = np.flatnonzero(codes)
-    valid = typed if not len(bad) else typed.filter(pa.array(codes[block.kept] == 0))
     return Checked(
-        valid=valid.select(orders_schema(extra).names),
+        paid=typed.filter(pa.array(valid & ~unpaid)),
+        unpaid=typed.filter(pa.array(valid & unpaid)),
         ids=ids,
-        quarantined=_quarantined(block, codes, bad, place, bits),
+        quarantine=_quarantined(block, codes, bad, place, bits),
         reasons={reason: int(np.count_nonzero(codes[bad] & bit)) for reason, bit in bits.items()},
-        found=found,
+        found={name: place.row + block.kept[found] for name, found in anomalies.items()},
     )
 
 
@@ -78,6 +80,5 @@ def _quarantined(block: Block, codes: Ints, bad: Ints, place: Place, bits: dict[
         [[reason for reason, bit in bits.items() if code & bit] for code in kinds], pa.list_(pa.string())
     )
     sources, partitions = pa.repeat(place.source, len(bad)), pa.repeat(pa.scalar(place.partition, pa.int32()), len(bad))
-    raw = pa.array(block.raw(bad), pa.string())
-    columns = [place.row + bad, sources, partitions, reasons.take(pa.array(kind)), raw]
+    columns = [place.row + bad, sources, partitions, reasons.take(pa.array(kind)), block.raw(bad)]
     return pa.table(columns, schema=QUARANTINE)

@@ -7,13 +7,14 @@ import numpy as np
 
 from daskjobs import sources
 from daskjobs.errors import UsageError
-from daskjobs.orders import PAID, trimmed
+from daskjobs.orders import PAID
 from daskjobs.partition import names
 from daskjobs.run import Run
 from daskjobs.sources.block import Range, Source
 from daskjobs.stages import split, validate
 from daskjobs.storage import Storage
 from daskjobs.tables import column, rows_between
+from daskjobs.texts import trimmed
 
 
 @dataclass(frozen=True)
@@ -80,6 +81,6 @@ def _valid(storage: Storage, source: Source, part: Range, row: int) -> tuple[str
     for block in sources.blocks(storage, source, part):
         if at < block.rows:
             fields = block.texts.slice(int(np.searchsorted(block.kept, at)), 1)
-            return trimmed(column(fields, "status"))[0].as_py(), block.raw(np.array([at]))[0]
+            return trimmed(column(fields, "status"))[0].as_py(), block.raw(np.array([at]))[0].as_py()
         at -= block.rows
     raise AssertionError("the range has fewer rows than split counted")

@@ -9,17 +9,18 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from daskjobs import sources
+from daskjobs import sources, summary
 from daskjobs.check import Place, check
 from daskjobs.duplicates import buckets, positions, writing_ids
 from daskjobs.errors import LostWorkError
 from daskjobs.log import event
+from daskjobs.orders import PAID
 from daskjobs.outputs import Output
 from daskjobs.rules import ANOMALIES
 from daskjobs.ruleset import Ruleset
 from daskjobs.run import dump
 from daskjobs.storage import Storage
-from daskjobs.tables import QUARANTINE, column, orders_schema, rows_between, writing
+from daskjobs.tables import QUARANTINE, column, orders_schema, rows_between, writing_rows
 
 Result = dict[str, Any]
 
@@ -28,9 +29,11 @@ def names(partition: int) -> dict[str, str]:
     """Return the names of a partition's files."""
     folder = f"validate/part-{partition:05d}"
     return {
-        "valid": f"{folder}/valid.parquet",
+        "paid": f"{folder}/paid.parquet",
+        "unpaid": f"{folder}/unpaid.parquet",
         "quarantine": f"{folder}/quarantine.parquet",
         "ids": f"{folder}/ids.parquet",
+        "summary": f"{folder}/summary.parquet",
         "result": f"{folder}/result.json",
     }
 
@@ -50,7 +53,7 @@ class Task:
 
 
 def check_partition(task: Task, partition: dict[str, Any], repeats: dict[str, str]) -> Result:
-    """Check a partition's rows, and write the valid ones, the quarantined ones, and the result.
+    """Check a partition's rows, and write the paid, the unpaid and the quarantined ones, their sums, and the result.
 
     ``partition`` is one of split/partitions.json; ``repeats`` has the files that say which of its rows repeat an id,
     with their hashes: empty at first, when nobody knows yet. A result with the same key and repeats, with its files
@@ -62,13 +65,15 @@ def check_partition(task: Task, partition: dict[str, Any], repeats: dict[str, st
     if kept is not None:
         return kept
     repeated = positions(storage, list(repeats), number)
-    rows, reasons, passed = Counter[str](), Counter[str](), 0
-    plan = task.plan
+    rows, reasons, statuses, passed = Counter[str](), Counter[str](), Counter[str](), 0
+    plan, sums = task.plan, summary.SCHEMA.empty_table()
+    orders = orders_schema(plan["extra"])
+    schemas = {"paid": orders, "unpaid": orders, "quarantine": QUARANTINE, "summary": summary.SCHEMA}
     scores = {anomaly: Counter[str]() for anomaly in ANOMALIES} if plan["truth"] else {}
     with ExitStack() as stack:
-        valid, valid_file = stack.enter_context(writing(storage, files["valid"], orders_schema(plan["extra"])))
-        quarantine, quarantine_file = stack.enter_context(writing(storage, files["quarantine"], QUARANTINE))
-        take_ids, ids_file = stack.enter_context(writing_ids(storage, files["ids"], buckets(plan["rows"])))
+        opened = {kind: stack.enter_context(writing_rows(storage, files[kind], schemas[kind])) for kind in schemas}
+        opened["ids"] = stack.enter_context(writing_ids(storage, files["ids"], buckets(plan["rows"])))
+        write = {kind: take for kind, (take, _) in opened.items()}
         for part in partition["ranges"]:
             source, row = plan["files"][part["file"]], part["first_row"]
             truth = _truth(storage, plan["truth"], row, part["rows"])
@@ -76,26 +81,29 @@ def check_partition(task: Task, partition: dict[str, Any], repeats: dict[str, st
                 place = Place(number, source["name"], row)
                 rest = repeated[np.searchsorted(repeated, passed) :] - passed
                 checked = check(block, plan["extra"], place, task.ruleset, rest)
-                valid.write_table(checked.valid)
-                quarantine.write_table(checked.quarantined)
-                take_ids(checked.ids)
+                for kind in ("paid", "unpaid", "quarantine", "ids"):
+                    write[kind](getattr(checked, kind))
+                sums = summary.total(pa.concat_tables([sums, summary.summarize(checked.paid)]))
                 passed += len(checked.ids)
-                rows.update({"in": block.rows, "valid": len(checked.valid), "quarantined": len(checked.quarantined)})
+                rows.update({"in": block.rows, "quarantined": len(checked.quarantine)})
+                statuses.update({PAID: len(checked.paid)} | summary.by_status(checked.unpaid))
                 reasons.update(checked.reasons)
                 for anomaly, score in scores.items():
                     score.update(_score(checked.found[anomaly], truth[anomaly], row, row + block.rows))
                 row += block.rows
+        write["summary"](sums)
+    rows["valid"] = statuses.total()
     if rows["in"] != partition["rows"] or rows["valid"] + rows["quarantined"] != rows["in"]:
         raise LostWorkError(f"partition {number} had {partition['rows']} rows and came to {dict(rows)}")
-    written = {"valid": valid_file, "quarantine": quarantine_file, "ids": ids_file}
+    counts = {"statuses": statuses, "reasons": reasons}
     result = {
         "partition": number,
         "key": task.key,
         "repeats": repeats,
         "rows": {name: rows[name] for name in ("in", "valid", "quarantined")},
-        "reasons": {reason: count for reason, count in reasons.items() if count},
+        **{name: {key: count for key, count in counted.items() if count} for name, counted in counts.items()},
         "scores": {anomaly: dict(score) for anomaly, score in scores.items()},
-        "outputs": {files[kind]: file.output.json() for kind, file in written.items()},
+        "outputs": {files[kind]: file.output.json() for kind, (_, file) in opened.items()},
     }
     pa.default_memory_pool().release_unused()  # or a worker that rests would look as large as one that works
     return {**result, "result": storage.put(files["result"], dump(result)).json()}

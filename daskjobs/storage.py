@@ -1,6 +1,7 @@
 """The only door to files: a run's directory and the user's orders, on any storage that fsspec reaches."""
 
 import errno
+import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,11 +17,7 @@ from daskjobs.outputs import HashingFile, Output
 
 # Bounds on each request, for clients that would otherwise retry for minutes.
 S3_OPTIONS = {
-    "config_kwargs": {
-        "connect_timeout": 5,
-        "read_timeout": 30,
-        "retries": {"mode": "standard", "max_attempts": 4},
-    }
+    "config_kwargs": {"connect_timeout": 5, "read_timeout": 30, "retries": {"mode": "standard", "max_attempts": 4}}
 }
 S3_RETRIES = 2  # of s3fs, each of which holds those of the client above
 NOT_OURS = (PermissionError, NotADirectoryError, IsADirectoryError, FileExistsError)
@@ -84,6 +81,13 @@ class Storage:
                 "remove the run's files, or run again from the stage before"
             )
         return data
+
+    def verify(self, name: str, vouched: Output) -> None:
+        """Read a file to its end; raises StorageError when its bytes aren't the ones that were ``vouched`` for."""
+        with explained(f"read {self.uri(name)}"), self.open(name) as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]  # IO lacks readinto
+        if found != vouched.sha256:
+            raise StorageError(f"{self.uri(name)} is damaged: remove it and run again from validate")
 
     @contextmanager
     def write(self, name: str) -> Iterator[HashingFile]:

@@ -1,6 +1,6 @@
 """Parquet as this package writes and reads it: checksummed pages, one row group a block, bounded memory."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -23,12 +23,19 @@ QUARANTINE = pa.schema(
     ]
 )
 FEW_VALUES = ["region", "product", "quantity", "payment_mode", "status", "reasons.list.element", "source", "dimension"]
+ENCODINGS = dict.fromkeys(["row", "position", "timestamp"], "DELTA_BINARY_PACKED")  # they ascend, mostly
+KEYS = ["row", "partition"]  # of `rows_between`
+NUMBERS = ["quantity", "price", "total_amount", "timestamp"]
 PARQUET = {
     "compression": "lz4",
+    "write_statistics": KEYS + NUMBERS,  # those of texts take longer than all else about them, and prune little
     "use_dictionary": FEW_VALUES,
     "store_decimal_as_integer": True,
     "write_page_checksum": True,
 }
+
+
+GROUP_ROWS = 1 << 15  # the least in a row group, but for a file's last
 
 
 def orders_schema(extra: list[str]) -> pa.Schema:
@@ -41,8 +48,28 @@ def orders_schema(extra: list[str]) -> pa.Schema:
 @contextmanager
 def writing(storage: Storage, name: str, schema: pa.Schema) -> Iterator[tuple[pq.ParquetWriter, HashingFile]]:
     """Write a Parquet file whole or not at all; the file says its size and hash when the block has ended."""
-    with storage.write(name) as file, pq.ParquetWriter(file, schema, **PARQUET) as writer:
+    encoding = {name: how for name, how in ENCODINGS.items() if name in schema.names}
+    with storage.write(name) as file, pq.ParquetWriter(file, schema, column_encoding=encoding, **PARQUET) as writer:
         yield writer, file
+
+
+@contextmanager
+def writing_rows(
+    storage: Storage, name: str, schema: pa.Schema
+) -> Iterator[tuple[Callable[[pa.Table], None], HashingFile]]:
+    """Give a function that takes tables of any size, and writes them in row groups that aren't small."""
+    held: list[pa.Table] = []
+
+    def write(table: pa.Table) -> None:
+        held.append(table)
+        if sum(map(len, held)) >= GROUP_ROWS:
+            writer.write_table(pa.concat_tables(held))
+            held.clear()
+
+    with writing(storage, name, schema) as (writer, file):
+        yield write, file
+        if any(map(len, held)):
+            writer.write_table(pa.concat_tables(held))
 
 
 @contextmanager

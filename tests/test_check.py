@@ -25,38 +25,38 @@ def judged(text: bytes, columns: list[str] | None = None, extra: list[str] | Non
 
 def test_rejected_row_carries_number_partition_source_raw_text_and_reasons() -> None:
     bad = row(product='"lamp, big"', price="-10.50", total_amount="-21.00")
-    quarantined = judged(f"{row()}\n{bad}\r\n{row()}\n".encode()).quarantined.to_pylist()
+    quarantined = judged(f"{row()}\n{bad}\r\n{row()}\n".encode()).quarantine.to_pylist()
     assert quarantined == [{"row": 101, "source": "x.csv", "partition": 3, "reasons": ["negative_price"], "raw": bad}]
 
 
 def test_rows_are_rejected_in_their_order_when_fields_are_missing_or_too_many() -> None:
     text = f"{row()}\n1,2\n\n{row(order_id='')}\n{row()},x\n{row()}\n".encode()
     checked = judged(text)
-    assert checked.quarantined["row"].to_pylist() == [101, 102, 103, 104]
-    assert checked.quarantined["reasons"].to_pylist() == [
+    assert checked.quarantine["row"].to_pylist() == [101, 102, 103, 104]
+    assert checked.quarantine["reasons"].to_pylist() == [
         ["wrong_number_of_fields"],
         ["wrong_number_of_fields"],
         ["missing_order_id"],
         ["wrong_number_of_fields"],
     ]
-    assert len(checked.valid) == 2
+    assert len(checked.paid) == 2
 
 
 def test_only_the_row_itself_is_rejected_when_its_bytes_are_no_utf8() -> None:
     text = row(region="caf\u00e9").encode() + b"\n" + row(region="caf\u00e9").encode("latin-1") + b"\n"
     checked = judged(text)
-    assert checked.valid["region"].to_pylist() == ["caf\u00e9"]
-    assert checked.quarantined["reasons"].to_pylist() == [["not_utf8"]]
-    assert "caf\\xe9" in checked.quarantined["raw"][0].as_py()
+    assert checked.paid["region"].to_pylist() == ["caf\u00e9"]
+    assert checked.quarantine["reasons"].to_pylist() == [["not_utf8"]]
+    assert "caf\\xe9" in checked.quarantine["raw"][0].as_py()
 
 
 def test_columns_are_found_when_they_stand_in_another_order_with_others_between() -> None:
     values = dict(zip(COLUMNS, row().split(","), strict=True), note="hello")
     columns = sorted(values)
     checked = judged((",".join(values[name] for name in columns) + "\n").encode(), columns, ["note", "colour"])
-    assert checked.valid.schema.names == [*COLUMNS, "note", "colour"]
-    assert checked.valid["note"].to_pylist() == ["hello"]
-    assert checked.valid["colour"].to_pylist() == [None]
+    assert checked.paid.schema.names == [*COLUMNS, "note", "colour"]
+    assert checked.paid["note"].to_pylist() == ["hello"]
+    assert checked.paid["colour"].to_pylist() == [None]
 
 
 field = st.text(alphabet='ab1,;"\n é\0', max_size=5)
@@ -87,8 +87,8 @@ def test_every_row_is_accounted_for_when_bytes_are_anything(data: bytes) -> None
     if not len(ends) or ends[-1] < len(data):
         ends = np.append(ends, len(data))
     checked = check(fields.block(data, ends, list(COLUMNS)), [], PLACE, Ruleset(), NONE)
-    assert len(checked.valid) + len(checked.quarantined) == len(ends)
-    assert checked.quarantined["row"].to_pylist() == sorted(set(checked.quarantined["row"].to_pylist()))
+    assert len(checked.paid) + len(checked.quarantine) == len(ends)
+    assert checked.quarantine["row"].to_pylist() == sorted(set(checked.quarantine["row"].to_pylist()))
 
 
 def test_row_is_rejected_when_it_is_named_as_repeating_an_id() -> None:
@@ -98,6 +98,6 @@ def test_row_is_rejected_when_it_is_named_as_repeating_an_id() -> None:
     block = fields.block(text.encode(), np.append(row_ends(text.encode()), len(text)), list(COLUMNS))
     checked = check(block, [], PLACE, Ruleset(), np.array([1, 7]))
     assert checked.ids.to_pylist() == ["a", "c", "d"]
-    assert checked.valid["order_id"].to_pylist() == ["a", "d"]
-    assert checked.quarantined["row"].to_pylist() == [101, 102]
-    assert checked.quarantined["reasons"][1].as_py() == ["duplicate_order_id"]
+    assert checked.paid["order_id"].to_pylist() == ["a", "d"]
+    assert checked.quarantine["row"].to_pylist() == [101, 102]
+    assert checked.quarantine["reasons"][1].as_py() == ["duplicate_order_id"]

@@ -15,7 +15,9 @@ BEFORE = ("generate", "split", "validate", "merge")
 
 
 def cleaned(folder: Path) -> pa.Table:
-    return pa.concat_tables(pq.read_table(path) for path in sorted((folder / "run/clean").glob("part-*.parquet")))
+    return pa.concat_tables(
+        pq.read_table(path) for path in sorted((folder / "run/validate").glob("part-*/paid.parquet"))
+    )
 
 
 def test_only_paid_orders_are_kept_and_the_others_counted_by_status(
@@ -54,10 +56,10 @@ def test_summary_adds_up_to_the_orders_by_day_region_and_product(pipeline: Pipel
 
 def test_clean_fails_with_a_sentence_when_a_byte_of_the_data_has_changed(pipeline: Pipeline, tmp_path: Path) -> None:
     pipeline(*BEFORE)
-    path = tmp_path / "run/validate/part-00003/valid.parquet"
+    path = tmp_path / "run/validate/part-00003/paid.parquet"
     data = bytearray(path.read_bytes())
     data[len(data) // 3] ^= 1
     path.write_bytes(data)
-    with pytest.raises(StorageError, match=r"part-00003/valid.parquet is damaged"):
+    with pytest.raises(StorageError, match=r"part-00003/paid.parquet is damaged"):
         pipeline("clean")
     assert not (tmp_path / "run/clean/manifest.json").exists()

@@ -42,7 +42,8 @@ def test_file_comes_to_what_it_must(pipeline: Pipeline, tmp_path: Path, name: st
     assert rejected((run / "merge/quarantine.csv").read_bytes()) == item.get("rejected", {})
     assert (report["orders"], f"{report['revenue']:.2f}") == (item.get("orders", 0), item.get("revenue", "0.00"))
     assert quality["rows"]["unpaid"] == item.get("unpaid", 0)
-    valid = pa.concat_tables(pq.read_table(path) for path in sorted(run.glob("validate/part-*/valid.parquet")))
+    files = [path for kind in ("paid", "unpaid") for path in sorted(run.glob(f"validate/part-*/{kind}.parquet"))]
+    valid = pa.concat_tables(map(pq.read_table, files))
     assert {column: valid[column].to_pylist() for column in valid.column_names[10:]} == item.get("extra", {})
     if "days" in item:
         lines = pq.read_table(run / "clean/summary.parquet").to_pylist()

@@ -288,7 +288,7 @@ def test_damaged_partition_is_a_sentence_and_its_remedy_leads_to_the_right_repor
     split: Wire, undisturbed: Storage, damage: str
 ) -> None:
     stages(split.run, "validate")
-    storage, name = Storage(split.run), "validate/part-00001/valid.parquet"
+    storage, name = Storage(split.run), "validate/part-00001/paid.parquet"
     data = bytearray(storage.read(name))
     if damage == "corrupted":
         data[len(data) // 2] ^= 0xFF

@@ -20,7 +20,7 @@ def test_ledger_balances_in_all_and_by_partition(pipeline: Pipeline) -> None:
     assert rows["in"] == 3000 == rows["valid"] + rows["quarantined"]
 
 
-@pytest.mark.parametrize("kind", ["valid", "quarantine"])
+@pytest.mark.parametrize("kind", ["paid", "unpaid", "quarantine"])
 def test_merge_fails_and_commits_nothing_when_a_partition_lost_rows(
     pipeline: Pipeline, tmp_path: Path, kind: str
 ) -> None:
@@ -43,9 +43,9 @@ def test_merge_fails_when_a_result_was_changed(pipeline: Pipeline, tmp_path: Pat
 
 def test_merge_fails_with_a_sentence_when_a_file_is_truncated(pipeline: Pipeline, tmp_path: Path) -> None:
     pipeline(*BEFORE)
-    path = tmp_path / "run/validate/part-00001/valid.parquet"
+    path = tmp_path / "run/validate/part-00001/paid.parquet"
     path.write_bytes(path.read_bytes()[:-100])
-    with pytest.raises(StorageError, match=r"part-00001/valid.parquet is damaged"):
+    with pytest.raises(StorageError, match=r"part-00001/paid.parquet is damaged"):
         pipeline("merge")
 
 

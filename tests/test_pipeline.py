@@ -44,9 +44,9 @@ cli.entry()
 MOMENTS = {
     "generate": ["orders/orders.csv", "generate/manifest.json"],
     "split": ["split/partitions.json"],
-    "validate": ["part-00002/valid.parquet", "validate/manifest.json"],
+    "validate": ["part-00002/paid.parquet", "validate/manifest.json"],
     "merge": ["merge/quarantine.csv"],
-    "clean": ["clean/part-00001.parquet"],
+    "clean": ["clean/summary.parquet"],
     "report": ["report/analytics_report.json", "report/manifest.json"],
     "cleanup": ["cleanup/receipt.json"],
 }

@@ -50,7 +50,7 @@ def test_scheduler_that_runs_already_gives_the_same_files(pipeline: Pipeline, tm
 
 def test_finished_partitions_are_kept_when_the_stage_is_run_again(pipeline: Pipeline, tmp_path: Path) -> None:
     first = pipeline("generate", "split", "validate")["validate"]
-    files = sorted((tmp_path / "run/validate").glob("part-*/valid.parquet"))
+    files = sorted((tmp_path / "run/validate").glob("part-*/paid.parquet"))
     before = [file.stat().st_mtime_ns for file in files]
     (tmp_path / "run/validate/manifest.json").unlink()
     files[2].unlink()

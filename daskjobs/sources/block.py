@@ -27,7 +27,7 @@ class Block:
     texts: pa.Table
     kept: Ints
     malformed: dict[int, str]
-    raw: Callable[[Ints], list[str]]
+    raw: Callable[[Ints], pa.Array]
 
 
 def mapping(text: str) -> dict[str, str]:

@@ -4,6 +4,7 @@ import csv
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv
 
 from daskjobs import rules
@@ -15,8 +16,14 @@ def block(data: bytes, ends: Ints, columns: list[str], delimiter: str = ",") -> 
     """Split rows, which end at ``ends``, into fields."""
     texts, kept, malformed = read(data, ends, columns, delimiter)
 
-    def raw(which: Ints) -> list[str]:
-        return [row.decode(errors="backslashreplace") for row in raw_rows(data, ends, which)]
+    def raw(which: Ints) -> pa.Array:
+        starts = np.concatenate([[0], ends]).astype(np.int32)
+        rows = pa.Array.from_buffers(pa.binary(), len(ends), [None, *map(pa.py_buffer, (starts, data))])
+        found = pc.replace_substring_regex(rows.take(pa.array(which)), r"\r?\n?\z", "")
+        try:
+            return found.cast(pa.string())
+        except pa.ArrowInvalid:
+            return pa.array([row.decode(errors="backslashreplace") for row in found.to_pylist()], pa.string())
 
     return Block(len(ends), texts, kept, malformed, raw)
 

@@ -97,9 +97,12 @@ def block(batch: pa.RecordBatch) -> Block:
     bad = sorted({row for column in texts.columns for row in _not_utf8(column.combine_chunks())})
     kept = np.delete(np.arange(len(batch)), bad)
 
-    def raw(which: Ints) -> list[str]:
+    def raw(which: Ints) -> pa.Array:
         columns = [column.take(pa.array(which)).cast(pa.binary()).to_pylist() for column in texts.columns]
-        return [_line([value.decode(errors="backslashreplace") for value in row]) for row in zip(*columns, strict=True)]
+        lines = (
+            _line([value.decode(errors="backslashreplace") for value in row]) for row in zip(*columns, strict=True)
+        )
+        return pa.array(lines, pa.string())
 
     return Block(
         len(batch), texts.take(pa.array(kept)) if bad else texts, kept, dict.fromkeys(bad, rules.NOT_UTF8), raw

@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 import pyarrow.csv
 
 from daskjobs.errors import LostWorkError
+from daskjobs.orders import PAID
 from daskjobs.outputs import Output
 from daskjobs.partition import names
 from daskjobs.run import Done, Manifest, Run
@@ -20,11 +21,12 @@ from daskjobs.tables import QUARANTINE, reading, rebatched, row_groups, writing
 NAME = "merge"
 QUARANTINE_PARQUET, QUARANTINE_CSV = "merge/quarantine.parquet", "merge/quarantine.csv"
 # The partition stands in validate/'s files; without it, these are the same bytes however the rows were partitioned.
+VALID = ("paid", "unpaid", "summary")
 MERGED = pa.schema([field for field in QUARANTINE if field.name != "partition"])
 
 
 def run(run: Run) -> Manifest:
-    """Write merge/quarantine.parquet and .csv, sorted as the source is, and vouch for every valid.parquet.
+    """Write merge/quarantine.parquet and .csv, sorted as the source is, and vouch for the files of valid rows.
 
     merge/rejected-*.csv, one for each file of the input that has any, are its header and its rejected rows as they
     stood there: once mended, they can be the input of another run.
@@ -46,27 +48,34 @@ def _merge(run: Run) -> Done:
     rows = {name: sum(line[name] for line in ledger) for name in ("in", "valid", "quarantined")}
     if rows["in"] != plan["rows"]:
         raise LostWorkError(f"split found {plan['rows']} rows, validate saw {rows['in']}: run again from split")
-    outputs = {}
+    outputs = dict[str, Output]()
     for result in results:
-        name = names(result["partition"])["valid"]
-        outputs[name] = Output.vouched(result["outputs"][name])
+        files = names(result["partition"])
+        outputs |= {files[kind]: Output.vouched(result["outputs"][files[kind]]) for kind in VALID}
     outputs |= _quarantine(run, len(results)) | _rejected(run, plan["files"])
-    reasons, scores = Counter[str](), dict[str, Counter[str]]()
+    reasons, statuses, scores = Counter[str](), Counter[str](), dict[str, Counter[str]]()
     for result in results:
         reasons.update(result["reasons"])
+        statuses.update(result["statuses"])
         for anomaly, score in result["scores"].items():
             scores.setdefault(anomaly, Counter()).update(score)
-    return Done(outputs, {**rows, "reasons": dict(sorted(reasons.items())), "scores": scores, "partitions": ledger})
+    counts = {"statuses": dict(sorted(statuses.items())), "reasons": dict(sorted(reasons.items())), "scores": scores}
+    return Done(outputs, {**rows, **counts, "partitions": ledger})
 
 
 def _prove(run: Run, partition: dict[str, Any], result: dict[str, Any]) -> None:
     """Hold a partition's result against split's count of its rows, and against what its files really hold."""
     number, rows, files = partition["partition"], result["rows"], names(partition["partition"])
     held = {}
-    for kind in ("valid", "quarantine"):
+    for kind in ("paid", "unpaid", "quarantine"):
         with reading(run.storage, files[kind]) as file:
             held[kind] = file.metadata.num_rows
-    if not (partition["rows"] == rows["in"] == held["valid"] + held["quarantine"] and held["valid"] == rows["valid"]):
+    claimed = {"paid": result["statuses"].get(PAID, 0), "quarantine": rows["quarantined"]}
+    claimed["unpaid"] = sum(result["statuses"].values()) - claimed["paid"]
+    if (
+        held != claimed
+        or not partition["rows"] == rows["in"] == sum(held.values()) == rows["valid"] + held["quarantine"]
+    ):
         raise LostWorkError(
             f"partition {number} has {partition['rows']} rows, its result says {rows}, its files hold {held}: "
             "run again from validate"
@@ -97,7 +106,7 @@ def _rejected(run: Run, files: list[dict[str, Any]]) -> dict[str, Output]:
         for rows in row_groups(run.storage, QUARANTINE_PARQUET, ["source", "raw"])
         for source in rows["source"].unique().to_pylist()
     )
-    outputs = {}
+    outputs = dict[str, Output]()
     for source, found in groupby(pieces, itemgetter(0)):
         name, header = sources[source]
         with run.storage.write(name) as text:

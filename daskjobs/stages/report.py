@@ -11,6 +11,7 @@ from daskjobs.orders import amount_text
 from daskjobs.page import page
 from daskjobs.run import Done, Manifest, Run, dump
 from daskjobs.stages import STAGES, clean, merge, validate
+from daskjobs.summary import SCHEMA
 from daskjobs.tables import row_groups
 
 NAME = "report"
@@ -39,11 +40,7 @@ def _write(run: Run) -> Done:
         name: cleaned[name] for name in ("clean", "unpaid")
     }
     balance(ledger)
-    summary = (
-        pa.concat_tables(row_groups(run.storage, clean.SUMMARY))
-        if ledger["clean"]
-        else clean.SUMMARY_SCHEMA.empty_table()
-    )
+    summary = pa.concat_tables(row_groups(run.storage, clean.SUMMARY)) if ledger["clean"] else SCHEMA.empty_table()
     regions = [line for line in summary.to_pylist() if line["dimension"] == "region"]
     revenue = sum(int(line["revenue"] * 100) for line in regions)
     if sum(line["orders"] for line in regions) != ledger["clean"]:

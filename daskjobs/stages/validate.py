@@ -31,7 +31,7 @@ UNITS = {"csv": "bytes", "parquet": "row groups"}  # of a range
 
 
 def run(run: Run) -> Manifest:
-    """Write valid.parquet, quarantine.parquet, ids.parquet and result.json for each partition, under validate/.
+    """Write for each partition, under validate/, the files that `partition.names` lists.
 
     validate/rules.json has every rule's sentence. A partition that a run before has finished, with the same inputs,
     rules and version, is kept. Raises LostWorkError when tasks are lost or don't end within the timeout.
