@@ -26,6 +26,7 @@ CONTAINER_FIELDS = ("image", "imagePullPolicy", "env", "envFrom", "securityConte
 # Workers hold no data that could be moved: one that pauses for want of memory would pause for ever.
 NEVER_PAUSED = {"WORKER__MEMORY__PAUSE": "False"}
 STAGES_OWN = ("ARGO_", "DASKJOBS_")  # variables that Dask's pods have no use for
+WORKERS = 5  # where their number isn't given
 TRIES = 3  # of a task whose worker dies each time
 
 
@@ -88,7 +89,7 @@ def render(settings: Settings, own: dict[str, Any]) -> dict[str, Any]:
         "idleTimeout": int(_start(settings) + settings.idle_timeout),
         "scheduler": {"spec": pod, "service": service},
         "worker": {
-            "replicas": settings.workers or settings.partitions,
+            "replicas": settings.workers or WORKERS,
             "spec": _pod(settings, own, worker, (settings.worker_cpu, settings.worker_memory)),
         },
     }

@@ -9,7 +9,7 @@ REMOTE = ("tcp://", "tls://")
 LEAST = {
     "rows": 0,
     "seed": 0,
-    "partitions": 1,
+    "partitions": 0,
     "workers": 0,
     "timeout": 1,
     "start_timeout": 1,
@@ -24,8 +24,9 @@ class Settings:
     """The settings of one run; the defaults stand here and nowhere else.
 
     ``run`` is the URI of the run's files; ``input`` is a path, URI or glob of the user's own orders, or
-    empty to generate ``rows`` of them from ``seed``; ``workers`` 0 means one for each core;
-    ``timeout`` bounds the validation of all partitions, in seconds.
+    empty to generate ``rows`` of them from ``seed``; ``partitions`` 0 means five, or a multiple of five where the
+    orders are large; ``workers`` 0 means one for each core; ``timeout`` bounds the validation of all partitions, in
+    seconds.
 
     ``delimiter``, ``encoding`` and ``columns`` say how the input is written, where that can't be seen; ``rules`` is
     the path or URI of a Python file; more rejected rows than the share ``max_rejected`` fail the run.
@@ -44,7 +45,7 @@ class Settings:
     columns: str = ""
     rules: str = ""
     max_rejected: float = 1.0
-    partitions: int = 5
+    partitions: int = 0
     workers: int = 0
     cluster: str = LOCAL
     dashboard: str = "127.0.0.1:8787"

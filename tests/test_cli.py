@@ -54,7 +54,7 @@ def test_stages_alone_come_to_the_report_when_set_by_the_environment(daskjobs: C
     [
         (["run", "--rows", "-1"], 2, "--rows is -1; the least is 0"),
         (["run", "--rows", "many"], 2, "'many' is not a valid integer"),
-        (["run", "--partitions", "0"], 2, "--partitions is 0; the least is 1"),
+        (["run", "--partitions", "-1"], 2, "--partitions is -1; the least is 0"),
         (["run", "--cluster", "moon"], 2, "--cluster is 'moon'; it can be local or kubernetes or tcp://host:port"),
         (["merge"], 2, "daskjobs merge needs --run"),
         (["run", "--input", "nothing.csv"], 10, "nothing.csv names no file"),

@@ -3,6 +3,7 @@
 import csv
 import hashlib
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -65,7 +66,8 @@ def ranges(storage: Storage, source: Source, seen: int, total: int, count: int) 
     ``seen`` bytes of ``total`` came before, in other files. A row belongs to the partition in which it begins.
     """
     row, current = 1, dict[str, Any]()
-    with storage.open(source["read"]) as file:
+    with storage.open(source["read"]) as file, ThreadPoolExecutor(1) as aside:
+        hashing = aside.submit(int)  # of a block, while the next one is read
         for offset, block, ends in rows.blocks(
             file, source["start"], source["bytes"], source["name"], source["delimiter"]
         ):
@@ -75,15 +77,18 @@ def ranges(storage: Storage, source: Source, seen: int, total: int, count: int) 
                 partition = (seen + begin) * count // total
                 upto = int(np.searchsorted(starts, -(-(partition + 1) * total // count) - seen))
                 if not current or current["partition"] != partition:
+                    hashing.result()
                     if current:
                         yield _hashed(current)
                     current = {"partition": partition, "start": offset + begin, "first_row": row, "rows": 0}
                     current["sha256"] = hashlib.sha256()
-                current["sha256"].update(memoryview(block)[begin : int(ends[upto - 1])])
+                hashing.result()
+                hashing = aside.submit(current["sha256"].update, memoryview(block)[begin : int(ends[upto - 1])])
                 current["end"] = offset + int(ends[upto - 1])
                 current["rows"] += upto - at
                 row, at = row + upto - at, upto
             seen += len(block)
+        hashing.result()
     if current:
         yield _hashed(current)
 

@@ -13,14 +13,17 @@ from daskjobs.storage import find
 
 NAME = "split"
 PARTITIONS = "split/partitions.json"
+LEAST, MOST = 5, 200  # partitions, where their number isn't given
+PARTITION_BYTES = 32 << 20  # which take a core about half a second: so short is the wait for the last worker
 
 
 def run(run: Run) -> Manifest:
     """Write split/partitions.json: the files with their columns, and the ranges of each partition.
 
     A range of CSV never cuts a row, quoted newlines included; one of Parquet is whole row groups. It carries its
-    first row's number in its file (from 1), its rows and a SHA-256. There are always as many partitions as asked
-    for; some may be empty. What can't be read in ranges (compressed, not UTF-8) is unpacked into split/ first.
+    first row's number in its file (from 1), its rows and a SHA-256. There are always as many partitions as asked for,
+    or else as `_count` says; some may be empty. What can't be read in ranges (compressed, not UTF-8) is unpacked into
+    split/ first.
     Raises InputError when the orders are missing or aren't orders.
     """
     inputs = _found(run.settings.input) if run.settings.input else _generated(run)
@@ -44,14 +47,24 @@ def _found(pattern: str) -> dict[str, str]:
     return found
 
 
+def _count(size: int) -> int:
+    """Return how many partitions so many bytes should have: a multiple of five, for five workers.
+
+    >>> [_count(size) for size in (0, 160 << 20, 161 << 20, 1 << 40)]
+    [5, 5, 10, 200]
+    """
+    return min(MOST, LEAST * max(1, -(-size // (LEAST * PARTITION_BYTES))))
+
+
 def _write(run: Run, inputs: dict[str, str]) -> Done:
-    storage, count, generated = run.storage, run.settings.partitions, not run.settings.input
+    storage, generated = run.storage, not run.settings.input
     settings = replace(run.settings, delimiter=",", encoding="", columns="") if generated else run.settings
     files = [
         sources.describe(storage, name, number, settings)
         for number, name in enumerate([generate.ORDERS] if generated else inputs)
     ]
     total, seen = sum(map(sources.weight, files)), 0
+    count = run.settings.partitions or _count(total)
     partitions: list[dict[str, Any]] = [{"partition": number, "rows": 0, "ranges": []} for number in range(count)]
     for index, file in enumerate(files):
         for part in sources.ranges(storage, file, seen, total, count):
