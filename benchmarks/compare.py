@@ -13,52 +13,35 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+
+from matplotlib.figure import Figure
+from measure import Figures, measured
 
 HERE = Path(__file__).parent
 OTHERS = ("pandas", "polars", "duckdb")
 
 
-def measured(command: list[str]) -> tuple[dict[str, float], str]:
-    """Run a command; return its wall and CPU seconds and its peak of memory in MB, and what it printed."""
-    started = time.monotonic()
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
-        assert process.stdout is not None
-        printed = process.stdout.read()
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        sys.exit(f"{' '.join(command)} ended with {process.returncode}")
-    # Each works in threads of one process, so that its peak is that of the whole tree.
-    figures = {
-        "wall": time.monotonic() - started,
-        "cpu": usage.ru_utime + usage.ru_stime,
-        "MB": usage.ru_maxrss / 1e3,
-    }
-    return figures, printed
-
-
-def ours(orders: Path, folder: Path) -> tuple[dict[str, float], dict[str, int]]:
+def ours(orders: Path, folder: Path) -> tuple[Figures, dict[str, int]]:
     figures, _ = measured([sys.executable, "-m", "daskjobs", "run", "--input", str(orders), "--run", str(folder)])
     rows = json.loads((folder / "report/manifest.json").read_text())["rows"]
     cents = int(rows["revenue"].replace(".", ""))
     return figures, {"orders": rows["clean"], "cents": cents, "rejected": rows["quarantined"]}
 
 
-def theirs(name: str, orders: Path, folder: Path) -> tuple[dict[str, float], dict[str, int]]:
+def theirs(name: str, orders: Path, folder: Path) -> tuple[Figures, dict[str, int]]:
     figures, printed = measured([sys.executable, str(HERE / f"contenders/with_{name}.py"), str(orders), str(folder)])
     return figures, json.loads(printed)
 
 
-def compare(rows: int, rounds: int, work: Path) -> dict[str, list[dict[str, float]]]:
+def compare(rows: int, rounds: int, work: Path) -> dict[str, list[Figures]]:
     source = work / f"{rows}"
     command = [sys.executable, "-m", "daskjobs", "generate", "--run", str(source), "--rows", str(rows)]
     subprocess.run(command, check=True, capture_output=True)
     orders = source / "orders/orders.csv"
-    found: dict[str, list[dict[str, float]]] = {name: [] for name in ("daskjobs", *OTHERS)}
+    found: dict[str, list[Figures]] = {name: [] for name in ("daskjobs", *OTHERS)}
     for _ in range(rounds):
         truth: dict[str, int] = {}
         for name in found:
@@ -73,7 +56,7 @@ def compare(rows: int, rounds: int, work: Path) -> dict[str, list[dict[str, floa
     return found
 
 
-def table(found: dict[str, list[dict[str, float]]]) -> str:
+def table(found: dict[str, list[Figures]]) -> str:
     lines = ["| | wall s | least to most | ratio | cpu s | MB |", "| --- | ---: | ---: | ---: | ---: | ---: |"]
     for name, runs in found.items():
         walls = [run["wall"] for run in runs]
@@ -87,11 +70,33 @@ def table(found: dict[str, list[dict[str, float]]]) -> str:
     return "\n".join(lines)
 
 
+def plot(everything: dict[str, Any], target: Path) -> None:
+    """Draw the wall time of each, with the least and the most, one panel a size."""
+    figure = Figure(figsize=(9, 2.4), layout="constrained")
+    panels = figure.subplots(1, len(everything["rows"]), squeeze=False)[0]
+    for panel, (rows, found) in zip(panels, everything["rows"].items(), strict=True):
+        for place, (name, runs) in enumerate(found.items()):
+            walls = [run["wall"] for run in runs]
+            middle = statistics.median(walls)
+            spread = [[middle - min(walls)], [max(walls) - middle]]
+            panel.barh(place, middle, xerr=spread, color="#2b6cb0" if name == "daskjobs" else "#a0aec0", capsize=2)
+            color = "white" if name == "daskjobs" else "black"
+            panel.text(0, place, f" {middle:.2f} s", va="center", fontsize=8, color=color)
+        panel.set_yticks(range(len(found)), found, fontsize=8)
+        panel.invert_yaxis()
+        panel.set_title(f"{rows:,} rows", fontsize=9)
+        panel.tick_params(axis="x", labelsize=8)
+        panel.spines[["top", "right"]].set_visible(False)
+    figure.supxlabel(f"wall seconds, {everything['machine']}", fontsize=8)
+    figure.savefig(target)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, nargs="+", default=[50_000, 1_000_000, 10_000_000])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--json", type=Path, help="where all figures go")
+    parser.add_argument("--plot", type=Path, help="where a picture goes: compare.svg")
     options = parser.parse_args()
     machine = f"{os.cpu_count()} cores, Python {platform.python_version()}, {options.rounds} rounds"
     everything: dict[str, Any] = {"machine": machine, "rows": {}}
@@ -101,6 +106,8 @@ def main() -> None:
             found = compare(rows, options.rounds, Path(work))
             everything["rows"][rows] = found
             print(f"\n{rows:,} rows:\n\n{table(found)}", flush=True)
+    if options.plot:
+        plot(everything, options.plot)
     if options.json:
         options.json.write_text(json.dumps(everything, indent=2) + "\n")
 

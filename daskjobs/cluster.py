@@ -1,25 +1,23 @@
 """Where Dask runs: one `with` gives a client, on this machine or on a scheduler that runs already."""
 
 import logging
-import os
 import platform
-import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
 
-from distributed import Client, LocalCluster
+from distributed import Client
 from distributed.comm.core import CommClosedError
 
 from daskjobs.errors import ClusterError, ConfigError
 from daskjobs.extras import kubernetes_module
+from daskjobs.local import CONNECT_SECONDS, local
 from daskjobs.log import event
 from daskjobs.settings import KUBERNETES, LOCAL, Settings
 from daskjobs.workers import Asked, unheard
 
-CONNECT_SECONDS = 10
 PACKAGES = ("dask", "distributed", "pandas", "pyarrow", "numpy", "daskjobs")
 
 
@@ -33,15 +31,15 @@ class Connected:
 
 
 @contextmanager
-def connect(settings: Settings) -> Iterator[Connected]:
-    """Give a client; what was started for it is gone afterwards.
+def connect(settings: Settings, rows: int) -> Iterator[Connected]:
+    """Give a client of a cluster that so many ``rows`` need; what was started for it is gone afterwards.
 
     Raises ClusterError when a scheduler doesn't answer, ConfigError when its versions aren't ours.
     """
     logging.getLogger("distributed.client").setLevel(logging.CRITICAL)  # what it logs with a stack trace, it raises too
     kinds = {LOCAL: _local, KUBERNETES: _kubernetes}
     try:
-        with kinds.get(settings.cluster, _remote)(settings) as connected:
+        with kinds.get(settings.cluster, _remote)(settings, rows) as connected:
             event("cluster.ready", run=settings.run, **{k: v for k, v in connected.facts.items() if k != "objects"})
             yield connected
     except (CommClosedError, TimeoutError) as error:
@@ -49,52 +47,20 @@ def connect(settings: Settings) -> Iterator[Connected]:
 
 
 @contextmanager
-def _local(settings: Settings) -> Iterator[Connected]:
-    """Start workers as threads of this process: they share the cores as well as processes do, and start at once.
-
-    Parsing, checking and writing are done by Arrow, which lets go of Python's lock; benchmarks/ has the figures.
-    """
-    workers = settings.workers or os.cpu_count() or 1
-    address = _free(settings.dashboard)
-    with (
-        LocalCluster(
-            n_workers=workers,
-            threads_per_worker=1,
-            processes=False,
-            dashboard_address=address,
-            silence_logs=logging.CRITICAL,  # how a task failed is raised, and told once
-        ) as cluster,
-        Client(cluster, timeout=CONNECT_SECONDS) as client,
-    ):
-        client.wait_for_workers(workers, timeout=CONNECT_SECONDS)
-        port = cluster.scheduler_info["services"]["dashboard"]
-        yield Connected(
-            client,
-            {"cluster": LOCAL, "workers": workers, "dashboard": f"http://{address.rpartition(':')[0]}:{port}/status"},
-        )
-
-
-def _free(address: str) -> str:
-    """Return the dashboard's address, or one with a port that is free where that one is taken."""
-    host, _, port = address.rpartition(":")
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host or "127.0.0.1", int(port)))
-        except OSError:
-            return f"{host}:0"
-    return address
+def _local(settings: Settings, rows: int) -> Iterator[Connected]:
+    with local(settings, rows) as (client, facts):
+        yield Connected(client, facts)
 
 
 @contextmanager
-def _kubernetes(settings: Settings) -> Iterator[Connected]:
+def _kubernetes(settings: Settings, _: int) -> Iterator[Connected]:
     with kubernetes_module("ephemeral").ephemeral(settings) as (client, facts, last_words):
         compare_versions(client)
         yield Connected(client, facts, last_words)
 
 
 @contextmanager
-def _remote(settings: Settings) -> Iterator[Connected]:
+def _remote(settings: Settings, _: int) -> Iterator[Connected]:
     try:
         client = Client(settings.cluster, timeout=CONNECT_SECONDS)
     except OSError as error:

@@ -23,7 +23,7 @@ STAGES = ("split", "validate", "merge", "clean", "report")
 
 
 @contextmanager
-def _connected(_: Settings) -> Iterator[Any]:
+def _connected(*_: Any) -> Iterator[Any]:
     yield SimpleNamespace(client=None, facts={"dashboard": ""})
 
 

@@ -47,7 +47,7 @@ def _check(run: Run, inputs: dict[str, str], ruleset: Ruleset) -> Done:
     plan = json.loads(run.vouched(split.NAME, split.PARTITIONS))
     partitions = plan.pop("partitions")
     task = Task(run.settings.run, plan, ruleset, hashlib.sha256(dump([inputs, run.version])).hexdigest())
-    with connect(run.settings) as connected:
+    with connect(run.settings, plan["rows"]) as connected:
         run.tell(f"dashboard {connected.facts['dashboard']}")
         _note(run, connected.facts)
         with _performance(run):
