@@ -17,7 +17,7 @@ from daskjobs.sources.rows import Ints
 from daskjobs.storage import Storage
 from daskjobs.tables import column, reading, rows_between, writing
 
-BUCKET_ROWS = 1_000_000  # of all partitions, in one task's memory
+BUCKET_ROWS = 4_000_000  # of all partitions, whose hashes one task has in memory
 BATCH_ROWS = 1 << 19  # of one partition, held until they are written, a row group for each bucket
 SLICE_ROWS = 1 << 16  # hashed at a time
 HASHED_BYTES = 64  # of an id, its last ones
@@ -91,21 +91,22 @@ def writing_ids(storage: Storage, name: str, count: int) -> Iterator[tuple[Calla
 def find(root: str, parts: list[str], bucket: int, count: int, target: str) -> dict[int, str]:
     """Look for equal ids in a bucket of all ``parts``, the files that `writing_ids` wrote, in the source's order.
 
-    Of equal ids all but the first go to ``target``. Returns its hash for each partition that has any.
+    Of equal ids all but the first go to ``target``. Returns its hash for each partition that has any. Hashes are in
+    memory together; the ids themselves are read again, part by part, where a hash occurs twice.
     """
-    storage, tables = Storage(root), list[pa.Table]()
-    found = [pa.array([], pa.uint64())]
-    for part, name in enumerate(parts):
-        with reading(storage, name) as file:
-            ids = file.read_row_groups(list(range(bucket, file.num_row_groups, count)), use_threads=False)
-        tables.append(ids.append_column("partition", pa.repeat(pa.scalar(part, pa.int64()), len(ids))))
-        found.append(pa.array(hashes(column(ids, "order_id"))))
-    hashed = pa.concat_arrays(found).to_numpy()
-    ordered = np.sort(hashed)
+    storage = Storage(root)
+    hashed = [hashes(column(_bucket(storage, name, bucket, count), "order_id")) for name in parts]
+    ordered = np.sort(np.concatenate([np.empty(0, np.uint64), *hashed]))
     twice = np.unique(ordered[1:][ordered[1:] == ordered[:-1]])
     if not len(twice):
         return {}
-    suspects = pa.concat_tables(tables).filter(pa.array(np.isin(hashed, twice)))
+    tables = []
+    for part, name in enumerate(parts):
+        which = np.flatnonzero(np.isin(hashed[part], twice))
+        if len(which):
+            ids = _bucket(storage, name, bucket, count).take(pa.array(which))
+            tables.append(ids.append_column("partition", pa.repeat(pa.scalar(part, pa.int64()), len(ids))))
+    suspects = pa.concat_tables(tables)
     codes = column(suspects, "order_id").dictionary_encode().indices.to_numpy()
     later = np.ones(len(codes), bool)
     later[np.unique(codes, return_index=True)[1]] = False
@@ -115,6 +116,11 @@ def find(root: str, parts: list[str], bucket: int, count: int, target: str) -> d
     with writing(storage, target, FOUND) as (writer, file):
         writer.write_table(repeated)
     return dict.fromkeys(pc.unique(repeated["partition"]).to_pylist(), file.output.sha256)
+
+
+def _bucket(storage: Storage, part: str, bucket: int, count: int) -> pa.Table:
+    with reading(storage, part) as file:
+        return file.read_row_groups(list(range(bucket, file.num_row_groups, count)), use_threads=False)
 
 
 def positions(storage: Storage, files: list[str], partition: int) -> Ints:
