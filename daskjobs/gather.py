@@ -1,5 +1,6 @@
 """One Dask task a job: handed out, gathered, and given up with a reason."""
 
+import math
 import secrets
 import time
 from collections.abc import Callable
@@ -16,7 +17,7 @@ from daskjobs.run import Run
 from daskjobs.settings import KUBERNETES
 from daskjobs.workers import count
 
-LOOK_SECONDS = 1  # for workers that joined in
+LOOK_SECONDS = 1  # for workers that joined in; to ask each time would let a worker wait for its next task
 RESULT_SECONDS = 30
 
 
@@ -40,9 +41,12 @@ def gather(run: Run, connected: Connected, deadline: float, work: Callable[..., 
     waiting, running = list(enumerate(jobs)), dict[str, tuple[int, Future[Any]]]()
     results: dict[int, Any] = {}
     killed: list[tuple[Job, KilledWorker]] = []
+    workers, looked = 0, -math.inf
     try:
         while waiting or running:
-            room = max(1, count(client)) - len(running) if waiting else 0
+            if waiting and time.monotonic() > looked + LOOK_SECONDS:
+                workers, looked = max(1, count(client)), time.monotonic()
+            room = workers - len(running)
             for number, job in [waiting.pop(0) for _ in waiting[: max(0, room)]]:
                 key = f"{job.name.replace(' ', '-')}-{mark}"
                 running[key] = number, client.submit(work, *job.arguments, key=key, pure=False)

@@ -19,6 +19,7 @@ from daskjobs.outputs import HashingFile, Output
 S3_OPTIONS = {
     "config_kwargs": {"connect_timeout": 5, "read_timeout": 30, "retries": {"mode": "standard", "max_attempts": 4}}
 }
+AHEAD_BYTES = 16 << 20  # of a remote file, read ahead: s3fs' own 50 MiB is more than a partition
 S3_RETRIES = 2  # of s3fs, each of which holds those of the client above
 NOT_OURS = (PermissionError, NotADirectoryError, IsADirectoryError, FileExistsError)
 CLIENT_LIBRARIES = ("botocore", "aiobotocore", "aiohttp")  # their errors are not all OSErrors
@@ -68,7 +69,8 @@ class Storage:
         """Open a file for reading at any offset, a remote one with one of fsspec's caches. Raises StorageError."""
         fs, path = filesystem(self.uri(name))
         with explained(f"read {self.uri(name)}"):
-            file: IO[bytes] = fs.open(path, "rb", **({} if isinstance(fs, LocalFileSystem) else {"cache_type": cache}))
+            options = {} if isinstance(fs, LocalFileSystem) else {"cache_type": cache, "block_size": AHEAD_BYTES}
+            file: IO[bytes] = fs.open(path, "rb", **options)
             return file
 
     def read(self, name: str, vouched: Output | None = None) -> bytes:
@@ -76,10 +78,7 @@ class Storage:
         with explained(f"read {self.uri(name)}"), self.open(name) as file:
             data = file.read()
         if vouched is not None and Output.of(data) != vouched:
-            raise StorageError(
-                f"{self.uri(name)} is not what its manifest says: "
-                "remove the run's files, or run again from the stage before"
-            )
+            raise StorageError(f"{self.uri(name)} is not what its manifest says: run again from the stage before it")
         return data
 
     def verify(self, name: str, vouched: Output) -> None:
