@@ -1,14 +1,17 @@
 """The commands beside `run` and the stages: they look, and tidy up."""
 
+import json
 import sys
 from importlib import import_module
+from typing import Any
 
 import click
 
 from daskjobs import doctor as doctors
-from daskjobs.errors import ConfigError
+from daskjobs import log
+from daskjobs.errors import ConfigError, UsageError
 from daskjobs.extras import kubernetes_module
-from daskjobs.options import DEFAULTS, settings
+from daskjobs.options import DEFAULTS, options, settings
 from daskjobs.run import Run
 from daskjobs.settings import KUBERNETES, LOCAL, Settings
 
@@ -26,6 +29,18 @@ def explain(run: str, row: int, source: str) -> None:
     click.echo(f"partition  {found.partition}")
     click.echo(found.verdict)
     click.echo(f"text       {found.raw}")
+
+
+@click.command()
+@options
+def cluster(log_level: str | None, **values: Any) -> None:
+    """Start a run's Dask cluster on Kubernetes ahead of validate, and don't wait for it."""
+    log.configure(log_level or "info")
+    if not values["run"] or values["cluster"] != KUBERNETES:
+        raise UsageError(f"daskjobs cluster needs --run and --cluster {KUBERNETES}: validate starts any other itself")
+    chosen = settings(values)
+    how = kubernetes_module("start").ahead(Run(chosen))
+    click.echo(json.dumps({"stage": "cluster", "run": chosen.run, "how": how}))
 
 
 @click.command()
