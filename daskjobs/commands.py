@@ -34,13 +34,14 @@ def explain(run: str, row: int, source: str) -> None:
 @click.command()
 @options
 def cluster(log_level: str | None, **values: Any) -> None:
-    """Start a run's Dask cluster on Kubernetes ahead of validate, and don't wait for it."""
+    """Start a run's Dask cluster on Kubernetes ahead of validate, and don't wait for it; no other needs that."""
     log.configure(log_level or "info")
-    if not values["run"] or values["cluster"] != KUBERNETES:
-        raise UsageError(f"daskjobs cluster needs --run and --cluster {KUBERNETES}: validate starts any other itself")
-    chosen = settings(values)
-    how = kubernetes_module("start").ahead(Run(chosen))
-    click.echo(json.dumps({"stage": "cluster", "run": chosen.run, "how": how}))
+    if not values["run"]:
+        raise UsageError("daskjobs cluster needs --run: where the stages write their files")
+    chosen, how = settings(values), "left to validate"
+    if chosen.cluster == KUBERNETES:
+        how = kubernetes_module("start").ahead(Run(chosen))
+    click.echo(json.dumps({"run": chosen.run, "cluster": chosen.cluster, "how": how}))
 
 
 @click.command()

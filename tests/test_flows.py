@@ -13,7 +13,6 @@ import yaml
 
 from conftest import Pipeline
 from daskjobs import cli, errors
-from daskjobs.settings import KUBERNETES
 from daskjobs.show import SHOWN
 from daskjobs.stages import STAGES
 from manifests import ROOT, assert_restricted, documents, named
@@ -66,17 +65,16 @@ def test_lint_fails_when_a_field_is_unknown(tmp_path: Path) -> None:
 
 def test_dag_is_the_stages_in_their_order_when_cleanup_is_left_to_the_exit() -> None:
     assert {name: (task["template"], task.get("depends")) for name, task in TASKS.items()} == {
-        "split": ("split", None),
-        "cluster": ("cluster", None),
-        "validate": ("validate", "split && cluster"),
+        "validate": ("validate", None),
         "report": ("report", "validate"),
     }
     assert SPEC["onExit"] == "cleanup"
-    order = [container["args"] for name in ("split", "validate", "report", "cleanup") for container in PODS[name]]
-    assert order == [[stage] for stage in STAGES]
+    order = [container["args"] for name in ("validate", "report", "cleanup") for container in PODS[name]]
+    assert order == [["cluster"], *([stage] for stage in STAGES)]
 
 
 def test_stages_of_a_pod_wait_for_the_one_before_when_the_last_of_them_is_main() -> None:
+    """One after another and no two at once: when one fails, those after it end by themselves, before Argo ends them."""
     for name, pod in PODS.items():
         names = [container["name"] for container in pod]
         assert names == [*(container["args"][0] for container in pod[:-1]), "main"]
@@ -91,10 +89,6 @@ def test_containers_of_a_pod_are_as_every_other_but_for_what_they_run() -> None:
             assert {key: value for key, value in container.items() if key not in differ} == DEFAULTS["container"]
 
 
-def test_cluster_is_started_ahead_when_it_is_one_of_the_runs_own() -> None:
-    assert TASKS["cluster"]["when"] == f"'{{{{workflow.parameters.cluster}}}}' == '{KUBERNETES}'"
-
-
 def test_every_command_exists_when_a_template_calls_it() -> None:
     for pod in PODS.values():
         for container in pod:
@@ -104,7 +98,7 @@ def test_every_command_exists_when_a_template_calls_it() -> None:
 
 def test_picture_names_every_stage_when_one_reads_the_file() -> None:
     picture = TEXT[: TEXT.index("apiVersion")]
-    for name in (*STAGES, *TASKS):
+    for name in (*STAGES, "cluster"):
         assert name in picture
 
 
@@ -234,7 +228,7 @@ def test_accounts_maps_and_keys_exist_when_the_flow_refers_to_them() -> None:
 
 def test_only_those_who_own_the_dask_cluster_may_touch_it() -> None:
     owners = [name for name, t in TEMPLATES.items() if t.get("serviceAccountName") == "daskjobs-cluster"]
-    assert owners == ["cluster", "validate", "cleanup", "smoke"]
+    assert owners == ["validate", "cleanup", "smoke"]
 
 
 def test_every_flow_starts_the_template_when_it_is_submitted() -> None:

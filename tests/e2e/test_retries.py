@@ -22,15 +22,13 @@ fi
 mkdir -p "$DASKJOBS_OUTPUTS/rows" && cd "$DASKJOBS_OUTPUTS/rows"
 for name in clean revenue quarantined; do echo 1 > $name; done
 """
-POD = {"generate": "split", "split": "split", "validate": "validate"}  # the others are in report's
-CASES = [
-    (stage, end) for stage in ("generate", "split", "validate", "merge", "clean", "report") for end in ("10", "20")
-]
-CASES += [(stage, end) for stage in ("generate", "merge") for end in ("killed", "memory")]
+PODS = {"validate": ("cluster", "generate", "split", "validate"), "report": ("merge", "clean", "report")}
+ENDS = ("10", "20", "killed", "memory")
+CASES = [(pod, stage, end) for pod, stages in PODS.items() for stage in stages for end in ENDS]
 
 
 @pytest.fixture
-def told(own_namespace: Namespace) -> dict[tuple[str, str], dict[str, Any]]:
+def told(own_namespace: Namespace) -> dict[tuple[str, str, str], dict[str, Any]]:
     """All cases at once, with one retry each; the workflow of each."""
     template = yaml.safe_load((ROOT / "flows/pipeline.yaml").read_text())
     spec = template["spec"]
@@ -40,16 +38,16 @@ def told(own_namespace: Namespace) -> dict[tuple[str, str], dict[str, Any]]:
         container["command"] = ["sh", "-c", SCRIPT]
         container["resources"] = {"requests": {"cpu": "5m", "memory": "16Mi"}, "limits": {"memory": "128Mi"}}
     own_namespace.kubectl("apply", "-f", "-", text=json.dumps(template))
-    names = {case: own_namespace.submit(cluster="local", input=case[0], columns=case[1]) for case in CASES}
+    names = {case: own_namespace.submit(cluster="local", input=case[1], columns=case[2]) for case in CASES}
     return {case: own_namespace.finished(name, 400) for case, name in names.items()}
 
 
 def test_stage_is_tried_again_or_not_by_how_it_ended_wherever_it_is_in_its_pod(
-    told: dict[tuple[str, str], dict[str, Any]],
+    told: dict[tuple[str, str, str], dict[str, Any]],
 ) -> None:
-    for (stage, end), workflow in told.items():
+    for (pod, stage, end), workflow in told.items():
         assert workflow["status"]["phase"] == "Failed", (stage, end)
-        tried = pods_of(workflow, POD.get(stage, "report"))
+        tried = pods_of(workflow, pod)
         said = json.dumps([(node["phase"], node.get("message"), node["outputs"].get("exitCode")) for node in tried])
         assert len(tried) == (1 if end == "10" else 2), (stage, end, said)
         assert [node["phase"] for node in pods_of(workflow, "cleanup")] == ["Succeeded"]
