@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from daskjobs import __version__, log
-from daskjobs.commands import doctor, explain, janitor
+from daskjobs.commands import cluster, doctor, explain, janitor
 from daskjobs.errors import DaskjobsError, InputError, UsageError
 from daskjobs.options import options, settings
 from daskjobs.run import Run
@@ -90,7 +90,7 @@ for _name, _text in STAGES.items():
     _stage_command(_name, _text)
 
 
-for _command in (explain, doctor, janitor):
+for _command in (cluster, explain, doctor, janitor):
     main.add_command(_command)
 
 

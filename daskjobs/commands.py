@@ -1,14 +1,17 @@
 """The commands beside `run` and the stages: they look, and tidy up."""
 
+import json
 import sys
 from importlib import import_module
+from typing import Any
 
 import click
 
 from daskjobs import doctor as doctors
-from daskjobs.errors import ConfigError
+from daskjobs import log
+from daskjobs.errors import ConfigError, UsageError
 from daskjobs.extras import kubernetes_module
-from daskjobs.options import DEFAULTS, settings
+from daskjobs.options import DEFAULTS, options, settings
 from daskjobs.run import Run
 from daskjobs.settings import KUBERNETES, LOCAL, Settings
 
@@ -26,6 +29,19 @@ def explain(run: str, row: int, source: str) -> None:
     click.echo(f"partition  {found.partition}")
     click.echo(found.verdict)
     click.echo(f"text       {found.raw}")
+
+
+@click.command()
+@options
+def cluster(log_level: str | None, **values: Any) -> None:
+    """Start a run's Dask cluster on Kubernetes ahead of validate, and don't wait for it; no other needs that."""
+    log.configure(log_level or "info")
+    if not values["run"]:
+        raise UsageError("daskjobs cluster needs --run: where the stages write their files")
+    chosen, how = settings(values), "left to validate"
+    if chosen.cluster == KUBERNETES:
+        how = kubernetes_module("start").ahead(Run(chosen))
+    click.echo(json.dumps({"run": chosen.run, "cluster": chosen.cluster, "how": how}))
 
 
 @click.command()

@@ -2,7 +2,6 @@
 
 import logging
 import time
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -12,15 +11,14 @@ from typing import Any
 import kr8s
 from distributed import Client
 
-from daskjobs import kubernetes, pods, removal
+from daskjobs import kubernetes, pods, removal, start
 from daskjobs.errors import ClusterError, DaskjobsError
 from daskjobs.kubernetes import POLL_SECONDS, DaskCluster, DaskWorkerGroup
 from daskjobs.log import event
-from daskjobs.resource import DASHBOARD_PORT, SCHEDULER_PORT, cluster_name, render, scheduler_host, selector
+from daskjobs.resource import DASHBOARD_PORT, SCHEDULER_PORT, cluster_name, scheduler_host, selector
 from daskjobs.settings import KUBERNETES, Settings
 from daskjobs.workers import Asked, count
 
-HEALTH_SECONDS = 2
 GATHER_SECONDS = 5  # for all workers to come once one has: a moment in which work is shared better
 GROUP_SECONDS = 60  # the operator may fail to make the workers' group and not try again (dask-kubernetes#976)
 
@@ -34,13 +32,12 @@ def ephemeral(settings: Settings) -> Iterator[tuple[Client, dict[str, Any], Aske
     """
     api = kubernetes.connect(settings)
     settings = replace(settings, namespace=api.namespace)
-    resource = render(settings, kubernetes.own_pod(api, settings))
+    resource = start.rendered(api, settings)
     host, wanted = scheduler_host(settings), resource["spec"]["worker"]["replicas"]
     dashboard = f"http://{host}:{DASHBOARD_PORT}/status"
     started = time.monotonic()
     try:
-        how = kubernetes.ensure(api, resource, settings, lambda: _answers(host))
-        event("cluster.ensured", run=settings.run, cluster=cluster_name(settings), how=how)
+        how = start.ensure(api, settings, resource)
         _await_scheduler(api, settings, host, resource)
         with Client(f"tcp://{host}:{SCHEDULER_PORT}", timeout=settings.start_timeout) as client:
             if not _come(client, 1, settings.worker_timeout):
@@ -76,18 +73,10 @@ def _by_the_way(doing: str, settings: Settings) -> Iterator[None]:
         event("cluster.failed", level=logging.WARNING, run=settings.run, doing=doing, error=error)
 
 
-def _answers(host: str) -> bool:
-    try:
-        with urllib.request.urlopen(f"http://{host}:{DASHBOARD_PORT}/health", timeout=HEALTH_SECONDS) as response:
-            return bool(response.status == 200)
-    except OSError:
-        return False
-
-
 def _await_scheduler(api: kr8s.Api, settings: Settings, host: str, resource: dict[str, Any]) -> None:
     started = time.monotonic()
     group_made = False
-    while not _answers(host):
+    while not start.answers(host):
         waited = time.monotonic() - started
         if waited > settings.start_timeout:
             why = pods.trouble(api, settings)

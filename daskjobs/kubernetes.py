@@ -4,6 +4,7 @@ import copy
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from typing import Any
 
 import httpx
@@ -72,8 +73,9 @@ def find(api: kr8s.Api, labels: dict[str, str], kinds: tuple[Any, ...] = KINDS) 
 def ensure(api: kr8s.Api, resource: dict[str, Any], settings: Settings, answers: Callable[[], bool]) -> str:
     """Have the cluster exist, and say how: 'created' or 'reused'. Safe to repeat.
 
-    A cluster of the same run and spec whose scheduler ``answers`` is reused; any other of its name is deleted
-    first, and waited for until it is gone. Raises ClusterError when that takes longer than the delete timeout.
+    A cluster of the same run and spec is reused when its scheduler ``answers``, or is younger than the start timeout:
+    it may be starting still. Any other of its name is deleted first, and waited for until it is gone.
+    Raises ClusterError when that takes longer than the delete timeout.
     """
     patience = time.monotonic() + settings.delete_timeout
     while True:
@@ -87,10 +89,8 @@ def ensure(api: kr8s.Api, resource: dict[str, Any], settings: Settings, answers:
                 raise
         existing = next(iter(find(api, selector(settings), (DaskCluster,))), None)
         if existing is not None and "deletionTimestamp" not in existing.metadata:
-            if (
-                existing.metadata.get("annotations", {}).get(HASH) == resource["metadata"]["annotations"][HASH]
-                and answers()
-            ):
+            same = existing.metadata.get("annotations", {}).get(HASH) == resource["metadata"]["annotations"][HASH]
+            if same and (age(existing) < settings.start_timeout or answers()):
                 with explained(f"set the deadline of the DaskCluster {wanted.name}"):
                     existing.patch({"metadata": {"annotations": {DEADLINE: deadline(settings)}}})
                 return "reused"
@@ -102,6 +102,12 @@ def ensure(api: kr8s.Api, resource: dict[str, Any], settings: Settings, answers:
                 "is the Dask operator running? its finalizer holds the object until it is"
             )
         time.sleep(POLL_SECONDS)
+
+
+def age(found: APIObject) -> float:
+    """Return the seconds since an object was created."""
+    created = datetime.fromisoformat(str(found.metadata["creationTimestamp"]))
+    return (datetime.now(UTC) - created).total_seconds()
 
 
 def is_conflict(error: Exception) -> bool:

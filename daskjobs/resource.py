@@ -25,7 +25,7 @@ POD_FIELDS = ("securityContext", "imagePullSecrets", "nodeSelector", "toleration
 CONTAINER_FIELDS = ("image", "imagePullPolicy", "env", "envFrom", "securityContext")
 # Workers hold no data that could be moved: one that pauses for want of memory would pause for ever.
 NEVER_PAUSED = {"WORKER__MEMORY__PAUSE": "False"}
-STAGES_OWN = ("ARGO_", "DASKJOBS_")  # variables that Dask's pods have no use for
+STAGES_OWN = ("ARGO_", "DASKJOBS_", "TRACEPARENT")  # variables that differ from pod to pod; Dask needs none of them
 WORKERS = 5  # where their number isn't given
 TRIES = 3  # of a task whose worker dies each time
 

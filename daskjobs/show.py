@@ -1,10 +1,10 @@
 """What a stage shows to people beyond its storage: to Argo its results, to Kubernetes its failure."""
 
 from contextlib import suppress
+from importlib import import_module
 from pathlib import Path
 
 from daskjobs.run import Manifest, Run
-from daskjobs.sources.rows import row_ends
 from daskjobs.storage import explained
 
 SHOWN = {
@@ -37,7 +37,10 @@ def show(run: Run, manifest: Manifest, directory: str) -> None:
 def _sample(run: Run, name: str) -> bytes:
     with run.storage.open(name) as file:
         data = file.read(SAMPLE_BYTES + 1)
-    return data if len(data) <= SAMPLE_BYTES else data[: int(row_ends(data[:SAMPLE_BYTES])[-1])]
+    if len(data) <= SAMPLE_BYTES:
+        return data
+    row_ends = import_module("daskjobs.sources.rows").row_ends  # with all of pandas, which few commands need
+    return data[: int(row_ends(data[:SAMPLE_BYTES])[-1])]
 
 
 def tell_kubernetes(message: str) -> None:

@@ -15,14 +15,22 @@ def cents(text: pd.Series) -> pd.Series:
     return (pd.to_numeric(readable) * 100).round().astype("Int64")
 
 
-def main(source: str, folder: str) -> None:
-    orders = pd.read_csv(source, dtype=str, keep_default_na=False, engine="pyarrow")
+def read(source: str) -> pd.DataFrame:
+    return pd.read_csv(source, dtype=str, keep_default_na=False, engine="pyarrow")
+
+
+def parsed(orders: pd.DataFrame) -> pd.DataFrame:
     quantity = pd.to_numeric(orders["quantity"].where(orders["quantity"].str.fullmatch(QUANTITY))).astype("Int64")
-    price, total = cents(orders["price"]), cents(orders["total_amount"])
     when = pd.to_datetime(
         orders["timestamp"].where(orders["timestamp"].str.fullmatch(TIME)), format="%Y-%m-%d %H:%M:%S", errors="coerce"
     )
-    broken = {
+    price, total = cents(orders["price"]), cents(orders["total_amount"])
+    return pd.DataFrame({"quantity": quantity, "price_cents": price, "total_cents": total, "timestamp": when})
+
+
+def broken(orders: pd.DataFrame, values: pd.DataFrame) -> pd.DataFrame:
+    quantity, price, total = values["quantity"], values["price_cents"], values["total_cents"]
+    rules = {
         "missing_order_id": orders["order_id"].str.strip() == "",
         "unreadable_quantity": quantity.isna(),
         "quantity_below_one": quantity < 1,
@@ -31,25 +39,32 @@ def main(source: str, folder: str) -> None:
         "unreadable_total": total.isna(),
         "wrong_total": quantity * price != total,
         "unknown_status": ~orders["status"].isin(STATUSES),
-        "unreadable_timestamp": when.isna(),
+        "unreadable_timestamp": values["timestamp"].isna(),
     }
-    masks = pd.DataFrame({name: mask.fillna(False).astype(bool) for name, mask in broken.items()})
+    return pd.DataFrame({name: mask.fillna(False).astype(bool) for name, mask in rules.items()})
+
+
+def reasons(masks: pd.DataFrame) -> pd.Series:
+    text = pd.Series("", index=masks.index)
+    for name in masks:
+        text[masks[name]] = text[masks[name]] + name + ";"
+    return text.str.rstrip(";")
+
+
+def main(source: str, folder: str) -> None:
+    orders = read(source)
+    values = parsed(orders)
+    masks = broken(orders, values)
     good = ~masks.any(axis=1)
     repeated = orders["order_id"].where(good).duplicated() & good
     masks["duplicate_order_id"] = repeated
     good &= ~repeated
     rejected = orders[~good].copy()
-    reasons = pd.Series("", index=rejected.index)
-    for name in masks:
-        hit = masks.loc[rejected.index, name]
-        reasons[hit] = reasons[hit] + name + ";"
     rejected.insert(0, "row", rejected.index + 1)
-    rejected["reasons"] = reasons.str.rstrip(";")
+    rejected["reasons"] = reasons(masks[~good])
     rejected.to_csv(f"{folder}/rejected.csv", index=False)
     paid = good & (orders["status"] == "success")
-    clean = orders[paid].assign(
-        quantity=quantity[paid], price_cents=price[paid], total_cents=total[paid], timestamp=when[paid]
-    )
+    clean = orders[paid].assign(**{name: values.loc[paid, name] for name in values})
     clean.to_parquet(f"{folder}/clean.parquet", index=False)
     print(json.dumps({"orders": len(clean), "cents": int(clean["total_cents"].sum()), "rejected": len(rejected)}))
 

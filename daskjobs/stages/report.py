@@ -10,7 +10,7 @@ from daskjobs.errors import InputError, LostWorkError
 from daskjobs.orders import amount_text
 from daskjobs.page import page
 from daskjobs.run import Done, Manifest, Run, dump
-from daskjobs.stages import STAGES, clean, merge, validate
+from daskjobs.stages import STAGES, clean, merge
 from daskjobs.summary import SCHEMA
 from daskjobs.tables import row_groups
 
@@ -30,7 +30,7 @@ def run(run: Run) -> Manifest:
     Raises LostWorkError when it doesn't, and InputError when the revenue is beyond 10^18 cents, or when too many rows
     were rejected: then all but analytics_report.json is there.
     """
-    inputs = run.digest(merge.NAME) | run.digest(clean.NAME) | run.digest(validate.NAME)
+    inputs = run.digest(merge.NAME) | run.digest(clean.NAME) | run.digest(merge.VALIDATE)
     return run.stage(NAME, NAME, inputs, {"max_rejected": run.settings.max_rejected}, lambda: _write(run))
 
 
@@ -52,7 +52,7 @@ def _write(run: Run) -> Done:
         )
     quality = {
         "rows": ledger,
-        "reasons": _reasons(merged["reasons"], json.loads(run.vouched(validate.NAME, validate.RULES))),
+        "reasons": _reasons(merged["reasons"], json.loads(run.vouched(merge.VALIDATE, merge.RULES))),
         "unpaid_by_status": cleaned["unpaid_by_status"],
         "scores": _scores(merged["scores"]),
     }

@@ -82,7 +82,7 @@ class Case:
         label = f"daskjobs/run={self.uid},dask.org/component={component}"
         return self.namespace.kubectl("get", "pods", "-l", label, "-o", "name").split()
 
-    def kill_validate(self) -> None:
+    def kill_validate(self, container: str = "main") -> None:
         nodes = self.namespace.get("workflow", self.workflow)["status"]["nodes"].values()
         label = f"workflows.argoproj.io/workflow={self.workflow}"
         running = self.namespace.kubectl(
@@ -90,7 +90,10 @@ class Case:
         ).split()
         (pod,) = [pod for pod in running if "-validate-" in pod]
         assert any(node["type"] == "Pod" and node["templateName"] == "validate" for node in nodes)
-        self.namespace.kubectl("exec", pod, "-c", "main", "--", "sh", "-c", KILL, check=False)
+        self.namespace.kubectl("exec", pod, "-c", container, "--", "sh", "-c", KILL, check=False)
+
+    def kill_generate(self) -> None:
+        self.kill_validate("generate")  # in the same pod
 
     def kill_pods(self, component: str, some: slice = slice(None)) -> None:
         found = self.pods(component)
@@ -102,6 +105,7 @@ class Case:
 
 
 Strike = Callable[[Case], object]
+GENERATING = "{uid}/generate/manifest"
 BEFORE, DURING, AFTER = "{uid}/validate/manifest", "{uid}/validate/part-00001/valid", "{uid}/validate/performance"
 DELETING = "PUT /daskjobs/runs/{uid}/validate/manifest"
 
@@ -136,8 +140,8 @@ def _delete(case: Case) -> None:
 
 
 FAULTS = {
-    "validate killed before it creates a cluster": Fault(Case.kill_validate, BEFORE),
-    "validate killed while its cluster is pending": Fault(Case.kill_validate, ""),
+    "generate killed while the cluster is pending": Fault(Case.kill_generate, GENERATING),
+    "validate killed before it takes the cluster over": Fault(Case.kill_validate, BEFORE),
     "validate killed while it runs": Fault(Case.kill_validate),
     "validate killed while its cluster is deleted": Fault(Case.kill_validate, DELETING),
     "a worker killed": Fault(lambda case: case.kill_pods("worker", slice(1)), validated=1),
@@ -171,9 +175,7 @@ def strike(namespace: Namespace, rules: Rules, fault: Fault, **parameters: objec
     moment = fault.moment.format(uid=case.uid)
     with rules.broken(f"hold {moment}"):
         case.await_held(moment)
-        if fault.moment == BEFORE:
-            assert not case.clusters()
         fault.strike(case)
-        if fault.strike is not Case.kill_validate:
+        if fault.strike not in (Case.kill_validate, Case.kill_generate):
             time.sleep(2)  # that Kubernetes and Dask notice
     return case.workflow, case.uid

@@ -12,6 +12,7 @@ import yaml
 from conftest import RESULTS, Pipeline, csv_text, row
 from e2e.conftest import ROOT, Namespace, Wire, no_operator
 from e2e.faults import DURING
+from e2e.test_argo import code_of
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
 
@@ -77,7 +78,7 @@ def test_report_is_right_when_the_storage_is_gone_for_a_minute(
     wire.does()
     found = namespace.finished(workflow, 400)
     tried = [node for node in found["status"]["nodes"].values() if node.get("templateName") == "validate"]
-    codes = [node["outputs"]["exitCode"] for node in tried if node["type"] == "Pod" and node["phase"] == "Failed"]
+    codes = [code_of(node) for node in tried if node["type"] == "Pod" and node["phase"] == "Failed"]
     assert found["status"]["phase"] == "Succeeded", json.dumps(tried)[:3000]
     assert set(codes) == {"20"}
     pipeline(rows=2000, seed=11)
@@ -127,8 +128,8 @@ def test_run_ends_at_its_first_pods_deadline_when_the_image_can_not_be_pulled(ow
     """The deadlines are the template's own, made short; the second attempt is what must not happen."""
     template = yaml.safe_load((ROOT / "flows/pipeline.yaml").read_text())
     stages = {each["name"]: each for each in template["spec"]["templates"]}
-    for stage, seconds in (("generate", 30), ("cleanup", 20)):
-        assert stages[stage]["activeDeadlineSeconds"] <= 600
+    for stage, seconds in (("validate", 30), ("cleanup", 20)):
+        assert stages[stage]["activeDeadlineSeconds"] <= 5400
         stages[stage]["activeDeadlineSeconds"] = seconds
     own_namespace.kubectl("apply", "-f", "-", text=json.dumps(template))
     workflow = own_namespace.submit(image="docker.io/library/daskjobs:mistyped")
@@ -141,6 +142,6 @@ def test_run_ends_at_its_first_pods_deadline_when_the_image_can_not_be_pulled(ow
     assert "daskjobs:mistyped" in pending[0]["message"]
     found = own_namespace.finished(workflow, 150)
     assert found["status"]["phase"] in {"Failed", "Error"}
-    tried = [pod for pod in nodes() if pod["templateName"] == "generate"]
+    tried = [pod for pod in nodes() if pod["templateName"] == "validate"]
     assert len(tried) == 1
     assert "deadline" in tried[0]["message"]

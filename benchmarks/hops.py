@@ -1,0 +1,110 @@
+"""Where the time of a workflow went, hop by hop: python benchmarks/hops.py NAMESPACE WORKFLOW
+
+From the status of the Workflow and of its pods, which are there for ten minutes after its end; KUBECONFIG names the
+cluster. A row is a stage on the way that took longest, from the workflow's creation to the end of its last pod:
+
+- Argo: from the end of the pod before it until Argo's controller made this one
+- pod start: until its first container runs (scheduling, volumes, Argo's init container)
+- Dask start: what validate waited for its cluster, as its log says
+- work: the rest of the time that its container ran, the start of Python included
+- pod end: until its last container, which saves what Argo shows, has ended
+
+Kubernetes notes whole seconds, so that a cell may be one off; the sums are exact.
+"""
+
+import json
+import re
+import subprocess
+import sys
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+COLUMNS = ("Argo", "pod start", "Dask start", "work", "pod end")
+OWN = {"init", "wait"}  # Argo's containers in each pod
+DASK_START = re.compile(r"cluster\.ready .*start_seconds=([0-9.]+)")
+
+
+@dataclass(frozen=True)
+class Hop:
+    """One stage: its name, and the seconds of each of `COLUMNS`."""
+
+    stage: str
+    seconds: dict[str, float]
+
+
+def kubectl(*arguments: str, text: str | None = None) -> str:
+    return subprocess.run(["kubectl", *arguments], input=text, capture_output=True, text=True, check=True).stdout
+
+
+def moment(text: str) -> float:
+    return datetime.fromisoformat(text).timestamp()
+
+
+def hops(namespace: str, workflow: str) -> list[Hop]:
+    """Return the hops of the longest way through a workflow that has ended, in their order."""
+    found = json.loads(kubectl("-n", namespace, "get", "workflow", workflow, "-o", "json"))
+    label = f"workflows.argoproj.io/workflow={workflow}"
+    pods = json.loads(kubectl("-n", namespace, "get", "pods", "-l", label, "-o", "json"))["items"]
+    by_node = {pod["metadata"]["annotations"]["workflows.argoproj.io/node-id"]: pod for pod in pods}
+    nodes = [node for node in found["status"]["nodes"].values() if node["type"] == "Pod" and node.get("finishedAt")]
+    if missing := [node["displayName"] for node in nodes if node["id"] not in by_node]:
+        sys.exit(f"the pods of {', '.join(missing)} are gone: Argo removes them ten minutes after the end")
+    way: list[Hop] = []
+    for node, before in longest(nodes, moment(found["metadata"]["creationTimestamp"])):
+        way += of_pod(namespace, node, by_node[node["id"]], before)
+    return way
+
+
+def longest(nodes: list[dict[str, Any]], created: float) -> list[tuple[dict[str, Any], float]]:
+    """Walk from the last pod back to the first, each time to the one that ended last before it, and when that was."""
+    way = []
+    node = max(nodes, key=lambda each: moment(each["finishedAt"]))
+    while node:
+        earlier = [each for each in nodes if moment(each["finishedAt"]) <= moment(node["startedAt"]) and each != node]
+        last = max(earlier, key=lambda each: moment(each["finishedAt"]), default=None)
+        way.append((node, moment(last["finishedAt"]) if last else created))
+        node = last or {}
+    return way[::-1]
+
+
+def of_pod(namespace: str, node: dict[str, Any], pod: dict[str, Any], before: float) -> list[Hop]:
+    """Return the hops of one pod: a stage for each of its containers, which run one after another."""
+    ended = {each["name"]: each["state"]["terminated"] for each in pod["status"]["containerStatuses"]}
+    stages = sorted(ended.keys() - OWN, key=lambda name: moment(ended[name]["finishedAt"]))
+    began, runs = moment(node["startedAt"]), min(moment(ended[name]["startedAt"]) for name in stages)
+    rows = []
+    for number, name in enumerate(stages):
+        seconds = dict.fromkeys(COLUMNS, 0.0)
+        end = moment(ended[name]["finishedAt"])
+        if number == 0:
+            seconds |= {"Argo": began - before, "pod start": runs - began}
+        seconds["work"] = end - runs
+        if said := DASK_START.search(kubectl("-n", namespace, "logs", pod["metadata"]["name"], "-c", name)):
+            seconds["Dask start"] = float(said[1])
+            seconds["work"] -= float(said[1])
+        if number == len(stages) - 1:
+            seconds["pod end"] = moment(node["finishedAt"]) - end
+        rows.append(Hop(stage_of(node, pod, name), seconds))
+        runs = end
+    return rows
+
+
+def stage_of(node: dict[str, Any], pod: dict[str, Any], container: str) -> str:
+    """Name what a container does: as its subcommand, which Argo put behind its own program, or as its pod."""
+    (found,) = [each for each in pod["spec"]["containers"] if each["name"] == container]
+    return str(found["args"][-1]) if len(pod["spec"]["containers"]) > 2 else str(node["templateName"])
+
+
+def table(way: list[Hop]) -> str:
+    """Return the hops as a table in Markdown, with the sums of its rows and columns."""
+    lines = [f"| | {' | '.join(COLUMNS)} | all |", f"| --- |{' ---: |' * (len(COLUMNS) + 1)}"]
+    total = Hop("all", {column: sum(hop.seconds[column] for hop in way) for column in COLUMNS})
+    for hop in [*way, total]:
+        cells = [f"{hop.seconds[column]:.0f}" if round(hop.seconds[column]) else "" for column in COLUMNS]
+        lines.append(f"| {hop.stage} | {' | '.join(cells)} | {sum(hop.seconds.values()):.0f} |")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    print(table(hops(*sys.argv[1:])))

@@ -1,0 +1,54 @@
+"""Ask for a run's Dask cluster on Kubernetes, and note that it is the run's."""
+
+import urllib.request
+from dataclasses import replace
+from typing import Any
+
+import kr8s
+
+from daskjobs import kubernetes, removal
+from daskjobs.log import event
+from daskjobs.resource import DASHBOARD_PORT, cluster_name, render, scheduler_host, selector
+from daskjobs.run import Run, dump
+from daskjobs.settings import Settings
+
+HEALTH_SECONDS = 2
+STAGE = "validate"  # whose cluster it is
+
+
+def ahead(run: Run) -> str:
+    """Start the cluster while the stages before validate run, don't wait for it, and say how: see `ensure`."""
+    api = kubernetes.connect(run.settings)
+    settings = replace(run.settings, namespace=api.namespace)
+    how = ensure(api, settings, rendered(api, settings))
+    note(run, [removal.describe(found) for found in kubernetes.find(api, selector(settings))])
+    return how
+
+
+def rendered(api: kr8s.Api, settings: Settings) -> dict[str, Any]:
+    """Return the cluster's resource, made like the pod that this runs in."""
+    return render(settings, kubernetes.own_pod(api, settings))
+
+
+def ensure(api: kr8s.Api, settings: Settings, resource: dict[str, Any]) -> str:
+    """Have the cluster exist, and say how: 'created' or 'reused'."""
+    how = kubernetes.ensure(api, resource, settings, lambda: answers(scheduler_host(settings)))
+    event("cluster.ensured", run=settings.run, cluster=cluster_name(settings), how=how)
+    return how
+
+
+def answers(host: str) -> bool:
+    """Tell whether a scheduler says that it is well."""
+    try:
+        with urllib.request.urlopen(f"http://{host}:{DASHBOARD_PORT}/health", timeout=HEALTH_SECONDS) as response:
+            return bool(response.status == 200)
+    except OSError:
+        return False
+
+
+def note(run: Run, objects: list[removal.Described]) -> None:
+    """Note objects of the cluster beside those of attempts before, for cleanup's receipt."""
+    facts = run.facts(STAGE)
+    known = facts.get("objects", [])
+    facts["objects"] = known + [each for each in objects if each not in known]
+    run.storage.put(f"{STAGE}/run.json", dump(facts))
