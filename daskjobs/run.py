@@ -3,6 +3,7 @@
 import hashlib
 import json
 import resource
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -22,6 +23,12 @@ Manifest = dict[str, Any]
 def dump(value: Any) -> bytes:
     """Return JSON for people and machines: indented, keys in the order given, a newline at the end."""
     return (json.dumps(value, indent=2) + "\n").encode()
+
+
+def peak_bytes() -> int:
+    """Return the most memory that this process has held since it started, in bytes (resident)."""
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 @dataclass(frozen=True)
@@ -101,7 +108,7 @@ class Run:
             "started": datetime.fromtimestamp(started, UTC).isoformat(timespec="milliseconds"),
             "seconds": round(time.time() - started, 3),
             "cpu_seconds": round(time.process_time() - cpu, 3),
-            "peak_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+            "peak_bytes": peak_bytes(),
             **done.facts,
         }
         self.storage.put(f"{name}/run.json", dump(facts))
