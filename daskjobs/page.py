@@ -21,8 +21,12 @@ TOOLTIPS = [("revenue", "@revenue{0,0.00}"), ("orders", "@orders{0,0}")]
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 
 
-def page(revenue: int, quality: dict[str, Any], summary: pa.Table) -> bytes:
-    """Render the page: ``revenue`` in cents, ``quality`` as in quality.json, ``summary`` as clean writes it."""
+def page(revenue: int, quality: dict[str, Any], summary: pa.Table, resources: dict[str, Any]) -> bytes:
+    """Render the page: ``revenue`` in cents, ``quality`` as in quality.json, ``summary`` as clean writes it.
+
+    ``resources``, as in validate/run.json, are a section of their own, the only one in which two runs of the same data
+    differ.
+    """
     lines: dict[str, list[dict[str, Any]]] = {"day": [], "region": [], "product": []}
     for line in summary.to_pylist():
         lines[line["dimension"]].append({**line, "revenue": float(line["revenue"])})
@@ -41,6 +45,7 @@ def page(revenue: int, quality: dict[str, Any], summary: pa.Table) -> bytes:
         plots=divs,
         many=[name for name in ("region", "product") if len(lines[name]) > BARS],
         bars=BARS,
+        resources=resources,
     )
     return _fixed_ids(html, summary["value"].to_pylist()).encode()
 

@@ -27,6 +27,7 @@ CONTAINER_FIELDS = ("image", "imagePullPolicy", "env", "envFrom", "securityConte
 NEVER_PAUSED = {"WORKER__MEMORY__PAUSE": "False"}
 STAGES_OWN = ("ARGO_", "DASKJOBS_", "TRACEPARENT")  # variables that differ from pod to pod; Dask needs none of them
 WORKERS = 5  # where their number isn't given
+DASK_SHARE = 0.9  # of its container's memory is a worker's limit for Dask
 TRIES = 3  # of a task whose worker dies each time
 
 
@@ -70,7 +71,7 @@ def render(settings: Settings, own: dict[str, Any]) -> dict[str, Any]:
     """
     name = cluster_name(settings)
     try:
-        memory = int(parse_bytes(settings.worker_memory) * 0.9)  # Dask takes Kubernetes' Gi and M as they are
+        memory = int(parse_bytes(settings.worker_memory) * DASK_SHARE)  # Dask takes Kubernetes' Gi and M as they are
     except ValueError as error:
         said = settings.worker_memory
         raise ConfigError(f"--worker-memory is {said!r}; give a Kubernetes quantity like 2Gi or 500M") from error

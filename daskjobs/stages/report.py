@@ -56,9 +56,10 @@ def _write(run: Run) -> Done:
         "unpaid_by_status": cleaned["unpaid_by_status"],
         "scores": _scores(merged["scores"]),
     }
+    resources = run.facts(validate.NAME).get("resources", {})
     outputs = {
         QUALITY: run.storage.put(QUALITY, dump(quality)),
-        PAGE: run.storage.put(PAGE, page(revenue, quality, summary)),
+        PAGE: run.storage.put(PAGE, page(revenue, quality, summary, resources)),
     }
     if ledger["quarantined"] > run.settings.max_rejected * ledger["in"]:
         run.storage.remove(REPORT)  # one that an earlier run wrote would look like this one's

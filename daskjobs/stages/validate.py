@@ -24,6 +24,7 @@ from daskjobs.ruleset import Ruleset
 from daskjobs.run import Done, Manifest, Run, dump
 from daskjobs.settings import LOCAL
 from daskjobs.stages import split
+from daskjobs.usage import measured
 
 NAME = "validate"
 PERFORMANCE, RULES = "validate/performance.html", "validate/rules.json"
@@ -50,7 +51,7 @@ def _check(run: Run, inputs: dict[str, str], ruleset: Ruleset) -> Done:
     with connect(run.settings, plan["rows"]) as connected:
         run.tell(f"dashboard {connected.facts['dashboard']}")
         _note(run, connected.facts)
-        with _performance(run):
+        with _performance(run), measured(run, connected, len(partitions)):
             results = _validated(run, connected, task, partitions)
     outputs = {name: Output.vouched(output) for result in results for name, output in result["outputs"].items()}
     outputs |= {names(result["partition"])["result"]: Output.vouched(result["result"]) for result in results}

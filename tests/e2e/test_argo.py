@@ -40,6 +40,14 @@ def test_run_by_argo_gives_the_laptops_results_and_leaves_nothing(
     assert (int(shown["orders"]), float(shown["revenue"])) == (report["orders"], report["revenue"])
     facts = json.loads(namespace.read(uid, "validate/run.json"))
     assert (facts["cluster"], facts["workers"]) == ("kubernetes", 5)
+    resources = json.loads(namespace.read(uid, "report/run.json"))["stages"]["validate"]["resources"]
+    asked, used = resources["asked"], resources["used"]
+    assert (asked["workers"], asked["worker_cpu"], asked["worker_memory"]) == (5, "100m", "1Gi")
+    assert 1 <= used["workers"] == len(used["each"]) <= 5
+    assert used["cpu_seconds"] > 0
+    assert 64 << 20 < used["memory_bytes"] <= used["peak_bytes"] < 1 << 30
+    assert resources["advice"]
+    assert resources["advice"][0] in namespace.read(uid, "report/report.html").decode()
     assert json.loads(namespace.read(uid, "cleanup/receipt.json"))["remaining"] == []
     assert namespace.dask_objects() == []
     artifacts = {a["name"] for node in status["nodes"].values() for a in node.get("outputs", {}).get("artifacts", [])}
