@@ -13,6 +13,7 @@ MIB = 1 << 20
 MEMORY_STEP, LEAST_MEMORY = 64 * MIB, 512 * MIB  # Python, Arrow, pandas and Dask take half of the least before any row
 WORTH = 0.75  # of the memory asked for: above it, a lower value is not worth a change
 LEAST_MILLICORES, MILLICORES = 100, 1000  # a worker has one thread
+LEAST_QUEUE = 0.05  # of a core: less is not worth a word
 LEAST_BUSY_SECONDS = 5.0  # below it, imports and connections are most of the CPU that was used
 
 
@@ -33,9 +34,10 @@ class Asked:
 class Used:
     """What the workers used while the work lasted: time of all together, resident memory of the largest.
 
-    ``busy_seconds`` is the time inside tasks; ``memory_bytes`` the mean of what Dask sampled, ``peak_bytes`` the most
-    that the worker's process ever held, its start included and its nanny left out. ``lost`` workers were there at the
-    start, and could not be asked at the end; ``kept`` says that partitions may have been done before.
+    ``busy_seconds`` is the time inside tasks, ``queued_seconds`` the time for which threads could have run and waited
+    for a core. ``memory_bytes`` is the mean of what Dask sampled, ``peak_bytes`` the most that a worker's process ever
+    held, its start included, its nanny left out. ``lost`` workers were there at the start and could not be asked at the
+    end; ``kept`` says that partitions may have been done before.
     """
 
     workers: int
@@ -44,6 +46,7 @@ class Used:
     start_seconds: float
     busy_seconds: float
     cpu_seconds: float
+    queued_seconds: float
     memory_bytes: int
     peak_bytes: int
 
@@ -121,16 +124,18 @@ def _workers(advice: Advice, asked: Asked, used: Used, partitions: int) -> None:
 def _cpu(advice: Advice, asked: Asked, used: Used) -> None:
     """Advise the mean of a busy worker with headroom, in tenths of a core, and one core at most: it has one thread.
 
-    On a crowded node that mean is less than a worker could use; the headroom lets the next run find more.
+    What it would have used had a core been free counts too: on a crowded node, what it got says too little.
     """
     before = millicores(asked.worker_cpu)
     if used.busy_seconds < LEAST_BUSY_SECONDS:
         why = f"all tasks together took {used.busy_seconds:.1f} s, too short to judge it"
         advice.add("worker_cpu", asked.worker_cpu, why, None)
         return
-    advised = min(MILLICORES, max(LEAST_MILLICORES, ceil(used.cores * HEADROOM * 10) * 100))
+    wanted = used.cores + used.queued_seconds / used.busy_seconds
+    advised = min(MILLICORES, max(LEAST_MILLICORES, ceil(wanted * HEADROOM * 10) * 100))
     value = asked.worker_cpu if advised == before else f"{advised / 1000:g}"
     why = f"a busy worker used {used.cores:.2f} cores of the {before / 1000:g} that it asked for"
+    why += f", and would have used {wanted:.2f} had they been free" if wanted > used.cores + LEAST_QUEUE else ""
     advice.add("worker_cpu", value, why, advised - before)
 
 
@@ -143,7 +148,7 @@ def _memory(advice: Advice, asked: Asked, used: Used) -> None:
     advised = max(LEAST_MEMORY, ceil(used.peak_bytes * HEADROOM / DASK_SHARE / MEMORY_STEP) * MEMORY_STEP)
     if before * WORTH < advised < before:
         advised = before
-    value = asked.worker_memory if advised == before else quantity(advised)
+    value = asked.worker_memory if advised == before else f"{advised // MIB}Mi"
     why = f"the workers' peak was {used.peak_bytes / MIB:,.0f} MiB of {before / MIB:,.0f} MiB"
     advice.add("worker_memory", value, why, advised - before)
 
@@ -151,8 +156,3 @@ def _memory(advice: Advice, asked: Asked, used: Used) -> None:
 def millicores(cpu: str) -> int:
     """Return a Kubernetes CPU quantity, like 1, 0.5 or 700m, in thousandths of a core."""
     return ceil(float(cpu[:-1])) if cpu.endswith("m") else ceil(round(float(cpu) * 1000, 6))
-
-
-def quantity(size: int) -> str:
-    """Return bytes, of whole mebibytes, as a Kubernetes quantity."""
-    return f"{size >> 30}Gi" if size % (1 << 30) == 0 else f"{size >> 20}Mi"

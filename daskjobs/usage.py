@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from dask.typing import Key
@@ -31,7 +32,8 @@ class Usage(WorkerPlugin):
 
     def setup(self, worker: Worker) -> None:
         """Take the first reading."""
-        self._worker, self._cpu, self._samples = worker, time.process_time(), worker.monitor.count
+        self._worker, self._samples = worker, worker.monitor.count
+        self._cpu, self._queued = time.process_time(), queued_seconds()
         self._busy, self._since = 0.0, dict[Key, float]()
 
     def transition(self, key: Key, start: str, finish: str, **_: Any) -> None:
@@ -50,9 +52,19 @@ class Usage(WorkerPlugin):
             "worker": str(self._worker.name),
             "busy_seconds": round(self._busy, 3),
             "cpu_seconds": round(time.process_time() - self._cpu, 3),
+            "queued_seconds": round(max(0.0, queued_seconds() - self._queued), 3),
             "memory_bytes": int(sum(memory) / len(memory)),
             "peak_bytes": peak_bytes(),
         }
+
+
+def queued_seconds() -> float:
+    """Return how long this process's threads could have run, and waited for a core; 0 where it is not Linux."""
+    nanoseconds = 0
+    for path in Path("/proc/self/task").glob("*/schedstat"):
+        with suppress(OSError):  # a thread that has just ended
+            nanoseconds += int(path.read_text().split()[1])
+    return nanoseconds / 1e9
 
 
 def read(dask_worker: Worker) -> Reading | None:
@@ -88,18 +100,20 @@ def measured(run: Run, connected: Connected, partitions: int) -> Iterator[None]:
 
 
 def summed(readings: dict[str, Reading], begun: set[str], kept: bool, start_seconds: float, threads: bool) -> Used:
-    """Add up the readings, which stand by the worker's address; of ``threads`` of one process, its CPU counts once."""
+    """Add up the readings, which stand by the worker's address; ``threads`` of one process have one CPU time."""
 
     def every(what: str) -> list[float]:
         return [reading[what] for reading in readings.values()]
 
+    most = max if threads else sum
     return Used(
         workers=len(readings),
         lost=len(begun - readings.keys()),
         kept=kept,
         start_seconds=start_seconds,
         busy_seconds=round(sum(every("busy_seconds")), 3),
-        cpu_seconds=round((max if threads else sum)([0.0, *every("cpu_seconds")]), 3),
+        cpu_seconds=round(most([0.0, *every("cpu_seconds")]), 3),
+        queued_seconds=round(most([0.0, *every("queued_seconds")]), 3),
         memory_bytes=int(max([0, *every("memory_bytes")])),
         peak_bytes=int(max([0, *every("peak_bytes")])),
     )

@@ -17,6 +17,7 @@ USED = Used(
     start_seconds=10.0,
     busy_seconds=100.0,
     cpu_seconds=90.0,
+    queued_seconds=0.0,
     memory_bytes=300 * MIB,
     peak_bytes=1400 * MIB,
 )
@@ -35,6 +36,7 @@ used_by_all = st.builds(
     start_seconds=st.floats(0, 300),
     busy_seconds=st.floats(0, 1e5),
     cpu_seconds=st.floats(0, 2e5),
+    queued_seconds=st.floats(0, 2e5),
     memory_bytes=st.integers(0, 32 << 30),
     peak_bytes=st.integers(0, 32 << 30),
 )
@@ -70,7 +72,9 @@ def test_advice_that_is_taken_fits_when_the_same_is_used_again(asked: Asked, use
     first = advise(asked, used, partitions).values
     again = advise(Asked(**first), used, partitions)
     assert again.values == first
-    assert not [sentence for sentence in again.sentences if " would " in sentence]
+    assert not [
+        sentence for sentence in again.sentences if " would do: " in sentence or " would be better: " in sentence
+    ]
 
 
 def test_advice_says_that_it_fits_when_little_was_left_over() -> None:
@@ -88,6 +92,10 @@ def test_advice_says_that_it_fits_when_little_was_left_over() -> None:
         (dict(peak_bytes=0), "--worker-memory 512Mi would do: the workers' peak was 0 MiB of 2,048 MiB"),
         (dict(peak_bytes=1900 * MIB), "--worker-memory 2688Mi would be better: the workers' peak was 1,900 MiB of"),
         (dict(cpu_seconds=50.0), "--worker-cpu 0.7 would do: a busy worker used 0.50 cores of the 1 that"),
+        (
+            dict(cpu_seconds=30.0, queued_seconds=20.0),
+            "--worker-cpu 0.7 would do: a busy worker used 0.30 cores of the 1 that it asked for, and would have",
+        ),
         (dict(busy_seconds=4.0), "--worker-cpu 1 stays: all tasks together took 4.0 s, too short to judge it"),
         (
             dict(busy_seconds=12.0),
@@ -105,6 +113,11 @@ def test_advice_names_option_and_value_when_another_would_be_better(used: dict[s
 def test_more_cpu_is_advised_when_workers_used_all_that_they_asked_for() -> None:
     used = replace(USED, cpu_seconds=10.0)
     assert advise(replace(ASKED, worker_cpu="100m"), used, 5).values["worker_cpu"] == "0.2"
+
+
+def test_a_whole_core_is_advised_when_a_crowded_node_left_workers_a_tenth() -> None:
+    used = replace(USED, cpu_seconds=10.0, queued_seconds=89.0)
+    assert advise(replace(ASKED, worker_cpu="100m"), used, 5).values["worker_cpu"] == "1"
 
 
 def test_fewer_workers_are_advised_when_partitions_take_no_more_rounds_on_them() -> None:

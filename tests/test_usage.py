@@ -2,6 +2,7 @@ import json
 import os
 import re
 import signal
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -26,6 +27,13 @@ def spin(seconds: float) -> None:
     end = time.process_time() + seconds
     while time.process_time() < end:
         pass
+
+
+def share_core() -> None:
+    """Keep all threads of this process, those to come too, on one core."""
+    core = min(os.sched_getaffinity(0))
+    for thread in psutil.Process().threads():
+        os.sched_setaffinity(thread.id, [core])
 
 
 @pytest.fixture
@@ -79,6 +87,20 @@ def test_each_worker_says_what_it_used_for_the_work_alone_when_it_has_worked_bef
     assert used["busy_seconds"] == pytest.approx(low["busy_seconds"] + high["busy_seconds"], abs=0.01)
     assert 0.7 < used["cores"] < 3
     assert all(16 << 20 < each["memory_bytes"] <= each["peak_bytes"] for each in used["each"])
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux says how long a thread waited for a core")
+def test_time_in_which_others_had_the_core_is_counted_when_workers_share_one(
+    client: Client, measure: Callable[..., dict[str, Any]]
+) -> None:
+    client.run(share_core)
+
+    def work() -> None:
+        client.gather([client.submit(spin, 0.5, workers=[address], pure=False) for address in client.ncores()])
+
+    used = measure(work)["used"]
+    assert used["queued_seconds"] > 0.3
+    assert used["cpu_seconds"] + used["queued_seconds"] == pytest.approx(used["busy_seconds"], rel=0.3)
 
 
 def test_peak_is_the_workers_most_when_memory_was_given_back(
