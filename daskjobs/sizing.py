@@ -21,7 +21,7 @@ LEAST_BUSY_SECONDS = 5.0  # below it, imports and connections are most of the CP
 class Asked:
     """What a run asked for: workers, and what each requests, as options of the same names; empty where nothing was.
 
-    ``cores`` are this machine's, where the workers are threads here.
+    ``cores`` are this machine's, where the workers run on it.
     """
 
     workers: int
@@ -80,7 +80,7 @@ def advise(asked: Asked, used: Used, partitions: int) -> Advice:
     if part:
         advice.sentences.append(f"nothing to advise: {part}")
     elif asked.cores:
-        why = f"the workers are threads of one process, and this machine has {asked.cores} cores"
+        why = f"this machine has {asked.cores} cores"
         advised = min(asked.workers, asked.cores)
         advice.add("workers", advised, why, advised - asked.workers)
     elif not asked.worker_cpu:

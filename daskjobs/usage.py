@@ -86,7 +86,8 @@ def measured(run: Run, connected: Connected, partitions: int) -> Iterator[None]:
         yield
         readings = _readings(run, client)
         asked = _asked(run, connected.facts)
-        used = summed(readings, begun, kept, connected.facts.get("start_seconds", 0.0), run.settings.cluster == LOCAL)
+        threads = connected.facts.get("workers_are") == "threads"
+        used = summed(readings, begun, kept, connected.facts.get("start_seconds", 0.0), threads)
         advice = advise(asked, used, partitions)
         connected.facts["resources"] = {
             "asked": asdict(asked),

@@ -140,10 +140,10 @@ def test_nothing_is_advised_when_only_a_part_of_the_work_was_seen(used: dict[str
     assert why in " ".join(advice.sentences)
 
 
-def test_threads_are_advised_by_cores_when_workers_are_threads_of_this_machine() -> None:
+def test_no_more_workers_than_cores_are_advised_when_they_run_on_this_machine() -> None:
     advice = advise(Asked(workers=8, cores=2), USED, 16)
     assert advice.values == {"workers": 2}
-    assert advice.sentences[0].startswith("--workers 2 would do: the workers are threads of one process")
+    assert advice.sentences[0].startswith("--workers 2 would do: this machine has 2 cores")
 
 
 def test_nothing_is_advised_when_the_cluster_is_not_the_runs_own() -> None:

@@ -199,3 +199,11 @@ def test_nothing_is_advised_when_partitions_were_kept_from_an_attempt_before(
     pipeline("validate")
     resources = json.loads((tmp_path / "run/validate/run.json").read_text())["resources"]
     assert (resources["used"]["kept"], resources["next"]) == (True, {})
+
+
+@pytest.mark.parametrize(("threads", "cpu_seconds"), [(True, 3.0), (False, 5.0)])
+def test_cpu_counts_once_when_workers_are_threads_of_one_process(threads: bool, cpu_seconds: float) -> None:
+    reading = {"busy_seconds": 2.0, "queued_seconds": 0.0, "memory_bytes": 10, "peak_bytes": 20}
+    readings = {"a": {**reading, "cpu_seconds": 3.0}, "b": {**reading, "cpu_seconds": 2.0}}
+    used = usage.summed(readings, {"a", "b", "c"}, kept=False, start_seconds=1.0, threads=threads)
+    assert (used.cpu_seconds, used.busy_seconds, used.peak_bytes, used.lost) == (cpu_seconds, 4.0, 20, 1)
