@@ -34,10 +34,10 @@ class Asked:
 class Used:
     """What the workers used while the work lasted: time of all together, resident memory of the largest.
 
-    ``busy_seconds`` is the time inside tasks, ``queued_seconds`` the time for which threads could have run and waited
-    for a core. ``memory_bytes`` is the mean of what Dask sampled, ``peak_bytes`` the most that a worker's process ever
-    held, its start included, its nanny left out. ``lost`` workers were there at the start and could not be asked at the
-    end; ``kept`` says that partitions may have been done before.
+    ``busy_seconds`` is the time inside tasks, ``queued_seconds`` the part of it for which threads waited for a core.
+    ``memory_bytes`` is the mean of what Dask sampled, ``peak_bytes`` the most that a worker's process ever held, its
+    start included, its nanny left out. ``lost`` workers were there at the start and could not be asked at the end;
+    ``kept`` says that partitions may have been done before.
     """
 
     workers: int

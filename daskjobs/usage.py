@@ -33,15 +33,17 @@ class Usage(WorkerPlugin):
     def setup(self, worker: Worker) -> None:
         """Take the first reading."""
         self._worker, self._samples = worker, worker.monitor.count
-        self._cpu, self._queued = time.process_time(), queued_seconds()
-        self._busy, self._since = 0.0, dict[Key, float]()
+        self._cpu, self._busy, self._queued = time.process_time(), 0.0, 0.0
+        self._began = dict[Key, tuple[float, float]]()
 
     def transition(self, key: Key, start: str, finish: str, **_: Any) -> None:
-        """Add up the time in which tasks are executed."""
+        """Add up the time in which tasks are executed, and in which they waited for a core."""
         if finish == "executing" != start:
-            self._since[key] = time.monotonic()
-        elif key in self._since:
-            self._busy += time.monotonic() - self._since.pop(key)
+            self._began[key] = time.monotonic(), queued_seconds()
+        elif key in self._began:
+            began, queued = self._began.pop(key)
+            self._busy += time.monotonic() - began
+            self._queued += max(0.0, queued_seconds() - queued)
 
     def reading(self) -> Reading:
         """Return what was used since: seconds, and bytes of the worker's process; threads of one share its figures."""
@@ -52,7 +54,7 @@ class Usage(WorkerPlugin):
             "worker": str(self._worker.name),
             "busy_seconds": round(self._busy, 3),
             "cpu_seconds": round(time.process_time() - self._cpu, 3),
-            "queued_seconds": round(max(0.0, queued_seconds() - self._queued), 3),
+            "queued_seconds": round(self._queued, 3),
             "memory_bytes": int(sum(memory) / len(memory)),
             "peak_bytes": peak_bytes(),
         }
