@@ -102,7 +102,7 @@ def _part(used: Used) -> str:
 
 
 def _workers(advice: Advice, asked: Asked, used: Used, partitions: int) -> None:
-    """Advise as many workers as keep the work as long as the cluster's start, and no more than its rounds need.
+    """Advise as many workers as keep the work as long as the wait for the cluster, and no more than its rounds need.
 
     More could only shorten what is the smaller part; and 5 partitions take two rounds on 3 workers as on 4.
     """
@@ -113,8 +113,8 @@ def _workers(advice: Advice, asked: Asked, used: Used, partitions: int) -> None:
     why = f"no worker has more than {rounds} of the {partitions} partitions"
     if enough < asked.workers:
         why = (
-            f"the cluster took {used.start_seconds:.1f} s to start, and all tasks together {used.busy_seconds:.1f} s; "
-            "more workers shorten only the smaller part"
+            f"validate waited {used.start_seconds:.1f} s for the cluster, and all tasks together took "
+            f"{used.busy_seconds:.1f} s; more workers shorten only the smaller part"
         )
     elif advised < asked.workers:
         why += f", as with {asked.workers}"

@@ -99,7 +99,7 @@ def test_advice_says_that_it_fits_when_little_was_left_over() -> None:
         (dict(busy_seconds=4.0), "--worker-cpu 1 stays: all tasks together took 4.0 s, too short to judge it"),
         (
             dict(busy_seconds=12.0),
-            "--workers 2 would do: the cluster took 10.0 s to start, and all tasks together 12.0 s; more",
+            "--workers 2 would do: validate waited 10.0 s for the cluster, and all tasks together took 12.0 s; more",
         ),
     ],
 )

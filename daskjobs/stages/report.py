@@ -56,7 +56,7 @@ def _write(run: Run) -> Done:
         "unpaid_by_status": cleaned["unpaid_by_status"],
         "scores": _scores(merged["scores"]),
     }
-    resources = run.facts(validate.NAME).get("resources", {})
+    resources = run.facts(merge.VALIDATE).get("resources", {})
     outputs = {
         QUALITY: run.storage.put(QUALITY, dump(quality)),
         PAGE: run.storage.put(PAGE, page(revenue, quality, summary, resources)),
