@@ -181,9 +181,9 @@ def test_report_is_right_when_workers_are_killed_mid_partition(
 ) -> None:
     for name in ("one", "two"):
         dask.worker(name)
-    split.is_to("hold part-00001/valid")
+    split.is_to("hold part-00001/paid")
     validating = validate(cluster=dask.address)
-    split.await_held("part-00001/valid")
+    split.await_held("part-00001/paid")
     for name in killed:
         dask.kill(name)
     dask.worker("three")
@@ -195,7 +195,7 @@ def test_report_is_right_when_workers_are_killed_mid_partition(
 
 @pytest.mark.parametrize(
     ("moment", "codes"),
-    [("part-00002/valid", {21, 22}), ("validate/performance.html", {0})],
+    [("part-00002/paid", {21, 22}), ("validate/performance.html", {0})],
     ids=["during the tasks", "after the tasks"],
 )
 def test_scheduler_killed_ends_in_a_sentence_or_does_no_harm(
@@ -253,7 +253,7 @@ def test_partition_that_kills_its_worker_is_given_up_by_name_and_the_others_are_
     [
         ("refuse", 20, "could not "),
         ("fail 403 Forbidden", 11, "could not .*ask for the right to it"),
-        ("cut part-00001/valid", 0, ""),
+        ("cut part-00001/paid", 0, ""),
         ("slow 200000", 0, ""),
     ],
 )
@@ -271,9 +271,9 @@ def test_storage_that_ails_ends_in_a_sentence_or_does_no_harm(
 def test_report_is_right_when_the_storage_is_gone_for_a_moment(
     split: Wire, validate: Start, undisturbed: Storage
 ) -> None:
-    split.is_to("hold part-00001/valid")
+    split.is_to("hold part-00001/paid")
     validating = validate()
-    split.await_held("part-00001/valid")
+    split.await_held("part-00001/paid")
     split.is_to("refuse")
     time.sleep(2)
     split.is_to("")

@@ -106,7 +106,7 @@ class Case:
 
 Strike = Callable[[Case], object]
 GENERATING = "{uid}/generate/manifest"
-BEFORE, DURING, AFTER = "{uid}/validate/manifest", "{uid}/validate/part-00001/valid", "{uid}/validate/performance"
+BEFORE, DURING, AFTER = "{uid}/validate/manifest", "{uid}/validate/part-00001/paid", "{uid}/validate/performance"
 DELETING = "PUT /daskjobs/runs/{uid}/validate/manifest"
 
 
