@@ -86,7 +86,7 @@ class Storage:
         with explained(f"read {self.uri(name)}"), self.open(name) as file:
             found = hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]  # IO lacks readinto
         if found != vouched.sha256:
-            raise StorageError(f"{self.uri(name)} is damaged (its bytes have changed): remove it and run again from validate")
+            raise StorageError(f"{self.uri(name)} is damaged (it has changed): remove it and run again from validate")
 
     @contextmanager
     def write(self, name: str) -> Iterator[HashingFile]:
