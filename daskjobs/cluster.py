@@ -23,11 +23,15 @@ PACKAGES = ("dask", "distributed", "pandas", "pyarrow", "numpy", "daskjobs")
 
 @dataclass(frozen=True)
 class Connected:
-    """A client that can be used, what run.json says of the cluster behind it, and whom to ask how a worker ended."""
+    """A client that can be used, what run.json says of the cluster behind it, and whom to ask how a worker ended.
+
+    Workers that are ``together`` are threads of one process.
+    """
 
     client: Client
     facts: dict[str, Any]
     last_words: Asked = unheard
+    together: bool = False
 
 
 @contextmanager
@@ -49,7 +53,7 @@ def connect(settings: Settings, rows: int) -> Iterator[Connected]:
 @contextmanager
 def _local(settings: Settings, rows: int) -> Iterator[Connected]:
     with local(settings, rows) as (client, facts):
-        yield Connected(client, facts)
+        yield Connected(client, facts, together=facts["workers_are"] == "threads")
 
 
 @contextmanager

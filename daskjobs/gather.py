@@ -33,8 +33,9 @@ class Job:
 def gather(run: Run, connected: Connected, deadline: float, work: Callable[..., Any], jobs: list[Job]) -> list[Any]:
     """Do ``work`` for all jobs before ``deadline`` (of time.monotonic), and return what came of each in their order.
 
-    There are never more tasks than workers, so that a worker that dies has one job, and takes no other with it. A job
-    whose worker dies each time is given up; the others are finished first.
+    There are never more tasks than workers, so that a worker that dies has one job, and takes no other with it; threads
+    of one process die together, and get all at once. A job whose worker dies each time is given up; the others are
+    finished first.
     Raises LostWorkError when tasks are lost or don't end in time, ConfigError when one wants more memory.
     """
     client, finished, mark = connected.client, SimpleQueue[Future[Any]](), secrets.token_hex(8)
@@ -44,7 +45,9 @@ def gather(run: Run, connected: Connected, deadline: float, work: Callable[..., 
     workers, looked = 0, -math.inf
     try:
         while waiting or running:
-            if waiting and time.monotonic() > looked + LOOK_SECONDS:
+            if connected.together:
+                workers = len(jobs)
+            elif waiting and time.monotonic() > looked + LOOK_SECONDS:
                 workers, looked = max(1, count(client)), time.monotonic()
             room = workers - len(running)
             for number, job in [waiting.pop(0) for _ in waiting[: max(0, room)]]:

@@ -24,7 +24,7 @@ HELP = {
     "columns": "Which of the input's columns stand for ours: price=unit_price,status=state.",
     "rules": "Rules of your own: the path or URI of a Python file.",
     "max_rejected": "Fail when more than this share of the rows is rejected, from 0 to 1.",
-    "partitions": "Parts that are checked in parallel; 0 is five, or a multiple of five for large orders.",
+    "partitions": "Parts that are checked in parallel; 0 is five, or a multiple of ten for large orders.",
     "workers": "Dask workers; 0 is one for each core.",
     "cluster": "Where Dask runs: local, kubernetes (in a pod), or the address of a scheduler (tcp://host:port).",
     "dashboard": "Address of the Dask dashboard of a local cluster.",

@@ -24,7 +24,7 @@ class Settings:
     """The settings of one run; the defaults stand here and nowhere else.
 
     ``run`` is the URI of the run's files; ``input`` is a path, URI or glob of the user's own orders, or
-    empty to generate ``rows`` of them from ``seed``; ``partitions`` 0 means five, or a multiple of five where the
+    empty to generate ``rows`` of them from ``seed``; ``partitions`` 0 means five, or a multiple of ten where the
     orders are large; ``workers`` 0 means one for each core; ``timeout`` bounds the validation of all partitions, in
     seconds.
 

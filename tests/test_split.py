@@ -47,15 +47,15 @@ def test_partitions_join_to_the_source_when_rows_are_few_or_many(
     assert all(not text or (text.startswith(b"A") and text.endswith(b"\n")) for text in found)
 
 
-def test_partitions_are_more_and_a_multiple_of_five_when_orders_are_large(
+def test_partitions_are_more_and_a_multiple_of_ten_when_orders_are_large(
     pipeline: Pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert pipeline("generate", "split", rows=10_000)["split"]["rows"]["partitions"] == 5
     monkeypatch.setattr(split, "PARTITION_BYTES", 20_000)
     size = (tmp_path / "run/orders/orders.csv").stat().st_size
     found = pipeline("generate", "split", rows=10_000, seed=8)["split"]["rows"]["partitions"]
-    assert found % 5 == 0
-    assert size / 20_000 <= found < size / 20_000 + 5
+    assert found % 10 == 0
+    assert size / 20_000 <= found < size / 20_000 + 10
 
 
 def test_partitions_are_of_about_the_same_size_when_rows_are_many(pipeline: Pipeline, tmp_path: Path) -> None:

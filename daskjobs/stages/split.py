@@ -13,7 +13,7 @@ from daskjobs.storage import find
 
 NAME = "split"
 PARTITIONS = "split/partitions.json"
-LEAST, MOST = 5, 200  # partitions, where their number isn't given
+LEAST, STEP, MOST = 5, 10, 200  # partitions, where their number isn't given
 PARTITION_BYTES = 32 << 20  # which take a core about half a second: so short is the wait for the last worker
 
 
@@ -48,12 +48,13 @@ def _found(pattern: str) -> dict[str, str]:
 
 
 def _count(size: int) -> int:
-    """Return how many partitions so many bytes should have: a multiple of five, for five workers.
+    """Return how many partitions so many bytes should have: a multiple of ten, which two, five and ten workers share.
 
-    >>> [_count(size) for size in (0, 160 << 20, 161 << 20, 1 << 40)]
-    [5, 5, 10, 200]
+    >>> [_count(size) for size in (0, 160 << 20, 161 << 20, 321 << 20, 1 << 40)]
+    [5, 5, 10, 20, 200]
     """
-    return min(MOST, LEAST * max(1, -(-size // (LEAST * PARTITION_BYTES))))
+    few = size <= LEAST * PARTITION_BYTES
+    return LEAST if few else min(MOST, STEP * -(-size // (STEP * PARTITION_BYTES)))
 
 
 def _write(run: Run, inputs: dict[str, str]) -> Done:
