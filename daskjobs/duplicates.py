@@ -92,20 +92,19 @@ def find(root: str, parts: list[str], bucket: int, count: int, target: str) -> d
     """Look for equal ids in a bucket of all ``parts``, the files that `writing_ids` wrote, in the source's order.
 
     Of equal ids all but the first go to ``target``. Returns its hash for each partition that has any. Hashes are in
-    memory together; the ids themselves are read again, part by part, where a hash occurs twice.
+    memory together; the ids themselves are read again, bit by bit, where a hash occurs twice.
     """
     storage = Storage(root)
-    hashed = [hashes(column(_bucket(storage, name, bucket, count), "order_id")) for name in parts]
+    hashed = [hashes(column(ids, "order_id")) for _, ids in _bucket(storage, parts, bucket, count)]
     ordered = np.sort(np.concatenate([np.empty(0, np.uint64), *hashed]))
     twice = np.unique(ordered[1:][ordered[1:] == ordered[:-1]])
     if not len(twice):
         return {}
+    del ordered
     tables = []
-    for part, name in enumerate(parts):
-        which = np.flatnonzero(np.isin(hashed[part], twice))
-        if len(which):
-            ids = _bucket(storage, name, bucket, count).take(pa.array(which))
-            tables.append(ids.append_column("partition", pa.repeat(pa.scalar(part, pa.int64()), len(ids))))
+    for (part, ids), known in zip(_bucket(storage, parts, bucket, count), hashed, strict=True):
+        found = ids.filter(pa.array(np.isin(known, twice)))
+        tables.append(found.append_column("partition", pa.repeat(pa.scalar(part, pa.int64()), len(found))))
     suspects = pa.concat_tables(tables)
     codes = column(suspects, "order_id").dictionary_encode().indices.to_numpy()
     later = np.ones(len(codes), bool)
@@ -118,9 +117,12 @@ def find(root: str, parts: list[str], bucket: int, count: int, target: str) -> d
     return dict.fromkeys(pc.unique(repeated["partition"]).to_pylist(), file.output.sha256)
 
 
-def _bucket(storage: Storage, part: str, bucket: int, count: int) -> pa.Table:
-    with reading(storage, part) as file:
-        return file.read_row_groups(list(range(bucket, file.num_row_groups, count)), use_threads=False)
+def _bucket(storage: Storage, parts: list[str], bucket: int, count: int) -> Iterator[tuple[int, pa.Table]]:
+    """Yield a bucket's row groups, each with the number of its part."""
+    for part, name in enumerate(parts):
+        with reading(storage, name) as file:
+            for group in range(bucket, file.num_row_groups, count):
+                yield part, file.read_row_group(group, use_threads=False)
 
 
 def positions(storage: Storage, files: list[str], partition: int) -> Ints:

@@ -5,7 +5,7 @@ import io
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -37,6 +37,7 @@ def run(folder: Path, pattern: str, block_bytes: int = rows.BLOCK_BYTES, **setti
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(validate, "connect", _connected)
         patch.setattr(validate, "gather", _gather)
+        patch.setattr(validate, "measured", lambda *_: nullcontext())
         patch.setattr(report, "page", lambda *_: b"")
         patch.setattr(rows, "BLOCK_BYTES", block_bytes)
         for name in STAGES:

@@ -13,7 +13,7 @@ from daskjobs.sources.rows import BOM, ROW_BYTES, Ints, unclosed
 
 
 def block(data: bytes, ends: Ints, columns: list[str], delimiter: str = ",") -> Block:
-    """Split rows, which end at ``ends``, into fields."""
+    """Split rows, which end at ``ends``, into fields; what follows the last of them doesn't count."""
     texts, kept, malformed = read(data, ends, columns, delimiter)
 
     def raw(which: Ints) -> pa.Array:
@@ -43,6 +43,7 @@ def read(data: bytes, ends: Ints, columns: list[str], delimiter: str = ",") -> t
     A block that isn't in order, or in which pyarrow sees rows elsewhere, is read row by row.
     """
     malformed: dict[int, str] = {}
+    end = int(ends[-1]) if len(ends) else 0
 
     def refuse(row: pa.csv.InvalidRow) -> str:
         malformed[row.number - 1] = rules.WRONG_FIELDS
@@ -51,13 +52,13 @@ def read(data: bytes, ends: Ints, columns: list[str], delimiter: str = ",") -> t
     if _in_order(data, ends, delimiter):
         try:
             table = pa.csv.read_csv(
-                pa.BufferReader(data),
+                pa.BufferReader(pa.py_buffer(data).slice(0, end)),
                 pa.csv.ReadOptions(use_threads=False, column_names=columns, block_size=len(data) + 1),
                 pa.csv.ParseOptions(
                     delimiter=delimiter,
                     invalid_row_handler=refuse,
                     ignore_empty_lines=False,
-                    newlines_in_values=b'"' in data,
+                    newlines_in_values=data.find(b'"', 0, end) >= 0,
                 ),
                 pa.csv.ConvertOptions(column_types=dict.fromkeys(columns, pa.string()), check_utf8=False),
             )
@@ -70,14 +71,15 @@ def read(data: bytes, ends: Ints, columns: list[str], delimiter: str = ",") -> t
 
 def _in_order(data: bytes, ends: Ints, delimiter: str) -> bool:
     """Tell whether a block is UTF-8 that begins with no mark, and has no lone returns, empty rows or open quote."""
+    end = int(ends[-1]) if len(ends) else 0
     if data.startswith(BOM):  # pyarrow would take it for the file's own
         return False
-    if b"\r" in data and data.count(b"\r") != data.count(b"\r\n"):
+    if b"\r" in data and data.count(b"\r", 0, end) != data.count(b"\r\n", 0, end):
         return False
     if len(ends) and unclosed(raw_rows(data, ends, np.array([len(ends) - 1]))[0], delimiter):
         return False
     try:
-        return bool(np.diff(ends, prepend=0).min(initial=3) > 2) and (data.isascii() or bool(data.decode()))
+        return bool(np.diff(ends, prepend=0).min(initial=3) > 2) and (data.isascii() or bool(data[:end].decode()))
     except UnicodeDecodeError:
         return False
 

@@ -52,28 +52,27 @@ def unclosed(row: bytes, delimiter: str) -> bool:
 def blocks(file: IO[bytes], start: int, end: int, name: str, delimiter: str = ",") -> Iterator[tuple[int, bytes, Ints]]:
     """Read bytes ``start`` to ``end`` of a file in blocks of whole rows.
 
-    Yields each block's offset in the file, its bytes, and the offset in it after each of its rows. The file's
-    last row needs no newline. Raises InputError for a row longer than ROW_BYTES.
+    Yields each block's offset in the file, its bytes, and the offset in it after each of its rows; what follows the
+    last of them belongs to the next block, and is read again then: a copy would take longer, and hold Python's lock.
+    The file's last row needs no newline. Raises InputError for a row longer than ROW_BYTES.
     """
-    file.seek(start)
-    rest = b""
-    while start + len(rest) < end:
-        data = file.read(min(BLOCK_BYTES, end - start - len(rest)))
-        if not data:
+    size = BLOCK_BYTES
+    while start < end:
+        file.seek(start)
+        data = file.read(min(size, end - start))
+        if len(data) < min(size, end - start):
             raise InputError(
-                f"{name} ended at byte {start + len(rest)}, before byte {end}: it changed while it was read; run again"
+                f"{name} ended at byte {start + len(data)}, before byte {end}: it changed while it was read; run again"
             )
-        data = rest + data
         ends = row_ends(data, delimiter)
         if start + len(data) == end and (not len(ends) or ends[-1] < len(data)):
             ends = np.append(ends, len(data))
-        last = int(ends[-1]) if len(ends) else 0
-        rest = data[last:]
-        if len(rest) > ROW_BYTES:
+        if len(ends):
+            yield start, data, ends
+            start, size = start + int(ends[-1]), BLOCK_BYTES
+        elif len(data) > ROW_BYTES:
             raise InputError(
-                f"{name} has a row of more than {ROW_BYTES >> 20} MiB from byte {start + last}: "
-                "is a quote there never closed?"
+                f"{name} has a row of more than {ROW_BYTES >> 20} MiB from byte {start}: is a quote there never closed?"
             )
-        if last:
-            yield start, data[:last], ends
-        start += last
+        else:
+            size = min(2 * size, ROW_BYTES + 1)

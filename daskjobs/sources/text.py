@@ -87,7 +87,7 @@ def ranges(storage: Storage, source: Source, seen: int, total: int, count: int) 
                 current["end"] = offset + int(ends[upto - 1])
                 current["rows"] += upto - at
                 row, at = row + upto - at, upto
-            seen += len(block)
+            seen += int(ends[-1])
         hashing.result()
     if current:
         yield _hashed(current)
@@ -103,7 +103,7 @@ def blocks(storage: Storage, source: Source, part: Range) -> Iterator[Block]:
     with storage.open(source["read"]) as file:
         read = rows.blocks(file, part["start"], part["end"], source["name"], source["delimiter"])
         for _, data, ends in read:
-            digest.update(data)
+            digest.update(memoryview(data)[: ends[-1]])
             yield fields.block(data, ends, source["columns"], source["delimiter"])
     if digest.hexdigest() != part["sha256"]:
         raise InputError(f"{source['name']} has changed since it was split: run again")
