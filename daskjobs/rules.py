@@ -59,13 +59,13 @@ def unreadable_total(orders: pd.DataFrame) -> pd.Series:
 
 def wrong_total(orders: pd.DataFrame) -> pd.Series:
     """The total_amount is not quantity times price, to the cent."""
-    known = orders[["quantity", "price_cents", "total_cents"]].notna().all(axis=1)
-    quantity, price, total = (
-        orders[name].fillna(0).to_numpy(np.int64) for name in ("quantity", "price_cents", "total_cents")
-    )
+    columns = [orders[name] for name in ("quantity", "price_cents", "total_cents")]
+    quantity, price, total = (column.fillna(0).to_numpy(np.int64) for column in columns)
     wraps = np.abs(quantity.astype(float) * price) > 4e18  # more than any total can be
-    wrong: pd.Series = known & ((quantity * price != total) | wraps)
-    return wrong
+    wrong = (quantity * price != total) | wraps
+    for column in columns:
+        wrong &= column.notna().to_numpy()
+    return pd.Series(wrong, orders.index)
 
 
 def unknown_status(orders: pd.DataFrame) -> pd.Series:

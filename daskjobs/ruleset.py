@@ -75,7 +75,7 @@ def mask(rule: Rule, frame: pd.DataFrame) -> npt.NDArray[np.bool_]:
     rejected = pd.Series(rule(frame))
     if not pd.api.types.is_bool_dtype(rejected.dtype):
         raise TypeError(f"it gave {rejected.dtype}, not booleans")
-    return rejected.fillna(False).to_numpy(dtype=bool)
+    return rejected.to_numpy(dtype=bool, na_value=False)
 
 
 @lru_cache(maxsize=4)
