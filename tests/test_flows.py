@@ -74,10 +74,13 @@ def test_dag_is_the_stages_in_their_order_when_cleanup_is_left_to_the_exit() -> 
 
 
 def test_stages_of_a_pod_wait_for_the_one_before_when_the_last_of_them_is_main() -> None:
-    """One after another and no two at once: when one fails, those after it end by themselves, before Argo ends them."""
+    """One after another and no two at once: when one fails, those after it end by themselves, before Argo ends them.
+
+    The message of the first that failed, by name, is what Argo shows: that of the one which failed by itself.
+    """
     for name, pod in PODS.items():
         names = [container["name"] for container in pod]
-        assert names == [*(container["args"][0] for container in pod[:-1]), "main"]
+        assert names == [*(f"{number}-{each['args'][0]}" for number, each in enumerate(pod[:-1], 1)), "main"]
         assert [container.get("dependencies") for container in pod] == [None, *([before] for before in names[:-1])]
         assert pod[-1]["args"] == [name if name != "smoke" else "run"]
 
@@ -156,9 +159,9 @@ def test_retry_is_for_exit_codes_of_what_may_pass_on_a_second_try(codes: set[int
 @pytest.mark.parametrize(("codes", "again"), [(AGAIN - {-1, 0}, True), (NEVER, False)])
 def test_retry_looks_at_the_stage_that_failed_when_it_was_not_the_last_of_its_pod(codes: set[int], again: bool) -> None:
     for code in codes:
-        own = f"generate: {'OOMKilled' if code == 137 else 'Error'} (exit code {code}): a sentence (exit code 20)"
+        own = f"2-generate: {'OOMKilled' if code == 137 else 'Error'} (exit code {code}): a sentence (exit code 20)"
         assert retried("64", own) == again, code
-        of_another = f'clean: Error (exit code 64): dependency "merge" exited with non-zero code: {code}'
+        of_another = f'2-clean: Error (exit code 64): dependency "1-merge" exited with non-zero code: {code}'
         assert retried("64", of_another) == again, code
 
 

@@ -93,7 +93,7 @@ class Case:
         self.namespace.kubectl("exec", pod, "-c", container, "--", "sh", "-c", KILL, check=False)
 
     def kill_generate(self) -> None:
-        self.kill_validate("generate")  # in the same pod
+        self.kill_validate("2-generate")  # in the same pod
 
     def kill_pods(self, component: str, some: slice = slice(None)) -> None:
         found = self.pods(component)

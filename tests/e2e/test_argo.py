@@ -51,8 +51,9 @@ def test_bad_input_fails_once_and_is_cleaned_up(namespace: Namespace) -> None:
     assert workflow["status"]["phase"] == "Failed"
     tried = pods_of(workflow, "validate")
     assert [(node["phase"], code_of(node)) for node in tried] == [("Failed", "10")]
-    (split,) = [node for node in workflow["status"]["nodes"].values() if node["displayName"] == "split"]
-    assert split["message"].startswith("split: Error (exit code 10): --input s3://daskjobs/nothing.csv names no file")
+    assert tried[0]["message"].startswith(
+        "3-split: Error (exit code 10): --input s3://daskjobs/nothing.csv names no file"
+    )
     assert [node["phase"] for node in pods_of(workflow, "cleanup")] == ["Succeeded"]
 
 
