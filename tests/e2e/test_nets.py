@@ -81,7 +81,7 @@ def test_cleanup_alone_removes_the_cluster(namespace: Namespace) -> None:
     workflow = namespace.submit(keep_cluster="true", **RUN)
     cluster = started(namespace, workflow)
     disown(namespace, cluster)
-    begun(namespace, workflow, "report")
+    begun(namespace, workflow, "merge")
     assert names(namespace) == [cluster]
     assert namespace.finished(workflow)["status"]["phase"] == "Succeeded"
     assert namespace.dask_objects() == []
