@@ -58,17 +58,16 @@ def main() -> None:
     parser.add_argument("namespace")
     parser.add_argument("--rows", type=int, nargs="+", default=[50_000, 500_000, 5_000_000])
     parser.add_argument("--rounds", type=int, default=2)
-    parser.add_argument("--flows", nargs="+", choices=FLOWS, default=list(FLOWS))
     parser.add_argument("--image", default="docker.io/library/daskjobs:dev")
     options = parser.parse_args()
     install_plain(options.namespace)
-    lines = [f"| rows | {' | '.join(options.flows)} | ratio |", f"| ---: |{' ---: |' * (len(options.flows) + 1)}"]
+    lines = [f"| rows | {' | '.join(FLOWS)} | ratio |", f"| ---: |{' ---: |' * (len(FLOWS) + 1)}"]
     last = {}
     for rows in options.rows:
-        seconds: dict[str, list[float]] = {flow: [] for flow in options.flows}
+        seconds: dict[str, list[float]] = {flow: [] for flow in FLOWS}
         truth: dict[str, str] = {}
         for _ in range(options.rounds):
-            for flow in options.flows:
+            for flow in FLOWS:
                 name, results = once(options.namespace, flow, rows, options.image)
                 truth = truth or results
                 if results != truth:
@@ -77,10 +76,8 @@ def main() -> None:
                 seconds[flow].append(sum(sum(hop.seconds.values()) for hop in way))
                 last[flow, rows] = table(way)
                 print(f"{flow} {rows:,}: {seconds[flow][-1]:.0f} s", file=sys.stderr, flush=True)
-        shown = [", ".join(f"{each:.0f} s" for each in seconds[flow]) for flow in options.flows]
-        ratios = [
-            ours / theirs for ours, theirs in zip(seconds[options.flows[0]], seconds[options.flows[-1]], strict=True)
-        ]
+        shown = [", ".join(f"{each:.0f} s" for each in seconds[flow]) for flow in FLOWS]
+        ratios = [ours / theirs for ours, theirs in zip(*seconds.values(), strict=True)]
         lines.append(f"| {rows:,} | {' | '.join(shown)} | {statistics.median(ratios):.2f} |")
     print("\n".join(lines))
     for (flow, rows), hopped in last.items():

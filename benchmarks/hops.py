@@ -6,7 +6,8 @@ cluster. A row is a stage on the way that took longest, from the workflow's crea
 - Argo: from the end of the pod before it until Argo's controller made this one
 - pod start: until its first container runs (scheduling, volumes, Argo's init container)
 - Dask start: what validate waited for its cluster, as its log says
-- work: the rest of the time that its container ran, the start of Python included
+- work: the rest of the time that its container ran, the start of Python included; several stages in one pod, each from
+  the end of the one before it, as the pod's log has it
 - pod end: until its last container, which saves what Argo shows, has ended
 
 Kubernetes notes whole seconds, so that a cell may be one off; the sums are exact.
@@ -21,7 +22,7 @@ from datetime import datetime
 from typing import Any
 
 COLUMNS = ("Argo", "pod start", "Dask start", "work", "pod end")
-OWN = {"init", "wait"}  # Argo's containers in each pod
+ENDED = re.compile(r'^(\S+) \{"stage": "(\w+)"', re.M)  # what daskjobs prints of each stage, behind Kubernetes' time
 DASK_START = re.compile(r"cluster\.ready .*start_seconds=([0-9.]+)")
 
 
@@ -69,31 +70,24 @@ def longest(nodes: list[dict[str, Any]], created: float) -> list[tuple[dict[str,
 
 
 def of_pod(namespace: str, node: dict[str, Any], pod: dict[str, Any], before: float) -> list[Hop]:
-    """Return the hops of one pod: a stage for each of its containers, which run one after another."""
-    ended = {each["name"]: each["state"]["terminated"] for each in pod["status"]["containerStatuses"]}
-    stages = sorted(ended.keys() - OWN, key=lambda name: moment(ended[name]["finishedAt"]))
-    began, runs = moment(node["startedAt"]), min(moment(ended[name]["startedAt"]) for name in stages)
-    rows = []
-    for number, name in enumerate(stages):
-        seconds = dict.fromkeys(COLUMNS, 0.0)
-        end = moment(ended[name]["finishedAt"])
-        if number == 0:
-            seconds |= {"Argo": began - before, "pod start": runs - began}
-        seconds["work"] = end - runs
-        if said := DASK_START.search(kubectl("-n", namespace, "logs", pod["metadata"]["name"], "-c", name)):
-            seconds["Dask start"] = float(said[1])
-            seconds["work"] -= float(said[1])
-        if number == len(stages) - 1:
-            seconds["pod end"] = moment(node["finishedAt"]) - end
-        rows.append(Hop(stage_of(node, pod, name), seconds))
-        runs = end
+    """Return the hops of one pod: a stage for each that its log names, or the whole as one."""
+    (main,) = [each for each in pod["status"]["containerStatuses"] if each["name"] == "main"]
+    began, runs, end = (
+        moment(text)
+        for text in (node["startedAt"], *(main["state"]["terminated"][f"{at}At"] for at in ("started", "finished")))
+    )
+    log = kubectl("-n", namespace, "logs", pod["metadata"]["name"], "-c", "main", "--timestamps")
+    ends = [(stage, moment(time)) for time, stage in ENDED.findall(log)] or [(node["templateName"], end)]
+    ends[-1] = ends[-1][0], end
+    rows = [Hop(stage, dict.fromkeys(COLUMNS, 0.0)) for stage, _ in ends]
+    rows[0].seconds.update({"Argo": began - before, "pod start": runs - began})
+    for row, (_, ended) in zip(rows, ends, strict=True):
+        row.seconds["work"], runs = ended - runs, ended
+    if said := DASK_START.search(log):
+        rows[-1].seconds["Dask start"] = float(said[1])
+        rows[-1].seconds["work"] -= float(said[1])
+    rows[-1].seconds["pod end"] = moment(node["finishedAt"]) - end
     return rows
-
-
-def stage_of(node: dict[str, Any], pod: dict[str, Any], container: str) -> str:
-    """Name what a container does: as its subcommand, which Argo put behind its own program, or as its pod."""
-    (found,) = [each for each in pod["spec"]["containers"] if each["name"] == container]
-    return str(found["args"][-1]) if len(pod["spec"]["containers"]) > 2 else str(node["templateName"])
 
 
 def table(way: list[Hop]) -> str:

@@ -10,10 +10,11 @@ from typing import Any
 import click
 
 from daskjobs import __version__, log
-from daskjobs.commands import cluster, doctor, explain, janitor
+from daskjobs.commands import START, cluster, doctor, explain, janitor, start_ahead
 from daskjobs.errors import DaskjobsError, InputError, UsageError
 from daskjobs.options import options, settings
 from daskjobs.run import Run
+from daskjobs.settings import Settings
 from daskjobs.show import show, tell_kubernetes
 from daskjobs.stages import STAGES, run_stage
 from daskjobs.terminal import print_report, short, with_bar
@@ -53,37 +54,61 @@ def run_all(log_level: str | None, **values: Any) -> None:
     print_report(Run(chosen), manifests[-1])
 
 
+_outputs = click.option(
+    "--outputs",
+    default="",
+    envvar="DASKJOBS_OUTPUTS",
+    show_envvar=True,
+    help="A local directory for copies of what people look at, and of the row counts as rows/<name>.",
+)
+
+
 def _stage_command(name: str, text: str) -> None:
     @main.command(
         name,
         help=f"{text} Reads what the stages before it wrote under --run, and does nothing when that has not changed.",
     )
     @options
-    @click.option(
-        "--outputs",
-        default="",
-        envvar="DASKJOBS_OUTPUTS",
-        show_envvar=True,
-        help="A local directory for copies of what people look at, and of the row counts as rows/<name>.",
-    )
+    @_outputs
     def command(log_level: str | None, outputs: str, **values: Any) -> None:
         log.configure(log_level or "info")
         if not values["run"] and name != "generate":
             raise UsageError(f"daskjobs {name} needs --run: where the stages before it wrote their files")
-        chosen = settings(values)
-        try:
-            manifest = run_stage(name, Run(chosen))
-        except InputError:
-            if outputs:  # the account of bad orders, as far as it is written
-                show(Run(chosen), {"stage": name, "rows": {}}, outputs)
-            raise
-        if outputs:
-            show(Run(chosen), manifest, outputs)
-        click.echo(
-            json.dumps(
-                {"stage": name, "run": chosen.run, "skipped": manifest.get("skipped", False), "rows": manifest["rows"]}
-            )
+        _do(name, settings(values), outputs)
+
+
+def _do(name: str, chosen: Settings, outputs: str) -> None:
+    """Run one stage, show what it has, and print what it did."""
+    try:
+        manifest = run_stage(name, Run(chosen))
+    except InputError:
+        if outputs:  # the account of bad orders, as far as it is written
+            show(Run(chosen), {"stage": name, "rows": {}}, outputs)
+        raise
+    if outputs:
+        show(Run(chosen), manifest, outputs)
+    click.echo(
+        json.dumps(
+            {"stage": name, "run": chosen.run, "skipped": manifest.get("skipped", False), "rows": manifest["rows"]}
         )
+    )
+
+
+@main.command()
+@click.argument("names", nargs=-1, required=True, type=click.Choice([START, *STAGES]), metavar="STAGE…")
+@options
+@_outputs
+def stages(names: tuple[str, ...], log_level: str | None, outputs: str, **values: Any) -> None:
+    """Run several stages in one process, as a pod does. Among them, `cluster` stands for `daskjobs cluster`."""
+    log.configure(log_level or "info")
+    if not values["run"]:
+        raise UsageError("daskjobs stages needs --run: where they write their files")
+    chosen = settings(values)
+    for name in names:
+        try:
+            start_ahead(chosen) if name == START else _do(name, chosen, outputs)
+        except DaskjobsError as error:
+            raise type(error)(f"{name}: {error}") from error
 
 
 for _name, _text in STAGES.items():

@@ -15,6 +15,8 @@ from daskjobs.options import DEFAULTS, options, settings
 from daskjobs.run import Run
 from daskjobs.settings import KUBERNETES, LOCAL, Settings
 
+START = "cluster"
+
 
 @click.command()
 @click.option("--run", required=True, envvar="DASKJOBS_RUN", show_envvar=True, help="Where the run's files are.")
@@ -31,17 +33,20 @@ def explain(run: str, row: int, source: str) -> None:
     click.echo(f"text       {found.raw}")
 
 
-@click.command()
+@click.command(START)
 @options
 def cluster(log_level: str | None, **values: Any) -> None:
     """Start a run's Dask cluster on Kubernetes ahead of validate, and don't wait for it; no other needs that."""
     log.configure(log_level or "info")
     if not values["run"]:
         raise UsageError("daskjobs cluster needs --run: where the stages write their files")
-    chosen, how = settings(values), "left to validate"
-    if chosen.cluster == KUBERNETES:
-        how = kubernetes_module("start").ahead(Run(chosen))
-    click.echo(json.dumps({"run": chosen.run, "cluster": chosen.cluster, "how": how}))
+    start_ahead(settings(values))
+
+
+def start_ahead(chosen: Settings) -> None:
+    """Start the run's Dask cluster where it is to be one on Kubernetes, and print how."""
+    how = kubernetes_module("start").ahead(Run(chosen)) if chosen.cluster == KUBERNETES else "left to validate"
+    click.echo(json.dumps({"stage": START, "run": chosen.run, "cluster": chosen.cluster, "how": how}))
 
 
 @click.command()

@@ -77,7 +77,8 @@ def render(settings: Settings, own: dict[str, Any]) -> dict[str, Any]:
         raise ConfigError(f"--worker-memory is {said!r}; give a Kubernetes quantity like 2Gi or 500M") from error
     scheduler = ["dask", "scheduler", "--port", str(SCHEDULER_PORT), "--dashboard-address", f":{DASHBOARD_PORT}"]
     worker = ["dask", "worker", "--name", "$(DASK_WORKER_NAME)", "--nthreads", "1", "--memory-limit", str(memory),
-              "--local-directory", "/tmp", "--no-dashboard", "--death-timeout", "120"]  # fmt: skip
+              "--local-directory", "/tmp", "--no-dashboard", "--death-timeout", "120",
+              "--preload", "daskjobs.partition"]  # fmt: skip
     ports = {"tcp-comm": SCHEDULER_PORT, "http-dashboard": DASHBOARD_PORT}
     service = {
         "type": "ClusterIP",

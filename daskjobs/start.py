@@ -17,7 +17,12 @@ STAGE = "validate"  # whose cluster it is
 
 
 def ahead(run: Run) -> str:
-    """Start the cluster while the stages before validate run, don't wait for it, and say how: see `ensure`."""
+    """Start the cluster while the stages before validate run, don't wait for it, and say how: see `ensure`.
+
+    Where validate has been done, it needs none, most likely: then that is left to it.
+    """
+    if run.storage.size(f"{STAGE}/manifest.json") is not None:
+        return "left to validate"
     api = kubernetes.connect(run.settings)
     settings = replace(run.settings, namespace=api.namespace)
     how = ensure(api, settings, rendered(api, settings))

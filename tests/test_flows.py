@@ -22,20 +22,12 @@ SPEC: dict[str, Any] = yaml.safe_load(TEXT)["spec"]
 PARAMETERS = {parameter["name"]: parameter for parameter in SPEC["arguments"]["parameters"]}
 DEFAULTS = SPEC["templateDefaults"]
 TEMPLATES = {template["name"]: template for template in SPEC["templates"]}
-TASKS = {task["name"]: task for task in TEMPLATES["pipeline"]["dag"]["tasks"]}
+COMMANDS = {name: template["container"]["args"] for name, template in TEMPLATES.items() if "container" in template}
+TASKS = TEMPLATES["pipeline"]["dag"]["tasks"]
 FLOWS = {name: documents(f"flows/{name}.yaml")[0] for name in ("run", "smoke", "nightly")}
 WORKFLOWS = {name: flow["spec"].get("workflowSpec", flow["spec"]) for name, flow in FLOWS.items()}
 RETRIED = (errors.StorageError, errors.ClusterError, errors.LostWorkError)
 LOST = {-1, 137, 143, 0}  # no exit code, SIGKILL, SIGTERM, and work that is done where Argo failed after it
-
-
-def containers(template: dict[str, Any]) -> list[dict[str, Any]]:
-    """A template's containers, each as it is when Argo has put the defaults into it."""
-    own = [{**DEFAULTS["container"], "name": "main", **template["container"]}] if "container" in template else []
-    return own + template.get("containerSet", {}).get("containers", [])
-
-
-PODS = {name: containers(template) for name, template in TEMPLATES.items() if name != "pipeline"}
 
 
 def argo() -> str:
@@ -64,36 +56,23 @@ def test_lint_fails_when_a_field_is_unknown(tmp_path: Path) -> None:
 
 
 def test_dag_is_the_stages_in_their_order_when_cleanup_is_left_to_the_exit() -> None:
-    assert {name: (task["template"], task.get("depends")) for name, task in TASKS.items()} == {
-        "validate": ("validate", None),
-        "report": ("report", "validate"),
-    }
-    assert SPEC["onExit"] == "cleanup"
-    order = [container["args"] for name in ("validate", "report", "cleanup") for container in PODS[name]]
-    assert order == [["cluster"], *([stage] for stage in STAGES)]
+    assert [task.get("depends") for task in TASKS] == [None, TASKS[0]["name"]]
+    done = [stage for task in TASKS for stage in COMMANDS[task["template"]]]
+    assert done == ["stages", "cluster", "generate", "split", "validate", "stages", "merge", "clean", "report"]
+    assert {*done, "cleanup"} == {*STAGES, "stages", "cluster"}
+    assert COMMANDS[SPEC["onExit"]] == ["cleanup"]
 
 
-def test_stages_of_a_pod_wait_for_the_one_before_when_the_last_of_them_is_main() -> None:
-    """One after another and no two at once: when one fails, those after it end by themselves, before Argo ends them."""
-    for name, pod in PODS.items():
-        names = [container["name"] for container in pod]
-        assert names == [*(container["args"][0] for container in pod[:-1]), "main"]
-        assert [container.get("dependencies") for container in pod] == [None, *([before] for before in names[:-1])]
-        assert pod[-1]["args"] == [name if name != "smoke" else "run"]
-
-
-def test_containers_of_a_pod_are_as_every_other_but_for_what_they_run() -> None:
-    differ = {"name", "args", "dependencies"}
-    for pod in PODS.values():
-        for container in pod:
-            assert {key: value for key, value in container.items() if key not in differ} == DEFAULTS["container"]
+def test_task_names_its_stages_and_a_pod_the_last_of_them() -> None:
+    for task in TASKS:
+        stages = [stage for stage in COMMANDS[task["template"]] if stage in STAGES]
+        assert task["name"] == "-".join(stages)
+        assert task["template"] == stages[-1]
 
 
 def test_every_command_exists_when_a_template_calls_it() -> None:
-    for pod in PODS.values():
-        for container in pod:
-            assert container["command"] == ["daskjobs"]
-            assert container["args"][0] in cli.main.commands
+    assert DEFAULTS["container"]["command"] == ["daskjobs"]
+    assert {arguments[0] for arguments in COMMANDS.values()} <= set(cli.main.commands)
 
 
 def test_picture_names_every_stage_when_one_reads_the_file() -> None:
@@ -128,38 +107,14 @@ def test_every_variable_is_read_when_a_pod_is_given_it() -> None:
     assert {variable["name"] for variable in DEFAULTS["container"]["env"]} <= read
 
 
-def retried(code: str, message: str) -> bool:
-    """Decide as the expression of pipeline.yaml does: its parts, with Python's regular expressions."""
-    form = (
-        r"\(lastRetry\.exitCode in (?P<codes>\[.*?\]) or lastRetry\.exitCode == \"64\" and "
-        r"lastRetry\.message matches (?P<sentence>\".*?[^\\]\")\) "
-        r"and not \(lastRetry\.message contains (?P<late>\".*?\")\)"
-    )
-    found = re.fullmatch(form, DEFAULTS["retryStrategy"]["expression"])
-    assert found
-    codes, sentence, late = (json.loads(found[name]) for name in ("codes", "sentence", "late"))
-    return (code in codes or (code == "64" and bool(re.search(sentence, message)))) and late not in message
-
-
-NEVER = {1, 2, 64, 126, 127, errors.InputError.exit_code, errors.ConfigError.exit_code}
-AGAIN = {error.exit_code for error in RETRIED} | LOST
-
-
-@pytest.mark.parametrize(("codes", "again"), [(AGAIN, True), (NEVER, False)])
-def test_retry_is_for_exit_codes_of_what_may_pass_on_a_second_try(codes: set[int], again: bool) -> None:
-    for code in codes:
-        assert retried(str(code), f"main: Error (exit code {code}): a sentence (exit code 20)") == again, code
-    assert not retried("-1", "Pod was active on the node longer than the specified deadline")
+def test_retry_names_the_exit_codes_of_what_may_pass_on_a_second_try() -> None:
+    late = re.escape('and not (lastRetry.message contains "specified deadline")')
+    codes = re.fullmatch(rf"lastRetry\.exitCode in (\[.*\]) {late}", DEFAULTS["retryStrategy"]["expression"])
+    assert codes
+    retried = {int(code) for code in json.loads(codes[1])}
+    assert retried == {error.exit_code for error in RETRIED} | LOST
+    assert retried.isdisjoint({1, 2, errors.InputError.exit_code, errors.ConfigError.exit_code})
     assert DEFAULTS["retryStrategy"]["backoff"]["factor"] > 1
-
-
-@pytest.mark.parametrize(("codes", "again"), [(AGAIN - {-1, 0}, True), (NEVER, False)])
-def test_retry_looks_at_the_stage_that_failed_when_it_was_not_the_last_of_its_pod(codes: set[int], again: bool) -> None:
-    for code in codes:
-        own = f"generate: {'OOMKilled' if code == 137 else 'Error'} (exit code {code}): a sentence (exit code 20)"
-        assert retried("64", own) == again, code
-        of_another = f'clean: Error (exit code 64): dependency "merge" exited with non-zero code: {code}'
-        assert retried("64", of_another) == again, code
 
 
 def test_no_template_has_a_retry_of_its_own_when_it_is_a_stage() -> None:
@@ -183,8 +138,8 @@ def test_what_stages_show_is_an_artifact_when_people_look_at_the_run() -> None:
             shown[name] = sorted(paths)
     outputs = next(v["value"] for v in DEFAULTS["container"]["env"] if v["name"] == "DASKJOBS_OUTPUTS")
     copied = {
-        name: sorted(f"{outputs}/{Path(file).name}" for stage in pod for file in SHOWN.get(stage["args"][0], ()))
-        for name, pod in PODS.items()
+        name: sorted(f"{outputs}/{Path(file).name}" for stage in stages for file in SHOWN.get(stage, ()))
+        for name, stages in COMMANDS.items()
     }
     assert shown == {name: files for name, files in copied.items() if files}
 
@@ -206,9 +161,10 @@ def test_every_pod_carries_the_labels_of_its_run() -> None:
 def test_every_container_is_restricted_when_a_namespace_asks_for_it() -> None:
     patch = yaml.safe_load(SPEC["podSpecPatch"])
     assert [container["name"] for container in patch["initContainers"] + patch["containers"]] == ["init", "wait"]
-    stages = [container for pod in PODS.values() for container in pod]
-    for container in (*stages, *patch["initContainers"], *patch["containers"]):
+    for container in (DEFAULTS["container"], *patch["initContainers"], *patch["containers"]):
         assert_restricted(SPEC, container)
+    for template in TEMPLATES.values():
+        assert set(template.get("container", {})) <= {"args"}
 
 
 def test_accounts_maps_and_keys_exist_when_the_flow_refers_to_them() -> None:

@@ -82,7 +82,7 @@ class Case:
         label = f"daskjobs/run={self.uid},dask.org/component={component}"
         return self.namespace.kubectl("get", "pods", "-l", label, "-o", "name").split()
 
-    def kill_validate(self, container: str = "main") -> None:
+    def kill_validate(self) -> None:
         nodes = self.namespace.get("workflow", self.workflow)["status"]["nodes"].values()
         label = f"workflows.argoproj.io/workflow={self.workflow}"
         running = self.namespace.kubectl(
@@ -90,10 +90,7 @@ class Case:
         ).split()
         (pod,) = [pod for pod in running if "-validate-" in pod]
         assert any(node["type"] == "Pod" and node["templateName"] == "validate" for node in nodes)
-        self.namespace.kubectl("exec", pod, "-c", container, "--", "sh", "-c", KILL, check=False)
-
-    def kill_generate(self) -> None:
-        self.kill_validate("generate")  # in the same pod
+        self.namespace.kubectl("exec", pod, "-c", "main", "--", "sh", "-c", KILL, check=False)
 
     def kill_pods(self, component: str, some: slice = slice(None)) -> None:
         found = self.pods(component)
@@ -140,7 +137,7 @@ def _delete(case: Case) -> None:
 
 
 FAULTS = {
-    "generate killed while the cluster is pending": Fault(Case.kill_generate, GENERATING),
+    "generate killed while the cluster is pending": Fault(Case.kill_validate, GENERATING),
     "validate killed before it takes the cluster over": Fault(Case.kill_validate, BEFORE),
     "validate killed while it runs": Fault(Case.kill_validate),
     "validate killed while its cluster is deleted": Fault(Case.kill_validate, DELETING),
@@ -176,6 +173,6 @@ def strike(namespace: Namespace, rules: Rules, fault: Fault, **parameters: objec
     with rules.broken(f"hold {moment}"):
         case.await_held(moment)
         fault.strike(case)
-        if fault.strike not in (Case.kill_validate, Case.kill_generate):
+        if fault.strike is not Case.kill_validate:
             time.sleep(2)  # that Kubernetes and Dask notice
     return case.workflow, case.uid
