@@ -109,18 +109,21 @@ def test_every_variable_is_read_when_a_pod_is_given_it() -> None:
 
 def test_retry_names_the_exit_codes_of_what_may_pass_on_a_second_try() -> None:
     late = re.escape('and not (lastRetry.message contains "specified deadline")')
-    codes = re.fullmatch(rf"lastRetry\.exitCode in (\[.*\]) {late}", DEFAULTS["retryStrategy"]["expression"])
+    codes = re.fullmatch(
+        rf"lastRetry\.exitCode in (\[.*\]) {late}", TEMPLATES["validate"]["retryStrategy"]["expression"]
+    )
     assert codes
     retried = {int(code) for code in json.loads(codes[1])}
     assert retried == {error.exit_code for error in RETRIED} | LOST
     assert retried.isdisjoint({1, 2, errors.InputError.exit_code, errors.ConfigError.exit_code})
-    assert DEFAULTS["retryStrategy"]["backoff"]["factor"] > 1
+    assert TEMPLATES["validate"]["retryStrategy"]["backoff"]["factor"] > 1
 
 
-def test_no_template_has_a_retry_of_its_own_when_it_is_a_stage() -> None:
-    own = [name for name, template in TEMPLATES.items() if "retryStrategy" in template]
-    assert own == ["pipeline"]
-    assert TEMPLATES["pipeline"]["retryStrategy"]["limit"] == 0
+def test_every_pod_is_retried_alike_and_the_dag_is_not() -> None:
+    assert "retryStrategy" not in DEFAULTS
+    again = {name: template.get("retryStrategy") for name, template in TEMPLATES.items()}
+    assert again.pop("pipeline") is None
+    assert all(strategy == again["validate"] for strategy in again.values())
 
 
 def test_every_wait_has_an_end() -> None:
