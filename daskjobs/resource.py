@@ -25,11 +25,7 @@ POD_FIELDS = ("securityContext", "imagePullSecrets", "nodeSelector", "toleration
 CONTAINER_FIELDS = ("image", "imagePullPolicy", "env", "envFrom", "securityContext")
 # Workers hold no data that could be moved: one that pauses for want of memory would pause for ever.
 NEVER_PAUSED = {"WORKER__MEMORY__PAUSE": "False"}
-STAGES_OWN = (
-    "ARGO_",
-    "DASKJOBS_",
-    "TRACEPARENT",
-)  # variables that Dask's pods have no use for, and each pod has its own
+STAGES_OWN = ("ARGO_", "DASKJOBS_", "TRACEPARENT")  # variables of each pod's own, for which Dask's have no use
 TRIES = 3  # of a task whose worker dies each time
 
 
