@@ -8,10 +8,10 @@ import numpy as np
 from daskjobs import sources
 from daskjobs.errors import UsageError
 from daskjobs.orders import PAID
-from daskjobs.partition import names
+from daskjobs.partition import RULES, STAGE, names
 from daskjobs.run import Run
 from daskjobs.sources.block import Range, Source
-from daskjobs.stages import split, validate
+from daskjobs.stages import split
 from daskjobs.storage import Storage
 from daskjobs.tables import column, rows_between
 from daskjobs.texts import trimmed
@@ -57,7 +57,7 @@ def explain(run: Run, row: int, source: str) -> Explained:
         )
         raise UsageError(f"--row is {row}; {name} has rows 1 to {count}")
     partition, part = where[0]
-    sentences = json.loads(run.vouched(validate.NAME, validate.RULES))
+    sentences = json.loads(run.vouched(STAGE, RULES))
     found = rows_between(run.storage, names(partition)["quarantine"], "row", row, row + 1).to_pylist()
     line = next((line for line in found if line["source"] == name), None)
     if line is None:

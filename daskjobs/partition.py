@@ -22,12 +22,13 @@ from daskjobs.run import dump
 from daskjobs.storage import Storage
 from daskjobs.tables import QUARANTINE, column, orders_schema, rows_between, writing_rows
 
+STAGE, RULES = "validate", "validate/rules.json"  # here, since who only reads them needs no Dask
 Result = dict[str, Any]
 
 
 def names(partition: int) -> dict[str, str]:
     """Return the names of a partition's files."""
-    folder = f"validate/part-{partition:05d}"
+    folder = f"{STAGE}/part-{partition:05d}"
     return {
         "paid": f"{folder}/paid.parquet",
         "unpaid": f"{folder}/unpaid.parquet",

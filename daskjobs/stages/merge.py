@@ -13,13 +13,12 @@ import pyarrow.csv
 from daskjobs.errors import LostWorkError
 from daskjobs.orders import PAID
 from daskjobs.outputs import Output
-from daskjobs.partition import names
+from daskjobs.partition import STAGE, names
 from daskjobs.run import Done, Manifest, Run
 from daskjobs.stages import split
 from daskjobs.tables import QUARANTINE, reading, rebatched, row_groups, writing
 
 NAME = "merge"
-VALIDATE, RULES = "validate", "validate/rules.json"  # not from its module, which would import all of Dask
 QUARANTINE_PARQUET, QUARANTINE_CSV = "merge/quarantine.parquet", "merge/quarantine.csv"
 # The partition stands in validate/'s files; without it, these are the same bytes however the rows were partitioned.
 VALID = ("paid", "unpaid", "summary")
@@ -33,14 +32,14 @@ def run(run: Run) -> Manifest:
     stood there: once mended, they can be the input of another run.
     The manifest's rows hold the ledger, in all and by partition. Raises LostWorkError when it doesn't balance.
     """
-    inputs = run.digest(split.NAME) | run.digest(VALIDATE)
+    inputs = run.digest(split.NAME) | run.digest(STAGE)
     return run.stage(NAME, NAME, inputs, {}, lambda: _merge(run))
 
 
 def _merge(run: Run) -> Done:
     plan = json.loads(run.vouched(split.NAME, split.PARTITIONS))
     results = [
-        json.loads(run.vouched(VALIDATE, names(partition["partition"])["result"])) for partition in plan["partitions"]
+        json.loads(run.vouched(STAGE, names(partition["partition"])["result"])) for partition in plan["partitions"]
     ]
     for partition, result in zip(plan["partitions"], results, strict=True):
         _prove(run, partition, result)

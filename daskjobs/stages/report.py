@@ -6,6 +6,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from daskjobs import partition
 from daskjobs.errors import InputError, LostWorkError
 from daskjobs.orders import amount_text
 from daskjobs.page import page
@@ -30,7 +31,7 @@ def run(run: Run) -> Manifest:
     Raises LostWorkError when it doesn't, and InputError when the revenue is beyond 10^18 cents, or when too many rows
     were rejected: then all but analytics_report.json is there.
     """
-    inputs = run.digest(merge.NAME) | run.digest(clean.NAME) | run.digest(merge.VALIDATE)
+    inputs = run.digest(merge.NAME) | run.digest(clean.NAME) | run.digest(partition.STAGE)
     return run.stage(NAME, NAME, inputs, {"max_rejected": run.settings.max_rejected}, lambda: _write(run))
 
 
@@ -52,11 +53,11 @@ def _write(run: Run) -> Done:
         )
     quality = {
         "rows": ledger,
-        "reasons": _reasons(merged["reasons"], json.loads(run.vouched(merge.VALIDATE, merge.RULES))),
+        "reasons": _reasons(merged["reasons"], json.loads(run.vouched(partition.STAGE, partition.RULES))),
         "unpaid_by_status": cleaned["unpaid_by_status"],
         "scores": _scores(merged["scores"]),
     }
-    resources = run.facts(merge.VALIDATE).get("resources", {})
+    resources = run.facts(partition.STAGE).get("resources", {})
     outputs = {
         QUALITY: run.storage.put(QUALITY, dump(quality)),
         PAGE: run.storage.put(PAGE, page(revenue, quality, summary, resources)),

@@ -19,15 +19,15 @@ from daskjobs.cluster import Connected, connect
 from daskjobs.gather import Job, gather
 from daskjobs.log import event
 from daskjobs.outputs import Output
-from daskjobs.partition import Result, Task, check_partition, names
+from daskjobs.partition import RULES, STAGE, Result, Task, check_partition, names
 from daskjobs.ruleset import Ruleset
 from daskjobs.run import Done, Manifest, Run, dump
 from daskjobs.settings import LOCAL
 from daskjobs.stages import split
 from daskjobs.usage import measured
 
-NAME = "validate"
-PERFORMANCE, RULES = "validate/performance.html", "validate/rules.json"
+NAME = STAGE
+PERFORMANCE = "validate/performance.html"
 UNITS = {"csv": "bytes", "parquet": "row groups"}  # of a range
 
 
