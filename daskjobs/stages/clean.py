@@ -28,7 +28,7 @@ def run(run: Run) -> Manifest:
 
 def _clean(run: Run) -> Done:
     merged = run.manifest(merge.NAME)
-    statuses, outputs = Counter[str](merged["rows"]["statuses"]), dict[str, Output]()
+    statuses = Counter[str](merged["rows"]["statuses"])
     files = [names(part["partition"]) for part in merged["rows"]["partitions"]]
     vouched = {name: Output.vouched(output) for name, output in merged["outputs"].items()}
     with ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -36,8 +36,9 @@ def _clean(run: Run) -> Done:
         for number, _ in enumerate(pool.map(lambda name: run.storage.verify(name, vouched[name]), wanted), 1):
             run.progress(number / len(wanted))
     outputs = {each["paid"]: vouched[each["paid"]] for each in files}
-    parts = [table for each in files for table in row_groups(run.storage, each["summary"])]
-    found = summary.total(pa.concat_tables([summary.SCHEMA.empty_table(), *parts]))
+    found = summary.SCHEMA.empty_table()
+    for each in files:
+        found = summary.total(pa.concat_tables([found, *row_groups(run.storage, each["summary"])]))
     with writing(run.storage, SUMMARY, found.schema) as (writer, file):
         writer.write_table(found)
     outputs[SUMMARY] = file.output
