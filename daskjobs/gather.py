@@ -42,12 +42,10 @@ def gather(run: Run, connected: Connected, deadline: float, work: Callable[..., 
     waiting, running = list(enumerate(jobs)), dict[str, tuple[int, Future[Any]]]()
     results: dict[int, Any] = {}
     killed: list[tuple[Job, KilledWorker]] = []
-    workers, looked = 0, -math.inf
+    workers, looked = (len(jobs), math.inf) if connected.together else (0, -math.inf)
     try:
         while waiting or running:
-            if connected.together:
-                workers = len(jobs)
-            elif waiting and time.monotonic() > looked + LOOK_SECONDS:
+            if waiting and time.monotonic() > looked + LOOK_SECONDS:
                 workers, looked = max(1, count(client)), time.monotonic()
             room = workers - len(running)
             for number, job in [waiting.pop(0) for _ in waiting[: max(0, room)]]:

@@ -128,6 +128,12 @@ class Run:
         name = f"{stage}/run.json"
         return dict(json.loads(self.storage.read(name))) if self.storage.size(name) is not None else {}
 
+    def note(self, stage: str, facts: dict[str, Any]) -> None:
+        """Note ``facts`` before the stage has ended, their objects beside those of attempts before: for the receipt."""
+        known = self.facts(stage).get("objects", [])
+        facts["objects"] = known + [each for each in facts["objects"] if each not in known]
+        self.storage.put(f"{stage}/run.json", dump(facts))
+
     def _committed(self, stage: str) -> Manifest | None:
         name = f"{stage}/manifest.json"
         if self.storage.size(name) is None:

@@ -9,7 +9,7 @@ import kr8s
 from daskjobs import kubernetes, removal
 from daskjobs.log import event
 from daskjobs.resource import DASHBOARD_PORT, cluster_name, render, scheduler_host, selector
-from daskjobs.run import Run, dump
+from daskjobs.run import Run
 from daskjobs.settings import Settings
 
 HEALTH_SECONDS = 2
@@ -26,7 +26,8 @@ def ahead(run: Run) -> str:
     api = kubernetes.connect(run.settings)
     settings = replace(run.settings, namespace=api.namespace)
     how = ensure(api, settings, rendered(api, settings))
-    note(run, [removal.describe(found) for found in kubernetes.find(api, selector(settings))])
+    objects = [removal.describe(found) for found in kubernetes.find(api, selector(settings))]
+    run.note(STAGE, {**run.facts(STAGE), "objects": objects})
     return how
 
 
@@ -49,11 +50,3 @@ def answers(host: str) -> bool:
             return bool(response.status == 200)
     except OSError:
         return False
-
-
-def note(run: Run, objects: list[removal.Described]) -> None:
-    """Note objects of the cluster beside those of attempts before, for cleanup's receipt."""
-    facts = run.facts(STAGE)
-    known = facts.get("objects", [])
-    facts["objects"] = known + [each for each in objects if each not in known]
-    run.storage.put(f"{STAGE}/run.json", dump(facts))

@@ -25,16 +25,13 @@ QUARANTINE = pa.schema(
 FEW_VALUES = ["region", "product", "quantity", "payment_mode", "status", "reasons.list.element", "source", "dimension"]
 ENCODINGS = dict.fromkeys(["row", "position", "timestamp"], "DELTA_BINARY_PACKED")  # they ascend, mostly
 KEYS = ["row", "partition"]  # of `rows_between`
-NUMBERS = ["quantity", "price", "total_amount", "timestamp"]
 PARQUET = {
     "compression": "lz4",
-    "write_statistics": KEYS + NUMBERS,  # those of texts take longer than all else about them, and prune little
+    "write_statistics": [*KEYS, *TYPES],  # those of texts take longer than all else about them, and prune little
     "use_dictionary": FEW_VALUES,
     "store_decimal_as_integer": True,
     "write_page_checksum": True,
 }
-
-
 GROUP_ROWS = 1 << 15  # the least in a row group, but for a file's last
 
 

@@ -18,7 +18,7 @@ from daskjobs.log import event
 from daskjobs.run import Run, peak_bytes
 from daskjobs.settings import KUBERNETES, LOCAL
 from daskjobs.sizing import Asked, Used, advise
-from daskjobs.workers import ANSWER_SECONDS
+from daskjobs.workers import ANSWER_SECONDS, ask
 
 NAME = "daskjobs-usage"
 TIDY_SECONDS = 2
@@ -88,8 +88,7 @@ def measured(run: Run, connected: Connected, partitions: int) -> Iterator[None]:
         yield
         readings = _readings(run, client)
         asked = _asked(run, connected.facts)
-        threads = connected.facts.get("workers_are") == "threads"
-        used = summed(readings, begun, kept, connected.facts.get("start_seconds", 0.0), threads)
+        used = summed(readings, begun, kept, connected.facts.get("start_seconds", 0.0), connected.together)
         advice = advise(asked, used, partitions)
         connected.facts["resources"] = {
             "asked": asdict(asked),
@@ -99,7 +98,7 @@ def measured(run: Run, connected: Connected, partitions: int) -> Iterator[None]:
         }
     finally:
         with suppress(OSError, ValueError):  # a scheduler that is gone, or never had it
-            _call(client, "unregister_worker_plugin", TIDY_SECONDS, name=NAME)
+            ask(client, "unregister_worker_plugin", TIDY_SECONDS, name=NAME)
 
 
 def summed(readings: dict[str, Reading], begun: set[str], kept: bool, start_seconds: float, threads: bool) -> Used:
@@ -132,7 +131,7 @@ def _asked(run: Run, facts: dict[str, Any]) -> Asked:
 def _begin(run: Run, client: Client) -> set[str]:
     """Give the plugin to all workers, there now or later; return the addresses of those there now."""
     try:
-        return set(_call(client, "register_worker_plugin", plugin=dumps(Usage()), name=NAME, idempotent=False))
+        return set(ask(client, "register_worker_plugin", plugin=dumps(Usage()), name=NAME, idempotent=False))
     except OSError as error:
         event("usage.unknown", level=logging.WARNING, run=run.settings.run, error=error)
         return set()
@@ -145,9 +144,3 @@ def _readings(run: Run, client: Client) -> dict[str, Reading]:
         event("usage.unknown", level=logging.WARNING, run=run.settings.run, error=error)
         return {}
     return {address: reading for address, reading in found.items() if reading}
-
-
-def _call(client: Client, what: str, seconds: float = ANSWER_SECONDS, **arguments: Any) -> Any:
-    """Ask the scheduler directly: Client's own methods for plugins wait without bound."""
-    scheduler: Any = client.scheduler
-    return client.sync(getattr(scheduler, what), callback_timeout=seconds, **arguments)

@@ -27,11 +27,16 @@ def unheard(worker: str) -> LastWords:
     return LastWords(f"the log of the worker {worker} should say more")
 
 
+def ask(client: Client, what: str, seconds: float = ANSWER_SECONDS, **arguments: Any) -> Any:
+    """Call the scheduler directly: of Client's own methods, some wait without bound. Raises OSError without answer."""
+    scheduler: Any = client.scheduler
+    return client.sync(getattr(scheduler, what), callback_timeout=seconds, **arguments)
+
+
 def count(client: Client) -> int:
     """Return how many workers there are. Raises ClusterError when the scheduler doesn't say."""
-    scheduler: Any = client.scheduler
     try:
-        found = client.sync(scheduler.identity, n_workers=-1, callback_timeout=ANSWER_SECONDS)
+        found = ask(client, "identity", n_workers=-1)
     except OSError as error:
         raise ClusterError(f"the Dask scheduler doesn't say how many workers it has: {error}") from error
     return len(found["workers"])

@@ -59,8 +59,9 @@ def blocks(file: IO[bytes], start: int, end: int, name: str, delimiter: str = ",
     size = BLOCK_BYTES
     while start < end:
         file.seek(start)
-        data = file.read(min(size, end - start))
-        if len(data) < min(size, end - start):
+        wanted = min(size, end - start)
+        data = file.read(wanted)
+        if len(data) < wanted:
             raise InputError(
                 f"{name} ended at byte {start + len(data)}, before byte {end}: it changed while it was read; run again"
             )

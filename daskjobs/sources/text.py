@@ -76,13 +76,12 @@ def ranges(storage: Storage, source: Source, seen: int, total: int, count: int) 
                 begin = int(starts[at])
                 partition = (seen + begin) * count // total
                 upto = int(np.searchsorted(starts, -(-(partition + 1) * total // count) - seen))
+                hashing.result()
                 if not current or current["partition"] != partition:
-                    hashing.result()
                     if current:
                         yield _hashed(current)
                     current = {"partition": partition, "start": offset + begin, "first_row": row, "rows": 0}
                     current["sha256"] = hashlib.sha256()
-                hashing.result()
                 hashing = aside.submit(current["sha256"].update, memoryview(block)[begin : int(ends[upto - 1])])
                 current["end"] = offset + int(ends[upto - 1])
                 current["rows"] += upto - at

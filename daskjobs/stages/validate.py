@@ -50,7 +50,8 @@ def _check(run: Run, inputs: dict[str, str], ruleset: Ruleset) -> Done:
     task = Task(run.settings.run, plan, ruleset, hashlib.sha256(dump([inputs, run.version])).hexdigest())
     with connect(run.settings, plan["rows"]) as connected:
         run.tell(f"dashboard {connected.facts['dashboard']}")
-        _note(run, connected.facts)
+        if "objects" in connected.facts:
+            run.note(NAME, connected.facts)
         with _performance(run), measured(run, connected, len(partitions)):
             results = _validated(run, connected, task, partitions)
     outputs = {name: Output.vouched(output) for result in results for name, output in result["outputs"].items()}
@@ -93,14 +94,6 @@ def _place(plan: dict[str, Any], partition: dict[str, Any]) -> str:
         f"{part['start']} to {part['end']}, {part['rows']} rows"
         for part in partition["ranges"]
     )
-
-
-def _note(run: Run, facts: dict[str, Any]) -> None:
-    """Note the objects of the Dask cluster at once, beside those of attempts before: cleanup's receipt has them all."""
-    if "objects" in facts:
-        known = run.facts(NAME).get("objects", [])
-        facts["objects"] = known + [each for each in facts["objects"] if each not in known]
-        run.storage.put(f"{NAME}/run.json", dump(facts))
 
 
 @contextmanager
