@@ -43,15 +43,19 @@ def gather(run: Run, connected: Connected, deadline: float, work: Callable[..., 
     results: dict[int, Any] = {}
     killed: list[tuple[Job, KilledWorker]] = []
     workers, looked = (len(jobs), math.inf) if connected.together else (0, -math.inf)
+
+    def hand_out() -> None:
+        room = max(0, workers - len(running))
+        for number, job in [waiting.pop(0) for _ in waiting[:room]]:
+            key = f"{job.name.replace(' ', '-')}-{mark}"
+            running[key] = number, client.submit(work, *job.arguments, key=key, pure=False)
+            running[key][1].add_done_callback(finished.put)
+
     try:
         while waiting or running:
             if waiting and time.monotonic() > looked + LOOK_SECONDS:
                 workers, looked = max(1, count(client)), time.monotonic()
-            room = workers - len(running)
-            for number, job in [waiting.pop(0) for _ in waiting[: max(0, room)]]:
-                key = f"{job.name.replace(' ', '-')}-{mark}"
-                running[key] = number, client.submit(work, *job.arguments, key=key, pure=False)
-                running[key][1].add_done_callback(finished.put)
+            hand_out()
             try:
                 future = finished.get(timeout=max(0, min(LOOK_SECONDS, deadline - time.monotonic())))
             except Empty:
@@ -62,10 +66,12 @@ def gather(run: Run, connected: Connected, deadline: float, work: Callable[..., 
                     f"{run.settings.timeout:.0f} s: allow more with --timeout, or use more workers"
                 ) from None
             number, _ = running.pop(str(future.key))
+            hand_out()  # before anything else is asked or said: a worker rests until it has its next task
             try:
                 results[number] = _result(future, jobs[number].name)
             except KilledWorker as error:
                 killed.append((jobs[number], error))
+            del future  # released now: later, that would hold up the next task for the client's 10 ms between messages
             run.progress(len(results) / len(jobs))
     finally:
         client.cancel([future for _, future in running.values()])
