@@ -44,7 +44,7 @@ def frame(orders: pa.Table) -> pd.DataFrame:
     for source, name in money.items():
         decimals = orders[source].combine_chunks()
         columns[name] = pa.array(cents(decimals), mask=decimals.is_null().to_numpy(zero_copy_only=False))
-    seen: pd.DataFrame = pa.table(columns).to_pandas(types_mapper=pd.ArrowDtype)
+    seen: pd.DataFrame = pa.table(columns).to_pandas(types_mapper=pd.ArrowDtype, use_threads=False)
     return seen
 
 

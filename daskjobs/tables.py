@@ -32,6 +32,7 @@ PARQUET = {
     "store_decimal_as_integer": True,
     "write_page_checksum": True,
 }
+BUFFER_BYTES = 1 << 20  # given to a file at a time: a page alone is small, and Python's lock is taken for each write
 GROUP_ROWS = 1 << 15  # the least in a row group, but for a file's last
 
 
@@ -46,7 +47,11 @@ def orders_schema(extra: list[str]) -> pa.Schema:
 def writing(storage: Storage, name: str, schema: pa.Schema) -> Iterator[tuple[pq.ParquetWriter, HashingFile]]:
     """Write a Parquet file whole or not at all; the file says its size and hash when the block has ended."""
     encoding = {name: how for name, how in ENCODINGS.items() if name in schema.names}
-    with storage.write(name) as file, pq.ParquetWriter(file, schema, column_encoding=encoding, **PARQUET) as writer:
+    with (
+        storage.write(name) as file,
+        pa.BufferedOutputStream(pa.PythonFile(file, "w"), BUFFER_BYTES) as buffered,
+        pq.ParquetWriter(buffered, schema, column_encoding=encoding, **PARQUET) as writer,
+    ):
         yield writer, file
 
 
