@@ -1,6 +1,9 @@
 """One command, measured whole: from its start to its end, with all processes that it starts."""
 
+import contextlib
+import ctypes
 import os
+import resource
 import subprocess
 import sys
 import threading
@@ -9,6 +12,7 @@ import time
 import psutil
 
 SAMPLE_SECONDS = 0.1
+PR_SET_CHILD_SUBREAPER = 36  # prctl(2), Linux
 
 Figures = dict[str, float]
 
@@ -16,9 +20,11 @@ Figures = dict[str, float]
 def measured(command: list[str]) -> tuple[Figures, str]:
     """Run a command; return its wall and CPU seconds, and its peak of memory in MB, and what it printed.
 
-    The peak is the kernel's of the process itself, or that of the sum over its tree, sampled, where that is higher.
+    Time and CPU are those until the last of its processes has ended. The peak is the kernel's of the largest one, or
+    that of the sum over its tree, sampled, where that is higher; pages that processes share count once.
     """
-    started = time.monotonic()
+    ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1)  # what outlives its parent is ours to wait for
+    started, before = time.monotonic(), resource.getrusage(resource.RUSAGE_CHILDREN)
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
         assert process.stdout is not None
         peaks, done = [0], threading.Event()
@@ -27,19 +33,21 @@ def measured(command: list[str]) -> tuple[Figures, str]:
         printed = process.stdout.read()
         _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
-        wall = time.monotonic() - started
+        with contextlib.suppress(ChildProcessError):
+            while True:
+                os.wait()
+        wall, after = time.monotonic() - started, resource.getrusage(resource.RUSAGE_CHILDREN)
         done.set()
         watcher.join()
     if process.returncode:
         sys.exit(f"{' '.join(command)} ended with {process.returncode}")
-    peak = max(usage.ru_maxrss * 1024, *peaks)
-    return {"wall": wall, "cpu": usage.ru_utime + usage.ru_stime, "MB": peak / 1e6}, printed
+    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return {"wall": wall, "cpu": cpu, "MB": max(usage.ru_maxrss * 1024, *peaks) / 1e6}, printed
 
 
 def _watch(pid: int, peaks: list[int], done: threading.Event) -> None:
-    try:
-        process = psutil.Process(pid)
-        while not done.wait(SAMPLE_SECONDS):
-            peaks.append(sum(each.memory_info().rss for each in [process, *process.children(recursive=True)]))
-    except psutil.Error:  # it has ended
-        return
+    while not done.wait(SAMPLE_SECONDS):
+        with contextlib.suppress(psutil.Error):  # one of them has ended meanwhile
+            process = psutil.Process(pid)
+            tree = [process, *process.children(recursive=True)]
+            peaks.append(sum(each.memory_full_info().pss for each in tree))

@@ -5,42 +5,45 @@ import os
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from multiprocessing import forkserver
 from typing import Any
 
 import dask
+import pyarrow as pa
 from distributed import Client, LocalCluster
 
 from daskjobs.log import event
 from daskjobs.settings import LOCAL, Settings
+from daskjobs.tuning import KEEP_MEMORY, QUIET
 
 CONNECT_SECONDS = 10
 START_SECONDS = 60  # of processes, on a machine that has other things to do
-MOST_THREADS = 4  # that work side by side in one process
-PROFILE_INTERVAL = "50ms"  # Dask's 10 ms stop the threads so often that they take a twelfth longer
-PROCESS_ROWS = 20_000_000  # from which on processes of their own earn their start, which takes a second or two
+PROCESS_ROWS = 8_000_000  # from which on processes earn their start, with two cores
+PRELOAD = ["daskjobs.forked"]
 
 
-def choose(workers: int, rows: int) -> tuple[bool, str]:
-    """Tell whether workers of this machine should be processes, and why.
+def choose(rows: int) -> tuple[bool, str]:
+    """Tell whether this machine's workers should be processes, for so many rows, and why.
 
-    Threads start at once, and a few share the cores as well as processes do: Arrow, which parses, checks and writes,
-    lets go of Python's lock. About an eighth of the work holds it; benchmarks/ has the figures.
+    Threads start at once. Processes need half a second more, never wait for each other's hold of Python's lock, and
+    keep their memory (`tuning.KEEP_MEMORY`), which a process that runs already can't be told.
     """
-    if workers > MOST_THREADS and rows >= PROCESS_ROWS:
-        return True, f"{workers} threads would wait for each other, and {rows} rows are worth the processes' start"
-    few = f"{workers} workers hardly wait for each other" if workers <= MOST_THREADS else f"{rows} rows are soon done"
-    return False, f"{few}: processes pay from {MOST_THREADS + 1} workers and {PROCESS_ROWS} rows on"
+    if rows < PROCESS_ROWS:
+        return False, f"{rows} rows are soon done: the start of processes pays from {PROCESS_ROWS} rows on"
+    return True, f"{rows} rows are worth the start of processes, which don't wait for each other as threads do"
 
 
 @contextmanager
 def local(settings: Settings, rows: int) -> Iterator[tuple[Client, dict[str, Any]]]:
     """Give a client of workers for so many ``rows``, and the facts for run.json."""
     workers = settings.workers or os.cpu_count() or 1
-    processes, why = choose(workers, rows)
+    processes, why = choose(rows)
     event("cluster.chosen", run=settings.run, workers="processes" if processes else "threads", why=why)
+    if processes:
+        _start_forkserver()
     address = _free(settings.dashboard)
     with (
-        dask.config.set({"distributed.worker.profile.interval": PROFILE_INTERVAL}),
+        dask.config.set({**QUIET, "distributed.worker.multiprocessing-method": "forkserver"}),
         LocalCluster(
             n_workers=workers,
             threads_per_worker=1,
@@ -62,6 +65,15 @@ def local(settings: Settings, rows: int) -> Iterator[tuple[Client, dict[str, Any
                 "dashboard": f"http://{address.rpartition(':')[0]}:{port}/status",
             },
         )
+
+
+def _start_forkserver() -> None:
+    """Start the process that workers are forked from, if there is none: it imports what they need, once for all."""
+    if "jemalloc" in pa.supported_memory_backends():
+        for name, value in KEEP_MEMORY.items():
+            os.environ.setdefault(name, value)
+    forkserver.set_forkserver_preload(PRELOAD)
+    forkserver.ensure_running()
 
 
 def _free(address: str) -> str:

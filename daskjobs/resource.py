@@ -12,6 +12,7 @@ from typing import Any
 
 from dask.utils import parse_bytes
 
+from daskjobs import tuning
 from daskjobs.errors import ConfigError
 from daskjobs.settings import Settings
 
@@ -24,7 +25,7 @@ VERSION = "kubernetes.dask.org/v1"
 POD_FIELDS = ("securityContext", "imagePullSecrets", "nodeSelector", "tolerations", "affinity", "priorityClassName")
 CONTAINER_FIELDS = ("image", "imagePullPolicy", "env", "envFrom", "securityContext")
 # Workers hold no data that could be moved: one that pauses for want of memory would pause for ever.
-NEVER_PAUSED = {"WORKER__MEMORY__PAUSE": "False"}
+NEVER_PAUSED = {"distributed.worker.memory.pause": "False"}
 STAGES_OWN = ("ARGO_", "DASKJOBS_", "TRACEPARENT")  # variables that differ from pod to pod; Dask needs none of them
 WORKERS = 5  # where their number isn't given
 DASK_SHARE = 0.9  # of its container's memory is a worker's limit for Dask
@@ -117,13 +118,17 @@ def _hash(spec: dict[str, Any]) -> str:
 def _pod(settings: Settings, own: dict[str, Any], args: list[str], size: tuple[str, str]) -> dict[str, Any]:
     main = next((c for c in own["containers"] if c["name"] == "main"), own["containers"][0])
     container = copy.deepcopy({field: main[field] for field in CONTAINER_FIELDS if field in main})
-    container["env"] = [entry for entry in container.get("env", []) if not entry["name"].startswith(STAGES_OWN)]
+    given = [entry for entry in container.get("env", []) if not entry["name"].startswith(STAGES_OWN)]
     bounds = {
-        "SCHEDULER__NO_WORKERS_TIMEOUT": f"{_start(settings):.0f}s",  # by default, tasks wait for ever
-        "SCHEDULER__ALLOWED_FAILURES": str(TRIES - 1),
+        "distributed.scheduler.no-workers-timeout": f"{_start(settings):.0f}s",  # by default, tasks wait for ever
+        "distributed.scheduler.allowed-failures": str(TRIES - 1),
         **NEVER_PAUSED,
     }
-    container["env"] += [{"name": f"DASK_DISTRIBUTED__{key}", "value": to} for key, to in bounds.items()]
+    named = [
+        [{"name": name, "value": value} for name, value in each.items()]
+        for each in ({**tuning.KEEP_MEMORY, **tuning.variables(tuning.QUIET)}, tuning.variables(bounds))
+    ]
+    container["env"] = [*named[0], *given, *named[1]]  # of two with a name, the later one counts
     cpu, memory = size
     container |= {
         "name": args[1],

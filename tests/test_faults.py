@@ -23,6 +23,7 @@ from daskjobs.run import Run
 from daskjobs.settings import Settings
 from daskjobs.stages import STAGES, run_stage
 from daskjobs.storage import Storage
+from daskjobs.tuning import variables
 
 BOUND = 100  # seconds, for any wait here
 ROWS, PARTITIONS = 2000, 4
@@ -71,8 +72,8 @@ class Dask:
 
     def __init__(self, folder: Path, environment: dict[str, str]) -> None:
         self.folder, self.processes = folder, dict[str, "subprocess.Popen[bytes]"]()
-        given = {"SCHEDULER__ALLOWED_FAILURES": str(TRIES - 1), **NEVER_PAUSED}
-        self.environment = environment | {f"DASK_DISTRIBUTED__{name}": value for name, value in given.items()}
+        given = {"distributed.scheduler.allowed-failures": str(TRIES - 1), **NEVER_PAUSED}
+        self.environment = environment | variables(given)
         self.address = f"tcp://127.0.0.1:{free_port()}"
 
     def start(self, name: str, *command: str) -> None:
