@@ -8,7 +8,7 @@ QUIET = {
 # Arrow's jemalloc keeps it for ten seconds, glibc's malloc (numpy's) up to 128 MiB, in pieces below 8 MiB.
 KEEP_MEMORY = {
     "ARROW_DEFAULT_MEMORY_POOL": "jemalloc",
-    "JE_ARROW_MALLOC_CONF": "dirty_decay_ms:10000",
+    "JE_ARROW_MALLOC_CONF": "dirty_decay_ms:3000",
     "MALLOC_MMAP_THRESHOLD_": str(8 << 20),
     "MALLOC_TRIM_THRESHOLD_": str(128 << 20),
 }

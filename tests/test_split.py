@@ -51,6 +51,7 @@ def test_partitions_are_more_and_a_multiple_of_ten_when_orders_are_large(
     pipeline: Pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert pipeline("generate", "split", rows=10_000)["split"]["rows"]["partitions"] == 5
+    monkeypatch.setattr(split, "FEW_BYTES", 100_000)
     monkeypatch.setattr(split, "PARTITION_BYTES", 20_000)
     size = (tmp_path / "run/orders/orders.csv").stat().st_size
     found = pipeline("generate", "split", rows=10_000, seed=8)["split"]["rows"]["partitions"]

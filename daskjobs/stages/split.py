@@ -14,7 +14,8 @@ from daskjobs.storage import find
 NAME = "split"
 PARTITIONS = "split/partitions.json"
 LEAST, STEP, MOST = 5, 10, 200  # partitions, where their number isn't given
-PARTITION_BYTES = 32 << 20  # which take a core about half a second: so short is the wait for the last worker
+FEW_BYTES = 160 << 20  # of all orders, up to which the least are enough
+PARTITION_BYTES = 80 << 20  # which take a core two thirds of a second, beside which 10 ms from task to task are little
 
 
 def run(run: Run) -> Manifest:
@@ -50,11 +51,10 @@ def _found(pattern: str) -> dict[str, str]:
 def _count(size: int) -> int:
     """Return how many partitions so many bytes should have: a multiple of ten, which two, five and ten workers share.
 
-    >>> [_count(size) for size in (0, 160 << 20, 161 << 20, 321 << 20, 1 << 40)]
+    >>> [_count(size) for size in (0, 160 << 20, 161 << 20, 801 << 20, 1 << 40)]
     [5, 5, 10, 20, 200]
     """
-    few = size <= LEAST * PARTITION_BYTES
-    return LEAST if few else min(MOST, STEP * -(-size // (STEP * PARTITION_BYTES)))
+    return LEAST if size <= FEW_BYTES else min(MOST, STEP * -(-size // (STEP * PARTITION_BYTES)))
 
 
 def _write(run: Run, inputs: dict[str, str]) -> Done:
