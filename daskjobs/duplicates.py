@@ -17,7 +17,7 @@ from daskjobs.sources.rows import Ints
 from daskjobs.storage import Storage
 from daskjobs.tables import column, reading, rows_between, writing
 
-BUCKET_ROWS = 4_000_000  # of all partitions, whose hashes one task has in memory
+BUCKET_ROWS = 5_000_000  # of all partitions, whose hashes one task has in memory
 BATCH_ROWS = 1 << 19  # of one partition, held until they are written, a row group for each bucket
 SLICE_ROWS = 1 << 16  # hashed at a time
 HASHED_BYTES = 64  # of an id, its last ones

@@ -18,7 +18,7 @@ from daskjobs.tuning import KEEP_MEMORY, QUIET
 
 CONNECT_SECONDS = 10
 START_SECONDS = 60  # of processes, on a machine that has other things to do
-PROCESS_ROWS = 8_000_000  # from which on processes earn their start, with two cores
+PROCESS_ROWS = 5_000_000  # from which on processes earn their start, with two cores
 PRELOAD = ["daskjobs.forked"]
 
 
