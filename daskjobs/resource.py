@@ -119,16 +119,17 @@ def _pod(settings: Settings, own: dict[str, Any], args: list[str], size: tuple[s
     main = next((c for c in own["containers"] if c["name"] == "main"), own["containers"][0])
     container = copy.deepcopy({field: main[field] for field in CONTAINER_FIELDS if field in main})
     given = [entry for entry in container.get("env", []) if not entry["name"].startswith(STAGES_OWN)]
-    bounds = {
-        "distributed.scheduler.no-workers-timeout": f"{_start(settings):.0f}s",  # by default, tasks wait for ever
-        "distributed.scheduler.allowed-failures": str(TRIES - 1),
-        **NEVER_PAUSED,
-    }
-    named = [
-        [{"name": name, "value": value} for name, value in each.items()]
-        for each in ({**tuning.KEEP_MEMORY, **tuning.variables(tuning.QUIET)}, tuning.variables(bounds))
-    ]
-    container["env"] = [*named[0], *given, *named[1]]  # of two with a name, the later one counts
+    bounds = tuning.variables(
+        {
+            "distributed.scheduler.no-workers-timeout": f"{_start(settings):.0f}s",  # by default, tasks wait for ever
+            "distributed.scheduler.allowed-failures": str(TRIES - 1),
+            **NEVER_PAUSED,
+        }
+    )
+    tuned = tuning.KEEP_MEMORY | tuning.variables(tuning.QUIET)
+    ours = [[{"name": name, "value": value} for name, value in each.items()] for each in (tuned, bounds)]
+    entries = [*ours[0], *given, *ours[1]]  # of two with one name, the later one counts
+    container["env"] = list({entry["name"]: entry for entry in entries}.values())
     cpu, memory = size
     container |= {
         "name": args[1],

@@ -70,6 +70,19 @@ def test_task_is_given_up_when_its_worker_dies_three_times(own: dict[str, Any]) 
     assert {"name": "DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES", "value": "2"} in container["env"]
 
 
+def test_workers_are_tuned_unless_the_pods_own_environment_says_otherwise(own: dict[str, Any]) -> None:
+    own["containers"][1]["env"].append({"name": "MALLOC_TRIM_THRESHOLD_", "value": "1"})
+    own["containers"][1]["env"].append({"name": "DASK_DISTRIBUTED__WORKER__MEMORY__PAUSE", "value": "0.8"})
+    (container,) = render(SETTINGS, own)["spec"]["worker"]["spec"]["containers"]
+    names = [entry["name"] for entry in container["env"]]
+    assert len(names) == len(set(names))
+    said = {entry["name"]: entry.get("value") for entry in container["env"]}
+    assert said["ARROW_DEFAULT_MEMORY_POOL"] == "jemalloc"
+    assert said["DASK_DISTRIBUTED__ADMIN__TICK__INTERVAL"] == "500ms"
+    assert said["MALLOC_TRIM_THRESHOLD_"] == "1"
+    assert said["DASK_DISTRIBUTED__WORKER__MEMORY__PAUSE"] == "False"  # which a run can't do without
+
+
 def test_deadline_is_after_all_work_and_all_idleness_and_no_part_of_the_shape(own: dict[str, Any]) -> None:
     now = datetime.now(UTC)
     first, later = (render(replace(SETTINGS, timeout=seconds), own)["metadata"]["annotations"] for seconds in (60, 600))
