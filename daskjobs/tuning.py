@@ -4,7 +4,7 @@ QUIET = {
     "distributed.worker.profile.interval": "50ms",  # Dask's 10 ms stop a thread so often that it takes a twelfth longer
     "distributed.admin.tick.interval": "500ms",  # its 20 ms wake each process fifty times a second, to time its loop
 }
-# Block after block takes the same memory again: to return it to the kernel in between costs a tenth of the time.
+# Block after block takes the same memory again: to return it to the kernel in between costs a twelfth of the time.
 # Arrow's jemalloc keeps it for three seconds, glibc's malloc (numpy's) up to 128 MiB, in pieces below 8 MiB.
 KEEP_MEMORY = {
     "ARROW_DEFAULT_MEMORY_POOL": "jemalloc",
