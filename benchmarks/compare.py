@@ -7,10 +7,7 @@ round after round, on the same file. One whose numbers aren't ours doesn't count
 
 import argparse
 import json
-import os
-import platform
 import statistics
-import subprocess
 import sys
 import tempfile
 from importlib.metadata import version
@@ -18,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure
-from measure import Figures, measured
+from measure import MACHINE, Figures, generated, measured
 
 HERE = Path(__file__).parent
 OTHERS = ("pandas", "polars", "duckdb")
@@ -37,10 +34,7 @@ def theirs(name: str, orders: Path, folder: Path) -> tuple[Figures, dict[str, in
 
 
 def compare(rows: int, rounds: int, work: Path) -> dict[str, list[Figures]]:
-    source = work / f"{rows}"
-    command = [sys.executable, "-m", "daskjobs", "generate", "--run", str(source), "--rows", str(rows)]
-    subprocess.run(command, check=True, capture_output=True)
-    orders = source / "orders/orders.csv"
+    orders = generated(rows, work / f"{rows}")
     found: dict[str, list[Figures]] = {name: [] for name in ("daskjobs", *OTHERS)}
     for _ in range(rounds):
         truth: dict[str, int] = {}
@@ -98,7 +92,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="where all figures go")
     parser.add_argument("--plot", type=Path, help="where a picture goes: compare.svg")
     options = parser.parse_args()
-    machine = f"{os.cpu_count()} cores, Python {platform.python_version()}, {options.rounds} rounds"
+    machine = f"{MACHINE}, {options.rounds} rounds"
     everything: dict[str, Any] = {"machine": machine, "rows": {}}
     print(f"{machine}; medians; ratio: daskjobs' wall time over the other's")
     with tempfile.TemporaryDirectory() as work:

@@ -6,9 +6,6 @@ Per stage, one line is fitted: seconds = fixed + slope x rows, by least squares 
 
 import argparse
 import json
-import os
-import platform
-import statistics
 import sys
 import tempfile
 from pathlib import Path
@@ -16,7 +13,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
-from measure import Figures, measured
+from measure import MACHINE, Figures, measured, medians
 
 SIZES = [50_000, 500_000, 1_000_000, 10_000_000, 100_000_000]
 STAGES = ("generate", "split", "validate", "merge", "clean", "report")
@@ -31,19 +28,13 @@ def once(rows: int, work: str, options: list[str]) -> Figures:
         return figures | {stage: stages[stage]["seconds"] for stage in STAGES}
 
 
-def medians(found: dict[int, list[Figures]]) -> dict[int, Figures]:
-    return {
-        size: {name: statistics.median(run[name] for run in runs) for name in runs[0]} for size, runs in found.items()
-    }
-
-
 def line(sizes: list[int], seconds: list[float]) -> tuple[float, float]:
     """Return the seconds that no row takes, and those that a million rows take."""
     slope, fixed = np.polyfit(np.array(sizes) / 1e6, seconds, 1, w=1 / np.maximum(seconds, 0.01))
     return float(fixed), float(slope)
 
 
-def plot(figures: dict[int, Figures], lines: dict[str, tuple[float, float]], machine: str, target: Path) -> None:
+def plot(figures: dict[int, Figures], lines: dict[str, tuple[float, float]], target: Path) -> None:
     figure = Figure(figsize=(7, 4.5), layout="constrained")
     axes = figure.subplots()
     rows = np.geomspace(min(figures), max(figures), 50)
@@ -51,7 +42,7 @@ def plot(figures: dict[int, Figures], lines: dict[str, tuple[float, float]], mac
         (drawn,) = axes.loglog(rows, fixed + slope * rows / 1e6, linewidth=1)
         points = [figures[size][name] for size in figures]
         axes.plot(list(figures), points, "o", color=drawn.get_color(), markersize=4, label=name)
-    axes.set(xlabel="rows", ylabel="seconds", title=f"points: median; lines: fixed + slope x rows ({machine})")
+    axes.set(xlabel="rows", ylabel="seconds", title=f"points: median; lines: fixed + slope x rows ({MACHINE})")
     axes.title.set_fontsize(9)
     axes.set_ylim(bottom=0.005)
     axes.grid(alpha=0.3)
@@ -72,9 +63,9 @@ def main() -> None:
     for _ in range(options.rounds):
         for size in found:
             found[size].append(once(size, options.work, options.option))
-    figures, machine = medians(found), f"{os.cpu_count()} cores, Python {platform.python_version()}"
+    figures = medians(found)
     names = ["wall", "cpu", "MB", *STAGES]
-    print(f"{machine}, medians of {options.rounds}; seconds, but for MB\n")
+    print(f"{MACHINE}, medians of {options.rounds}; seconds, but for MB\n")
     print(f"| rows | {' | '.join(names)} |\n| ---: |{' ---: |' * len(names)}")
     for size, each in figures.items():
         shown = [f"{each[name]:.0f}" if name == "MB" else f"{each[name]:.2f}" for name in names]
@@ -84,9 +75,9 @@ def main() -> None:
     for name, (fixed, slope) in lines.items():
         print(f"| {name} | {fixed:.3f} | {slope:.3f} |")
     if options.plot:
-        plot(figures, lines, machine, options.plot)
+        plot(figures, lines, options.plot)
     if options.json:
-        everything: dict[str, Any] = {"machine": machine, "rows": found, "lines": lines}
+        everything: dict[str, Any] = {"machine": MACHINE, "rows": found, "lines": lines}
         options.json.write_text(json.dumps(everything, indent=2) + "\n")
 
 

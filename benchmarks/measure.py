@@ -3,18 +3,36 @@
 import contextlib
 import ctypes
 import os
+import platform
 import resource
+import statistics
 import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import psutil
 
 SAMPLE_SECONDS = 0.1
 PR_SET_CHILD_SUBREAPER = 36  # prctl(2), Linux
+MACHINE = f"{os.cpu_count()} cores, Python {platform.python_version()}"
 
 Figures = dict[str, float]
+
+
+def generated(rows: int, folder: Path) -> Path:
+    """Have daskjobs generate so many orders in a folder; return their file."""
+    command = [sys.executable, "-m", "daskjobs", "generate", "--run", str(folder), "--rows", str(rows)]
+    subprocess.run(command, check=True, capture_output=True)
+    return folder / "orders/orders.csv"
+
+
+def medians(found: dict[int, list[Figures]]) -> dict[int, Figures]:
+    """Return the median of each figure over the runs of each kind."""
+    return {
+        kind: {name: statistics.median(run[name] for run in runs) for name in runs[0]} for kind, runs in found.items()
+    }
 
 
 def measured(command: list[str]) -> tuple[Figures, str]:

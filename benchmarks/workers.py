@@ -6,8 +6,6 @@ line that the cluster is ready until the one that validate is done; the workers'
 
 import argparse
 import json
-import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -15,9 +13,10 @@ import tempfile
 import time
 from pathlib import Path
 
+from measure import MACHINE, Figures, generated, medians
+
 COUNTS = (1, 2)
 HEAD = "| workers | work s | least to most | in tasks s | on a core s | waiting for a core s | all of validate s |"
-Figures = dict[str, float]
 
 
 def once(orders: Path, workers: int, folder: str) -> Figures:
@@ -41,19 +40,18 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--json", type=Path, help="where all figures go")
     options = parser.parse_args()
-    machine = f"{os.cpu_count()} cores, Python {platform.python_version()}, {options.rounds} rounds"
+    machine = f"{MACHINE}, {options.rounds} rounds"
     found: dict[int, list[Figures]] = {workers: [] for workers in COUNTS}
     with tempfile.TemporaryDirectory() as work:
-        command = [sys.executable, "-m", "daskjobs", "generate", "--run", work, "--rows", str(options.rows)]
-        subprocess.run(command, check=True, capture_output=True)
+        orders = generated(options.rows, Path(work))
         for _ in range(options.rounds):
             for workers, runs in found.items():
                 with tempfile.TemporaryDirectory(dir=work) as folder:
-                    runs.append(once(Path(work) / "orders/orders.csv", workers, folder))
+                    runs.append(once(orders, workers, folder))
     print(f"{machine}, {options.rows:,} rows; medians, of all workers together\n\n{HEAD}\n{'| ---: ' * 7}|")
-    for workers, runs in found.items():
-        middle = {name: statistics.median(run[name] for run in runs) for name in runs[0]}
-        walls = [run["work"] for run in runs]
+    figures = medians(found)
+    for workers, middle in figures.items():
+        walls = [run["work"] for run in found[workers]]
         print(
             f"| {workers} | {middle['work']:.2f} | {min(walls):.2f} to {max(walls):.2f} | {middle['busy']:.2f} "
             f"| {middle['cpu']:.2f} | {middle['queued']:.2f} | {middle['validate']:.2f} |"
@@ -61,7 +59,7 @@ def main() -> None:
     one, two = ([run["work"] for run in found[workers]] for workers in COUNTS)
     ratios = sorted(first / second for first, second in zip(one, two, strict=True))
     print(
-        f"\nTwo are {statistics.median(one) / statistics.median(two):.2f} times one, by the medians; "
+        f"\nTwo are {figures[1]['work'] / figures[2]['work']:.2f} times one, by the medians; "
         f"{ratios[0]:.2f} to {ratios[-1]:.2f} within a round, {statistics.median(ratios):.2f} in the middle."
     )
     if options.json:

@@ -19,7 +19,6 @@ from daskjobs.tuning import KEEP_MEMORY, QUIET
 CONNECT_SECONDS = 10
 START_SECONDS = 60  # of processes, on a machine that has other things to do
 PROCESS_ROWS = 5_000_000  # from which on processes earn their start, with two cores
-PRELOAD = ["daskjobs.forked"]
 
 
 def choose(rows: int) -> tuple[bool, str]:
@@ -72,7 +71,7 @@ def _start_forkserver() -> None:
     if "jemalloc" in pa.supported_memory_backends():
         for name, value in KEEP_MEMORY.items():
             os.environ.setdefault(name, value)
-    forkserver.set_forkserver_preload(PRELOAD)
+    forkserver.set_forkserver_preload(["daskjobs.forked"])
     forkserver.ensure_running()
 
 

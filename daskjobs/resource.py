@@ -127,8 +127,7 @@ def _pod(settings: Settings, own: dict[str, Any], args: list[str], size: tuple[s
         }
     )
     tuned = tuning.KEEP_MEMORY | tuning.variables(tuning.QUIET)
-    ours = [[{"name": name, "value": value} for name, value in each.items()] for each in (tuned, bounds)]
-    entries = [*ours[0], *given, *ours[1]]  # of two with one name, the later one counts
+    entries = [*_entries(tuned), *given, *_entries(bounds)]  # of two with one name, the later one counts
     container["env"] = list({entry["name"]: entry for entry in entries}.values())
     cpu, memory = size
     container |= {
@@ -146,3 +145,7 @@ def _pod(settings: Settings, own: dict[str, Any], args: list[str], size: tuple[s
         "containers": [container],
         "volumes": [{"name": "tmp", "emptyDir": {}}],
     }
+
+
+def _entries(variables: dict[str, str]) -> list[dict[str, str]]:
+    return [{"name": name, "value": value} for name, value in variables.items()]

@@ -56,7 +56,9 @@ def test_no_worker_process_is_left_nor_a_stack_trace_shown_when_a_run_ends(
         assert process.stdout is not None
         said = ""
         while "dashboard" not in said:
-            said += process.stdout.readline()
+            line = process.stdout.readline()
+            assert line, said  # it ended before it worked
+            said += line
         children = psutil.Process(process.pid).children(recursive=True)
         assert len(children) > 2  # the workers, and what they were forked from
         if ending == signal.SIGINT:
