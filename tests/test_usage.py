@@ -24,8 +24,8 @@ SECTION = re.compile(r'<h2 id="resources">.*?</p>', re.DOTALL)
 
 
 def spin(seconds: float) -> None:
-    end = time.process_time() + seconds
-    while time.process_time() < end:
+    end = time.thread_time() + seconds  # other threads of the process have CPU time of their own
+    while time.thread_time() < end:
         pass
 
 
