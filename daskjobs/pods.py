@@ -14,7 +14,10 @@ from daskjobs.workers import LastWords
 
 LOG_LINES, SHOWN_LINES = 300, 3
 TELLING = re.compile(r" - (WARNING|ERROR|CRITICAL) - |[Kk]illed|Traceback|Error")
-OUT_OF_MEMORY = re.compile(r"exceeded \d+% memory budget|OOMKilled|MemoryError|malloc of size .* failed")
+# Signal 9 is the kernel's, which was quicker than Dask's nanny: nobody else kills a worker and lets its container be.
+OUT_OF_MEMORY = re.compile(
+    r"exceeded \d+% memory budget|OOMKilled|MemoryError|malloc of size .* failed|killed by signal 9\b"
+)
 
 
 def trouble(api: kr8s.Api, settings: Settings) -> str:
@@ -53,10 +56,16 @@ def last_words(api: kr8s.Api, settings: Settings, worker: str) -> LastWords:
         lines = [line for previous in ([True] if before else []) + [False] for line in _log(pod, previous)]
     except DaskjobsError as error:
         return LastWords(f"the end of {worker} can't be looked up: {error}")
+    return ending(pod.name, reasons, lines)
+
+
+def ending(name: str, reasons: list[str], lines: list[str]) -> LastWords:
+    """Read the end of a worker from its container's exit reasons and the lines of its log."""
     starved = [line for line in lines if OUT_OF_MEMORY.search(line)]
     telling = starved[-1:] or [line for line in lines if TELLING.search(line)][-SHOWN_LINES:] or lines[-SHOWN_LINES:]
     memory = bool(starved) or any(OUT_OF_MEMORY.search(reason) for reason in reasons)
-    return LastWords(f"{pod.name}: {' | '.join(reasons + telling) or 'its log is empty'}", memory)
+    said = " | ".join(reasons + telling) or "its log is empty"
+    return LastWords(f"{name}: {said}{' (it ran out of memory)' if memory else ''}", memory)
 
 
 def _log(pod: Any, previous: bool) -> list[str]:
