@@ -32,7 +32,8 @@ def test_run_by_argo_gives_the_laptops_results_and_leaves_nothing(
     shown = {parameter["name"]: parameter["value"] for parameter in status["outputs"]["parameters"]}
     assert (int(shown["orders"]), float(shown["revenue"])) == (report["orders"], report["revenue"])
     facts = json.loads(namespace.read(uid, "validate/run.json"))
-    assert (facts["cluster"], facts["workers"]) == ("kubernetes", 5)
+    assert (facts["cluster"], facts["workers_wanted"]) == ("kubernetes", 5)
+    assert 2 <= facts["workers"] <= 5  # on a slow node, work doesn't wait for the last ones
     resources = json.loads(namespace.read(uid, "report/run.json"))["stages"]["validate"]["resources"]
     asked, used = resources["asked"], resources["used"]
     assert (asked["workers"], asked["worker_cpu"], asked["worker_memory"]) == (5, "100m", "1Gi")
