@@ -1,7 +1,8 @@
 """What a second worker gives, and where the rest goes: python benchmarks/workers.py [--rows N] [--json figures.json]
 
-split and validate of the same orders, with one worker of this machine and with two, in turns. Work lasts from the log's
-line that the cluster is ready until the one that validate is done; the workers' own figures are those of run.json.
+split and validate of the same orders, with one worker of this machine and with two, in turns, each first in every
+other round. Work lasts from the log's line that the cluster is ready until the one that validate is done; the workers'
+own figures are those of run.json.
 """
 
 import argparse
@@ -37,7 +38,7 @@ def once(orders: Path, workers: int, folder: str) -> Figures:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, default=10_000_000)
-    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--json", type=Path, help="where all figures go")
     options = parser.parse_args()
     machine = f"{MACHINE}, {options.rounds} rounds"
@@ -45,7 +46,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as work:
         orders = generated(options.rows, Path(work))
         for each in range(options.rounds):
-            for workers in COUNTS[:: (-1) ** each]:  # who came last is first: a machine that gets slower favours neither
+            for workers in COUNTS[:: (-1) ** each]:  # or a machine that gets slower favours the first
                 with tempfile.TemporaryDirectory(dir=work) as folder:
                     found[workers].append(once(orders, workers, folder))
     print(f"{machine}, {options.rows:,} rows; medians, of all workers together\n\n{HEAD}\n{'| ---: ' * 7}|")
