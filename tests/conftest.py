@@ -54,6 +54,14 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def until(good: Callable[[], object], what: str, seconds: float = 20) -> None:
+    """Wait for what is to come within so many seconds."""
+    deadline = time.monotonic() + seconds
+    while not good():
+        assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
+        time.sleep(0.05)
+
+
 def csv_text(*rows: str, header: str = ",".join(COLUMNS)) -> bytes:
     return ("\n".join([header, *rows]) + "\n").encode()
 

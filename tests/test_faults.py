@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from conftest import RESULTS, csv_text, free_port, row
+from conftest import RESULTS, csv_text, free_port, row, until
 from daskjobs.errors import StorageError
 from daskjobs.resource import NEVER_PAUSED, TRIES
 from daskjobs.run import Run
@@ -27,13 +27,6 @@ from daskjobs.tuning import variables
 
 BOUND = 100  # seconds, for any wait here
 ROWS, PARTITIONS = 2000, 4
-
-
-def until(good: Callable[[], object], what: str) -> None:
-    deadline = time.monotonic() + BOUND
-    while not good():
-        assert time.monotonic() < deadline, f"not within {BOUND} s: {what}"
-        time.sleep(0.05)
 
 
 class Wire:
@@ -51,7 +44,7 @@ class Wire:
         new.replace(self.control)
 
     def await_held(self, text: str) -> None:
-        until(lambda: f"held {text}\n" in self.said.read_text(), f"a request for {text}")
+        until(lambda: f"held {text}\n" in self.said.read_text(), f"a request for {text}", BOUND)
 
 
 @pytest.fixture
@@ -61,7 +54,7 @@ def wire(s3: str, tmp_path: Path) -> Iterator[Wire]:
     command = [sys.executable, str(Path(__file__).parent / "faulty.py"), wire.endpoint, target, str(wire.control)]
     with wire.said.open("w") as out, subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT) as proxy:
         try:
-            until(lambda: "listening" in wire.said.read_text(), "the wire")
+            until(lambda: "listening" in wire.said.read_text(), "the wire", BOUND)
             yield wire
         finally:
             proxy.terminate()

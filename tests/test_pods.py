@@ -1,11 +1,11 @@
 import logging
 import os
 import signal
-import time
 
 import pytest
 from distributed import Client, LocalCluster
 
+from conftest import until
 from daskjobs.pods import ending
 
 
@@ -19,9 +19,7 @@ def test_worker_ran_out_of_memory_when_the_kernel_was_quicker_than_its_nanny(cap
         nanny.addHandler(caplog.handler)
         try:
             os.kill(cluster.workers[0].process.pid, signal.SIGKILL)
-            deadline = time.monotonic() + 20
-            while "killed by" not in caplog.text and time.monotonic() < deadline:
-                time.sleep(0.05)
+            until(lambda: "killed by" in caplog.text, "the nanny's word of it")
         finally:
             nanny.removeHandler(caplog.handler)
     found = ending("worker-1", [], caplog.messages)

@@ -12,7 +12,7 @@ import psutil
 import pytest
 from distributed import Client, LocalCluster
 
-from conftest import Command, Pipeline
+from conftest import Command, Pipeline, until
 from daskjobs import usage
 from daskjobs.cluster import Connected
 from daskjobs.run import Run
@@ -61,13 +61,6 @@ def measure(client: Client, tmp_path: Path) -> Callable[..., dict[str, Any]]:
         return dict(connected.facts["resources"])
 
     return measure
-
-
-def until(good: Callable[[], bool], seconds: float = 20) -> None:
-    deadline = time.monotonic() + seconds
-    while not good():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 def test_each_worker_says_what_it_used_for_the_work_alone_when_it_has_worked_before(
@@ -120,7 +113,7 @@ def test_worker_that_joins_later_says_what_it_used_too(
 ) -> None:
     def work() -> None:
         cluster.scale(3)
-        until(lambda: count(client) == 3)
+        until(lambda: count(client) == 3, "a third worker")
 
     used = measure(work)["used"]
     assert (used["workers"], used["lost"]) == (3, 0)
@@ -133,8 +126,8 @@ def test_worker_lost_before_the_reading_is_noted_and_nothing_is_advised(
     def work() -> None:
         before = set(client.scheduler_info()["workers"])
         os.kill(cluster.workers[0].process.pid, signal.SIGKILL)
-        until(lambda: not before <= set(client.scheduler_info()["workers"]))
-        until(lambda: count(client) == 2)  # its nanny starts another
+        until(lambda: not before <= set(client.scheduler_info()["workers"]), "the loss of a worker")
+        until(lambda: count(client) == 2, "its successor")  # its nanny starts another
 
     found = measure(work)
     assert (found["used"]["workers"], found["used"]["lost"]) == (2, 1)
