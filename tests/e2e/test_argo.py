@@ -34,6 +34,7 @@ def test_run_by_argo_gives_the_laptops_results_and_leaves_nothing(
     facts = json.loads(namespace.read(uid, "validate/run.json"))
     assert (facts["cluster"], facts["workers_wanted"]) == ("kubernetes", 5)
     assert 2 <= facts["workers"] <= 5  # on a slow node, work doesn't wait for the last ones
+    assert ("why" in facts) == (facts["workers"] < 5)
     resources = json.loads(namespace.read(uid, "report/run.json"))["stages"]["validate"]["resources"]
     asked, used = resources["asked"], resources["used"]
     assert (asked["workers"], asked["worker_cpu"], asked["worker_memory"]) == (5, "100m", "1Gi")

@@ -19,6 +19,7 @@ def test_validate_alone_uses_its_own_cluster_and_leaves_nothing(namespace: Names
     facts = json.loads(namespace.read(pod, "validate/run.json"))
     assert (facts["cluster"], facts["workers_wanted"], facts["how"]) == ("kubernetes", 2, "created")
     assert 1 <= facts["workers"] <= 2  # the second one is waited for, but no longer than five seconds
+    assert ("why" in facts) == (facts["workers"] < 2)
     assert namespace.dask_objects() == []
     receipt = json.loads(namespace.read(pod, "cleanup/receipt.json"))
     assert receipt["remaining"] == []
