@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure
-from measure import MACHINE, Figures, generated, measured
+from measure import MACHINE, Figures, generated, measured, medians
 
 HERE = Path(__file__).parent
 OTHERS = ("pandas", "polars", "duckdb")
@@ -52,14 +52,14 @@ def compare(rows: int, rounds: int, work: Path) -> dict[str, list[Figures]]:
 
 def table(found: dict[str, list[Figures]]) -> str:
     lines = ["| | wall s | least to most | ratio | cpu s | MB |", "| --- | ---: | ---: | ---: | ---: | ---: |"]
-    for name, runs in found.items():
+    for name, middle in medians(found).items():
+        runs = found[name]
         walls = [run["wall"] for run in runs]
         # Ratios within a round, of which a machine that slows down says nothing.
         ratio = statistics.median(our["wall"] / run["wall"] for our, run in zip(found["daskjobs"], runs, strict=True))
-        cpu, peak = (statistics.median(run[key] for run in runs) for key in ("cpu", "MB"))
         lines.append(
-            f"| {name} {version(name)} | {statistics.median(walls):.2f} | {min(walls):.2f} to {max(walls):.2f} "
-            f"| {'' if name == 'daskjobs' else f'{ratio:.2f}'} | {cpu:.2f} | {peak:.0f} |"
+            f"| {name} {version(name)} | {middle['wall']:.2f} | {min(walls):.2f} to {max(walls):.2f} "
+            f"| {'' if name == 'daskjobs' else f'{ratio:.2f}'} | {middle['cpu']:.2f} | {middle['MB']:.0f} |"
         )
     return "\n".join(lines)
 
@@ -69,9 +69,8 @@ def plot(everything: dict[str, Any], target: Path) -> None:
     figure = Figure(figsize=(9, 2.4), layout="constrained")
     panels = figure.subplots(1, len(everything["rows"]), squeeze=False)[0]
     for panel, (rows, found) in zip(panels, everything["rows"].items(), strict=True):
-        for place, (name, runs) in enumerate(found.items()):
-            walls = [run["wall"] for run in runs]
-            middle = statistics.median(walls)
+        for place, (name, each) in enumerate(medians(found).items()):
+            walls, middle = [run["wall"] for run in found[name]], each["wall"]
             spread = [[middle - min(walls)], [max(walls) - middle]]
             panel.barh(place, middle, xerr=spread, color="#2b6cb0" if name == "daskjobs" else "#a0aec0", capsize=2)
             color = "white" if name == "daskjobs" else "black"

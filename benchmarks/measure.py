@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import TypeVar
 
 import psutil
 
@@ -19,6 +20,7 @@ PR_SET_CHILD_SUBREAPER = 36  # prctl(2), Linux
 MACHINE = f"{os.cpu_count()} cores, Python {platform.python_version()}"
 
 Figures = dict[str, float]
+Kind = TypeVar("Kind")
 
 
 def generated(rows: int, folder: Path) -> Path:
@@ -28,7 +30,7 @@ def generated(rows: int, folder: Path) -> Path:
     return folder / "orders/orders.csv"
 
 
-def medians(found: dict[int, list[Figures]]) -> dict[int, Figures]:
+def medians(found: dict[Kind, list[Figures]]) -> dict[Kind, Figures]:
     """Return the median of each figure over the runs of each kind."""
     return {
         kind: {name: statistics.median(run[name] for run in runs) for name in runs[0]} for kind, runs in found.items()
