@@ -56,8 +56,3 @@ def test_make_targets_of_the_readme_exist() -> None:
 
 def test_changelog_has_the_version() -> None:
     assert f"## {__version__}" in (ROOT / "CHANGELOG.md").read_text()
-
-
-def test_modules_can_be_read_in_one_sitting() -> None:
-    lengths = {path.name: len(path.read_text().splitlines()) for path in (ROOT / "daskjobs").rglob("*.py")}
-    assert {name: length for name, length in lengths.items() if length > 160} == {}
