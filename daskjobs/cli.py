@@ -14,7 +14,6 @@ from daskjobs.commands import START, cluster, doctor, explain, janitor, start_ah
 from daskjobs.errors import DaskjobsError, InputError, UsageError
 from daskjobs.options import options, settings
 from daskjobs.run import Run
-from daskjobs.settings import Settings
 from daskjobs.show import show, tell_kubernetes
 from daskjobs.stages import STAGES, run_stage
 from daskjobs.terminal import print_report, short, with_bar
@@ -44,14 +43,15 @@ def run_all(log_level: str | None, **values: Any) -> None:
     log.configure(log_level or "warning")
     chosen = settings(values)
     click.echo(f"run        {short(chosen.run)}")
+    run = Run(chosen)
     try:
-        manifests = [with_bar(name, chosen) for name in STAGES if name != "cleanup"]
+        manifests = [with_bar(name, run) for name in STAGES if name != "cleanup"]
     except BaseException:
         with contextlib.suppress(DaskjobsError):  # the first failure is the one to tell
-            run_stage("cleanup", Run(chosen))
+            run_stage("cleanup", run)
         raise
-    run_stage("cleanup", Run(chosen))
-    print_report(Run(chosen), manifests[-1])
+    run_stage("cleanup", run)
+    print_report(run, manifests[-1])
 
 
 _outputs = click.option(
@@ -74,22 +74,27 @@ def _stage_command(name: str, text: str) -> None:
         log.configure(log_level or "info")
         if not values["run"] and name != "generate":
             raise UsageError(f"daskjobs {name} needs --run: where the stages before it wrote their files")
-        _do(name, settings(values), outputs)
+        _do(name, Run(settings(values)), outputs)
 
 
-def _do(name: str, chosen: Settings, outputs: str) -> None:
+def _do(name: str, run: Run, outputs: str) -> None:
     """Run one stage, show what it has, and print what it did."""
     try:
-        manifest = run_stage(name, Run(chosen))
+        manifest = run_stage(name, run)
     except InputError:
         if outputs:  # the account of bad orders, as far as it is written
-            show(Run(chosen), {"stage": name, "rows": {}}, outputs)
+            show(run, name, {}, outputs)
         raise
     if outputs:
-        show(Run(chosen), manifest, outputs)
+        show(run, name, manifest["rows"], outputs)
     click.echo(
         json.dumps(
-            {"stage": name, "run": chosen.run, "skipped": manifest.get("skipped", False), "rows": manifest["rows"]}
+            {
+                "stage": name,
+                "run": run.settings.run,
+                "skipped": manifest.get("skipped", False),
+                "rows": manifest["rows"],
+            }
         )
     )
 
@@ -103,10 +108,10 @@ def stages(names: tuple[str, ...], log_level: str | None, outputs: str, **values
     log.configure(log_level or "info")
     if not values["run"]:
         raise UsageError("daskjobs stages needs --run: where they write their files")
-    chosen = settings(values)
+    run = Run(settings(values))
     for name in names:
         try:
-            start_ahead(chosen) if name == START else _do(name, chosen, outputs)
+            start_ahead(run.settings) if name == START else _do(name, run, outputs)
         except DaskjobsError as error:
             raise type(error)(f"{name}: {error}") from error
 

@@ -4,6 +4,8 @@ import hashlib
 from dataclasses import dataclass
 from typing import IO, Any, Self
 
+from daskjobs.manifest import FileSaid
+
 
 @dataclass(frozen=True)
 class Output:
@@ -18,11 +20,11 @@ class Output:
         return cls(len(data), hashlib.sha256(data).hexdigest())
 
     @classmethod
-    def vouched(cls, said: dict[str, Any]) -> Self:
+    def vouched(cls, said: FileSaid) -> Self:
         """Read back what `json` wrote."""
         return cls(said["bytes"], said["sha256"])
 
-    def json(self) -> dict[str, Any]:
+    def json(self) -> FileSaid:
         """Return what a manifest says of the file."""
         return {"bytes": self.size, "sha256": self.sha256}
 

@@ -1,6 +1,5 @@
 """The task that Dask runs: check one partition, straight from storage to storage."""
 
-import json
 from collections import Counter
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -14,16 +13,16 @@ from daskjobs.check import Place, check
 from daskjobs.duplicates import buckets, positions, writing_ids
 from daskjobs.errors import LostWorkError
 from daskjobs.log import event
+from daskjobs.manifest import PartitionResult, sealed, unsealed
 from daskjobs.orders import PAID
 from daskjobs.outputs import Output
 from daskjobs.rules import ANOMALIES
 from daskjobs.ruleset import Ruleset
-from daskjobs.run import dump
 from daskjobs.storage import Storage
 from daskjobs.tables import QUARANTINE, column, orders_schema, rows_between, writing_rows
 
 STAGE, RULES = "validate", "validate/rules.json"  # here, since who only reads them needs no Dask
-Result = dict[str, Any]
+Result = PartitionResult
 
 
 def names(partition: int) -> dict[str, str]:
@@ -57,12 +56,12 @@ def check_partition(task: Task, partition: dict[str, Any], repeats: dict[str, st
     """Check a partition's rows, and write the paid, the unpaid and the quarantined ones, their sums, and the result.
 
     ``partition`` is one of split/partitions.json; ``repeats`` has the files that say which of its rows repeat an id,
-    with their hashes: empty at first, when nobody knows yet. A result with the same key and repeats, with its files
-    in place, is kept; at first, with any repeats. Raises InputError when the orders changed since split,
+    with their hashes: empty at first, when nobody knows yet. A result with the same key and repeats, whose files hold
+    against their hashes, is kept; at first, with any repeats. Raises InputError when the orders changed since split,
     LostWorkError when rows are missing.
     """
     storage, files, number = Storage(task.root), names(partition["partition"]), partition["partition"]
-    kept = _kept(storage, files["result"], task.key, repeats)
+    kept = _kept(storage, number, task.key, repeats)
     if kept is not None:
         return kept
     repeated = positions(storage, list(repeats), number)
@@ -96,31 +95,43 @@ def check_partition(task: Task, partition: dict[str, Any], repeats: dict[str, st
     rows["valid"] = statuses.total()
     if rows["in"] != partition["rows"] or rows["valid"] + rows["quarantined"] != rows["in"]:
         raise LostWorkError(f"partition {number} had {partition['rows']} rows and came to {dict(rows)}")
-    counts = {"statuses": statuses, "reasons": reasons}
-    result = {
+    result: Result = {
         "partition": number,
         "key": task.key,
         "repeats": repeats,
-        "rows": {name: rows[name] for name in ("in", "valid", "quarantined")},
-        **{name: {key: count for key, count in counted.items() if count} for name, counted in counts.items()},
+        "rows": {"in": rows["in"], "valid": rows["valid"], "quarantined": rows["quarantined"]},
+        "statuses": _counted(statuses),
+        "reasons": _counted(reasons),
         "scores": {anomaly: dict(score) for anomaly, score in scores.items()},
         "outputs": {files[kind]: file.output.json() for kind, (_, file) in opened.items()},
     }
     pa.default_memory_pool().release_unused()  # or a worker that rests would look as large as one that works
-    return {**result, "result": storage.put(files["result"], dump(result)).json()}
+    return {**result, "result": storage.put(files["result"], sealed(result)).json()}
 
 
-def _kept(storage: Storage, name: str, key: str, repeats: dict[str, str]) -> Result | None:
-    if storage.size(name) is None:
+def _kept(storage: Storage, number: int, key: str, repeats: dict[str, str]) -> Result | None:
+    files = names(number)
+    result_name = files.pop("result")
+    if storage.size(result_name) is None:
         return None
-    data = storage.read(name)
-    result: Result = json.loads(data)
-    if result["key"] != key or (repeats and repeats != result["repeats"]):
+    data = storage.read(result_name)
+    try:
+        result = unsealed(data, PartitionResult)
+    except ValueError:
+        return None  # cut off, or another version's
+    if (result["partition"], result["key"]) != (number, key) or (repeats and repeats != result["repeats"]):
         return None
-    if any(storage.size(file) != output["bytes"] for file, output in result["outputs"].items()):
+    outputs = {name: Output.vouched(said) for name, said in result["outputs"].items()}
+    if outputs.keys() != set(files.values()):
         return None
-    event("partition.kept", partition=result["partition"])
+    if not all(storage.size(name) == output.size and storage.holds(name, output) for name, output in outputs.items()):
+        return None
+    event("partition.kept", partition=number)
     return {**result, "result": Output.of(data).json()}
+
+
+def _counted(counter: Counter[str]) -> dict[str, int]:
+    return {key: count for key, count in counter.items() if count}
 
 
 def _truth(storage: Storage, name: str, first: int, count: int) -> dict[str, Any]:

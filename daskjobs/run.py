@@ -1,28 +1,27 @@
 """One run: its settings, its files, and the contract that every stage keeps (see `Run.stage`)."""
 
 import hashlib
-import json
+import logging
+import os
 import resource
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import takewhile
 from typing import Any
 
 from daskjobs import __version__
 from daskjobs.errors import ConfigError, StorageError
 from daskjobs.log import event
+from daskjobs.manifest import NAME, ROWS, Facts, Manifest, dump, fits, parse, sealed, unsealed
 from daskjobs.outputs import Output
 from daskjobs.settings import Settings
 from daskjobs.storage import Storage
 
-Manifest = dict[str, Any]
-
-
-def dump(value: Any) -> bytes:
-    """Return JSON for people and machines: indented, keys in the order given, a newline at the end."""
-    return (json.dumps(value, indent=2) + "\n").encode()
+Committed = tuple[Manifest, str]  # with the SHA-256 of its file
 
 
 def peak_bytes() -> int:
@@ -45,12 +44,15 @@ class Done:
 class Run:
     """What a stage is given: settings, storage, and where to tell how far it is.
 
-    ``progress`` takes a share from 0 to 1; ``tell`` takes a line that a person wants to see at once.
+    ``progress`` takes a share from 0 to 1; ``tell`` takes a line that a person wants to see at once. ``known`` are the
+    manifests that this process has written or read, by stage: stages that share it go on from these, whatever becomes
+    of the files meanwhile.
     """
 
     settings: Settings
     progress: Callable[[float], None] = field(default=lambda _: None)
     tell: Callable[[str], None] = field(default=lambda _: None)
+    known: dict[str, Committed] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def storage(self) -> Storage:
@@ -63,22 +65,39 @@ class Run:
         return __version__
 
     def manifest(self, stage: str) -> Manifest:
-        """Return what a stage before this one committed. Raises ConfigError when it has not run."""
-        found = self._committed(stage)
-        if found is None:
-            raise ConfigError(
-                f"{self.settings.run} has no {stage}/manifest.json: "
-                f"run `daskjobs {stage} --run {self.settings.run}` first"
-            )
-        return found
+        """Return what a stage before this one committed.
 
-    def vouched(self, stage: str, name: str) -> bytes:
-        """Return the bytes of a file that ``stage`` committed. Raises StorageError when they have changed."""
-        return self.storage.read(name, Output.vouched(self.manifest(stage)["outputs"][name]))
+        Raises ConfigError when it has not run, or when a stage before it was done again since.
+        """
+        return self._known(stage)[0]
 
     def digest(self, stage: str) -> dict[str, str]:
         """Return a stage's manifest as an input of the next: its name and hash."""
-        return {f"{stage}/manifest.json": hashlib.sha256(dump(self.manifest(stage))).hexdigest()}
+        return {f"{stage}/manifest.json": self._known(stage)[1]}
+
+    def output(self, stage: str, name: str) -> Output:
+        """Return what ``stage`` says of a file. Raises ConfigError when it vouches for none of that name."""
+        said = self.manifest(stage)["outputs"].get(name)
+        if said is None:
+            raise ConfigError(f"{stage}/manifest.json vouches for no {name}: {self._remedy(stage)}")
+        return Output.vouched(said)
+
+    def vouched(self, stage: str, name: str) -> bytes:
+        """Return the bytes of a file that ``stage`` committed. Raises StorageError when they have changed."""
+        return self.storage.read(name, self.output(stage, name))
+
+    def hold(self, stage: str, given: bytes) -> None:
+        """Hold a manifest that came another way, as an artifact, against the one in storage, and go on from it.
+
+        Raises StorageError when the two differ.
+        """
+        self.known.pop(stage, None)
+        if self._known(stage)[1] != hashlib.sha256(given).hexdigest():
+            del self.known[stage]
+            raise StorageError(
+                f"{self.storage.uri(f'{stage}/manifest.json')} is not the manifest that this stage was given: "
+                f"{self._remedy(stage)}"
+            )
 
     def stage(
         self, name: str, folder: str, inputs: dict[str, str], settings: dict[str, Any], work: Callable[[], Done]
@@ -86,20 +105,21 @@ class Run:
         """Do a stage's ``work`` once for the same inputs and settings, and commit it.
 
         The manifest is written last and at once: it is the commit. A manifest that matches inputs, settings
-        and version, with its outputs in place, means that the work is done. What lies in ``folder`` and is not
-        vouched for by the new manifest is removed before the commit.
+        and version, with its outputs in place, means that the work is done: those in ``folder`` are held against
+        their hashes. What lies in ``folder`` and is not vouched for by the new manifest is removed before the commit.
         """
-        wanted = {"stage": name, "daskjobs": self.version, "inputs": inputs, "settings": settings}
+        made: Manifest = {**self.unfiled(name, {}), "inputs": inputs, "settings": settings}
         found = self._committed(name)
-        if (
-            found is not None
-            and all(found.get(key) == value for key, value in wanted.items())
-            and self._in_place(found)
-        ):
-            event(
-                "stage.skipped", run=self.settings.run, stage=name, reason="same inputs and settings, outputs in place"
-            )
-            return {**found, "skipped": True}
+        if found is not None and {**found[0], "outputs": {}, "rows": {}} == made:
+            damaged = self._damaged(found[0], folder)
+            if damaged is None:
+                self.known[name] = found
+                reason = "same inputs and settings, outputs in place"
+                event("stage.skipped", run=self.settings.run, stage=name, reason=reason)
+                return {**found[0], "skipped": True}
+            reason = f"{damaged} is not what the manifest says"
+            event("stage.again", level=logging.WARNING, run=self.settings.run, stage=name, reason=reason)
+        self.known.pop(name, None)
         self.storage.remove(f"{name}/manifest.json")
         event("stage.started", run=self.settings.run, stage=name, **settings)
         started, cpu = time.time(), time.process_time()
@@ -114,19 +134,29 @@ class Run:
         self.storage.put(f"{name}/run.json", dump(facts))
         for stale in set(self.storage.names(folder)) - done.outputs.keys() - {f"{name}/run.json", *done.beside}:
             self.storage.remove(stale)
-        manifest = {
-            **wanted,
+        manifest: Manifest = {
+            **made,
             "outputs": {key: done.outputs[key].json() for key in sorted(done.outputs)},
             "rows": done.rows,
         }
-        self.storage.put(f"{name}/manifest.json", dump(manifest))
+        data = sealed(manifest)
+        self.storage.put(f"{name}/manifest.json", data)
+        self.known[name] = manifest, hashlib.sha256(data).hexdigest()
         event("stage.done", run=self.settings.run, stage=name, seconds=facts["seconds"])
         return manifest
 
-    def facts(self, stage: str) -> dict[str, Any]:
+    def unfiled(self, stage: str, rows: dict[str, Any]) -> Manifest:
+        """Return the manifest of a stage that commits nothing."""
+        return {"stage": stage, "daskjobs": self.version, "inputs": {}, "settings": {}, "outputs": {}, "rows": rows}
+
+    def facts(self, stage: str) -> Facts:
         """Return what a stage noted of how it ran (durations, workers), which no result depends on."""
-        name = f"{stage}/run.json"
-        return dict(json.loads(self.storage.read(name))) if self.storage.size(name) is not None else {}
+        data = self._read(f"{stage}/run.json")
+        try:
+            return parse(data, Facts) if data is not None else {}
+        except ValueError as error:
+            event("facts.unreadable", level=logging.WARNING, run=self.settings.run, stage=stage, error=error)
+            return {}
 
     def note(self, stage: str, facts: dict[str, Any]) -> None:
         """Note ``facts`` before the stage has ended, their objects beside those of attempts before: for the receipt."""
@@ -134,16 +164,59 @@ class Run:
         facts["objects"] = known + [each for each in facts["objects"] if each not in known]
         self.storage.put(f"{stage}/run.json", dump(facts))
 
-    def _committed(self, stage: str) -> Manifest | None:
-        name = f"{stage}/manifest.json"
-        if self.storage.size(name) is None:
+    def _known(self, stage: str) -> Committed:
+        """Return a manifest from memory, or else from storage, where it must be made from those before it."""
+        if stage in self.known:
+            return self.known[stage]
+        found = self._committed(stage)
+        if found is None:
+            there = self.storage.size(f"{stage}/manifest.json") is not None
+            raise ConfigError(
+                f"{self.settings.run} has no {stage}/manifest.json{' that can be read' if there else ''}: "
+                f"{self._remedy(stage)} first"
+            )
+        for before in takewhile(lambda other: other != stage, ROWS):
+            recorded = found[0]["inputs"].get(f"{before}/manifest.json")
+            if recorded is not None and recorded != self._known(before)[1]:
+                raise ConfigError(
+                    f"{stage}/manifest.json was made from another {before}/manifest.json than the one that is there: "
+                    f"{self._remedy(stage)} again"
+                )
+        self.known[stage] = found
+        return found
+
+    def _committed(self, stage: str) -> Committed | None:
+        """Return the manifest in storage; one that can't be read, whatever is in it, counts as none."""
+        data = self._read(f"{stage}/manifest.json")
+        if data is None:
             return None
         try:
-            return dict(json.loads(self.storage.read(name)))
+            manifest = unsealed(data, Manifest)
+            if manifest["stage"] != stage or not fits(manifest["rows"], ROWS.get(stage, Any)):
+                raise ValueError("it is another stage's")
+            if not all(NAME.fullmatch(name) for name in manifest["outputs"]):
+                raise ValueError("it names files that are none of a run's")
         except ValueError as error:
-            raise StorageError(
-                f"{self.storage.uri(name)} is not JSON: remove it and run `daskjobs {stage}` again"
-            ) from error
+            event("manifest.unreadable", level=logging.WARNING, run=self.settings.run, stage=stage, error=error)
+            return None
+        return manifest, hashlib.sha256(data).hexdigest()
 
-    def _in_place(self, manifest: Manifest) -> bool:
-        return all(self.storage.size(name) == output["bytes"] for name, output in manifest["outputs"].items())
+    def _read(self, name: str) -> bytes | None:
+        return None if self.storage.size(name) is None else self.storage.read(name)
+
+    def _remedy(self, stage: str) -> str:
+        return f"run `daskjobs {stage} --run {self.settings.run}`"
+
+    def _damaged(self, manifest: Manifest, folder: str) -> str | None:
+        """Return the name of an output that isn't there as it was written.
+
+        Those in the stage's own folder are held against their hashes; others are so by the stage that wrote them.
+        """
+        outputs = {name: Output.vouched(said) for name, said in manifest["outputs"].items()}
+        for name, output in outputs.items():
+            if self.storage.size(name) != output.size:
+                return name
+        own = [name for name in outputs if name.startswith(f"{folder}/")]
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            held = pool.map(lambda name: self.storage.holds(name, outputs[name]), own)
+            return next((name for name, good in zip(own, held, strict=True) if not good), None)

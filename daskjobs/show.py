@@ -3,8 +3,10 @@
 from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
+from typing import Any, get_type_hints
 
-from daskjobs.run import Manifest, Run
+from daskjobs.manifest import ROWS
+from daskjobs.run import Run
 from daskjobs.storage import explained
 
 SHOWN = {
@@ -17,18 +19,20 @@ SAMPLE_BYTES = 1 << 20  # of a CSV file, cut after a row
 TERMINATION_LOG = Path("/dev/termination-log")
 
 
-def show(run: Run, manifest: Manifest, directory: str) -> None:
+def show(run: Run, stage: str, rows: dict[str, Any], directory: str) -> None:
     """Copy what a stage has of `SHOWN` into a local ``directory``, and write each row count to rows/<name> in it.
+
+    Which files these are, and how they are called, is written here and in `manifest.ROWS`, and in no file of the run.
 
     Raises ConfigError when the directory can't be written.
     """
     folder = Path(directory)
     with explained(f"write {directory}"):
         (folder / "rows").mkdir(parents=True, exist_ok=True)
-        for name, count in manifest["rows"].items():
-            if isinstance(count, int | str):
-                (folder / "rows" / name).write_text(str(count))
-        for name in SHOWN.get(manifest["stage"], ()):
+        for name, kind in get_type_hints(ROWS[stage]).items():
+            if kind in (int, str) and name in rows:
+                (folder / "rows" / name).write_text(str(rows[name]))
+        for name in SHOWN.get(stage, ()):
             if run.storage.size(name) is not None:
                 data = _sample(run, name) if name.endswith(".csv") else run.storage.read(name)
                 (folder / Path(name).name).write_bytes(data)

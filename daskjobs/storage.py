@@ -55,6 +55,11 @@ def filesystem(uri: str) -> tuple[Any, str]:
         raise ConfigError(f"can't reach {uri}: {error}; for S3, install daskjobs[s3]") from error
 
 
+def damaged(uri: str, why: object = "it is not what its manifest says") -> StorageError:
+    """Return the sentence for a file of a run that has changed since it was written."""
+    return StorageError(f"{uri} is damaged ({why}): run all stages again, which makes it anew")
+
+
 @dataclass(frozen=True)
 class Storage:
     """The files of one run, by names relative to ``root``; a name that is a URI or absolute is taken as it is."""
@@ -78,15 +83,18 @@ class Storage:
         with explained(f"read {self.uri(name)}"), self.open(name) as file:
             data = file.read()
         if vouched is not None and Output.of(data) != vouched:
-            raise StorageError(f"{self.uri(name)} is not what its manifest says: run again from the stage before it")
+            raise damaged(self.uri(name))
         return data
+
+    def holds(self, name: str, vouched: Output) -> bool:
+        """Tell whether a file's bytes, read to its end, are the ones that were ``vouched`` for."""
+        with explained(f"read {self.uri(name)}"), self.open(name) as file:
+            return hashlib.file_digest(file, "sha256").hexdigest() == vouched.sha256  # type: ignore[arg-type]  # IO lacks readinto
 
     def verify(self, name: str, vouched: Output) -> None:
         """Read a file to its end; raises StorageError when its bytes aren't the ones that were ``vouched`` for."""
-        with explained(f"read {self.uri(name)}"), self.open(name) as file:
-            found = hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]  # IO lacks readinto
-        if found != vouched.sha256:
-            raise StorageError(f"{self.uri(name)} is damaged (it has changed): remove it and run again from validate")
+        if not self.holds(name, vouched):
+            raise damaged(self.uri(name))
 
     @contextmanager
     def write(self, name: str) -> Iterator[HashingFile]:
@@ -126,12 +134,13 @@ class Storage:
         return file.output
 
     def size(self, name: str) -> int | None:
-        """Return a file's size in bytes, or None where there is no such file."""
+        """Return a file's size in bytes, or None where there is no such file, or a directory of that name."""
         fs, path = filesystem(self.uri(name))
         with explained(f"look at {self.uri(name)}"):
             try:
                 fs.invalidate_cache()
-                return int(fs.info(path)["size"])
+                found = fs.info(path)
+                return None if found["type"] == "directory" else int(found["size"])
             except FileNotFoundError:
                 return None
 

@@ -4,15 +4,16 @@ import json
 import os
 import sys
 import time
+from dataclasses import replace
 
 import click
 
-from daskjobs.run import Manifest, Run
-from daskjobs.settings import Settings
+from daskjobs.manifest import Manifest
+from daskjobs.run import Run
 from daskjobs.stages import run_stage
 
 
-def with_bar(name: str, chosen: Settings) -> Manifest:
+def with_bar(name: str, run: Run) -> Manifest:
     """Run a stage beside a progress bar, or between two lines where nobody watches a terminal."""
     started = time.monotonic()
     with click.progressbar(
@@ -25,7 +26,7 @@ def with_bar(name: str, chosen: Settings) -> Manifest:
         def tell(text: str) -> None:
             bar.update(1, text) if sys.stderr.isatty() else click.echo(f"{'':10} {text}", err=True)
 
-        manifest = run_stage(name, Run(chosen, progress, tell))
+        manifest = run_stage(name, replace(run, progress=progress, tell=tell))
         took = "skipped: nothing has changed" if manifest.get("skipped") else f"{time.monotonic() - started:.1f} s"
         bar.update(1000 - bar.pos, f"{bar.current_item}, {took}" if bar.current_item else took)
     return manifest
@@ -39,7 +40,7 @@ def short(path: str) -> str:
 def print_report(run: Run, manifest: Manifest) -> None:
     """Print the numbers of a report's manifest, and where its page is."""
     rows, storage = manifest["rows"], run.storage
-    quality = json.loads(storage.read("report/quality.json"))
+    quality = json.loads(run.vouched("report", "report/quality.json"))
     reasons = ", ".join(f"{line['reason']} {line['rows']:,}" for line in quality["reasons"])
     click.echo(f"orders     {rows['clean']:,}")
     click.echo(f"revenue    {rows['revenue']}")

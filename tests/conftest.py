@@ -12,8 +12,9 @@ from typing import Any
 import hypothesis
 import pytest
 
+from daskjobs.manifest import Manifest
 from daskjobs.orders import COLUMNS
-from daskjobs.run import Manifest, Run
+from daskjobs.run import Run
 from daskjobs.settings import Settings
 from daskjobs.stages import STAGES, run_stage
 

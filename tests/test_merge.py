@@ -37,7 +37,7 @@ def test_merge_fails_when_a_result_was_changed(pipeline: Pipeline, tmp_path: Pat
     pipeline(*BEFORE)
     path = tmp_path / "run/validate/part-00001/result.json"
     path.write_text(path.read_text().replace('"quarantined": ', '"quarantined": 1'))
-    with pytest.raises(StorageError, match="is not what its manifest says"):
+    with pytest.raises(StorageError, match="is damaged .it is not what its manifest says"):
         pipeline("merge")
 
 

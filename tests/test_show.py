@@ -10,7 +10,7 @@ from daskjobs.errors import ConfigError
 from daskjobs.run import Run
 from daskjobs.settings import Settings
 
-MANIFEST = {"stage": "report", "rows": {"clean": 2, "revenue": "12.30", "reasons": {"negative_price": 1}}}
+ROWS = {"clean": 2, "revenue": "12.30", "reasons": {"negative_price": 1}}
 
 
 @pytest.fixture
@@ -20,7 +20,7 @@ def run(tmp_path: Path) -> Run:
 
 def test_results_and_row_counts_are_copied_when_the_stage_has_them(run: Run, tmp_path: Path) -> None:
     run.storage.put("report/quality.json", b"{}")
-    show.show(run, MANIFEST, str(tmp_path / "shown"))
+    show.show(run, "report", ROWS, str(tmp_path / "shown"))
     files = [path for path in (tmp_path / "shown").rglob("*") if path.is_file()]
     shown = {str(path.relative_to(tmp_path / "shown")): path.read_text() for path in files}
     assert shown == {"rows/clean": "2", "rows/revenue": "12.30", "quality.json": "{}"}
@@ -31,14 +31,14 @@ def test_sample_ends_with_a_whole_row_when_the_csv_is_long(
 ) -> None:
     monkeypatch.setattr(show, "SAMPLE_BYTES", 12)
     run.storage.put("merge/quarantine.csv", b'a,b\n1,"x\ny"\n2,z\n')
-    show.show(run, {"stage": "merge", "rows": {}}, str(tmp_path))
+    show.show(run, "merge", {}, str(tmp_path))
     assert (tmp_path / "quarantine.csv").read_bytes() == b'a,b\n1,"x\ny"\n'
 
 
 def test_error_names_the_directory_when_it_cannot_be_written(run: Run, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(ConfigError, match="could not write .*file/shown"):
-        show.show(run, MANIFEST, str(tmp_path / "file" / "shown"))
+        show.show(run, "report", ROWS, str(tmp_path / "file" / "shown"))
 
 
 def test_stage_copies_its_results_when_the_environment_says_where(daskjobs: Command, tmp_path: Path) -> None:

@@ -43,7 +43,7 @@ def test_file_is_gone_when_it_was_removed_twice(storage: Storage) -> None:
 
 def test_reading_fails_with_a_sentence_when_bytes_are_not_those_vouched_for(storage: Storage) -> None:
     storage.put("x", b"other")
-    with pytest.raises(StorageError, match="is not what its manifest says"):
+    with pytest.raises(StorageError, match="is damaged .it is not what its manifest says"):
         storage.read("x", Output.of(b"first"))
 
 

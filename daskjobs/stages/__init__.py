@@ -2,7 +2,8 @@
 
 from importlib import import_module
 
-from daskjobs.run import Manifest, Run
+from daskjobs.manifest import Manifest
+from daskjobs.run import Run
 
 STAGES = {
     "generate": "Write synthetic orders with known anomalies.",

@@ -7,10 +7,11 @@ from concurrent.futures import ThreadPoolExecutor
 import pyarrow as pa
 
 from daskjobs import summary
+from daskjobs.manifest import Manifest
 from daskjobs.orders import PAID
 from daskjobs.outputs import Output
 from daskjobs.partition import names
-from daskjobs.run import Done, Manifest, Run
+from daskjobs.run import Done, Run
 from daskjobs.stages import merge
 from daskjobs.tables import row_groups, writing
 

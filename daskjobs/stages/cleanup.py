@@ -5,7 +5,8 @@ from typing import Any
 
 from daskjobs.extras import kubernetes_module
 from daskjobs.log import event
-from daskjobs.run import Manifest, Run, dump
+from daskjobs.manifest import Manifest, dump
+from daskjobs.run import Run
 from daskjobs.settings import KUBERNETES
 
 NAME = "cleanup"
@@ -45,4 +46,4 @@ def _receipt(run: Run, objects: list[dict[str, str]], remaining: list[dict[str, 
     }
     run.storage.put(RECEIPT, dump(receipt))
     event("cleanup.done", run=run.settings.run, files=len(files), objects=len(objects), remaining=len(remaining))
-    return {"stage": NAME, "rows": {"objects": len(objects), "files": len(files), "remaining": len(remaining)}}
+    return run.unfiled(NAME, {"objects": len(objects), "files": len(files), "remaining": len(remaining)})

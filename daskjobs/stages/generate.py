@@ -11,8 +11,9 @@ import pyarrow as pa
 import pyarrow.csv
 
 from daskjobs.log import event
+from daskjobs.manifest import Manifest
 from daskjobs.orders import COLUMNS, money
-from daskjobs.run import Done, Manifest, Run
+from daskjobs.run import Done, Run
 from daskjobs.tables import writing
 
 NAME, FOLDER = "generate", "orders"
@@ -59,7 +60,7 @@ def run(run: Run) -> Manifest:
     """
     if run.settings.input:
         event("stage.skipped", run=run.settings.run, stage=NAME, reason="the input is given")
-        return {"stage": NAME, "rows": {}, "skipped": True}
+        return {**run.unfiled(NAME, {}), "skipped": True}
     settings = {"rows": run.settings.rows, "seed": run.settings.seed}
     return run.stage(NAME, FOLDER, {}, settings, lambda: _write(run))
 

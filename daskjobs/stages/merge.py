@@ -11,10 +11,11 @@ import pyarrow.compute as pc
 import pyarrow.csv
 
 from daskjobs.errors import LostWorkError
+from daskjobs.manifest import Manifest
 from daskjobs.orders import PAID
 from daskjobs.outputs import Output
 from daskjobs.partition import STAGE, names
-from daskjobs.run import Done, Manifest, Run
+from daskjobs.run import Done, Run
 from daskjobs.stages import split
 from daskjobs.tables import QUARANTINE, reading, rebatched, row_groups, writing
 

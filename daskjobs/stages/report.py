@@ -8,9 +8,10 @@ import pyarrow as pa
 
 from daskjobs import partition
 from daskjobs.errors import InputError, LostWorkError
+from daskjobs.manifest import Manifest, dump
 from daskjobs.orders import amount_text
 from daskjobs.page import page
-from daskjobs.run import Done, Manifest, Run, dump
+from daskjobs.run import Done, Run
 from daskjobs.stages import STAGES, clean, merge
 from daskjobs.summary import SCHEMA
 from daskjobs.tables import row_groups

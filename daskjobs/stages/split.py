@@ -5,9 +5,10 @@ from typing import Any
 
 from daskjobs import sources
 from daskjobs.errors import ConfigError, InputError, StorageError
+from daskjobs.manifest import Manifest, dump
 from daskjobs.orders import COLUMNS
 from daskjobs.outputs import Output
-from daskjobs.run import Done, Manifest, Run, dump
+from daskjobs.run import Done, Run
 from daskjobs.stages import generate
 from daskjobs.storage import find
 
@@ -27,13 +28,9 @@ def run(run: Run) -> Manifest:
     split/ first.
     Raises InputError when the orders are missing or aren't orders.
     """
-    inputs = _found(run.settings.input) if run.settings.input else _generated(run)
+    inputs = _found(run.settings.input) if run.settings.input else run.digest(generate.NAME)
     settings = {name: getattr(run.settings, name) for name in ("partitions", "delimiter", "encoding", "columns")}
     return run.stage(NAME, NAME, inputs, settings, lambda: _write(run, inputs))
-
-
-def _generated(run: Run) -> dict[str, str]:
-    return {name: output["sha256"] for name, output in run.manifest(generate.NAME)["outputs"].items()}
 
 
 def _found(pattern: str) -> dict[str, str]:

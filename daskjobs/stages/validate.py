@@ -18,10 +18,11 @@ from daskjobs import ruleset as rulesets
 from daskjobs.cluster import Connected, connect
 from daskjobs.gather import Job, gather
 from daskjobs.log import event
+from daskjobs.manifest import Manifest, dump
 from daskjobs.outputs import Output
 from daskjobs.partition import RULES, STAGE, Result, Task, check_partition, names
 from daskjobs.ruleset import Ruleset
-from daskjobs.run import Done, Manifest, Run, dump
+from daskjobs.run import Done, Run
 from daskjobs.settings import LOCAL
 from daskjobs.stages import split
 from daskjobs.usage import measured
@@ -38,16 +39,15 @@ def run(run: Run) -> Manifest:
     rules and version, is kept. Raises LostWorkError when tasks are lost or don't end within the timeout.
     """
     ruleset = rulesets.read(run.storage, run.settings.rules)
-    inputs = {split.PARTITIONS: run.manifest(split.NAME)["outputs"][split.PARTITIONS]["sha256"]}
-    if ruleset.source:
-        inputs["rules"] = hashlib.sha256(ruleset.source.encode()).hexdigest()
-    return run.stage(NAME, NAME, inputs, {}, lambda: _check(run, inputs, ruleset))
+    rules = {"rules": hashlib.sha256(ruleset.source.encode()).hexdigest()} if ruleset.source else {}
+    return run.stage(NAME, NAME, run.digest(split.NAME) | rules, {}, lambda: _check(run, rules, ruleset))
 
 
-def _check(run: Run, inputs: dict[str, str], ruleset: Ruleset) -> Done:
+def _check(run: Run, rules: dict[str, str], ruleset: Ruleset) -> Done:
+    depends = [run.output(split.NAME, split.PARTITIONS).sha256, rules, run.version]
     plan = json.loads(run.vouched(split.NAME, split.PARTITIONS))
     partitions = plan.pop("partitions")
-    task = Task(run.settings.run, plan, ruleset, hashlib.sha256(dump([inputs, run.version])).hexdigest())
+    task = Task(run.settings.run, plan, ruleset, hashlib.sha256(dump(depends)).hexdigest())
     with connect(run.settings, plan["rows"]) as connected:
         run.tell(f"dashboard {connected.facts['dashboard']}")
         if "objects" in connected.facts:
