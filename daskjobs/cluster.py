@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
 
-from distributed import Client
+import dask
+from distributed import Client, Security
 from distributed.comm.core import CommClosedError
 
 from daskjobs.errors import ClusterError, ConfigError
@@ -18,6 +19,7 @@ from daskjobs.log import event
 from daskjobs.settings import KUBERNETES, LOCAL, Settings
 from daskjobs.workers import Asked, unheard
 
+TLS_FILES = ("ca-file", "client.cert", "client.key")
 PACKAGES = ("dask", "distributed", "pandas", "pyarrow", "numpy", "daskjobs")
 
 
@@ -65,6 +67,8 @@ def _kubernetes(settings: Settings, _: int) -> Iterator[Connected]:
 
 @contextmanager
 def _remote(settings: Settings, _: int) -> Iterator[Connected]:
+    if settings.cluster.startswith("tls://"):
+        _check_certificates()
     try:
         client = Client(settings.cluster, timeout=CONNECT_SECONDS)
     except OSError as error:
@@ -83,6 +87,28 @@ def _remote(settings: Settings, _: int) -> Iterator[Connected]:
         yield Connected(
             client, {"cluster": settings.cluster, "workers": len(workers), "dashboard": client.dashboard_link}
         )
+
+
+def _check_certificates() -> None:
+    """Raise ConfigError unless Dask's configuration has the files with which a client speaks TLS."""
+    keys = {f"distributed.comm.tls.{name}": dask.config.get(f"distributed.comm.tls.{name}", None) for name in TLS_FILES}
+    missing = [key for key, path in keys.items() if not path]
+    if missing:
+        raise ConfigError(
+            f"--cluster tls:// needs certificates: set {', '.join(missing)} in Dask's configuration, "
+            f"or {', '.join(_variable(key) for key in missing)} in the environment"
+        )
+    try:
+        Security().get_connection_args("client")
+    except OSError as error:  # ssl.SSLError is one
+        raise ConfigError(
+            f"--cluster tls:// can't use {', '.join(map(str, keys.values()))}: {error}; "
+            "give PEM files that belong together"
+        ) from error
+
+
+def _variable(key: str) -> str:
+    return f"DASK_{key.upper().replace('.', '__').replace('-', '_')}"
 
 
 def own_versions() -> dict[str, str]:

@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import socket
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,6 +11,8 @@ import psutil
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
+from daskjobs.addresses import free, host_port
+from daskjobs.errors import ConfigError
 from daskjobs.settings import Settings
 from daskjobs.storage import filesystem
 
@@ -63,11 +64,10 @@ def _writable(run: str) -> Finding:
 
 
 def _port(address: str) -> Finding:
-    host, _, port = address.rpartition(":")
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, int(port)))
-        except OSError:
-            return Finding(True, f"port {port} is taken: the dashboard will be on another one, which the run prints")
-    return Finding(True, f"port {port} is free for the Dask dashboard")
+    port = host_port(address)[1]
+    try:
+        if free(address) == address:
+            return Finding(True, f"port {port} is free for the Dask dashboard")
+    except ConfigError as error:
+        return Finding(False, str(error))
+    return Finding(True, f"port {port} is taken: the dashboard will be on another one, which the run prints")

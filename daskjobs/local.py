@@ -2,7 +2,6 @@
 
 import logging
 import os
-import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from multiprocessing import forkserver
@@ -12,6 +11,7 @@ import dask
 import pyarrow as pa
 from distributed import Client, LocalCluster
 
+from daskjobs.addresses import free
 from daskjobs.log import event
 from daskjobs.settings import LOCAL, Settings
 from daskjobs.tuning import KEEP_MEMORY, QUIET
@@ -40,7 +40,7 @@ def local(settings: Settings, rows: int) -> Iterator[tuple[Client, dict[str, Any
     event("cluster.chosen", run=settings.run, workers="processes" if processes else "threads", why=why)
     if processes:
         _start_forkserver()
-    address = _free(settings.dashboard)
+    address = free(settings.dashboard)
     with (
         dask.config.set({**QUIET, "distributed.worker.multiprocessing-method": "forkserver"}),
         LocalCluster(
@@ -73,15 +73,3 @@ def _start_forkserver() -> None:
             os.environ.setdefault(name, value)
     forkserver.set_forkserver_preload(["daskjobs.forked"])
     forkserver.ensure_running()
-
-
-def _free(address: str) -> str:
-    """Return the dashboard's address, or one with a port that is free where that one is taken."""
-    host, _, port = address.rpartition(":")
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host or "127.0.0.1", int(port)))
-        except OSError:
-            return f"{host}:0"
-    return address

@@ -8,8 +8,10 @@ from collections.abc import Callable
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from daskjobs import log
+from daskjobs.errors import UsageError
 from daskjobs.settings import Settings
 
 DEFAULTS = {f.name: f.default for f in dataclasses.fields(Settings) if f.default is not dataclasses.MISSING}
@@ -55,9 +57,17 @@ def options(command: Callable[..., Any]) -> Callable[..., Any]:
             envvar=f"DASKJOBS_{name.upper()}",
             show_envvar=True,
             show_default=bool(default),
+            callback=_not_empty,
             help=text,
         )(command)
     return command
+
+
+def _not_empty(context: click.Context, parameter: click.Parameter, value: Any) -> Any:
+    """Refuse an empty text on the command line: mostly a variable that isn't set. One of the environment is none."""
+    if value == "" and context.get_parameter_source(str(parameter.name)) is ParameterSource.COMMANDLINE:
+        raise UsageError(f"{parameter.opts[0]} is empty: give it a value, or leave it out for the default")
+    return value
 
 
 def settings(values: dict[str, Any]) -> Settings:

@@ -1,22 +1,27 @@
 """What a run is told: built once from the command line or the environment, frozen, passed on."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
+from daskjobs.addresses import host_port
 from daskjobs.errors import UsageError
 
 LOCAL, KUBERNETES = "local", "kubernetes"
 REMOTE = ("tcp://", "tls://")
-LEAST = {
-    "rows": 0,
-    "seed": 0,
-    "partitions": 0,
-    "workers": 0,
-    "timeout": 1,
-    "start_timeout": 1,
-    "worker_timeout": 1,
-    "delete_timeout": 1,
-    "idle_timeout": 1,
+SECONDS = (1, 30 * 86_400)  # a longer wait than a month is a mistake, and beyond 2^31 s some of Dask's timers fail
+BOUNDS: dict[str, tuple[float, float]] = {
+    "rows": (0, 4_000_000_000),  # 340 GB of CSV; a partition counts its rows in 32 bits
+    "seed": (0, 2**63 - 1),
+    "max_rejected": (0, 1),
+    "partitions": (0, 10_000),
+    "workers": (0, 1000),
+    "timeout": SECONDS,
+    "start_timeout": SECONDS,
+    "worker_timeout": SECONDS,
+    "delete_timeout": SECONDS,
+    "idle_timeout": SECONDS,
 }
+MOST_LOCAL_WORKERS = 128  # each has threads, sockets and, from five million rows on, a process of its own
+MOST_TEXT = 4096  # characters; Linux takes no longer path
 
 
 @dataclass(frozen=True)
@@ -63,11 +68,54 @@ class Settings:
     idle_timeout: float = 300.0
 
     def __post_init__(self) -> None:
-        for name, least in LEAST.items():
-            if getattr(self, name) < least:
-                raise UsageError(f"--{name.replace('_', '-')} is {getattr(self, name)}; the least is {least}")
-        if not 0 <= self.max_rejected <= 1:
-            raise UsageError(f"--max-rejected is {self.max_rejected}; it can be a share from 0 to 1, like 0.05")
-        if self.cluster not in (LOCAL, KUBERNETES) and not self.cluster.startswith(REMOTE):
-            allowed = " or ".join([LOCAL, KUBERNETES, *(f"{prefix}host:port" for prefix in REMOTE)])
-            raise UsageError(f"--cluster is {self.cluster!r}; it can be {allowed}")
+        for name, (least, most) in BOUNDS.items():
+            value = getattr(self, name)
+            if not least <= value <= most:  # nan too
+                raise UsageError(f"{option(name)} must be between {least:,} and {most:,}, got {_number(value)}")
+        for each in fields(self):
+            text = getattr(self, each.name)
+            if isinstance(text, str) and len(text) > MOST_TEXT:
+                raise UsageError(f"{option(each.name)} must have at most {MOST_TEXT:,} characters, got {len(text):,}")
+            if isinstance(text, str) and "\0" in text:
+                raise UsageError(f"{option(each.name)} must have no NUL character, got {quoted(text)}")
+        if self.cluster == LOCAL and self.workers > MOST_LOCAL_WORKERS:
+            raise UsageError(
+                f"--workers must be at most {MOST_LOCAL_WORKERS} with --cluster {LOCAL}, got {self.workers:,}"
+            )
+        _check_addresses(self.cluster, self.dashboard)
+
+
+def option(name: str) -> str:
+    """Return the option of a setting: ``--max-rejected`` of ``max_rejected``."""
+    return f"--{name.replace('_', '-')}"
+
+
+def quoted(text: str) -> str:
+    """Return a text as an error message shows it: quoted, escaped, and cut where it is long."""
+    return repr(text if len(text) <= 100 else f"{text[:100]}…")
+
+
+def _number(value: float) -> str:
+    if isinstance(value, int) and abs(value) >= 10**30:
+        return f"a number of {int(value.bit_length() * 0.30103) + 1:,} digits"
+    return str(value)
+
+
+def _check_addresses(cluster: str, dashboard: str) -> None:
+    try:
+        host_port(dashboard)
+    except ValueError as error:
+        raise UsageError(
+            f"--dashboard must be host:port, like 127.0.0.1:8787, got {quoted(dashboard)}: {error}"
+        ) from None
+    if cluster in (LOCAL, KUBERNETES):
+        return
+    allowed = " or ".join([LOCAL, KUBERNETES, *(f"{scheme}host:port" for scheme in REMOTE)])
+    if not cluster.startswith(REMOTE):
+        raise UsageError(f"--cluster must be {allowed}, got {quoted(cluster)}")
+    try:
+        _, port = host_port(cluster.partition("://")[2])
+        if port == 0:
+            raise ValueError("no scheduler listens on port 0")
+    except ValueError as error:
+        raise UsageError(f"--cluster must be {allowed}, got {quoted(cluster)}: {error}") from None
