@@ -38,14 +38,22 @@ class Place:
     row: int
 
 
-def check(block: Block, extra: list[str], place: Place, ruleset: Ruleset, repeated: Ints) -> Checked:
+def check(
+    block: Block,
+    extra: list[str],
+    place: Place,
+    ruleset: Ruleset,
+    repeated: Ints,
+    statuses: dict[str, str] | None = None,
+) -> Checked:
     """Judge the rows of a block.
 
     ``extra`` are the columns of all files beyond the known ten; ``repeated`` says which of the rows that pass
-    every rule, counted from 0 at this block's first, repeat the id of one before; it may go on beyond the block.
+    every rule, counted from 0 at this block's first, repeat the id of one before; it may go on beyond the block;
+    ``statuses`` maps the file's statuses to ours.
     """
     bits = {reason: 1 << index for index, reason in enumerate(ruleset.sentences)}
-    typed = texts.typed(block.texts)
+    typed = texts.typed(block.texts, statuses)
     for name in set(extra) - set(typed.column_names):
         typed = typed.append_column(name, pa.nulls(len(typed), pa.string()))
     frame = orders.frame(typed)

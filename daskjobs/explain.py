@@ -12,9 +12,8 @@ from daskjobs.partition import RULES, STAGE, names
 from daskjobs.run import Run
 from daskjobs.sources.block import Range, Source
 from daskjobs.stages import split
-from daskjobs.storage import Storage
 from daskjobs.tables import column, rows_between
-from daskjobs.texts import trimmed
+from daskjobs.texts import mapped, trimmed
 
 
 @dataclass(frozen=True)
@@ -61,7 +60,7 @@ def explain(run: Run, row: int, source: str) -> Explained:
     found = rows_between(run.storage, names(partition)["quarantine"], "row", row, row + 1).to_pylist()
     line = next((line for line in found if line["source"] == name), None)
     if line is None:
-        return Explained(row, name, partition, {}, *_valid(run.storage, plan["files"][file], part, row))
+        return Explained(row, name, partition, {}, *_valid(run, plan["files"][file], part, row))
     return Explained(row, name, partition, {reason: sentences[reason] for reason in line["reasons"]}, "", line["raw"])
 
 
@@ -75,12 +74,13 @@ def _file(files: list[Source], source: str) -> int:
     return named[0]
 
 
-def _valid(storage: Storage, source: Source, part: Range, row: int) -> tuple[str, str]:
+def _valid(run: Run, source: Source, part: Range, row: int) -> tuple[str, str]:
     """Return a row's status and text, from its source."""
     at = row - part["first_row"]
-    for block in sources.blocks(storage, source, part):
+    for block in sources.blocks(run.storage, source, part):
         if at < block.rows:
             fields = block.texts.slice(int(np.searchsorted(block.kept, at)), 1)
-            return trimmed(column(fields, "status"))[0].as_py(), block.raw(np.array([at]))[0].as_py()
+            status = mapped(trimmed(column(fields, "status")), run.manifest(STAGE)["settings"]["statuses"])
+            return status[0].as_py(), block.raw(np.array([at]))[0].as_py()
         at -= block.rows
     raise AssertionError("the range has fewer rows than split counted")

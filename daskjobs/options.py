@@ -24,6 +24,7 @@ HELP = {
     "delimiter": "What separates the input's fields: one character, or tab.  [default: found in the header]",
     "encoding": "The input's text encoding, like cp1252 or utf-16.  [default: UTF-8]",
     "columns": "Which of the input's columns stand for ours: price=unit_price,status=state.",
+    "statuses": "Which of the input's statuses stand for ours: success=paid,success=complete,cancelled=canceled.",
     "rules": "Rules of your own: the path or URI of a Python file.",
     "max_rejected": "Fail when more than this share of the rows is rejected, from 0 to 1.",
     "partitions": "Parts that are checked in parallel; 0 is five, or a multiple of ten for large orders.",

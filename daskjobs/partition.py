@@ -2,7 +2,7 @@
 
 from collections import Counter
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -43,13 +43,14 @@ class Task:
     """What all partitions of a run have in common.
 
     ``plan`` is split/partitions.json without its partitions; ``key`` stands for everything that a result depends
-    on, but for the rows that repeat an id.
+    on, but for the rows that repeat an id; ``statuses`` maps the file's statuses to ours.
     """
 
     root: str
     plan: dict[str, Any]
     ruleset: Ruleset
     key: str
+    statuses: dict[str, str] = field(default_factory=dict)
 
 
 def check_partition(task: Task, partition: dict[str, Any], repeats: dict[str, str]) -> Result:
@@ -80,7 +81,7 @@ def check_partition(task: Task, partition: dict[str, Any], repeats: dict[str, st
             for block in sources.blocks(storage, source, part):
                 place = Place(number, source["name"], row)
                 rest = repeated[np.searchsorted(repeated, passed) :] - passed
-                checked = check(block, plan["extra"], place, task.ruleset, rest)
+                checked = check(block, plan["extra"], place, task.ruleset, rest, task.statuses)
                 for kind in ("paid", "unpaid", "quarantine", "ids"):
                     write[kind](getattr(checked, kind))
                 sums = summary.total(pa.concat_tables([sums, summary.summarize(checked.paid)]))

@@ -33,7 +33,7 @@ def missing_order_id(orders: pd.DataFrame) -> pd.Series:
 
 
 def unreadable_quantity(orders: pd.DataFrame) -> pd.Series:
-    """The quantity is not a whole number of at most nine digits."""
+    """The quantity is not a whole number of at most nine digits, like 2 or 2.0."""
     return orders["quantity"].isna()
 
 
@@ -43,7 +43,7 @@ def quantity_below_one(orders: pd.DataFrame) -> pd.Series:
 
 
 def unreadable_price(orders: pd.DataFrame) -> pd.Series:
-    """The price is not an amount like 12.34, with at most two decimals and sixteen digits before them."""
+    """The price is not an amount like 12.34, of whole cents and with at most sixteen digits before the point."""
     return orders["price_cents"].isna()
 
 
@@ -53,7 +53,7 @@ def negative_price(orders: pd.DataFrame) -> pd.Series:
 
 
 def unreadable_total(orders: pd.DataFrame) -> pd.Series:
-    """The total_amount is not an amount like 12.34, with at most two decimals and sixteen digits before them."""
+    """The total_amount is not an amount like 12.34, of whole cents and with at most sixteen digits before the point."""
     return orders["total_cents"].isna()
 
 
@@ -69,7 +69,7 @@ def wrong_total(orders: pd.DataFrame) -> pd.Series:
 
 
 def unknown_status(orders: pd.DataFrame) -> pd.Series:
-    """The status is none of success, failed, pending, cancelled and refunded, in lower case."""
+    """The status is none of success, failed, pending, cancelled and refunded, in lower case, and not mapped to one."""
     return ~orders["status"].isin(list(STATUSES))
 
 

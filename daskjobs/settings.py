@@ -33,8 +33,8 @@ class Settings:
     orders are large; ``workers`` 0 means one for each core; ``timeout`` bounds the validation of all partitions, in
     seconds.
 
-    ``delimiter``, ``encoding`` and ``columns`` say how the input is written, where that can't be seen; ``rules`` is
-    the path or URI of a Python file; more rejected rows than the share ``max_rejected`` fail the run.
+    ``delimiter``, ``encoding``, ``columns`` and ``statuses`` say how the input is written, where that can't be seen;
+    ``rules`` is the path or URI of a Python file; more rejected rows than the share ``max_rejected`` fail the run.
 
     Those from ``worker_cpu`` on are for a Dask cluster on Kubernetes: what a worker requests, the workflow that
     owns the cluster, the pod that asks for it, and how many seconds its scheduler may take to answer, its first
@@ -48,6 +48,7 @@ class Settings:
     delimiter: str = ""
     encoding: str = ""
     columns: str = ""
+    statuses: str = ""
     rules: str = ""
     max_rejected: float = 1.0
     partitions: int = 0

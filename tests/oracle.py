@@ -12,7 +12,7 @@ COLUMNS = ["order_id", "user_id", "region", "product", "quantity", "price", "tot
 STATUSES = {"success", "failed", "pending", "cancelled", "refunded"}
 DAY = r"(\d{4})-(\d\d)-(\d\d)"
 CLOCK = r"(\d\d):(\d\d)(?::(\d\d)(?:\.(\d{1,6}))?)?"
-ZONE = r"(Z|[+-](?:0\d|1[0-4]):?[0-5]\d)"
+ZONE = r" ?(Z|[+-](?:0\d|1[0-4])(?::?[0-5]\d)?)"
 
 
 @dataclass
@@ -46,7 +46,7 @@ def rows_of(data: bytes, delimiter: str) -> list[tuple[bytes, bool]]:
 
 
 def amount(text: str) -> Decimal | None:
-    return Decimal(text) if re.fullmatch(r"-?[0-9]{1,16}(\.[0-9]{1,2})?", text) else None
+    return Decimal(text) if re.fullmatch(r"-?[0-9]{1,16}(\.[0-9]{1,2}0*)?", text) else None
 
 
 def moment(text: str) -> datetime | None:
@@ -56,7 +56,8 @@ def moment(text: str) -> datetime | None:
     try:
         when = datetime(*(int(part or 0) for part in found.groups()[:6]), int((found[7] or "0").ljust(6, "0")))
         if found[8] and found[8] != "Z":
-            when = when.replace(tzinfo=datetime.strptime(found[8], "%z").tzinfo).astimezone(UTC)
+            zone = found[8] if len(found[8]) > 3 else f"{found[8]}00"
+            when = when.replace(tzinfo=datetime.strptime(zone, "%z").tzinfo).astimezone(UTC)
     except (ValueError, OverflowError):
         return None
     return when
@@ -67,7 +68,7 @@ def reasons_of(values: dict[str, str]) -> list[str]:
     order_id, quantity, price, total, status, timestamp = (
         values[name].strip(" \t") for name in ("order_id", "quantity", "price", "total_amount", "status", "timestamp")
     )
-    count = int(quantity) if re.fullmatch(r"-?[0-9]{1,9}", quantity) else None
+    count = int(quantity.partition(".")[0]) if re.fullmatch(r"-?[0-9]{1,9}(\.0+)?", quantity) else None
     each, whole = amount(price), amount(total)
     known = None not in (count, each, whole)
     return [

@@ -87,3 +87,19 @@ def test_run_fails_after_the_account_when_more_rows_than_allowed_are_rejected(
     assert (report / "analytics_report.json").exists() == (code == 0)
     if code:
         assert "1 of 2 rows were rejected, more than --max-rejected 0.49 allows" in done.stderr
+
+
+def test_row_is_explained_with_our_status_when_theirs_is_mapped_and_kept_as_it_stood(
+    pipeline: Pipeline, orders_file: Callable[..., Path], tmp_path: Path
+) -> None:
+    path = orders_file(row(status="canceled"), row(status="paid"), row(status="Paid"))
+    options = {"input": str(path), "statuses": "success=paid,cancelled=canceled"}
+    assert pipeline(*STAGES, **options)["validate"]["rows"] == {"in": 3, "valid": 2, "quarantined": 1}
+    run = Run(Settings(run=str(tmp_path / "run")))
+    assert [explain(run, number, "").verdict.split("status is ")[-1] for number in (1, 2)] == [
+        "cancelled",
+        "valid      it passes every rule, and paid",
+    ]
+    assert ",Paid," in explain(run, 3, "").raw
+    again = pipeline(*STAGES, **{**options, "statuses": "success=paid,success=Paid,cancelled=canceled"})
+    assert (again["split"].get("skipped"), again["validate"]["rows"]["quarantined"]) == (True, 0)

@@ -12,9 +12,9 @@ from daskjobs.sources.rows import row_ends
 # What each rule rejects, and what it must let pass.
 CASES = {
     "missing_order_id": (dict(order_id=" \t"), dict(order_id="0")),
-    "unreadable_quantity": (dict(quantity="2.0"), dict(quantity="2")),
+    "unreadable_quantity": (dict(quantity="2.5"), dict(quantity="2.0")),
     "quantity_below_one": (dict(quantity="0", total_amount="0.00"), dict(quantity="1", total_amount="10.50")),
-    "unreadable_price": (dict(price="10.505"), dict(price="10.5")),
+    "unreadable_price": (dict(price="10.505"), dict(price="10.500")),
     "negative_price": (dict(price="-10.50", total_amount="-21.00"), dict(price="0.00", total_amount="0")),
     "unreadable_total": (dict(total_amount="21 EUR"), dict(total_amount="21")),
     "wrong_total": (dict(total_amount="21.01"), dict(total_amount="21.00")),

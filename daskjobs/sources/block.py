@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 
 from daskjobs.errors import InputError, UsageError
-from daskjobs.orders import COLUMNS
+from daskjobs.orders import COLUMNS, STATUSES
 from daskjobs.sources.rows import Ints
 
 Source = dict[str, Any]  # a file as split/partitions.json describes it
@@ -36,14 +36,36 @@ def mapping(text: str) -> dict[str, str]:
     >>> mapping("price=unit_price,status=state")
     {'price': 'unit_price', 'status': 'state'}
     """
-    pairs = [pair.partition("=") for pair in text.split(",") if pair.strip()]
-    found = {ours.strip(): theirs.strip() for ours, _, theirs in pairs}
-    if len(found) < len(pairs) or not all(ours in COLUMNS and theirs for ours, theirs in found.items()):
+    pairs = _pairs(text)
+    found = dict(pairs)
+    if len(found) < len(pairs) or not all(ours in COLUMNS and theirs for ours, theirs in pairs):
         raise UsageError(
             f"--columns is {text!r}; give pairs like price=unit_price,status=state, each of our names once: "
             f"{', '.join(COLUMNS)}"
         )
     return found
+
+
+def statuses(text: str) -> dict[str, str]:
+    """Return which of our statuses each of the user's stands for.
+
+    >>> statuses("success=paid,success=complete,cancelled=canceled")
+    {'paid': 'success', 'complete': 'success', 'canceled': 'cancelled'}
+    """
+    pairs = _pairs(text)
+    found = {theirs: ours for ours, theirs in pairs}
+    if len(found) < len(set(pairs)) or not all(ours in STATUSES and theirs for ours, theirs in pairs):
+        raise UsageError(
+            f"--statuses is {text!r}; give pairs like success=paid,cancelled=canceled: one of our statuses "
+            f"({', '.join(STATUSES)}), then the file's, each of which can stand for one of ours"
+        )
+    return found
+
+
+def _pairs(text: str) -> list[tuple[str, str]]:
+    """Return the sides of each pair in text like 'a=b, c=d'."""
+    pairs = [pair.partition("=") for pair in text.split(",") if pair.strip()]
+    return [(ours.strip(), theirs.strip()) for ours, _, theirs in pairs]
 
 
 def renamed(header: list[str], wanted: dict[str, str], name: str) -> list[str]:

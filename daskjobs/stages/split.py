@@ -9,6 +9,7 @@ from daskjobs.manifest import Manifest, dump
 from daskjobs.orders import COLUMNS
 from daskjobs.outputs import Output
 from daskjobs.run import Done, Run
+from daskjobs.sources.block import statuses
 from daskjobs.stages import generate
 from daskjobs.storage import find
 
@@ -28,6 +29,7 @@ def run(run: Run) -> Manifest:
     split/ first.
     Raises InputError when the orders are missing or aren't orders.
     """
+    statuses(run.settings.statuses)  # for validate, but a mistake in it is told at once
     inputs = _found(run.settings.input) if run.settings.input else run.digest(generate.NAME)
     settings = {name: getattr(run.settings, name) for name in ("partitions", "delimiter", "encoding", "columns")}
     return run.stage(NAME, NAME, inputs, settings, lambda: _write(run, inputs))

@@ -24,6 +24,7 @@ from daskjobs.partition import RULES, STAGE, Result, Task, check_partition, name
 from daskjobs.ruleset import Ruleset
 from daskjobs.run import Done, Run
 from daskjobs.settings import LOCAL
+from daskjobs.sources.block import statuses
 from daskjobs.stages import split
 from daskjobs.usage import measured
 
@@ -40,14 +41,17 @@ def run(run: Run) -> Manifest:
     """
     ruleset = rulesets.read(run.storage, run.settings.rules)
     rules = {"rules": hashlib.sha256(ruleset.source.encode()).hexdigest()} if ruleset.source else {}
-    return run.stage(NAME, NAME, run.digest(split.NAME) | rules, {}, lambda: _check(run, rules, ruleset))
+    settings = {"statuses": statuses(run.settings.statuses)}
+    return run.stage(
+        NAME, NAME, run.digest(split.NAME) | rules, settings, lambda: _check(run, rules, ruleset, settings)
+    )
 
 
-def _check(run: Run, rules: dict[str, str], ruleset: Ruleset) -> Done:
-    depends = [run.output(split.NAME, split.PARTITIONS).sha256, rules, run.version]
+def _check(run: Run, rules: dict[str, str], ruleset: Ruleset, settings: dict[str, Any]) -> Done:
+    depends = [run.output(split.NAME, split.PARTITIONS).sha256, rules, settings, run.version]
     plan = json.loads(run.vouched(split.NAME, split.PARTITIONS))
     partitions = plan.pop("partitions")
-    task = Task(run.settings.run, plan, ruleset, hashlib.sha256(dump(depends)).hexdigest())
+    task = Task(run.settings.run, plan, ruleset, hashlib.sha256(dump(depends)).hexdigest(), **settings)
     with connect(run.settings, plan["rows"]) as connected:
         run.tell(f"dashboard {connected.facts['dashboard']}")
         if "objects" in connected.facts:
