@@ -9,9 +9,9 @@ from typing import Any
 
 import click
 
-from daskjobs import __version__, log
+from daskjobs import __version__, log, streams
 from daskjobs.commands import START, cluster, doctor, explain, janitor, start_ahead
-from daskjobs.errors import DaskjobsError, InputError, UsageError
+from daskjobs.errors import ConfigError, DaskjobsError, InputError, UsageError
 from daskjobs.options import options, settings
 from daskjobs.run import Run
 from daskjobs.show import show, tell_kubernetes
@@ -129,19 +129,39 @@ def entry() -> None:
 
     SIGTERM, which ends a pod, unwinds like Ctrl-C does: what was started is closed.
     """
+    streams.lenient()
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     try:
-        main()
+        _check_working_directory()
+        # Not main(), which ends in silence whenever a pipe breaks, that of a socket to Dask too.
+        with main.make_context("daskjobs", sys.argv[1:]) as context:
+            main.invoke(context)
+        _leave(0)
     except DaskjobsError as error:
         click.echo(f"daskjobs: {error}", err=True)
         tell_kubernetes(str(error))
         _leave(error.exit_code)
-    except SystemExit as end:  # click ends every command so
+    except click.ClickException as error:
+        error.show()
+        tell_kubernetes(error.format_message())
+        _leave(error.exit_code)
+    except click.exceptions.Exit as end:  # --help
+        _leave(end.exit_code)
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("daskjobs: stopped", err=True)
+        _leave(128 + signal.SIGINT)
+    except SystemExit as end:
         _leave(end.code if isinstance(end.code, int) else 0)
+
+
+def _check_working_directory() -> None:
+    try:
+        os.getcwd()
+    except OSError as error:
+        raise ConfigError("the working directory was removed: change to one that is there, and start again") from error
 
 
 def _leave(code: int) -> None:
     """End without taking the interpreter apart: what was opened is closed, and that takes a pod up to three seconds."""
-    sys.stdout.flush()
-    sys.stderr.flush()
+    streams.flush()
     os._exit(code)
