@@ -43,15 +43,15 @@ def run_all(log_level: str | None, **values: Any) -> None:
     log.configure(log_level or "warning")
     chosen = settings(values)
     click.echo(f"run        {short(chosen.run)}")
-    run = Run(chosen)
-    try:
-        manifests = [with_bar(name, run) for name in STAGES if name != "cleanup"]
-    except BaseException:
-        with contextlib.suppress(DaskjobsError):  # the first failure is the one to tell
-            run_stage("cleanup", run)
-        raise
-    run_stage("cleanup", run)
-    print_report(run, manifests[-1])
+    with Run(chosen).held() as run:
+        try:
+            manifests = [with_bar(name, run) for name in STAGES if name != "cleanup"]
+        except BaseException:
+            with contextlib.suppress(DaskjobsError):  # the first failure is the one to tell
+                run_stage("cleanup", run)
+            raise
+        run_stage("cleanup", run)
+        print_report(run, manifests[-1])
 
 
 _outputs = click.option(
@@ -87,16 +87,8 @@ def _do(name: str, run: Run, outputs: str) -> None:
         raise
     if outputs:
         show(run, name, manifest["rows"], outputs)
-    click.echo(
-        json.dumps(
-            {
-                "stage": name,
-                "run": run.settings.run,
-                "skipped": manifest.get("skipped", False),
-                "rows": manifest["rows"],
-            }
-        )
-    )
+    said = {"stage": name, "run": run.settings.run, "skipped": manifest.get("skipped", False), "rows": manifest["rows"]}
+    click.echo(json.dumps(said))
 
 
 @main.command()
@@ -108,12 +100,12 @@ def stages(names: tuple[str, ...], log_level: str | None, outputs: str, **values
     log.configure(log_level or "info")
     if not values["run"]:
         raise UsageError("daskjobs stages needs --run: where they write their files")
-    run = Run(settings(values))
-    for name in names:
-        try:
-            start_ahead(run.settings) if name == START else _do(name, run, outputs)
-        except DaskjobsError as error:
-            raise type(error)(f"{name}: {error}") from error
+    with Run(settings(values)).held() as run:
+        for name in names:
+            try:
+                start_ahead(run.settings) if name == START else _do(name, run, outputs)
+            except DaskjobsError as error:
+                raise type(error)(f"{name}: {error}") from error
 
 
 for _name, _text in STAGES.items():

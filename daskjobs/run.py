@@ -6,20 +6,24 @@ import os
 import resource
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from itertools import takewhile
-from typing import Any
+from typing import Any, Self
 
-from daskjobs import __version__
+from fsspec.utils import get_protocol
+
+from daskjobs import __version__, layout
 from daskjobs.errors import ConfigError, StorageError
+from daskjobs.lease import Check, lease
 from daskjobs.log import event
 from daskjobs.manifest import NAME, ROWS, Facts, Manifest, dump, fits, parse, sealed, unsealed
 from daskjobs.outputs import Output
 from daskjobs.settings import Settings
-from daskjobs.storage import Storage
+from daskjobs.storage import Storage, real_path
 
 Committed = tuple[Manifest, str]  # with the SHA-256 of its file
 
@@ -44,7 +48,8 @@ class Done:
 class Run:
     """What a stage is given: settings, storage, and where to tell how far it is.
 
-    ``progress`` takes a share from 0 to 1; ``tell`` takes a line that a person wants to see at once. ``known`` are the
+    ``progress`` takes a share from 0 to 1; ``tell`` takes a line that a person wants to see at once. ``check`` raises
+    LostWorkError when the run has become another process's; without it, nobody holds the run yet. ``known`` are the
     manifests that this process has written or read, by stage: stages that share it go on from these, whatever becomes
     of the files meanwhile.
     """
@@ -52,12 +57,34 @@ class Run:
     settings: Settings
     progress: Callable[[float], None] = field(default=lambda _: None)
     tell: Callable[[str], None] = field(default=lambda _: None)
+    check: Check | None = None
     known: dict[str, Committed] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def storage(self) -> Storage:
         """The run's files."""
-        return Storage(self.settings.run)
+        return Storage(self.settings.run, self.check) if self.check else Storage(self.settings.run)
+
+    def refuse_own(self, option: str, files: Iterable[str]) -> None:
+        """Raise ConfigError when one of the ``files`` lies in a folder of this run's: it may write that one anew."""
+        protocol = get_protocol(self.settings.run)
+        root = real_path(self.settings.run)
+        for file in files:
+            if get_protocol(file) == protocol and layout.is_inside(real_path(file), root):
+                raise ConfigError(
+                    f"{option} {file} lies among the files of {self.settings.run}, which this run may write anew: "
+                    "choose another --run"
+                )
+
+    @contextmanager
+    def held(self) -> Iterator[Self]:
+        """Give this run while no other process works on it; see `lease`."""
+        if self.check:
+            self.check()
+            yield self
+            return
+        with lease(self.settings) as check:
+            yield replace(self, check=check)
 
     @property
     def version(self) -> str:
@@ -106,7 +133,8 @@ class Run:
 
         The manifest is written last and at once: it is the commit. A manifest that matches inputs, settings
         and version, with its outputs in place, means that the work is done: those in ``folder`` are held against
-        their hashes. What lies in ``folder`` and is not vouched for by the new manifest is removed before the commit.
+        their hashes. Before the commit, all that the manifest vouches for is on disk, and files of the stage's own
+        names in ``folder`` that it doesn't vouch for are removed.
         """
         made: Manifest = {**self.unfiled(name, {}), "inputs": inputs, "settings": settings}
         found = self._committed(name)
@@ -132,15 +160,17 @@ class Run:
             **done.facts,
         }
         self.storage.put(f"{name}/run.json", dump(facts))
-        for stale in set(self.storage.names(folder)) - done.outputs.keys() - {f"{name}/run.json", *done.beside}:
+        kept = {*done.outputs, f"{name}/run.json", *done.beside}
+        for stale in layout.made(name, self.storage.names(folder)) - kept:
             self.storage.remove(stale)
+        self.storage.sync([*done.outputs, f"{name}/run.json"])
         manifest: Manifest = {
             **made,
             "outputs": {key: done.outputs[key].json() for key in sorted(done.outputs)},
             "rows": done.rows,
         }
         data = sealed(manifest)
-        self.storage.put(f"{name}/manifest.json", data)
+        self.storage.put(f"{name}/manifest.json", data, durable=True)
         self.known[name] = manifest, hashlib.sha256(data).hexdigest()
         event("stage.done", run=self.settings.run, stage=name, seconds=facts["seconds"])
         return manifest

@@ -83,6 +83,8 @@ class Settings:
             raise UsageError(
                 f"--workers must be at most {MOST_LOCAL_WORKERS} with --cluster {LOCAL}, got {self.workers:,}"
             )
+        if "::" in self.run:
+            raise UsageError(f"--run must be one path or URI, got the chain {quoted(self.run)}")
         _check_addresses(self.cluster, self.dashboard)
 
 

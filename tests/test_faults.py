@@ -18,6 +18,7 @@ import pytest
 
 from conftest import RESULTS, csv_text, free_port, row, until
 from daskjobs.errors import StorageError
+from daskjobs.layout import MARKER
 from daskjobs.resource import NEVER_PAUSED, TRIES
 from daskjobs.run import Run
 from daskjobs.settings import Settings
@@ -155,7 +156,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Storage:
 def split(wire: Wire, undisturbed: Storage) -> Wire:
     """A run whose orders are split, as in the undisturbed one."""
     for name in undisturbed.names(""):
-        if name.startswith(("orders/", "generate/", "split/")):
+        if name.startswith((MARKER, "orders/", "generate/", "split/")):
             Storage(wire.run).put(name, undisturbed.read(name))
     return wire
 

@@ -64,4 +64,4 @@ def test_results_are_the_same_bytes_when_a_killed_run_is_started_again(
     pipeline(rows=2000)
     pipeline(rows=2000, where="undisturbed")
     assert results(tmp_path / "run") == results(tmp_path / "undisturbed")
-    assert not list(tmp_path.glob("run/**/*.part-*"))
+    assert not list(tmp_path.glob("run/**/*.daskjobs-part-*"))

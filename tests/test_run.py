@@ -1,8 +1,10 @@
 import json
+import re
 from pathlib import Path
 
 import pytest
 
+from daskjobs import layout
 from daskjobs.errors import ConfigError, StorageError
 from daskjobs.manifest import sealed
 from daskjobs.outputs import Output
@@ -11,7 +13,8 @@ from daskjobs.settings import Settings
 
 
 @pytest.fixture
-def run(tmp_path: Path) -> Run:
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    monkeypatch.setitem(layout.PATTERNS, "demo", re.compile(r"demo/(a|b|(manifest|run)\.json)"))
     return Run(Settings(run=str(tmp_path)))
 
 
@@ -58,8 +61,9 @@ def test_files_of_an_earlier_attempt_are_gone_when_the_stage_is_done(run: Run) -
     work = Work(run)
     run.stage("demo", "demo", {}, {"n": 1}, work)
     work.names = ["demo/b"]
+    run.storage.put("demo/a.txt", b"somebody else's")
     run.stage("demo", "demo", {}, {"n": 2}, work)
-    assert run.storage.names("demo") == ["demo/b", "demo/manifest.json", "demo/run.json"]
+    assert run.storage.names("demo") == ["demo/a.txt", "demo/b", "demo/manifest.json", "demo/run.json"]
 
 
 def test_nothing_is_committed_when_the_work_fails(run: Run) -> None:

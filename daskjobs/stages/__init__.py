@@ -17,6 +17,11 @@ STAGES = {
 
 
 def run_stage(name: str, run: Run) -> Manifest:
-    """Run one stage; see its module for what it reads and writes."""
-    manifest: Manifest = import_module(f"daskjobs.stages.{name}").run(run)
+    """Run one stage, while no other process works on the run; see its module for what it reads and writes."""
+    module = import_module(f"daskjobs.stages.{name}")
+    if name == "cleanup":  # which removes the run's Dask cluster even where the run's files can't be reached
+        manifest: Manifest = module.run(run)
+        return manifest
+    with run.held() as held:
+        manifest = module.run(held)
     return manifest

@@ -27,10 +27,12 @@ def run(run: Run) -> Manifest:
     first row's number in its file (from 1), its rows and a SHA-256. There are always as many partitions as asked for,
     or else as `_count` says; some may be empty. What can't be read in ranges (compressed, not UTF-8) is unpacked into
     split/ first.
-    Raises InputError when the orders are missing or aren't orders.
+    Raises InputError when the orders are missing or aren't orders, ConfigError when they are this run's own files.
     """
     statuses(run.settings.statuses)  # for validate, but a mistake in it is told at once
     inputs = _found(run.settings.input) if run.settings.input else run.digest(generate.NAME)
+    if run.settings.input:
+        run.refuse_own("--input", inputs)
     settings = {name: getattr(run.settings, name) for name in ("partitions", "delimiter", "encoding", "columns")}
     return run.stage(NAME, NAME, inputs, settings, lambda: _write(run, inputs))
 

@@ -39,6 +39,7 @@ def run(run: Run) -> Manifest:
     validate/rules.json has every rule's sentence. A partition that a run before has finished, with the same inputs,
     rules and version, is kept. Raises LostWorkError when tasks are lost or don't end within the timeout.
     """
+    run.refuse_own("--rules", filter(None, [run.settings.rules]))
     ruleset = rulesets.read(run.storage, run.settings.rules)
     rules = {"rules": hashlib.sha256(ruleset.source.encode()).hexdigest()} if ruleset.source else {}
     settings = {"statuses": statuses(run.settings.statuses)}
