@@ -67,7 +67,7 @@ def check_partition(task: Task, partition: dict[str, Any], repeats: dict[str, st
         return kept
     repeated = positions(storage, list(repeats), number)
     rows, reasons, statuses, passed = Counter[str](), Counter[str](), Counter[str](), 0
-    plan, sums = task.plan, summary.SCHEMA.empty_table()
+    plan, sums = task.plan, summary.Total()
     orders = orders_schema(plan["extra"])
     schemas = {"paid": orders, "unpaid": orders, "quarantine": QUARANTINE, "summary": summary.SCHEMA}
     scores = {anomaly: Counter[str]() for anomaly in ANOMALIES} if plan["truth"] else {}
@@ -84,7 +84,7 @@ def check_partition(task: Task, partition: dict[str, Any], repeats: dict[str, st
                 checked = check(block, plan["extra"], place, task.ruleset, rest, task.statuses)
                 for kind in ("paid", "unpaid", "quarantine", "ids"):
                     write[kind](getattr(checked, kind))
-                sums = summary.total(pa.concat_tables([sums, summary.summarize(checked.paid)]))
+                sums.add(summary.summarize(checked.paid))
                 passed += len(checked.ids)
                 rows.update({"in": block.rows, "quarantined": len(checked.quarantine)})
                 statuses.update({PAID: len(checked.paid)} | summary.by_status(checked.unpaid))
@@ -92,7 +92,7 @@ def check_partition(task: Task, partition: dict[str, Any], repeats: dict[str, st
                 for anomaly, score in scores.items():
                     score.update(_score(checked.found[anomaly], truth[anomaly], row, row + block.rows))
                 row += block.rows
-        write["summary"](sums)
+        write["summary"](sums.sums())
     rows["valid"] = statuses.total()
     if rows["in"] != partition["rows"] or rows["valid"] + rows["quarantined"] != rows["in"]:
         raise LostWorkError(f"partition {number} had {partition['rows']} rows and came to {dict(rows)}")

@@ -4,8 +4,6 @@ import os
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 
-import pyarrow as pa
-
 from daskjobs import summary
 from daskjobs.manifest import Manifest
 from daskjobs.orders import PAID
@@ -37,11 +35,12 @@ def _clean(run: Run) -> Done:
         for number, _ in enumerate(pool.map(lambda name: run.storage.verify(name, vouched[name]), wanted), 1):
             run.progress(number / len(wanted))
     outputs = {each["paid"]: vouched[each["paid"]] for each in files}
-    found = summary.SCHEMA.empty_table()
+    total = summary.Total()
     for each in files:
-        found = summary.total(pa.concat_tables([found, *row_groups(run.storage, each["summary"])]))
-    with writing(run.storage, SUMMARY, found.schema) as (writer, file):
-        writer.write_table(found)
+        for lines in row_groups(run.storage, each["summary"]):
+            total.add(lines)
+    with writing(run.storage, SUMMARY, summary.SCHEMA) as (writer, file):
+        writer.write_table(total.sums())
     outputs[SUMMARY] = file.output
     clean = statuses.pop(PAID, 0)
     rows = {

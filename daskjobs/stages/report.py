@@ -5,6 +5,7 @@ import os
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from daskjobs import partition
 from daskjobs.errors import InputError, LostWorkError
@@ -13,7 +14,7 @@ from daskjobs.orders import amount_text
 from daskjobs.page import page
 from daskjobs.run import Done, Run
 from daskjobs.stages import STAGES, clean, merge
-from daskjobs.summary import SCHEMA
+from daskjobs.summary import SCHEMA, of
 from daskjobs.tables import row_groups
 
 NAME = "report"
@@ -43,9 +44,9 @@ def _write(run: Run) -> Done:
     }
     balance(ledger)
     summary = pa.concat_tables(row_groups(run.storage, clean.SUMMARY)) if ledger["clean"] else SCHEMA.empty_table()
-    regions = [line for line in summary.to_pylist() if line["dimension"] == "region"]
-    revenue = sum(int(line["revenue"] * 100) for line in regions)
-    if sum(line["orders"] for line in regions) != ledger["clean"]:
+    regions = of(summary, "region")
+    revenue = int((pc.sum(regions["revenue"]).as_py() or 0) * 100)
+    if (pc.sum(regions["orders"]).as_py() or 0) != ledger["clean"]:
         raise LostWorkError(f"{clean.SUMMARY} counts other orders than clean's {ledger['clean']}: run again from clean")
     if abs(revenue) > MOST_CENTS:
         raise InputError(
