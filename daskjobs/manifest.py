@@ -34,6 +34,32 @@ class Manifest(TypedDict):
 Ledger = TypedDict("Ledger", {"in": int, "valid": int, "quarantined": int})
 
 
+class LongRow(TypedDict):
+    """A row that looks like several ones, and how many line ends it holds."""
+
+    source: str
+    row: int
+    line_ends: int
+
+
+class LongRows(TypedDict):
+    """The rows that look like several ones, the line ends in all of them, and the first few."""
+
+    rows: int
+    line_ends: int
+    first: list[LongRow]
+
+
+class Lines(TypedDict):
+    """What the lines of the CSV files are: those in the files are the sum of the next three."""
+
+    in_files: int
+    headers: int
+    rows: int
+    inside_quotes: int
+    rows_like_several: LongRows
+
+
 class PartitionResult(TypedDict):
     """What came of a partition.
 
@@ -46,6 +72,8 @@ class PartitionResult(TypedDict):
     rows: Ledger
     statuses: dict[str, int]
     reasons: dict[str, int]
+    lines: dict[str, int]
+    several: list[LongRow]
     scores: dict[str, dict[str, int]]
     outputs: dict[str, FileSaid]
     result: NotRequired[FileSaid]  # in memory only: of the file that says the rest
@@ -84,6 +112,7 @@ class MergeRows(Ledger):
     statuses: dict[str, int]
     reasons: dict[str, int]
     scores: dict[str, dict[str, int]]
+    lines: Lines
     partitions: list[PartitionLedger]
 
 

@@ -22,6 +22,8 @@ HELP = {
     "seed": "Same seed and rows, same bytes.",
     "input": "Your own orders instead: the path or URI of a CSV or Parquet file, or a glob in quotes.",
     "delimiter": "What separates the input's fields: one character, or tab.  [default: found in the header]",
+    "quoting": "What a quote is in the input: rfc4180 (fields may stand in quotes), none (a character like others), or "
+    "backslash (as rfc4180, and a backslash escapes the next character).",
     "encoding": "The input's text encoding, like cp1252 or utf-16.  [default: UTF-8]",
     "columns": "Which of the input's columns stand for ours: price=unit_price,status=state.",
     "statuses": "Which of the input's statuses stand for ours: success=paid,success=complete,cancelled=canceled.",

@@ -13,7 +13,7 @@ from daskjobs.check import Place, check
 from daskjobs.duplicates import buckets, positions, writing_ids
 from daskjobs.errors import LostWorkError
 from daskjobs.log import event
-from daskjobs.manifest import PartitionResult, sealed, unsealed
+from daskjobs.manifest import LongRow, PartitionResult, sealed, unsealed
 from daskjobs.orders import PAID
 from daskjobs.outputs import Output
 from daskjobs.rules import ANOMALIES
@@ -22,6 +22,7 @@ from daskjobs.storage import Storage
 from daskjobs.tables import QUARANTINE, column, orders_schema, rows_between, writing_rows
 
 STAGE, RULES = "validate", "validate/rules.json"  # here, since who only reads them needs no Dask
+NAMED = 3  # rows that look like several, of which the report names the first
 Result = PartitionResult
 
 
@@ -59,7 +60,7 @@ def check_partition(task: Task, partition: dict[str, Any], repeats: dict[str, st
     ``partition`` is one of split/partitions.json; ``repeats`` has the files that say which of its rows repeat an id,
     with their hashes: empty at first, when nobody knows yet. A result with the same key and repeats, whose files hold
     against their hashes, is kept; at first, with any repeats. Raises InputError when the orders changed since split,
-    LostWorkError when rows are missing.
+    LostWorkError when rows or lines are missing.
     """
     storage, files, number = Storage(task.root), names(partition["partition"]), partition["partition"]
     kept = _kept(storage, number, task.key, repeats)
@@ -67,6 +68,7 @@ def check_partition(task: Task, partition: dict[str, Any], repeats: dict[str, st
         return kept
     repeated = positions(storage, list(repeats), number)
     rows, reasons, statuses, passed = Counter[str](), Counter[str](), Counter[str](), 0
+    lines, several = Counter[str](), list[LongRow]()
     plan, sums = task.plan, summary.Total()
     orders = orders_schema(plan["extra"])
     schemas = {"paid": orders, "unpaid": orders, "quarantine": QUARANTINE, "summary": summary.SCHEMA}
@@ -78,6 +80,7 @@ def check_partition(task: Task, partition: dict[str, Any], repeats: dict[str, st
         for part in partition["ranges"]:
             source, row = plan["files"][part["file"]], part["first_row"]
             truth = _truth(storage, plan["truth"], row, part["rows"])
+            lines["in_files"] += part.get("lines", 0)
             for block in sources.blocks(storage, source, part):
                 place = Place(number, source["name"], row)
                 rest = repeated[np.searchsorted(repeated, passed) :] - passed
@@ -89,6 +92,13 @@ def check_partition(task: Task, partition: dict[str, Any], repeats: dict[str, st
                 rows.update({"in": block.rows, "quarantined": len(checked.quarantine)})
                 statuses.update({PAID: len(checked.paid)} | summary.by_status(checked.unpaid))
                 reasons.update(checked.reasons)
+                if "lines" in part:
+                    lines.update({"rows": block.rows, "inside_quotes": block.inside})
+                    lines.update({"several": len(block.several), "in_several": sum(block.several.values())})
+                    several += [
+                        {"source": source["name"], "row": row + index, "line_ends": line_ends}
+                        for index, line_ends in list(block.several.items())[: NAMED - len(several)]
+                    ]
                 for anomaly, score in scores.items():
                     score.update(_score(checked.found[anomaly], truth[anomaly], row, row + block.rows))
                 row += block.rows
@@ -96,6 +106,11 @@ def check_partition(task: Task, partition: dict[str, Any], repeats: dict[str, st
     rows["valid"] = statuses.total()
     if rows["in"] != partition["rows"] or rows["valid"] + rows["quarantined"] != rows["in"]:
         raise LostWorkError(f"partition {number} had {partition['rows']} rows and came to {dict(rows)}")
+    if lines["in_files"] != lines["rows"] + lines["inside_quotes"]:
+        raise LostWorkError(
+            f"partition {number} has {lines['in_files']} line ends in its files, but {lines['rows']} rows with "
+            f"{lines['inside_quotes']} line ends in their fields were read: run again from split"
+        )
     result: Result = {
         "partition": number,
         "key": task.key,
@@ -103,6 +118,8 @@ def check_partition(task: Task, partition: dict[str, Any], repeats: dict[str, st
         "rows": {"in": rows["in"], "valid": rows["valid"], "quarantined": rows["quarantined"]},
         "statuses": _counted(statuses),
         "reasons": _counted(reasons),
+        "lines": _counted(lines),
+        "several": several,
         "scores": {anomaly: dict(score) for anomaly, score in scores.items()},
         "outputs": {files[kind]: file.output.json() for kind, (_, file) in opened.items()},
     }

@@ -17,11 +17,9 @@ Rule = Callable[[pd.DataFrame], pd.Series]
 # Reasons that the reader gives before there is a frame.
 WRONG_FIELDS = "wrong_number_of_fields"
 NOT_UTF8 = "not_utf8"
-UNCLOSED_QUOTE = "unclosed_quote"
 MALFORMED = {
     WRONG_FIELDS: "The row doesn't have as many fields as the header.",
     NOT_UTF8: "The row holds bytes that are not text in the input's encoding.",
-    UNCLOSED_QUOTE: "A quote is opened and never closed, so that the row goes on to the end of the file.",
 }
 DUPLICATE = "duplicate_order_id"  # found across all partitions, once the rows that pass every rule are known
 DUPLICATES = {DUPLICATE: "A row before it, which passes every rule too, has the same order_id."}

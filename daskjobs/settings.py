@@ -6,6 +6,7 @@ from daskjobs.addresses import host_port
 from daskjobs.errors import UsageError
 
 LOCAL, KUBERNETES = "local", "kubernetes"
+QUOTINGS = RFC4180, NONE, BACKSLASH = "rfc4180", "none", "backslash"
 REMOTE = ("tcp://", "tls://")
 SECONDS = (1, 30 * 86_400)  # a longer wait than a month is a mistake, and beyond 2^31 s some of Dask's timers fail
 BOUNDS: dict[str, tuple[float, float]] = {
@@ -33,8 +34,9 @@ class Settings:
     orders are large; ``workers`` 0 means one for each core; ``timeout`` bounds the validation of all partitions, in
     seconds.
 
-    ``delimiter``, ``encoding``, ``columns`` and ``statuses`` say how the input is written, where that can't be seen;
-    ``rules`` is the path or URI of a Python file; more rejected rows than the share ``max_rejected`` fail the run.
+    ``delimiter``, ``quoting``, ``encoding``, ``columns`` and ``statuses`` say how the input is written, where that
+    can't be seen; ``rules`` is the path or URI of a Python file; more rejected rows than the share ``max_rejected``
+    fail the run.
 
     Those from ``worker_cpu`` on are for a Dask cluster on Kubernetes: what a worker requests, the workflow that
     owns the cluster, the pod that asks for it, and how many seconds its scheduler may take to answer, its first
@@ -46,6 +48,7 @@ class Settings:
     seed: int = 7
     input: str = ""
     delimiter: str = ""
+    quoting: str = RFC4180
     encoding: str = ""
     columns: str = ""
     statuses: str = ""
@@ -85,6 +88,9 @@ class Settings:
             )
         if "::" in self.run:
             raise UsageError(f"--run must be one path or URI, got the chain {quoted(self.run)}")
+        if self.quoting not in QUOTINGS:
+            allowed = f"{', '.join(QUOTINGS[:-1])} or {QUOTINGS[-1]}"
+            raise UsageError(f"--quoting must be {allowed}, got {quoted(self.quoting)}")
         _check_addresses(self.cluster, self.dashboard)
 
 

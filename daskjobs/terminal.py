@@ -46,4 +46,6 @@ def print_report(run: Run, manifest: Manifest) -> None:
     click.echo(f"revenue    {rows['revenue']}")
     click.echo(f"rejected   {rows['quarantined']:,} of {rows['in']:,}{f' ({reasons})' if reasons else ''}")
     click.echo(f"unpaid     {rows['unpaid']:,}")
+    for warning in quality["warnings"]:
+        click.echo(f"warning    {warning}")
     click.echo(f"report     {short(storage.uri('report/report.html'))}")

@@ -55,11 +55,17 @@ def one(folder: Path, data: bytes, chance: random.Random) -> str:
     """Run the stages on a file twice, in other partitions and blocks; return what came of it."""
     (folder / "x").write_bytes(data)
     delimiter = chance.choice([",", ",", ",", ",", ";", "\t", "|"])
+    quoting = chance.choice(["rfc4180", "rfc4180", "none", "backslash"])
     encoding = chance.choice(["", "", "", "", "cp1252", "utf-16", "shift_jis"])
     results = []
     try:
         for where in ("one", "two"):
-            options = {"partitions": chance.randint(1, 7), "delimiter": delimiter, "encoding": encoding}
+            options = {
+                "partitions": chance.randint(1, 7),
+                "delimiter": delimiter,
+                "quoting": quoting,
+                "encoding": encoding,
+            }
             results.append(inline.run(folder / where, str(folder / "x"), chance.choice([64, 1000, 1 << 22]), **options))
     except InputError:
         if results:
@@ -67,7 +73,7 @@ def one(folder: Path, data: bytes, chance: random.Random) -> str:
         return "refused"
     assert results[0] == results[1], "the results depend on partitions or blocks"
     if not encoding and not data.startswith(PACKED):
-        inline.assert_as_expected(results[0], oracle.expect({"x": data}, delimiter))
+        inline.assert_as_expected(results[0], oracle.expect({"x": data}, delimiter, quoting))
         return "as the oracle says"
     return "the same twice"
 

@@ -55,6 +55,14 @@ def assert_as_expected(results: dict[str, bytes], expected: oracle.Expected) -> 
         "clean": expected.orders,
         "unpaid": expected.unpaid.total(),
     }
+    lines = quality["lines"]
+    several = lines.pop("rows_like_several")
+    assert lines == {"in_files": 0, "headers": 0, "rows": 0, "inside_quotes": 0} | expected.lines
+    assert lines["in_files"] == lines["headers"] + lines["rows"] + lines["inside_quotes"]
+    found = [(row["source"].rsplit("/", 1)[-1], row["row"], row["line_ends"]) for row in several["first"]]
+    assert (several["rows"], found) == (len(expected.several), expected.several[:3])
+    assert several["line_ends"] == sum(line_ends for _, _, line_ends in expected.several)
+    assert bool(quality["warnings"]) == bool(expected.several)
     assert quality["unpaid_by_status"] == dict(expected.unpaid)
     counted = Counter(reason for _, _, reasons, _ in expected.rejected for reason in reasons)
     assert {line["reason"]: line["rows"] for line in quality["reasons"]} == counted
@@ -63,6 +71,7 @@ def assert_as_expected(results: dict[str, bytes], expected: oracle.Expected) -> 
     assert (
         results["report/analytics_report.json"].decode() == f'{{"orders": {expected.orders}, "revenue": {revenue}}}\n'
     )
+    csv.field_size_limit(1 << 27)
     lines = list(csv.reader(io.StringIO(results["merge/quarantine.csv"].decode(), newline="")))[1:]
-    found = [(source.rsplit("/", 1)[-1], int(row), reasons.split(";"), raw) for row, source, reasons, raw in lines]
-    assert found == expected.rejected
+    rejected = [(source.rsplit("/", 1)[-1], int(row), reasons.split(";"), raw) for row, source, reasons, raw in lines]
+    assert rejected == expected.rejected

@@ -10,7 +10,7 @@ from daskjobs.check import Checked, Place, check
 from daskjobs.orders import COLUMNS
 from daskjobs.ruleset import Ruleset
 from daskjobs.sources import fields
-from daskjobs.sources.rows import row_ends
+from daskjobs.sources.rows import LAST, Dialect, row_ends
 
 PLACE = Place(partition=3, source="x.csv", row=100)
 
@@ -74,16 +74,19 @@ def test_fields_are_the_same_when_rows_are_read_one_by_one(
     csv.writer(text, lineterminator=newline, quoting=csv.QUOTE_ALL, delimiter=delimiter).writerows(values)
     block = text.getvalue().encode()
     names = ["a", "b", "c"]
-    fast, kept, malformed = fields.read(block, row_ends(block, delimiter), names, delimiter)
-    slow, kept_slowly, malformed_slowly = fields.read_rows(block, row_ends(block, delimiter), names, delimiter)
+    dialect = Dialect(delimiter)
+    ends = row_ends(block, dialect)
+    fast, kept, malformed, inside = fields.read(block, ends, names, dialect)
+    slow, kept_slowly, malformed_slowly, inside_slowly = fields.read_rows(block, ends, names, dialect)
     assert fast.to_pylist() == slow.to_pylist() == [dict(zip(names, v, strict=True)) for v in values if len(v) == 3]
     assert np.array_equal(kept, kept_slowly)
     assert malformed == malformed_slowly
+    assert inside == inside_slowly == sum(value.count("\n") for line in values for value in line)
 
 
 @given(st.binary(max_size=200))
 def test_every_row_is_accounted_for_when_bytes_are_anything(data: bytes) -> None:
-    ends = row_ends(data)
+    ends = row_ends(data, behind=LAST)
     if not len(ends) or ends[-1] < len(data):
         ends = np.append(ends, len(data))
     checked = check(fields.block(data, ends, list(COLUMNS)), [], PLACE, Ruleset(), NONE)

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 import inline
 import oracle
+from daskjobs.settings import QUOTINGS
 
 GOOD = dict(
     user_id="U1", region="north", product="lamp", quantity="2", price="10.50", total_amount="21.00",
@@ -41,25 +42,50 @@ def order(draw: st.DrawFn) -> dict[str, str]:
     return {"order_id": draw(order_id), **good, **spoilt}
 
 
-broken = st.sampled_from([b"", b",", b"a,b,c", b"\xff\xfe", b'x"y"z', b"\r", b'"a"b,c', b" "]) | st.binary(max_size=30)
+broken = (
+    st.sampled_from(
+        [
+            b"",
+            b",",
+            b"a,b,c",
+            b"\xff\xfe",
+            b'x"y"z',
+            b"\r",
+            b'"a"b,c',
+            b" ",
+            b'"',
+            b'a,"b',
+            b'b",c',
+            b'"a\\"',
+            b"\\",
+            b"\\N",
+        ]
+    )
+    | st.binary(max_size=30)
+    | st.text(alphabet='",;\t|\\\n\ra', max_size=12).map(str.encode)
+)
 
 
 @st.composite
-def orders_file(draw: st.DrawFn, delimiter: str) -> bytes:
+def orders_file(draw: st.DrawFn, delimiter: str, quoting: str) -> bytes:
     """A CSV file: columns in any order, one more perhaps, any quoting and line ends, and rows that are no orders."""
     columns = draw(st.permutations([*oracle.COLUMNS, *draw(st.sampled_from([[], ["note"]]))]))
-    quoting, newline = draw(st.sampled_from([csv.QUOTE_MINIMAL, csv.QUOTE_ALL])), draw(st.sampled_from(["\n", "\r\n"]))
+    quotes = csv.QUOTE_MINIMAL if quoting == "none" else draw(st.sampled_from([csv.QUOTE_MINIMAL, csv.QUOTE_ALL]))
+    newline = draw(st.sampled_from(["\n", "\r\n"]))
     text = io.BytesIO()
 
     def line(values: list[str]) -> None:
         row = io.StringIO(newline="")
-        csv.writer(row, delimiter=delimiter, quoting=quoting, lineterminator=newline).writerow(values)
+        csv.writer(row, delimiter=delimiter, quoting=quotes, lineterminator=newline).writerow(values)
         text.write(row.getvalue().encode(errors="replace"))
 
     line(columns)
     for each in draw(st.lists(order() | broken, max_size=20)):
         if isinstance(each, bytes):
             text.write(each + newline.encode())
+        elif draw(st.integers(0, 3)) == 0:  # as who knows nothing of quotes writes it
+            text.write(delimiter.join(each.get(column, 'say "hello"') for column in columns).encode(errors="replace"))
+            text.write(newline.encode())
         else:
             line([each.get(column, "hello") for column in columns])
     data = text.getvalue()
@@ -67,22 +93,34 @@ def orders_file(draw: st.DrawFn, delimiter: str) -> bytes:
 
 
 @settings(max_examples=60)
-@given(st.data(), st.sampled_from(",;\t|"))
-def test_results_are_the_oracles_when_files_are_dirty(data: st.DataObject, delimiter: str) -> None:
-    files = data.draw(st.dictionaries(st.sampled_from(["a.csv", "b.csv", "c.csv"]), orders_file(delimiter), min_size=1))
-    files = dict(sorted(files.items()))
+@given(st.data(), st.sampled_from(",;\t|"), st.sampled_from(QUOTINGS))
+def test_results_are_the_oracles_when_files_are_dirty(data: st.DataObject, delimiter: str, quoting: str) -> None:
+    each = orders_file(delimiter, quoting)
+    files = dict(
+        sorted(data.draw(st.dictionaries(st.sampled_from(["a.csv", "b.csv", "c.csv"]), each, min_size=1)).items())
+    )
     first, second = data.draw(st.tuples(st.integers(1, 6), st.integers(1, 6)))
     with TemporaryDirectory() as name:
         folder = Path(name)
         for file, content in files.items():
             (folder / file).write_bytes(content)
-        results = inline.run(folder / "one", f"{folder}/*.csv", partitions=first, delimiter=delimiter)
-        inline.assert_as_expected(results, oracle.expect(files, delimiter))
+        options = {"delimiter": delimiter, "quoting": quoting}
+        results = inline.run(folder / "one", f"{folder}/*.csv", partitions=first, **options)
+        inline.assert_as_expected(results, oracle.expect(files, delimiter, quoting))
         block = data.draw(st.integers(50, 2000))
-        again = inline.run(folder / "two", f"{folder}/*.csv", block, partitions=second, delimiter=delimiter)
+        again = inline.run(folder / "two", f"{folder}/*.csv", block, partitions=second, **options)
         assert again == results
 
 
-def test_rows_are_those_of_the_csv_module_when_the_oracle_splits_them() -> None:
-    data = b'a,"b\nc"\r\nd,"e""\n",f\n"g\n'
-    assert oracle.rows_of(data, ",") == [(b'a,"b\nc"', False), (b'd,"e""\n",f', False), (b'"g', True)]
+def test_oracle_reads_rows_as_the_contract_says() -> None:
+    data = b'a,"b\nc"\r\nd,"e""\n",f\n"g"h,"\n"i\n'
+    assert oracle.rows_of(data, ",", "rfc4180") == [
+        (b'a,"b\nc"', [b"a", b"b\nc"]),
+        (b'd,"e""\n",f', [b"d", b'e"\n', b"f"]),
+        (b'"g"h,"', [b'"g"h', b'"']),
+        (b'"i', [b'"i']),
+    ]
+    assert oracle.rows_of(b'a,"b\nc"\n', ",", "none") == [(b'a,"b', [b"a", b'"b']), (b'c"', [b'c"'])]
+    assert oracle.rows_of(b'\\,\\n,"\\"",\\N,"\\N"\\\nx\n', ",", "backslash") == [
+        (b'\\,\\n,"\\"",\\N,"\\N"\\\nx', [b",\n", b'"', b"", b'"N"\nx'])
+    ]

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from types import ModuleType
 
 from daskjobs.errors import ConfigError, InputError, StorageError, UsageError
-from daskjobs.settings import Settings
+from daskjobs.settings import BACKSLASH, Settings
 from daskjobs.sources import parquet, text
 from daskjobs.sources.block import Block, Range, Source, mapping
 from daskjobs.storage import Storage, explained
@@ -27,7 +27,10 @@ def describe(storage: Storage, name: str, number: int, settings: Settings) -> So
         raise InputError(f"the input can't be read: {error}") from error
     if first == parquet.MAGIC:
         return parquet.describe(storage, name, wanted)
-    return text.describe(storage, name, f"split/input-{number:05d}.csv", wanted, delimiter, settings.encoding)
+    if delimiter == "\\" and settings.quoting == BACKSLASH:
+        raise UsageError("--delimiter can't be a backslash with --quoting backslash: give another delimiter or quoting")
+    target = f"split/input-{number:05d}.csv"
+    return text.describe(storage, name, target, wanted, delimiter, settings.quoting, settings.encoding)
 
 
 def weight(source: Source) -> int:

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import pyarrow as pa
@@ -20,7 +20,9 @@ class Block:
     """Some ``rows`` of a source, one after another.
 
     ``texts`` holds the fields of those that could be read, ``kept`` where each of these is in the block, and
-    ``malformed`` why the others aren't there; ``raw`` gives the text of rows as it stands in the source.
+    ``malformed`` why the others aren't there; ``raw`` gives the text of rows as it stands in the source. Of a CSV file,
+    ``inside`` is the number of line ends that stand in fields, and ``several`` has the rows that look like several
+    ones, because at least two of their lines have as many fields as the header, and how many line ends each holds.
     """
 
     rows: int
@@ -28,6 +30,8 @@ class Block:
     kept: Ints
     malformed: dict[int, str]
     raw: Callable[[Ints], pa.Array]
+    inside: int = 0
+    several: dict[int, int] = field(default_factory=dict)
 
 
 def mapping(text: str) -> dict[str, str]:

@@ -1,6 +1,7 @@
-"""The fields of CSV rows: pyarrow reads blocks that are in order, Python's csv module the others, to one result."""
+"""The fields of CSV rows: pyarrow reads blocks that are in order, a regular expression the others, to one result."""
 
-import csv
+import re
+from functools import lru_cache
 
 import numpy as np
 import pyarrow as pa
@@ -8,13 +9,17 @@ import pyarrow.compute as pc
 import pyarrow.csv
 
 from daskjobs import rules
+from daskjobs.settings import BACKSLASH, NONE
 from daskjobs.sources.block import Block
-from daskjobs.sources.rows import BOM, ROW_BYTES, Ints, unclosed
+from daskjobs.sources.rows import BOM, COMMAS, LAST, NEWLINE, Dialect, Ints, quoted
+
+ESCAPES = {"0": "\0", "b": "\b", "n": "\n", "r": "\r", "t": "\t", "Z": "\x1a"}  # as MySQL's LOAD DATA has them
+Parsed = tuple[pa.Table, Ints, dict[int, str], int]
 
 
-def block(data: bytes, ends: Ints, columns: list[str], delimiter: str = ",") -> Block:
+def block(data: bytes, ends: Ints, columns: list[str], dialect: Dialect = COMMAS) -> Block:
     """Split rows, which end at ``ends``, into fields; what follows the last of them doesn't count."""
-    texts, kept, malformed = read(data, ends, columns, delimiter)
+    texts, kept, malformed, inside = read(data, ends, columns, dialect)
 
     def raw(which: Ints) -> pa.Array:
         starts = np.concatenate([[0], ends]).astype(np.int32)
@@ -25,7 +30,24 @@ def block(data: bytes, ends: Ints, columns: list[str], delimiter: str = ",") -> 
         except pa.ArrowInvalid:
             return pa.array([row.decode(errors="backslashreplace") for row in found.to_pylist()], pa.string())
 
-    return Block(len(ends), texts, kept, malformed, raw)
+    several = _several(data, ends, len(columns), dialect) if inside else {}
+    return Block(len(ends), texts, kept, malformed, raw, inside, several)
+
+
+def _several(data: bytes, ends: Ints, width: int, dialect: Dialect) -> dict[int, int]:
+    """Return how many line ends each row holds that looks like several rows.
+
+    At least two of its lines have ``width`` fields, if quotes are disregarded.
+    """
+    text = np.frombuffer(data, np.uint8, ends[-1])
+    stops = np.flatnonzero(text == NEWLINE)
+    if text[-1] != NEWLINE:
+        stops = np.append(stops, len(text) - 1)
+    delimiters = np.flatnonzero(text == ord(dialect.delimiter))
+    fields = np.diff(np.searchsorted(delimiters, stops, "right"), prepend=0) + 1
+    row = np.searchsorted(ends, stops, "right")
+    several = np.flatnonzero(np.bincount(row[fields == width]) > 1)
+    return dict(zip(several.tolist(), (np.bincount(row)[several] - 1).tolist(), strict=True))
 
 
 def raw_rows(data: bytes, ends: Ints, which: Ints) -> list[bytes]:
@@ -37,46 +59,66 @@ def raw_rows(data: bytes, ends: Ints, which: Ints) -> list[bytes]:
     ]
 
 
-def read(data: bytes, ends: Ints, columns: list[str], delimiter: str = ",") -> tuple[pa.Table, Ints, dict[int, str]]:
-    """Return a table of texts, where each of its rows is in the block, and why others aren't in it.
+def read(data: bytes, ends: Ints, columns: list[str], dialect: Dialect = COMMAS) -> Parsed:
+    """Return a table of texts, where each of its rows is in the block, why others aren't, and the line ends in fields.
 
     A block that isn't in order, or in which pyarrow sees rows elsewhere, is read row by row.
     """
     malformed: dict[int, str] = {}
     end = int(ends[-1]) if len(ends) else 0
+    quote = _quote(data, end, dialect)
 
     def refuse(row: pa.csv.InvalidRow) -> str:
         malformed[row.number - 1] = rules.WRONG_FIELDS
         return "skip"
 
-    if _in_order(data, ends, delimiter):
+    if quote is not None and _in_order(data, ends):
         try:
             table = pa.csv.read_csv(
                 pa.BufferReader(pa.py_buffer(data).slice(0, end)),
                 pa.csv.ReadOptions(use_threads=False, column_names=columns, block_size=len(data) + 1),
                 pa.csv.ParseOptions(
-                    delimiter=delimiter,
+                    delimiter=dialect.delimiter,
+                    quote_char=quote or False,
                     invalid_row_handler=refuse,
                     ignore_empty_lines=False,
-                    newlines_in_values=data.find(b'"', 0, end) >= 0,
+                    newlines_in_values=bool(quote),
                 ),
                 pa.csv.ConvertOptions(column_types=dict.fromkeys(columns, pa.string()), check_utf8=False),
             )
             if len(table) + len(malformed) == len(ends):
-                return table, np.delete(np.arange(len(ends)), list(malformed)), malformed
+                inside = _line_ends(table, raw_rows(data, ends, np.array(list(malformed), int))) if quote else 0
+                return table, np.delete(np.arange(len(ends)), list(malformed)), malformed, inside
         except pa.ArrowInvalid:
             pass
-    return read_rows(data, ends, columns, delimiter)
+    return read_rows(data, ends, columns, dialect)
 
 
-def _in_order(data: bytes, ends: Ints, delimiter: str) -> bool:
-    """Tell whether a block is UTF-8 that begins with no mark, and has no lone returns, empty rows or open quote."""
+def _quote(data: bytes, end: int, dialect: Dialect) -> str | None:
+    """Return the character with which pyarrow reads a block's fields right, "" for none, or None if it can't.
+
+    It takes each quote at a field's start as one that opens it.
+    """
+    if dialect.quoting == BACKSLASH and data.find(b"\\", 0, end) >= 0:
+        return None
+    if dialect.quoting == NONE or data.find(b'"', 0, end) < 0:
+        return ""
+    begin, stop = quoted(data[:end], dialect, LAST)
+    alone = np.count_nonzero(stop - begin == 1)
+    return "" if alone == len(begin) else None if alone else '"'
+
+
+def _line_ends(table: pa.Table, malformed: list[bytes]) -> int:
+    found = (pc.sum(pc.count_substring(column, "\n")).as_py() or 0 for column in table.columns)
+    return sum(found) + sum(row.count(b"\n") for row in malformed)
+
+
+def _in_order(data: bytes, ends: Ints) -> bool:
+    """Tell whether a block is UTF-8 that begins with no mark, and has no lone returns or empty rows."""
     end = int(ends[-1]) if len(ends) else 0
     if data.startswith(BOM):  # pyarrow would take it for the file's own
         return False
     if b"\r" in data and data.count(b"\r", 0, end) != data.count(b"\r\n", 0, end):
-        return False
-    if len(ends) and unclosed(raw_rows(data, ends, np.array([len(ends) - 1]))[0], delimiter):
         return False
     try:
         return bool(np.diff(ends, prepend=0).min(initial=3) > 2) and (data.isascii() or bool(data[:end].decode()))
@@ -84,22 +126,19 @@ def _in_order(data: bytes, ends: Ints, delimiter: str) -> bool:
         return False
 
 
-def read_rows(data: bytes, ends: Ints, columns: list[str], delimiter: str) -> tuple[pa.Table, Ints, dict[int, str]]:
+def read_rows(data: bytes, ends: Ints, columns: list[str], dialect: Dialect) -> Parsed:
     """Do what `read` does, one row after another."""
-    csv.field_size_limit(ROW_BYTES)
     malformed: dict[int, str] = {}
     fields: list[list[str]] = []
+    inside = 0
     for index, row in enumerate(raw_rows(data, ends, np.arange(len(ends)))):
-        if index == len(ends) - 1 and unclosed(row, delimiter):
-            malformed[index] = rules.UNCLOSED_QUOTE
-            continue
         try:
-            values = next(csv.reader([row.decode()], delimiter=delimiter), [])
+            values, line_ends = split(row.decode(), dialect)
         except UnicodeDecodeError:
             malformed[index] = rules.NOT_UTF8
+            inside += row.count(b"\n")
             continue
-        except csv.Error:
-            values = []
+        inside += line_ends
         if len(values) == len(columns):
             fields.append(values)
         else:
@@ -107,4 +146,42 @@ def read_rows(data: bytes, ends: Ints, columns: list[str], delimiter: str) -> tu
     texts = [pa.array(values, pa.string()) for values in zip(*fields, strict=True)] or [
         pa.array([], pa.string()) for _ in columns
     ]
-    return pa.table(texts, names=columns), np.delete(np.arange(len(ends)), list(malformed)), malformed
+    return pa.table(texts, names=columns), np.delete(np.arange(len(ends)), list(malformed)), malformed, inside
+
+
+@lru_cache
+def _field(dialect: Dialect) -> re.Pattern[str]:
+    """Match a field and the delimiter behind it: its text in quotes, or its text without."""
+    delimiter = re.escape(dialect.delimiter)
+    plain = rf"([^{delimiter}]*+)"
+    within = r'"((?:[^"]++|"")*+)"'
+    if dialect.quoting == NONE:
+        within = "()(?!)"
+    if dialect.quoting == BACKSLASH:
+        within = r'"((?:[^"\\]++|""|\\(?:\r\n|.))*+)"'
+        plain = rf"((?:[^{delimiter}\\]++|\\(?:\r\n|(?!{delimiter}\Z).|(?={delimiter}\Z)))*+)"
+    return re.compile(rf"(?:{within}|{plain}){delimiter}", re.DOTALL)
+
+
+def split(row: str, dialect: Dialect) -> tuple[list[str], int]:
+    r"""Return a row's fields, and how many line ends stand in them.
+
+    >>> split('a,"b ""c"" d","e"f', COMMAS)
+    (['a', 'b "c" d', '"e"f'], 0)
+    """
+    found = _field(dialect).findall(row + dialect.delimiter)
+    inside = sum(quoted.count("\n") + plain.count("\n") for quoted, plain in found) if "\n" in row else 0
+    if dialect.quoting == BACKSLASH and "\\" in row:
+        return [_meant(quoted, plain) for quoted, plain in found], inside
+    return [quoted.replace('""', '"') or plain for quoted, plain in found], inside
+
+
+def _meant(quoted: str, plain: str) -> str:
+    """Return what a field means in which backslashes escape, quoted or not; a null, which is \\N alone, is empty."""
+    if quoted:
+        return re.sub(r'""|\\(\r\n|.)', _character, quoted, flags=re.DOTALL)
+    return "" if plain == r"\N" else re.sub(r"\\(\r\n|.)", _character, plain, flags=re.DOTALL)
+
+
+def _character(found: re.Match[str]) -> str:
+    return ESCAPES.get(found[1], found[1]) if found[1] else '"'

@@ -1,7 +1,8 @@
-"""Where the rows of a CSV file begin and end: quoted newlines never end a row, and no block cuts one."""
+"""Where the rows of a CSV file begin and end: line ends in quoted fields never end a row, and no block cuts one."""
 
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import IO
 
@@ -9,71 +10,138 @@ import numpy as np
 import numpy.typing as npt
 
 from daskjobs.errors import InputError
+from daskjobs.settings import BACKSLASH, NONE, RFC4180
 
 BLOCK_BYTES = 4 << 20  # read, parsed and written at a time; memory follows it
-ROW_BYTES = 64 << 20  # a longer row is a quote that is never closed
+ROW_BYTES = 64 << 20  # the longest row; a quoted field that goes on beyond its row's first 64 MiB isn't closed
 BOM = b"\xef\xbb\xbf"
+QUOTE, NEWLINE, RETURN = b'"\n\r'
+
+# What stands behind a block of bytes: more of the file; nothing; or more than the longest row may have.
+MORE, LAST, BEYOND = "more", "last", "beyond"
 
 Ints = npt.NDArray[np.int64]
+Bytes = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """How a CSV file is written: what separates its fields, and what quotes them (`settings.QUOTINGS`)."""
+
+    delimiter: str = ","
+    quoting: str = RFC4180
+
+
+COMMAS = Dialect()
 
 
 @lru_cache
-def _quoted_or_newline(delimiter: str) -> re.Pattern[bytes]:
-    """Match a quoted field, or a newline outside of one.
+def _fields_in_quotes(dialect: Dialect, behind: str) -> re.Pattern[bytes]:
+    """Match a quoted field, or the quote alone at the start of a field that isn't one.
 
-    A quote opens a field only at the field's start, as in RFC 4180 and Python's csv module; what is quoted is
-    taken whole, up to the closing quote or the end of the block.
+    A quote opens a field only at the field's start, and only where its closing quote, the first one that isn't
+    doubled, meets a delimiter or a line end. A field that can't be decided on, because its closing quote or
+    what follows may be in the bytes that come, is taken to the end. With backslashes, an escaped character is matched
+    too, with the quotes behind it, which are at no field's start.
     """
-    return re.compile(rb'(?<![^%s\n])"(?:[^"]++|"")*+(?:"|\Z)|\n' % re.escape(delimiter.encode()))
+    delimiter = re.escape(dialect.delimiter.encode())
+    closed = rb'"(?=%s|\r?\n%s)' % (delimiter, rb"|\r?\Z" if behind == LAST else b"")
+    undecided = rb'|(?:"\r?|\\)?\Z' if behind == MORE else b""
+    escaped, inside, anywhere = rb"\\(?:\r\n|.)", b"", b""
+    if dialect.quoting == BACKSLASH:
+        inside, anywhere = rb"|%s" % escaped, rb'%s"*+|' % escaped
+    body = rb'(?:[^"%s]++|""%s)*+' % (rb"\\" if inside else b"", inside)
+    return re.compile(rb'%s"(?<![^%s\n]")(?:%s(?:%s%s))?' % (anywhere, delimiter, body, closed, undecided), re.DOTALL)
 
 
-def row_ends(block: bytes, delimiter: str = ",") -> Ints:
+def quoted(block: bytes, dialect: Dialect, behind: str) -> tuple[Ints, Ints]:
+    """Return where the quoted fields of a block begin and end; the block begins at a row's start.
+
+    A quote that stands at a field's start and opens none is a field of one byte. With backslashes there is an
+    entry for each escaped character as well.
+    """
+    data = np.frombuffer(block, np.uint8)
+    well_formed = _pairs(data, dialect, behind) if dialect.quoting == RFC4180 else None
+    if well_formed is not None:
+        return well_formed
+    found = [match.span() for match in _fields_in_quotes(dialect, behind).finditer(block)]
+    spans = np.array(found, np.int64).reshape(-1, 2)
+    return spans[:, 0], spans[:, 1]
+
+
+def _pairs(data: Bytes, dialect: Dialect, behind: str) -> tuple[Ints, Ints] | None:
+    """Do what `quoted` does, much faster, where every quote of a block opens or closes a field; elsewhere return None.
+
+    A doubled quote counts as the end of a field and the start of another one, side by side.
+    """
+    quotes = np.flatnonzero(data == QUOTE)
+    if (len(quotes) % 2 and behind != MORE) or behind == BEYOND:
+        return None
+    opening, closing = quotes[::2], quotes[1::2]
+    doubled = np.concatenate([[-1], closing + 1])[: len(opening)] == opening
+    separators = np.zeros(256, bool)
+    separators[[ord(dialect.delimiter), NEWLINE]] = True
+    if not np.all((opening == 0) | separators[data[opening - 1]] | doubled):
+        return None
+    padded = np.concatenate([data, np.frombuffer(b"\n\n", np.uint8)])  # the end of a block is as good as a line end
+    after = padded[closing + 1]
+    follows = np.append(doubled[1:], False)[: len(closing)]
+    returns = (after == RETURN) & (padded[closing + 2] == NEWLINE)
+    if not np.all(separators[after] | returns | follows):
+        return None
+    return opening, np.append(closing + 1, [len(data)] * (len(quotes) % 2))
+
+
+def row_ends(block: bytes, dialect: Dialect = COMMAS, behind: str = MORE) -> Ints:
     """Return the offset after each row that ends in ``block``, which begins at a row's start.
 
     >>> row_ends(b'1,a\\n2,"b\\nc"\\n3,')
     array([ 4, 12])
     """
-    if b'"' in block:
-        found = _quoted_or_newline(delimiter).finditer(block)
-        return np.array([match.end() for match in found if match[0] == b"\n"], np.int64)
-    return np.flatnonzero(np.frombuffer(block, np.uint8) == ord("\n")) + 1
+    newlines = np.flatnonzero(np.frombuffer(block, np.uint8) == NEWLINE)
+    if dialect.quoting != NONE and (b'"' in block or (dialect.quoting == BACKSLASH and b"\\" in block)):
+        begin, end = quoted(block, dialect, behind)
+        before = np.searchsorted(begin, newlines, "right")
+        newlines = newlines[np.concatenate([[0], end])[before] <= newlines]
+    return newlines + 1
 
 
-def unclosed(row: bytes, delimiter: str) -> bool:
-    """Tell whether a row ends inside of quotes, as only a file's last row can.
-
-    >>> unclosed(b'1,"a""', ","), unclosed(b'1,"a"', ",")
-    (True, False)
-    """
-    quoted = (match for match in _quoted_or_newline(delimiter).finditer(row) if match.end() == len(row))
-    return b'"' in row and any(match[0].count(b'"') % 2 for match in quoted)
-
-
-def blocks(file: IO[bytes], start: int, end: int, name: str, delimiter: str = ",") -> Iterator[tuple[int, bytes, Ints]]:
+def blocks(
+    file: IO[bytes], start: int, end: int, name: str, dialect: Dialect = COMMAS
+) -> Iterator[tuple[int, bytes, Ints]]:
     """Read bytes ``start`` to ``end`` of a file in blocks of whole rows.
 
     Yields each block's offset in the file, its bytes, and the offset in it after each of its rows; what follows the
     last of them belongs to the next block, and is read again then: a copy would take longer, and hold Python's lock.
-    The file's last row needs no newline. Raises InputError for a row longer than ROW_BYTES.
+    The file's last row needs no line end. A quote that is not closed before ``end`` is a character: a range that was
+    found in this way ends with a row, which a field that goes on behind it would have made longer.
+    Raises InputError for a row longer than ROW_BYTES.
     """
     size = BLOCK_BYTES
     while start < end:
         file.seek(start)
-        wanted = min(size, end - start)
+        wanted = min(size, ROW_BYTES, end - start)
         data = file.read(wanted)
         if len(data) < wanted:
             raise InputError(
                 f"{name} ended at byte {start + len(data)}, before byte {end}: it changed while it was read; run again"
             )
-        ends = row_ends(data, delimiter)
-        if start + len(data) == end and (not len(ends) or ends[-1] < len(data)):
+        last = start + len(data) == end
+        ends = row_ends(data, dialect, LAST if last else MORE)
+        if last and (not len(ends) or ends[-1] < len(data)):
             ends = np.append(ends, len(data))
-        if len(ends):
-            yield start, data, ends
-            start, size = start + int(ends[-1]), BLOCK_BYTES
-        elif len(data) > ROW_BYTES:
-            raise InputError(
-                f"{name} has a row of more than {ROW_BYTES >> 20} MiB from byte {start}: is a quote there never closed?"
-            )
-        else:
-            size = min(2 * size, ROW_BYTES + 1)
+        if not len(ends) and wanted == ROW_BYTES:
+            ends = row_ends(data, dialect, BEYOND)[:1]
+            if not len(ends):
+                raise InputError(
+                    f"{name} has a row of more than {ROW_BYTES >> 20} MiB from byte {start}: is it a text file with "
+                    "a row a line?"
+                )
+        if not len(ends):
+            size, data = 2 * size, b""
+            continue
+        if len(data) > BLOCK_BYTES:  # it grew until its first row ended: the others come in blocks as usual
+            ends = ends[: max(1, np.searchsorted(ends, BLOCK_BYTES, "right"))]
+            data = data[: ends[-1]]
+        yield start, data, ends
+        start, size = start + int(ends[-1]), BLOCK_BYTES

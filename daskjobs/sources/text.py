@@ -1,10 +1,10 @@
 """CSV: a file's delimiter and columns, the byte ranges of its partitions, and its rows in blocks."""
 
-import csv
 import hashlib
+import re
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import IO, Any
 
 import numpy as np
 
@@ -12,13 +12,16 @@ from daskjobs.errors import InputError
 from daskjobs.orders import COLUMNS
 from daskjobs.sources import fields, rows, unpack
 from daskjobs.sources.block import Block, Range, Source, renamed
+from daskjobs.sources.rows import Dialect
 from daskjobs.storage import Storage
 
 DELIMITERS = (",", ";", "\t", "|")  # tried in this order, unless one is given
 HEADER_BYTES = 1 << 20
 
 
-def describe(storage: Storage, name: str, target: str, wanted: dict[str, str], delimiter: str, encoding: str) -> Source:
+def describe(
+    storage: Storage, name: str, target: str, wanted: dict[str, str], delimiter: str, quoting: str, encoding: str
+) -> Source:
     """Find a file's delimiter and columns; one that is compressed or isn't UTF-8 is unpacked to ``target`` first.
 
     Raises InputError when it isn't a CSV file of orders.
@@ -28,31 +31,54 @@ def describe(storage: Storage, name: str, target: str, wanted: dict[str, str], d
     packed = unpack.compression(first) or unpack.needs_decoding(encoding)
     where = target if packed else name
     output = unpack.unpack(storage, name, target, encoding, first) if packed else None
+    needed, size = {wanted.get(column, column) for column in COLUMNS}, int(storage.size(where) or 0)
     with storage.open(where) as file:
-        start = file.read(HEADER_BYTES)
-    needed = {wanted.get(column, column) for column in COLUMNS}
-    headers = [_header(start, given, name) for given in ((delimiter,) if delimiter else DELIMITERS)]
+        dialects = [Dialect(each, quoting) for each in ((delimiter,) if delimiter else DELIMITERS)]
+        headers = [_header(file, size, dialect, name) for dialect in dialects]
     found = max(headers, key=lambda header: len(needed & set(header["columns"])))
     columns = renamed(found["columns"], wanted, name)
-    source = {"name": name, "read": where, "kind": "csv", "bytes": storage.size(where), **found, "columns": columns}
+    source = {"name": name, "read": where, "kind": "csv", "bytes": size, **found, "columns": columns}
     return source | ({"unpacked": output.json()} if output else {})
 
 
-def _header(start: bytes, delimiter: str, name: str) -> Source:
+def _header(file: IO[bytes], size: int, dialect: Dialect, name: str) -> Source:
+    """Return where a file's header ends, its columns, the lines it stands in, and the line ends in its fields."""
+    file.seek(0)
+    start = file.read(HEADER_BYTES)
     if not start:
         raise InputError(f"{name} is empty; it must begin with a header row")
-    mark = len(rows.BOM) if start.startswith(rows.BOM) else 0
-    ends = rows.row_ends(start[mark:], delimiter)
-    end = mark + (int(ends[0]) if len(ends) else len(start[mark:]))
+    mark, last = len(rows.BOM) if start.startswith(rows.BOM) else 0, len(start) == size
+    ends = rows.row_ends(start[mark:], dialect, rows.LAST if last else rows.MORE)
+    if not len(ends) and not last and b"\n" in start:  # a quote hides it, which may prove to be a character
+        _, _, ends = next(rows.blocks(file, mark, size, name, dialect))
+    end = mark + int(ends[0]) if len(ends) else len(start)
     try:
         line = start[mark:end].decode().removesuffix("\n").removesuffix("\r")
-        if not len(ends) and len(start) == HEADER_BYTES:
-            raise csv.Error
-        columns = [column.strip() for column in next(csv.reader([line], delimiter=delimiter), [])]
-    except (UnicodeDecodeError, csv.Error) as error:
+        if end > HEADER_BYTES or not (last or len(ends)) or re.search(r"\r(?!\n)", line):
+            raise ValueError
+    except ValueError as error:
         hint = "give a text file of orders with a header row, in UTF-8 or with --encoding, its lines ended by newlines"
         raise InputError(f"{name} is not CSV: its first bytes are {start[:16]!r}; {hint}") from error
-    return {"start": end, "delimiter": delimiter, "columns": columns, "header": line}
+    columns, inside = fields.split(line, dialect)
+    return {
+        "start": end,
+        "delimiter": dialect.delimiter,
+        "quoting": dialect.quoting,
+        "columns": [column.strip() for column in columns],
+        "header": line,
+        "lines": _lines(start[mark:end], last=end == size),
+        "inside": inside,
+    }
+
+
+def _dialect(source: Source) -> Dialect:
+    return Dialect(source["delimiter"], source["quoting"])
+
+
+def _lines(data: bytes | memoryview, last: bool) -> int:
+    """Count line ends by their bytes; the end of the file, where ``last``, is one too if there is none before it."""
+    found = int(np.count_nonzero(np.frombuffer(data, np.uint8) == rows.NEWLINE))
+    return found + (last and data[-1] != rows.NEWLINE)
 
 
 def weight(source: Source) -> int:
@@ -61,33 +87,40 @@ def weight(source: Source) -> int:
 
 
 def ranges(storage: Storage, source: Source, seen: int, total: int, count: int) -> Iterator[Range]:
-    """Yield a file's part of each of ``count`` partitions: a byte range that never cuts a row, with its rows and hash.
+    """Yield a file's part of each of ``count`` partitions: a byte range that never cuts a row.
 
-    ``seen`` bytes of ``total`` came before, in other files. A row belongs to the partition in which it begins.
+    Each has its number of rows, its lines and its hash. ``seen`` bytes of ``total`` came before, in other files. A row
+    belongs to the partition in which it begins.
     """
     row, current = 1, dict[str, Any]()
     with storage.open(source["read"]) as file, ThreadPoolExecutor(1) as aside:
-        hashing = aside.submit(int)  # of a block, while the next one is read
+        counting: Future[Any] = aside.submit(int)  # and hashing, of a block, while the next one is read
+
+        def count_in(found: Range, data: memoryview, last: bool) -> None:
+            found["sha256"].update(data)
+            found["lines"] += _lines(data, last)
+
         for offset, block, ends in rows.blocks(
-            file, source["start"], source["bytes"], source["name"], source["delimiter"]
+            file, source["start"], source["bytes"], source["name"], _dialect(source)
         ):
             starts, at = np.concatenate([[0], ends[:-1]]), 0  # at: rows of this block that are in a range already
             while at < len(ends):
                 begin = int(starts[at])
                 partition = (seen + begin) * count // total
                 upto = int(np.searchsorted(starts, -(-(partition + 1) * total // count) - seen))
-                hashing.result()
+                counting.result()
                 if not current or current["partition"] != partition:
                     if current:
                         yield _hashed(current)
-                    current = {"partition": partition, "start": offset + begin, "first_row": row, "rows": 0}
+                    current = {"partition": partition, "start": offset + begin, "first_row": row, "rows": 0, "lines": 0}
                     current["sha256"] = hashlib.sha256()
-                hashing = aside.submit(current["sha256"].update, memoryview(block)[begin : int(ends[upto - 1])])
                 current["end"] = offset + int(ends[upto - 1])
+                last = current["end"] == source["bytes"]
+                counting = aside.submit(count_in, current, memoryview(block)[begin : int(ends[upto - 1])], last)
                 current["rows"] += upto - at
                 row, at = row + upto - at, upto
             seen += int(ends[-1])
-        hashing.result()
+        counting.result()
     if current:
         yield _hashed(current)
 
@@ -98,11 +131,10 @@ def _hashed(found: Range) -> Range:
 
 def blocks(storage: Storage, source: Source, part: Range) -> Iterator[Block]:
     """Yield a range's rows. Raises InputError at its end when they are not those that were split."""
-    digest = hashlib.sha256()
+    digest, dialect = hashlib.sha256(), _dialect(source)
     with storage.open(source["read"]) as file:
-        read = rows.blocks(file, part["start"], part["end"], source["name"], source["delimiter"])
-        for _, data, ends in read:
+        for _, data, ends in rows.blocks(file, part["start"], part["end"], source["name"], dialect):
             digest.update(memoryview(data)[: ends[-1]])
-            yield fields.block(data, ends, source["columns"], source["delimiter"])
+            yield fields.block(data, ends, source["columns"], dialect)
     if digest.hexdigest() != part["sha256"]:
         raise InputError(f"{source['name']} has changed since it was split: run again")

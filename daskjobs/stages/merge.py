@@ -1,6 +1,7 @@
 """Prove that every row is there exactly once, and commit the partitions as one dataset."""
 
 import json
+import logging
 from collections import Counter
 from itertools import groupby
 from operator import itemgetter
@@ -11,10 +12,11 @@ import pyarrow.compute as pc
 import pyarrow.csv
 
 from daskjobs.errors import LostWorkError
-from daskjobs.manifest import Manifest
+from daskjobs.log import event
+from daskjobs.manifest import Lines, Manifest, PartitionResult
 from daskjobs.orders import PAID
 from daskjobs.outputs import Output
-from daskjobs.partition import STAGE, names
+from daskjobs.partition import NAMED, STAGE, names
 from daskjobs.run import Done, Run
 from daskjobs.stages import split
 from daskjobs.tables import QUARANTINE, reading, rebatched, row_groups, writing
@@ -48,6 +50,7 @@ def _merge(run: Run) -> Done:
     rows = {name: sum(line[name] for line in ledger) for name in ("in", "valid", "quarantined")}
     if rows["in"] != plan["rows"]:
         raise LostWorkError(f"split found {plan['rows']} rows, validate saw {rows['in']}: run again from split")
+    lines = _lines(plan["files"], results)
     outputs = dict[str, Output]()
     for result in results:
         files = names(result["partition"])
@@ -60,7 +63,36 @@ def _merge(run: Run) -> Done:
         for anomaly, score in result["scores"].items():
             scores.setdefault(anomaly, Counter()).update(score)
     counts = {"statuses": dict(sorted(statuses.items())), "reasons": dict(sorted(reasons.items())), "scores": scores}
-    return Done(outputs, {**rows, **counts, "partitions": ledger})
+    return Done(outputs, {**rows, **counts, "lines": lines, "partitions": ledger})
+
+
+def _lines(files: list[dict[str, Any]], results: list[PartitionResult]) -> Lines:
+    """Return what the lines of the CSV files are: header rows, rows, and line ends inside of their fields.
+
+    Those in the files were counted by split, from their bytes, those inside by validate, from the fields that it read.
+    The rows that look like several are counted, and the first of them named. Raises LostWorkError when lines are lost.
+    """
+    counted = Counter[str]()
+    for file in (file for file in files if "lines" in file):
+        counted.update({"in_files": file["lines"], "headers": 1, "inside_quotes": file["inside"]})
+    for result in results:
+        counted.update(result["lines"])
+    lines: Lines = {
+        "in_files": counted["in_files"],
+        "headers": counted["headers"],
+        "rows": counted["rows"],
+        "inside_quotes": counted["inside_quotes"],
+        "rows_like_several": {
+            "rows": counted["several"],
+            "line_ends": counted["in_several"],
+            "first": [row for result in results for row in result["several"]][:NAMED],
+        },
+    }
+    if lines["in_files"] != lines["headers"] + lines["rows"] + lines["inside_quotes"]:
+        raise LostWorkError(f"lines are missing: {lines}; in_files must be the sum of the others: run again from split")
+    if counted["several"]:
+        event("rows.look_like_several", level=logging.WARNING, **lines["rows_like_several"])
+    return lines
 
 
 def _prove(run: Run, partition: dict[str, Any], result: dict[str, Any]) -> None:

@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 
 from daskjobs import partition
 from daskjobs.errors import InputError, LostWorkError
-from daskjobs.manifest import Manifest, dump
+from daskjobs.manifest import LongRows, Manifest, dump
 from daskjobs.orders import amount_text
 from daskjobs.page import page
 from daskjobs.run import Done, Run
@@ -55,6 +55,8 @@ def _write(run: Run) -> Done:
         )
     quality = {
         "rows": ledger,
+        "lines": merged["lines"],
+        "warnings": _warnings(merged["lines"]["rows_like_several"]),
         "reasons": _reasons(merged["reasons"], json.loads(run.vouched(partition.STAGE, partition.RULES))),
         "unpaid_by_status": cleaned["unpaid_by_status"],
         "scores": _scores(merged["scores"]),
@@ -84,6 +86,22 @@ def balance(ledger: dict[str, int]) -> None:
             f"the ledger doesn't balance: {ledger}; in must be valid + quarantined, and valid must be clean + unpaid; "
             "no report was written: run again from validate"
         )
+
+
+def _warnings(several: LongRows) -> list[str]:
+    """Return a sentence about rows that look like several ones, in whose place others may have been lost unseen."""
+    if not several["rows"]:
+        return []
+    count, first = several["rows"], several["first"]
+    hold, look = (
+        ("row holds", "looks like several rows") if count == 1 else ("rows hold", "each look like several rows")
+    )
+    shown = ", ".join(f"row {row['row']} of {row['source'].rsplit('/', 1)[-1]}" for row in first)
+    more = f" and {count - len(first):,} more" if count > len(first) else ""
+    return [
+        f"{count:,} {hold} {several['line_ends']:,} line ends inside quotes and {look} like several rows: {shown}{more}"
+        "; if quotes are plain characters in this file, use --quoting none"
+    ]
 
 
 def _reasons(counts: dict[str, int], sentences: dict[str, str]) -> list[dict[str, Any]]:

@@ -9,6 +9,7 @@ from daskjobs.manifest import Manifest, dump
 from daskjobs.orders import COLUMNS
 from daskjobs.outputs import Output
 from daskjobs.run import Done, Run
+from daskjobs.settings import RFC4180
 from daskjobs.sources.block import statuses
 from daskjobs.stages import generate
 from daskjobs.storage import find
@@ -33,7 +34,8 @@ def run(run: Run) -> Manifest:
     inputs = _found(run.settings.input) if run.settings.input else run.digest(generate.NAME)
     if run.settings.input:
         run.refuse_own("--input", inputs)
-    settings = {name: getattr(run.settings, name) for name in ("partitions", "delimiter", "encoding", "columns")}
+    names = ("partitions", "delimiter", "quoting", "encoding", "columns")
+    settings = {name: getattr(run.settings, name) for name in names}
     return run.stage(NAME, NAME, inputs, settings, lambda: _write(run, inputs))
 
 
@@ -60,7 +62,9 @@ def _count(size: int) -> int:
 
 def _write(run: Run, inputs: dict[str, str]) -> Done:
     storage, generated = run.storage, not run.settings.input
-    settings = replace(run.settings, delimiter=",", encoding="", columns="") if generated else run.settings
+    settings = (
+        replace(run.settings, delimiter=",", quoting=RFC4180, encoding="", columns="") if generated else run.settings
+    )
     files = [
         sources.describe(storage, name, number, settings)
         for number, name in enumerate([generate.ORDERS] if generated else inputs)
