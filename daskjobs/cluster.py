@@ -3,7 +3,7 @@
 import logging
 import platform
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
@@ -12,13 +12,15 @@ import dask
 from distributed import Client, Security
 from distributed.comm.core import CommClosedError
 
+from daskjobs.clients import connected
 from daskjobs.errors import ClusterError, ConfigError
 from daskjobs.extras import kubernetes_module
-from daskjobs.local import CONNECT_SECONDS, local
+from daskjobs.local import local
 from daskjobs.log import event
 from daskjobs.settings import KUBERNETES, LOCAL, Settings
 from daskjobs.workers import Asked, unheard
 
+CONNECT_SECONDS = 8  # within which a scheduler and a first worker must have answered
 TLS_FILES = ("ca-file", "client.cert", "client.key")
 PACKAGES = ("dask", "distributed", "pandas", "pyarrow", "numpy", "daskjobs")
 
@@ -69,13 +71,14 @@ def _kubernetes(settings: Settings, _: int) -> Iterator[Connected]:
 def _remote(settings: Settings, _: int) -> Iterator[Connected]:
     if settings.cluster.startswith("tls://"):
         _check_certificates()
-    try:
-        client = Client(settings.cluster, timeout=CONNECT_SECONDS)
-    except OSError as error:
-        raise ClusterError(
-            f"no Dask scheduler answers at {settings.cluster} within {CONNECT_SECONDS} s: {error}"
-        ) from error
-    with client:
+    with ExitStack() as stack:
+        try:
+            client = stack.enter_context(connected(settings.cluster, CONNECT_SECONDS))
+        except OSError as error:
+            raise ClusterError(
+                f"no Dask scheduler answers at {settings.cluster} within {CONNECT_SECONDS} s: {error}; give the "
+                "address that `dask scheduler` prints, not its dashboard's"
+            ) from error
         try:
             client.wait_for_workers(1, timeout=CONNECT_SECONDS)
         except TimeoutError as error:

@@ -12,6 +12,7 @@ import kr8s
 from distributed import Client
 
 from daskjobs import kubernetes, pods, removal, start
+from daskjobs.clients import connected
 from daskjobs.errors import ClusterError, DaskjobsError
 from daskjobs.kubernetes import POLL_SECONDS, DaskCluster, DaskWorkerGroup
 from daskjobs.log import event
@@ -39,7 +40,7 @@ def ephemeral(settings: Settings) -> Iterator[tuple[Client, dict[str, Any], Aske
     try:
         how = start.ensure(api, settings, resource)
         _await_scheduler(api, settings, host, resource)
-        with Client(f"tcp://{host}:{SCHEDULER_PORT}", timeout=settings.start_timeout) as client:
+        with connected(f"tcp://{host}:{SCHEDULER_PORT}", settings.start_timeout) as client:
             if not _come(client, 1, settings.worker_timeout):
                 why = pods.trouble(api, settings)
                 raise ClusterError(f"no Dask worker came within {settings.worker_timeout:.0f} s: {why}")

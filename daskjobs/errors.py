@@ -1,10 +1,15 @@
 """What can go wrong, each with the exit code that tells Argo whether a retry can help."""
 
+MOST_MESSAGE = 4000  # characters: Dask makes a tuple of what is longer than 10,000, and Kubernetes shows 4,096 bytes
+
 
 class DaskjobsError(Exception):
     """A failure that the user can act on: one message, no stack trace."""
 
     exit_code = 1
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message if len(message) <= MOST_MESSAGE else f"{message[:MOST_MESSAGE]}…")
 
 
 class UsageError(DaskjobsError):

@@ -8,3 +8,4 @@ from importlib import import_module
 
 signal.signal(signal.SIGINT, signal.SIG_IGN)
 import_module("daskjobs.stages.validate")
+import_module("daskjobs.openssl").mend()

@@ -21,6 +21,10 @@ LOOK_SECONDS = 1  # for workers that joined in; to ask each time would let a wor
 RESULT_SECONDS = 30
 
 
+class TooLateError(LostWorkError):
+    """Tasks didn't end in time."""
+
+
 @dataclass(frozen=True)
 class Job:
     """What one task is given; its name and place are for people: 'partition 3', and which rows these are."""
@@ -36,7 +40,8 @@ def gather(run: Run, connected: Connected, deadline: float, work: Callable[..., 
     There are never more tasks than workers, so that a worker that dies has one job, and takes no other with it; threads
     of one process die together, and get all at once. A job whose worker dies each time is given up; the others are
     finished first.
-    Raises LostWorkError when tasks are lost or don't end in time, ConfigError when one wants more memory.
+    Raises LostWorkError when tasks are lost, TooLateError when they don't end in time, ConfigError when one wants more
+    memory, or ends its worker where rules of the user's own are in it.
     """
     client, finished, mark = connected.client, SimpleQueue[Future[Any]](), secrets.token_hex(8)
     waiting, running = list(enumerate(jobs)), dict[str, tuple[int, Future[Any]]]()
@@ -61,14 +66,14 @@ def gather(run: Run, connected: Connected, deadline: float, work: Callable[..., 
             except Empty:
                 if time.monotonic() < deadline:
                     continue
-                raise LostWorkError(
+                raise TooLateError(
                     f"{len(results)} of {len(jobs)} {jobs[0].name.split()[0]}s were checked within "
                     f"{run.settings.timeout:.0f} s: allow more with --timeout, or use more workers"
                 ) from None
             number, _ = running.pop(str(future.key))
             hand_out()  # before anything else is asked or said: a worker rests until it has its next task
             try:
-                results[number] = _result(future, jobs[number].name)
+                results[number] = _result(future, jobs[number].name, deadline)
             except KilledWorker as error:
                 killed.append((jobs[number], error))
             del future  # released now: later, that would hold up the next task for the client's 10 ms between messages
@@ -80,10 +85,11 @@ def gather(run: Run, connected: Connected, deadline: float, work: Callable[..., 
     return [results[number] for number in range(len(jobs))]
 
 
-def _result(future: Future[Any], what: str) -> Any:
+def _result(future: Future[Any], what: str, deadline: float) -> Any:
+    seconds = max(1.0, min(RESULT_SECONDS, deadline - time.monotonic()))
     if future.status == "finished":
-        return future.result(timeout=RESULT_SECONDS)
-    error = future.exception(timeout=RESULT_SECONDS) if future.status == "error" else None
+        return future.result(timeout=seconds)
+    error = future.exception(timeout=seconds) if future.status == "error" else None
     if isinstance(error, NoValidWorkerError | NoWorkerError):
         raise LostWorkError(f"{what} was given up: {error}") from error
     if error is None:
@@ -99,11 +105,14 @@ def _given_up(run: Run, connected: Connected, killed: list[tuple[Job, KilledWork
     last = connected.last_words(str(error.last_worker.name))
     others = ", ".join(other.name for other, _ in killed[1:])
     given = f" (now {run.settings.worker_memory})" if run.settings.cluster == KUBERNETES else ""
-    kind = ConfigError if last.memory else LostWorkError
+    rules = run.settings.rules
+    kind = ConfigError if last.memory or rules else LostWorkError
     advice = f"give each worker more memory with --worker-memory{given}"
+    if not last.memory:
+        look = f"look at {rules}, whose code can end a worker (os._exit), " if rules else ""
+        advice = f"{look}look at these rows, or {advice}"
     return kind(
         f"{job.name}{f' ({job.place})' if job.place else ''} was given up: its worker died each of the "
-        f"{error.allowed_failures + 1} times that it was tried; the last one: {last.text}; "
-        f"{'' if last.memory else 'look at these rows, or '}{advice}"
+        f"{error.allowed_failures + 1} times that it was tried; the last one: {last.text}; {advice}"
         f"{f'; so were {others}' if others else ''}; the others are done, and are kept"
     )

@@ -1,32 +1,48 @@
-"""Workers on this machine, threads or processes, that live as long as a `with`."""
+"""Workers on this machine, threads or processes, that live as long as a `with`.
+
+Nobody else on this machine or beside it can use them: what listens does so on loopback; threads have no port at all,
+and processes take commands from those alone who have the key pair of this process (TLS). The dashboard has a `door`.
+"""
 
 import logging
 import os
+import shutil
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from multiprocessing import forkserver
+from tempfile import mkdtemp
 from typing import Any
 
 import dask
 import pyarrow as pa
-from distributed import Client, LocalCluster
+from distributed import Client, Nanny, Security, SpecCluster, Worker
+from distributed.utils import silence_logging_cmgr
 
+from daskjobs import openssl
 from daskjobs.addresses import free
+from daskjobs.clients import closing
+from daskjobs.door import GuardedScheduler
+from daskjobs.errors import ClusterError, ConfigError
 from daskjobs.log import event
 from daskjobs.settings import LOCAL, Settings
 from daskjobs.tuning import KEEP_MEMORY, QUIET
 
-CONNECT_SECONDS = 10
+LOOPBACK = "127.0.0.1"
 START_SECONDS = 60  # of processes, on a machine that has other things to do
 PROCESS_ROWS = 5_000_000  # from which on processes earn their start, with two cores
+SPARE_THREADS = 24  # that Dask, Arrow and numpy start beside the workers
 
 
-def choose(rows: int) -> tuple[bool, str]:
-    """Tell whether this machine's workers should be processes, for so many rows, and why.
+def choose(rows: int, rules: str = "") -> tuple[bool, str]:
+    """Tell whether this machine's workers should be processes, for so many rows and these rules, and why.
 
     Threads start at once. Processes need half a second more, never wait for each other's hold of Python's lock, and
-    keep their memory (`tuning.KEEP_MEMORY`), which a process that runs already can't be told.
+    keep their memory (`tuning.KEEP_MEMORY`), which a process that runs already can't be told. And they can be ended,
+    whatever the user's rules do in them.
     """
+    if rules:
+        return True, f"{rules} is code of its own, which may run for ever or end its process"
     if rows < PROCESS_ROWS:
         return False, f"{rows} rows are soon done: the start of processes pays from {PROCESS_ROWS} rows on"
     return True, f"{rows} rows are worth the start of processes, which don't wait for each other as threads do"
@@ -34,36 +50,118 @@ def choose(rows: int) -> tuple[bool, str]:
 
 @contextmanager
 def local(settings: Settings, rows: int) -> Iterator[tuple[Client, dict[str, Any]]]:
-    """Give a client of workers for so many ``rows``, and the facts for run.json."""
+    """Give a client of workers for so many ``rows``, and the facts for run.json.
+
+    Raises ConfigError where this machine lacks what they need: a folder for temporary files, threads.
+    """
     workers = settings.workers or os.cpu_count() or 1
-    processes, why = choose(rows)
+    processes, why = choose(rows, settings.rules)
     event("cluster.chosen", run=settings.run, workers="processes" if processes else "threads", why=why)
-    if processes:
-        _start_forkserver()
+    _try_threads(workers + SPARE_THREADS)
     address = free(settings.dashboard)
-    with (
-        dask.config.set({**QUIET, "distributed.worker.multiprocessing-method": "forkserver"}),
-        LocalCluster(
-            n_workers=workers,
-            threads_per_worker=1,
-            processes=processes,
-            memory_limit=None,  # a worker holds a few blocks, and nothing that it could spill
-            dashboard_address=address,
-            silence_logs=logging.CRITICAL,  # how a task failed is raised, and told once
-        ) as cluster,
-        Client(cluster, timeout=CONNECT_SECONDS) as client,
-    ):
+    config = {
+        **QUIET,
+        "distributed.worker.multiprocessing-method": "forkserver",
+        "distributed.worker.http.routes": [],  # of a server that can't be left out, on a port of each worker
+    }
+    with ExitStack() as stack:
+        folder = stack.enter_context(_folder())
+        # How a task failed is raised, and told once. From before the cluster until its loop has ended: what can't be
+        # sent any more when it closes is logged with a stack trace.
+        stack.enter_context(silence_logging_cmgr(logging.CRITICAL))
+        stack.enter_context(silence_logging_cmgr(logging.CRITICAL, root="bokeh"))
+        stack.enter_context(dask.config.set(config))
+        cluster = stack.enter_context(_cluster(workers, processes, address, folder))
+        client = stack.enter_context(closing(Client(cluster, timeout=START_SECONDS, set_as_default=False)))
         client.wait_for_workers(workers, timeout=START_SECONDS)
-        port = cluster.scheduler_info["services"]["dashboard"]
+        guarded: Any = cluster.scheduler
         yield (
             client,
             {
                 "cluster": LOCAL,
                 "workers": workers,
                 "workers_are": "processes" if processes else "threads",
-                "dashboard": f"http://{address.rpartition(':')[0]}:{port}/status",
+                "dashboard": guarded.door.link(),
             },
         )
+
+
+@contextmanager
+def _cluster(workers: int, processes: bool, dashboard: str, folder: str) -> Iterator[SpecCluster]:
+    """Give what Dask's LocalCluster would, with addresses, dashboard and folder as we want them."""
+    security = _security() if processes else Security()
+    common: dict[str, Any] = {"security": security, "protocol": "tls://" if processes else "inproc://"}
+    if processes:
+        common["host"] = LOOPBACK
+    worker = {
+        "cls": Nanny if processes else Worker,
+        "options": {
+            **common,
+            "nthreads": 1,
+            "memory_limit": None,  # a worker holds a few blocks, and nothing that it could spill
+            "dashboard_address": f"{LOOPBACK}:0",
+            "local_directory": folder,  # Dask puts it first in sys.path
+            "silence_logs": logging.CRITICAL,
+        },
+    }
+    scheduler = {
+        "cls": GuardedScheduler,
+        "options": {**common, "dashboard": True, "dashboard_address": dashboard, "port": 0},
+    }
+    try:
+        cluster = SpecCluster(
+            scheduler=scheduler,
+            workers=dict.fromkeys(range(workers), worker),
+            security=security,
+            name="daskjobs",
+        )
+    except (RuntimeError, OSError) as error:  # the first is what Dask makes of whatever it was
+        raise ClusterError(f"Dask's workers on this machine didn't start: {error}") from error
+    with closing(cluster):
+        yield cluster
+
+
+@contextmanager
+def _folder() -> Iterator[str]:
+    """Give a folder for temporary files that is its owner's alone: anyone can make, or lock, a name in a shared one."""
+    try:
+        folder = mkdtemp(prefix="daskjobs-")
+    except OSError as error:
+        raise ConfigError(
+            f"Dask needs a folder for temporary files: {error.strerror or error}; "
+            "set TMPDIR to one that you may write to"
+        ) from error
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _try_threads(count: int) -> None:
+    """Raise ConfigError where so many threads can't be started: Dask would wait for those it lacks for ever."""
+    over, started = threading.Event(), []
+    try:
+        for _ in range(count):
+            thread = threading.Thread(target=over.wait, daemon=True)
+            thread.start()
+            started.append(thread)
+    except (RuntimeError, MemoryError) as error:
+        raise ConfigError(
+            f"this process may start {len(started)} more threads, and {count} are needed: allow it more processes "
+            "(ulimit -u) and memory (ulimit -v), or use fewer --workers"
+        ) from error
+    finally:
+        over.set()
+        for thread in started:
+            thread.join()
+
+
+def _security() -> Security:
+    """Return a key pair of this process, and see that its connections outlive a peer that is lost."""
+    _start_forkserver()  # which has work of its own while the pair is made
+    openssl.mend()
+    security: Security = Security.temporary()
+    return security
 
 
 def _start_forkserver() -> None:
@@ -72,4 +170,12 @@ def _start_forkserver() -> None:
         for name, value in KEEP_MEMORY.items():
             os.environ.setdefault(name, value)
     forkserver.set_forkserver_preload(["daskjobs.forked"])
-    forkserver.ensure_running()
+    safe = os.environ.get("PYTHONSAFEPATH")
+    os.environ["PYTHONSAFEPATH"] = "1"  # or it would import from the working folder, whosever that is
+    try:
+        forkserver.ensure_running()
+    finally:
+        if safe is None:
+            del os.environ["PYTHONSAFEPATH"]
+        else:
+            os.environ["PYTHONSAFEPATH"] = safe

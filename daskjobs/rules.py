@@ -1,8 +1,8 @@
 """What makes an order valid: each rule is a pure function from a frame to a mask of the rows it rejects.
 
-A rule's name is its function's name, and its sentence is its docstring. The frame is `daskjobs.orders.frame`:
-one row an order, Arrow types, money as integer cents, null where a text could not be understood. A null in a
-mask rejects nothing: the rule for the unreadable value has spoken already.
+A rule's name is its function's name, and its sentence is what `rule` is given: not the docstring, which Python leaves
+out under -OO. The frame is `daskjobs.orders.frame`: one row an order, Arrow types, money as integer cents, null where a
+text could not be understood. A null in a mask rejects nothing: the rule for the unreadable value has spoken already.
 """
 
 from collections.abc import Callable
@@ -23,40 +23,53 @@ MALFORMED = {
 }
 DUPLICATE = "duplicate_order_id"  # found across all partitions, once the rows that pass every rule are known
 DUPLICATES = {DUPLICATE: "A row before it, which passes every rule too, has the same order_id."}
+RULES: dict[str, Rule] = {}  # by name, in the order in which a row carries its reasons
+SENTENCES = dict(MALFORMED)  # by reason: what it says of a row
 
 
+def rule(sentence: str) -> Callable[[Rule], Rule]:
+    """Add a function to `RULES`, with what it says of the rows that it rejects."""
+
+    def add(function: Rule) -> Rule:
+        RULES[function.__name__] = function
+        SENTENCES[function.__name__] = sentence
+        return function
+
+    return add
+
+
+@rule("The order_id is empty.")
 def missing_order_id(orders: pd.DataFrame) -> pd.Series:
-    """The order_id is empty."""
     return orders["order_id"] == ""
 
 
+@rule("The quantity is not a whole number of at most nine digits, like 2 or 2.0.")
 def unreadable_quantity(orders: pd.DataFrame) -> pd.Series:
-    """The quantity is not a whole number of at most nine digits, like 2 or 2.0."""
     return orders["quantity"].isna()
 
 
+@rule("The quantity is zero or negative.")
 def quantity_below_one(orders: pd.DataFrame) -> pd.Series:
-    """The quantity is zero or negative."""
     return orders["quantity"] < 1
 
 
+@rule("The price is not an amount like 12.34, of whole cents and with at most sixteen digits before the point.")
 def unreadable_price(orders: pd.DataFrame) -> pd.Series:
-    """The price is not an amount like 12.34, of whole cents and with at most sixteen digits before the point."""
     return orders["price_cents"].isna()
 
 
+@rule("The price is below zero.")
 def negative_price(orders: pd.DataFrame) -> pd.Series:
-    """The price is below zero."""
     return orders["price_cents"] < 0
 
 
+@rule("The total_amount is not an amount like 12.34, of whole cents and with at most sixteen digits before the point.")
 def unreadable_total(orders: pd.DataFrame) -> pd.Series:
-    """The total_amount is not an amount like 12.34, of whole cents and with at most sixteen digits before the point."""
     return orders["total_cents"].isna()
 
 
+@rule("The total_amount is not quantity times price, to the cent.")
 def wrong_total(orders: pd.DataFrame) -> pd.Series:
-    """The total_amount is not quantity times price, to the cent."""
     columns = [orders[name] for name in ("quantity", "price_cents", "total_cents")]
     quantity, price, total = (column.fillna(0).to_numpy(np.int64) for column in columns)
     wraps = np.abs(quantity.astype(float) * price) > 4e18  # more than any total can be
@@ -66,27 +79,17 @@ def wrong_total(orders: pd.DataFrame) -> pd.Series:
     return pd.Series(wrong, orders.index)
 
 
+@rule("The status is none of success, failed, pending, cancelled and refunded, in lower case, and not mapped to one.")
 def unknown_status(orders: pd.DataFrame) -> pd.Series:
-    """The status is none of success, failed, pending, cancelled and refunded, in lower case, and not mapped to one."""
     return ~orders["status"].isin(list(STATUSES))
 
 
+@rule("The timestamp is not a day that exists, like 2025-03-31, alone or with a time like 23:59:59 (ISO 8601).")
 def unreadable_timestamp(orders: pd.DataFrame) -> pd.Series:
-    """The timestamp is not a day that exists, like 2025-03-31, alone or with a time like 23:59:59 (ISO 8601)."""
     return orders["timestamp"].isna()
 
 
-RULES: tuple[Rule, ...] = (
-    missing_order_id,
-    unreadable_quantity,
-    quantity_below_one,
-    unreadable_price,
-    negative_price,
-    unreadable_total,
-    wrong_total,
-    unknown_status,
-    unreadable_timestamp,
-)
+SENTENCES |= DUPLICATES
 
 
 def failed_transaction(orders: pd.DataFrame) -> pd.Series:
@@ -94,12 +97,7 @@ def failed_transaction(orders: pd.DataFrame) -> pd.Series:
     return orders["status"] != PAID
 
 
-def sentence(rule: Rule) -> str:
-    """Return what a rule says of the rows it rejects."""
-    return (rule.__doc__ or rule.__name__).strip().splitlines()[0]
-
-
-SENTENCES = {**MALFORMED, **{rule.__name__: sentence(rule) for rule in RULES}, **DUPLICATES}
-
 # The anomalies of generated data, each found by the function of the same name.
-ANOMALIES: dict[str, Rule] = {rule.__name__: rule for rule in (negative_price, wrong_total, failed_transaction)}
+ANOMALIES: dict[str, Rule] = {
+    function.__name__: function for function in (negative_price, wrong_total, failed_transaction)
+}

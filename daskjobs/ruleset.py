@@ -1,9 +1,13 @@
-"""The rules of a run: the built-in ones, and those of the user's own module."""
+"""The rules of a run: the built-in ones, and those of the user's own module.
+
+The user's module is code that may do anything: loop for ever, end its process. So it is loaded and run by Dask workers
+alone, and never by the process whose exit code says how the run ended.
+"""
 
 import sys
 import traceback
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import sha256
 from inspect import isfunction
@@ -14,48 +18,55 @@ import numpy.typing as npt
 import pandas as pd
 
 from daskjobs import rules
-from daskjobs.errors import ConfigError, DaskjobsError, StorageError
+from daskjobs.errors import ConfigError, StorageError
 from daskjobs.rules import Rule
 from daskjobs.storage import Storage
 
 MOST = 40  # rules of the user's own: a row's reasons are the bits of one integer
+MOST_TEXT = 500  # characters that are told of what a rule raised
 
 
 @dataclass(frozen=True)
 class Ruleset:
-    """Python source of the user's own rules, empty for none, and the name that errors give it."""
+    """Python source of the user's own rules, and the name that errors give it, empty where there are none.
+
+    To make one, or to send it to a worker, loads nothing; ``own`` and what needs it do, and raise ConfigError when the
+    source can't be used.
+    """
 
     source: str = ""
     name: str = ""
-    own: dict[str, Rule] = field(init=False, repr=False, compare=False)
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "own", _load(self.source, self.name) if self.source else {})
-
-    def __reduce__(self) -> tuple[type["Ruleset"], tuple[str, str]]:
-        """Travel to workers as text; they compile it themselves."""
-        return Ruleset, (self.source, self.name)
+    @property
+    def own(self) -> dict[str, Rule]:
+        """Return the user's own rules, by name."""
+        return _load(self.source, self.name) if self.name else {}
 
     @property
     def sentences(self) -> dict[str, str]:
         """Return what each reason says of a row, in the order in which a row carries its reasons."""
-        return {**rules.SENTENCES, **{name: rules.sentence(rule) for name, rule in self.own.items()}}
+        return {**rules.SENTENCES, **{name: _sentence(rule) for name, rule in self.own.items()}}
 
     def masks(self, frame: pd.DataFrame) -> Iterator[tuple[str, npt.NDArray[np.bool_]]]:
         """Yield each rule's name and the rows that it rejects. Raises ConfigError when one of the user's fails."""
-        for rule in rules.RULES:
-            yield rule.__name__, mask(rule, frame)
+        for name, rule in rules.RULES.items():
+            yield name, mask(rule, frame)
         for name, rule in self.own.items():
             try:
                 rejected = mask(rule, frame.copy(deep=False))
                 if rejected.shape != (len(frame),):
                     raise TypeError(f"it gave {rejected.shape} values for {len(frame)} rows")
-            except Exception as error:
+            except BaseException as error:  # sys.exit is none of the others
                 raise ConfigError(
-                    f"the rule {name} of {self.name}{_line(error, self.name)} failed: {type(error).__name__}: {error}; "
+                    f"the rule {name} of {self.name}{_line(error, self.name)} failed: {_told(error)}; "
                     "a rule takes a frame of orders and returns a boolean for each of its rows"
-                ) from error
+                ) from None
             yield name, rejected
+
+
+def sentences(ruleset: Ruleset) -> dict[str, str]:
+    """Return a ruleset's sentences: the task that loads the user's module before any row is checked."""
+    return ruleset.sentences
 
 
 def read(storage: Storage, where: str) -> Ruleset:
@@ -83,11 +94,10 @@ def _load(source: str, name: str) -> dict[str, Rule]:
     module = ModuleType(f"daskjobs_rules_{sha256(source.encode()).hexdigest()[:12]}")
     sys.modules[module.__name__] = module
     try:
-        exec(compile(source, name, "exec"), module.__dict__)
-    except DaskjobsError:
-        raise
-    except Exception as error:
-        raise ConfigError(f"{name}{_line(error, name)} can't be imported: {type(error).__name__}: {error}") from error
+        # Whatever Python's -O says: docstrings are the rules' sentences, and a rule may rest on its asserts.
+        exec(compile(source, name, "exec", dont_inherit=True, optimize=0), module.__dict__)
+    except BaseException as error:  # sys.exit is none of the others
+        raise ConfigError(f"{name}{_line(error, name)} can't be imported: {_told(error)}") from None
     own: dict[str, Rule] = {
         name: each
         for name, each in vars(module).items()
@@ -107,3 +117,16 @@ def _line(error: BaseException, name: str) -> str:
         return f", line {error.lineno},"
     lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == name]
     return f", line {lines[-1]}," if lines else ""
+
+
+def _sentence(rule: Rule) -> str:
+    return (str(rule.__doc__ or "").strip() or rule.__name__).splitlines()[0]
+
+
+def _told(error: BaseException) -> str:
+    """Return what the user's code raised, in few characters."""
+    try:
+        text = f"{type(error).__name__}: {error}"
+    except BaseException as worse:
+        text = f"{type(error).__name__}, whose text can't be had: {type(worse).__name__}"
+    return text if len(text) <= MOST_TEXT else f"{text[:MOST_TEXT]}…"

@@ -4,7 +4,7 @@ import hashlib
 import json
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -15,8 +15,9 @@ from distributed import performance_report
 
 from daskjobs import duplicates
 from daskjobs import ruleset as rulesets
-from daskjobs.cluster import Connected, connect
-from daskjobs.gather import Job, gather
+from daskjobs.cluster import connect
+from daskjobs.errors import ConfigError
+from daskjobs.gather import Job, TooLateError, gather
 from daskjobs.log import event
 from daskjobs.manifest import Manifest, dump
 from daskjobs.outputs import Output
@@ -30,6 +31,7 @@ from daskjobs.usage import measured
 
 NAME = STAGE
 PERFORMANCE = "validate/performance.html"
+Gathered = Callable[[Callable[..., Any], list[Job]], list[Any]]
 UNITS = {"csv": "bytes", "parquet": "row groups"}  # of a range
 
 
@@ -41,7 +43,7 @@ def run(run: Run) -> Manifest:
     """
     run.refuse_own("--rules", filter(None, [run.settings.rules]))
     ruleset = rulesets.read(run.storage, run.settings.rules)
-    rules = {"rules": hashlib.sha256(ruleset.source.encode()).hexdigest()} if ruleset.source else {}
+    rules = {"rules": hashlib.sha256(ruleset.source.encode()).hexdigest()} if ruleset.name else {}
     settings = {"statuses": statuses(run.settings.statuses)}
     return run.stage(
         NAME, NAME, run.digest(split.NAME) | rules, settings, lambda: _check(run, rules, ruleset, settings)
@@ -58,17 +60,32 @@ def _check(run: Run, rules: dict[str, str], ruleset: Ruleset, settings: dict[str
         if "objects" in connected.facts:
             run.note(NAME, connected.facts)
         with _performance(run), measured(run, connected, len(partitions)):
-            results = _validated(run, connected, task, partitions)
+            gathered = partial(gather, run, connected, time.monotonic() + run.settings.timeout)
+            sentences = _sentences(gathered, ruleset)
+            results = _validated(gathered, task, partitions)
     outputs = {name: Output.vouched(output) for result in results for name, output in result["outputs"].items()}
     outputs |= {names(result["partition"])["result"]: Output.vouched(result["result"]) for result in results}
-    outputs[RULES] = run.storage.put(RULES, dump(ruleset.sentences))
+    outputs[RULES] = run.storage.put(RULES, dump(sentences))
     rows = {name: sum(result["rows"][name] for result in results) for name in ("in", "valid", "quarantined")}
     return Done(outputs, rows, connected.facts, (PERFORMANCE,))
 
 
-def _validated(run: Run, connected: Connected, task: Task, partitions: list[dict[str, Any]]) -> list[Result]:
+def _sentences(gathered: Gathered, ruleset: Ruleset) -> dict[str, str]:
+    """Return each rule's sentence; rules of the user's own are loaded for that by a worker, before rows are checked."""
+    if not ruleset.name:
+        return ruleset.sentences
+    try:
+        (sentences,) = gathered(rulesets.sentences, [Job("rule file", (ruleset,), ruleset.name)])
+    except TooLateError as error:
+        raise ConfigError(
+            f"{ruleset.name} was still loading when --timeout was over: a file of rules defines functions, and does "
+            "nothing else"
+        ) from error
+    return dict(sentences)
+
+
+def _validated(gathered: Gathered, task: Task, partitions: list[dict[str, Any]]) -> list[Result]:
     """Check all partitions, look for ids that occur twice, and check again the partitions whose rows repeat one."""
-    gathered = partial(gather, run, connected, time.monotonic() + run.settings.timeout)
     places = [_place(task.plan, partition) for partition in partitions]
     jobs: list[tuple[Any, ...]] = [(task, partition, {}) for partition in partitions]
     results: list[Result] = gathered(
