@@ -163,7 +163,8 @@ class Run:
         kept = {*done.outputs, f"{name}/run.json", *done.beside}
         for stale in layout.made(name, self.storage.names(folder)) - kept:
             self.storage.remove(stale)
-        self.storage.sync([*done.outputs, f"{name}/run.json"])
+        # Those in other folders were on disk when their own stage vouched for them.
+        self.storage.sync([f"{name}/run.json", *(each for each in done.outputs if each.startswith(f"{folder}/"))])
         manifest: Manifest = {
             **made,
             "outputs": {key: done.outputs[key].json() for key in sorted(done.outputs)},

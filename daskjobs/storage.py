@@ -198,8 +198,7 @@ class Storage:
                 folders.add(folder)
                 folder = os.path.dirname(folder)
         with explained(f"sync {self.root}"), ThreadPoolExecutor(SYNC_THREADS) as pool:
-            list(pool.map(sync, paths))
-            list(pool.map(sync, folders))
+            list(pool.map(sync, [*paths, *folders]))
 
     def _folder(self, path: str) -> str:
         """Return the folder of a local file that is to be changed. Raises ConfigError for one that a link stands for.
