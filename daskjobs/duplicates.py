@@ -1,21 +1,24 @@
 """Order ids that occur twice: found exactly, across all partitions, in memory that doesn't grow with the orders.
 
 Each partition writes the ids of its valid rows in buckets by a hash, so that equal ids meet in one bucket. Then one
-task a bucket looks for equal ids in it: hashes tell which might be, and only these are compared as texts.
+task a bucket looks for equal ids in it: hashes tell which might be, and only these are compared as texts. What a task
+reads of a file are pieces, each with a SHA-256 of its own, since to hash whole files would take each task longer.
 """
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from daskjobs.manifest import Piece
 from daskjobs.outputs import HashingFile
 from daskjobs.sources.rows import Ints
 from daskjobs.storage import Storage
-from daskjobs.tables import column, reading, rows_between, writing
+from daskjobs.tables import column, read_pieces, write_piece
 
 BUCKET_ROWS = 5_000_000  # of all partitions, whose hashes one task has in memory
 BATCH_ROWS = 1 << 19  # of one partition, held until they are written, a row group for each bucket
@@ -23,9 +26,9 @@ SLICE_ROWS = 1 << 16  # hashed at a time
 HASHED_BYTES = 64  # of an id, its last ones
 
 IDS = pa.schema([("position", pa.uint32()), ("order_id", pa.string())])
-FOUND = pa.schema([("partition", pa.int64()), ("position", pa.uint32())])
 
 Hashes = npt.NDArray[np.uint64]
+Buckets = list[list[Piece]]
 
 
 def buckets(rows: int) -> int:
@@ -60,8 +63,14 @@ def _hashes(ids: pa.Array) -> Hashes:
 
 
 @contextmanager
-def writing_ids(storage: Storage, name: str, count: int) -> Iterator[tuple[Callable[[pa.Array], None], HashingFile]]:
-    """Give a function that takes the ids of valid rows, block by block, and writes them in ``count`` buckets."""
+def writing_ids(
+    storage: Storage, name: str, count: int
+) -> Iterator[tuple[Callable[[pa.Array], None], HashingFile, Buckets]]:
+    """Give a function that takes the ids of valid rows, block by block, and writes them in ``count`` buckets.
+
+    The pieces of each bucket are known when the block ends.
+    """
+    pieces: Buckets = [[] for _ in range(count)]
     held: list[pa.Array] = []
     done = 0
 
@@ -69,33 +78,33 @@ def writing_ids(storage: Storage, name: str, count: int) -> Iterator[tuple[Calla
         nonlocal done
         ids = pa.concat_arrays(held)
         held.clear()
-        bucket = (hashes(ids) % np.uint64(count)).astype(np.uint16)  # of which numpy's sort is a fast one
-        order = np.argsort(bucket, kind="stable")
+        hashed = (hashes(ids) % np.uint64(count)).astype(np.uint16)  # of which numpy's sort is a fast one
+        order = np.argsort(hashed, kind="stable")
         table = pa.table([done + order, ids.take(pa.array(order))], schema=IDS)
         done += len(ids)
-        ends = np.searchsorted(bucket[order], np.arange(count, dtype=np.uint16), side="right").tolist()
-        for start, end in zip([0, *ends], ends, strict=False):
-            writer.write_table(table.slice(start, end - start))
+        ends = np.searchsorted(hashed[order], np.arange(count, dtype=np.uint16), side="right").tolist()
+        for bucket, (start, end) in enumerate(pairwise([0, *ends])):
+            pieces[bucket].append(write_piece(file, table.slice(start, end - start)))
 
     def take(ids: pa.Array) -> None:
         held.append(ids)
         if sum(map(len, held)) >= BATCH_ROWS:
             flush()
 
-    with writing(storage, name, IDS) as (writer, file):
-        yield take, file
+    with storage.write(name) as file:
+        yield take, file, pieces
         if any(map(len, held)):
             flush()
 
 
-def find(root: str, parts: list[str], bucket: int, count: int, target: str) -> dict[int, str]:
-    """Look for equal ids in a bucket of all ``parts``, the files that `writing_ids` wrote, in the source's order.
+def find(root: str, parts: list[tuple[str, list[Piece]]], target: str) -> dict[int, Piece]:
+    """Look for equal ids in a bucket: of each file that `writing_ids` wrote, in the source's order, its pieces.
 
-    Of equal ids all but the first go to ``target``. Returns its hash for each partition that has any. Hashes are in
-    memory together; the ids themselves are read again, bit by bit, where a hash occurs twice.
+    Of equal ids all but the first go to ``target``. Returns the piece of it for each partition that has any. Hashes
+    are in memory together; the ids themselves are read again, bit by bit, where a hash occurs twice.
     """
     storage = Storage(root)
-    hashed = [hashes(column(ids, "order_id")) for _, ids in _bucket(storage, parts, bucket, count)]
+    hashed = [hashes(column(ids, "order_id")) for _, ids in _bucket(storage, parts)]
     ordered = np.concatenate([np.empty(0, np.uint64), *hashed])
     ordered.sort()  # in place: a copy would be a quarter of what this task holds
     twice = np.unique(ordered[1:][ordered[1:] == ordered[:-1]])
@@ -103,30 +112,34 @@ def find(root: str, parts: list[str], bucket: int, count: int, target: str) -> d
         return {}
     del ordered
     tables = []
-    for (part, ids), known in zip(_bucket(storage, parts, bucket, count), hashed, strict=True):
+    for (part, ids), known in zip(_bucket(storage, parts), hashed, strict=True):
         found = ids.filter(pa.array(np.isin(known, twice)))
         tables.append(found.append_column("partition", pa.repeat(pa.scalar(part, pa.int64()), len(found))))
     suspects = pa.concat_tables(tables)
     codes = column(suspects, "order_id").dictionary_encode().indices.to_numpy()
     later = np.ones(len(codes), bool)
     later[np.unique(codes, return_index=True)[1]] = False
-    repeated = suspects.filter(pa.array(later)).select(FOUND.names)
+    repeated = suspects.filter(pa.array(later)).select(["partition", "position"])
     if not len(repeated):
         return {}
-    with writing(storage, target, FOUND) as (writer, file):
-        writer.write_table(repeated)
-    return dict.fromkeys(pc.unique(repeated["partition"]).to_pylist(), file.output.sha256)
+    with storage.write(target) as file:
+        return {
+            part: write_piece(file, repeated.filter(pc.equal(repeated["partition"], part)).select(["position"]))
+            for part in pc.unique(repeated["partition"]).to_pylist()
+        }
 
 
-def _bucket(storage: Storage, parts: list[str], bucket: int, count: int) -> Iterator[tuple[int, pa.Table]]:
-    """Yield a bucket's row groups, each with the number of its part."""
-    for part, name in enumerate(parts):
-        with reading(storage, name) as file:
-            for group in range(bucket, file.num_row_groups, count):
-                yield part, file.read_row_group(group, use_threads=False)
+def _bucket(storage: Storage, parts: list[tuple[str, list[Piece]]]) -> Iterator[tuple[int, pa.Table]]:
+    """Yield a bucket's pieces, each with the number of its part."""
+    for part, (name, pieces) in enumerate(parts):
+        for ids in read_pieces(storage, name, pieces):
+            yield part, ids
 
 
-def positions(storage: Storage, files: list[str], partition: int) -> Ints:
-    """Return which of a partition's valid rows, counted from 0, repeat an id: ascending."""
-    found = [column(rows_between(storage, name, "partition", partition, partition + 1), "position") for name in files]
+def positions(storage: Storage, pieces: dict[str, Piece]) -> Ints:
+    """Return which of a partition's valid rows, counted from 0, repeat an id: ascending.
+
+    ``pieces`` are those that `find` returned for the partition, by their files.
+    """
+    found = [column(table, "position") for name in pieces for table in read_pieces(storage, name, [pieces[name]])]
     return np.sort(pa.concat_arrays([pa.array([], pa.uint32()), *found]).to_numpy()).astype(np.int64)

@@ -19,6 +19,12 @@ class FileSaid(TypedDict):
     sha256: str
 
 
+class Piece(FileSaid):
+    """A part of a file, from byte ``start``, that is read alone."""
+
+    start: int
+
+
 class Manifest(TypedDict):
     """The commit of a stage: what it was made from, with which settings, what it wrote, and its row counts."""
 
@@ -63,12 +69,13 @@ class Lines(TypedDict):
 class PartitionResult(TypedDict):
     """What came of a partition.
 
-    ``key`` stands for everything that it depends on, but for ``repeats``, which say which of its rows repeat an id.
+    ``key`` stands for everything that it depends on, but for ``repeats``, the pieces which say which of its rows repeat
+    an id. ``ids`` are the pieces of its ids, by bucket.
     """
 
     partition: int
     key: str
-    repeats: dict[str, str]
+    repeats: dict[str, Piece]
     rows: Ledger
     statuses: dict[str, int]
     reasons: dict[str, int]
@@ -76,6 +83,7 @@ class PartitionResult(TypedDict):
     several: list[LongRow]
     scores: dict[str, dict[str, int]]
     outputs: dict[str, FileSaid]
+    ids: list[list[Piece]]
     result: NotRequired[FileSaid]  # in memory only: of the file that says the rest
 
 

@@ -18,6 +18,7 @@ COLUMNS = (
     "timestamp",
 )
 PAID = "success"
+TRUTH = "orders/truth.parquet"  # of generated orders: the rows with an anomaly, and which
 STATUSES = (PAID, "failed", "pending", "cancelled", "refunded")
 
 MONEY = pa.decimal128(18, 2)  # exact; a file stores it as a 64-bit integer of cents

@@ -13,8 +13,8 @@ from daskjobs.check import Place, check
 from daskjobs.duplicates import buckets, positions, writing_ids
 from daskjobs.errors import LostWorkError
 from daskjobs.log import event
-from daskjobs.manifest import LongRow, PartitionResult, sealed, unsealed
-from daskjobs.orders import PAID
+from daskjobs.manifest import LongRow, PartitionResult, Piece, sealed, unsealed
+from daskjobs.orders import PAID, TRUTH
 from daskjobs.outputs import Output
 from daskjobs.rules import ANOMALIES
 from daskjobs.ruleset import Ruleset
@@ -33,7 +33,7 @@ def names(partition: int) -> dict[str, str]:
         "paid": f"{folder}/paid.parquet",
         "unpaid": f"{folder}/unpaid.parquet",
         "quarantine": f"{folder}/quarantine.parquet",
-        "ids": f"{folder}/ids.parquet",
+        "ids": f"{folder}/ids.pieces",
         "summary": f"{folder}/summary.parquet",
         "result": f"{folder}/result.json",
     }
@@ -44,42 +44,45 @@ class Task:
     """What all partitions of a run have in common.
 
     ``plan`` is split/partitions.json without its partitions; ``key`` stands for everything that a result depends
-    on, but for the rows that repeat an id; ``statuses`` maps the file's statuses to ours.
+    on, but for the rows that repeat an id; ``truth`` is what `TRUTH` must hold, where the orders were generated;
+    ``statuses`` maps the file's statuses to ours.
     """
 
     root: str
     plan: dict[str, Any]
     ruleset: Ruleset
     key: str
+    truth: Output | None
     statuses: dict[str, str] = field(default_factory=dict)
 
 
-def check_partition(task: Task, partition: dict[str, Any], repeats: dict[str, str]) -> Result:
+def check_partition(task: Task, partition: dict[str, Any], repeats: dict[str, Piece]) -> Result:
     """Check a partition's rows, and write the paid, the unpaid and the quarantined ones, their sums, and the result.
 
-    ``partition`` is one of split/partitions.json; ``repeats`` has the files that say which of its rows repeat an id,
-    with their hashes: empty at first, when nobody knows yet. A result with the same key and repeats, whose files hold
+    ``partition`` is one of split/partitions.json; ``repeats`` has the pieces of files that say which of its rows
+    repeat an id: empty at first, when nobody knows yet. A result with the same key and repeats, whose files hold
     against their hashes, is kept; at first, with any repeats. Raises InputError when the orders changed since split,
     LostWorkError when rows or lines are missing.
     """
     storage, files, number = Storage(task.root), names(partition["partition"]), partition["partition"]
-    kept = _kept(storage, number, task.key, repeats)
+    kept = _kept(storage, number, task, repeats)
     if kept is not None:
         return kept
-    repeated = positions(storage, list(repeats), number)
+    repeated = positions(storage, repeats)
     rows, reasons, statuses, passed = Counter[str](), Counter[str](), Counter[str](), 0
     lines, several = Counter[str](), list[LongRow]()
     plan, sums = task.plan, summary.Total()
     orders = orders_schema(plan["extra"])
     schemas = {"paid": orders, "unpaid": orders, "quarantine": QUARANTINE, "summary": summary.SCHEMA}
-    scores = {anomaly: Counter[str]() for anomaly in ANOMALIES} if plan["truth"] else {}
+    scores = {anomaly: Counter[str]() for anomaly in ANOMALIES} if task.truth else {}
     with ExitStack() as stack:
         opened = {kind: stack.enter_context(writing_rows(storage, files[kind], schemas[kind])) for kind in schemas}
-        opened["ids"] = stack.enter_context(writing_ids(storage, files["ids"], buckets(plan["rows"])))
+        take, file, pieces = stack.enter_context(writing_ids(storage, files["ids"], buckets(plan["rows"])))
+        opened["ids"] = take, file
         write = {kind: take for kind, (take, _) in opened.items()}
         for part in partition["ranges"]:
             source, row = plan["files"][part["file"]], part["first_row"]
-            truth = _truth(storage, plan["truth"], row, part["rows"])
+            truth = _truth(storage, task.truth, row, part["rows"])
             lines["in_files"] += part.get("lines", 0)
             for block in sources.blocks(storage, source, part):
                 place = Place(number, source["name"], row)
@@ -122,12 +125,13 @@ def check_partition(task: Task, partition: dict[str, Any], repeats: dict[str, st
         "several": several,
         "scores": {anomaly: dict(score) for anomaly, score in scores.items()},
         "outputs": {files[kind]: file.output.json() for kind, (_, file) in opened.items()},
+        "ids": pieces,
     }
     pa.default_memory_pool().release_unused()  # or a worker that rests would look as large as one that works
     return {**result, "result": storage.put(files["result"], sealed(result)).json()}
 
 
-def _kept(storage: Storage, number: int, key: str, repeats: dict[str, str]) -> Result | None:
+def _kept(storage: Storage, number: int, task: Task, repeats: dict[str, Piece]) -> Result | None:
     files = names(number)
     result_name = files.pop("result")
     if storage.size(result_name) is None:
@@ -137,10 +141,10 @@ def _kept(storage: Storage, number: int, key: str, repeats: dict[str, str]) -> R
         result = unsealed(data, PartitionResult)
     except ValueError:
         return None  # cut off, or another version's
-    if (result["partition"], result["key"]) != (number, key) or (repeats and repeats != result["repeats"]):
+    if (result["partition"], result["key"]) != (number, task.key) or (repeats and repeats != result["repeats"]):
         return None
     outputs = {name: Output.vouched(said) for name, said in result["outputs"].items()}
-    if outputs.keys() != set(files.values()):
+    if outputs.keys() != set(files.values()) or len(result["ids"]) != buckets(task.plan["rows"]):
         return None
     if not all(storage.size(name) == output.size and storage.holds(name, output) for name, output in outputs.items()):
         return None
@@ -152,11 +156,11 @@ def _counted(counter: Counter[str]) -> dict[str, int]:
     return {key: count for key, count in counter.items() if count}
 
 
-def _truth(storage: Storage, name: str, first: int, count: int) -> dict[str, Any]:
+def _truth(storage: Storage, vouched: Output | None, first: int, count: int) -> dict[str, Any]:
     """Return the sorted row numbers of each anomaly among ``count`` rows from ``first``."""
-    if not name:
+    if vouched is None:
         return {}
-    rows = rows_between(storage, name, "row", first, first + count)
+    rows = rows_between(storage, TRUTH, vouched, "row", first, first + count)
     return {anomaly: column(rows.filter(rows[anomaly]), "row").to_numpy() for anomaly in ANOMALIES}
 
 

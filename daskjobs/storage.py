@@ -120,7 +120,7 @@ class Storage:
     def read(self, name: str, vouched: Output | None = None) -> bytes:
         """Return a file's bytes; raises StorageError when they aren't the ones that were ``vouched`` for."""
         with explained(f"read {self.uri(name)}"), self.open(name) as file:
-            data = file.read()
+            data = file.read(-1 if vouched is None else vouched.size + 1)  # no more of one that has grown
         if vouched is not None and Output.of(data) != vouched:
             raise damaged(self.uri(name))
         return data
@@ -128,12 +128,23 @@ class Storage:
     def holds(self, name: str, vouched: Output) -> bool:
         """Tell whether a file's bytes, read to its end, are the ones that were ``vouched`` for."""
         with explained(f"read {self.uri(name)}"), self.open(name) as file:
-            return hashlib.file_digest(file, "sha256").hexdigest() == vouched.sha256  # type: ignore[arg-type]  # IO lacks readinto
+            return _sha256(file) == vouched.sha256
+
+    @contextmanager
+    def opened(self, name: str, vouched: Output) -> Iterator[IO[bytes]]:
+        """Read a file to its end, hold it against what was ``vouched`` for, and give it open at its start."""
+        with self.open(name) as file:
+            with explained(f"read {self.uri(name)}"):
+                found = _sha256(file)
+            if found != vouched.sha256:
+                raise damaged(self.uri(name))
+            file.seek(0)
+            yield file
 
     def verify(self, name: str, vouched: Output) -> None:
         """Read a file to its end; raises StorageError when its bytes aren't the ones that were ``vouched`` for."""
-        if not self.holds(name, vouched):
-            raise damaged(self.uri(name))
+        with self.opened(name, vouched):
+            pass
 
     @contextmanager
     def write(self, name: str, durable: bool = False) -> Iterator[HashingFile]:
@@ -251,6 +262,10 @@ class Storage:
                 self.check()
                 os.remove(path)
                 sync(folder)
+
+
+def _sha256(file: IO[bytes]) -> str:
+    return hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]  # IO lacks readinto
 
 
 def find(pattern: str) -> dict[str, str]:

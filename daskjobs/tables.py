@@ -1,17 +1,18 @@
 """Parquet as this package writes and reads it: checksummed pages, one row group a block, bounded memory."""
 
+import hashlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from daskjobs.errors import StorageError
+from daskjobs.manifest import Piece
 from daskjobs.orders import COLUMNS, TYPES
-from daskjobs.outputs import HashingFile
-from daskjobs.storage import Storage
+from daskjobs.outputs import HashingFile, Output
+from daskjobs.storage import Storage, damaged
 
 QUARANTINE = pa.schema(
     [
@@ -32,6 +33,8 @@ PARQUET = {
     "store_decimal_as_integer": True,
     "write_page_checksum": True,
 }
+PIECES = {"compression": "lz4", "write_statistics": False, "use_dictionary": False, "store_schema": False}
+HELD_BYTES = 64 << 20  # of a file that is read into memory whole, which that of a partition is, mostly
 BUFFER_BYTES = 1 << 20  # given to a file at a time: a page alone is small, and Python's lock is taken for each write
 GROUP_ROWS = 1 << 15  # the least in a row group, but for a file's last
 
@@ -46,13 +49,16 @@ def orders_schema(extra: list[str]) -> pa.Schema:
 @contextmanager
 def writing(storage: Storage, name: str, schema: pa.Schema) -> Iterator[tuple[pq.ParquetWriter, HashingFile]]:
     """Write a Parquet file whole or not at all; the file says its size and hash when the block has ended."""
-    encoding = {name: how for name, how in ENCODINGS.items() if name in schema.names}
     with (
         storage.write(name) as file,
         pa.BufferedOutputStream(pa.PythonFile(file, "w"), BUFFER_BYTES) as buffered,
-        pq.ParquetWriter(buffered, schema, column_encoding=encoding, **PARQUET) as writer,
+        pq.ParquetWriter(buffered, schema, column_encoding=_encoding(schema), **PARQUET) as writer,
     ):
         yield writer, file
+
+
+def _encoding(schema: pa.Schema) -> dict[str, str]:
+    return {name: how for name, how in ENCODINGS.items() if name in schema.names}
 
 
 @contextmanager
@@ -75,27 +81,42 @@ def writing_rows(
 
 
 @contextmanager
-def reading(storage: Storage, name: str) -> Iterator[pq.ParquetFile]:
-    """Open a Parquet file, each page of which is checked when it is read. Raises StorageError when it is damaged."""
-    with storage.open(name) as file:
-        try:
-            yield pq.ParquetFile(file, page_checksum_verification=True)
-        except (pa.ArrowInvalid, OSError) as error:
-            raise StorageError(
-                f"{storage.uri(name)} is damaged ({error}): remove it and run again from validate"
-            ) from error
+def reading(storage: Storage, name: str, vouched: Output) -> Iterator[pq.ParquetFile]:
+    """Open a Parquet file, once its bytes are held against what was ``vouched`` for. Raises StorageError otherwise.
+
+    A file of up to `HELD_BYTES` is in memory then; a larger one is read twice, through the same handle.
+    """
+    small = vouched.size <= HELD_BYTES
+    source = nullcontext(pa.BufferReader(storage.read(name, vouched))) if small else storage.opened(name, vouched)
+    with source as file, sound(storage, name):
+        yield pq.ParquetFile(file, page_checksum_verification=True)
 
 
-def row_groups(storage: Storage, name: str, columns: list[str] | None = None) -> Iterator[pa.Table]:
+@contextmanager
+def sound(storage: Storage, name: str) -> Iterator[None]:
+    """Turn what pyarrow raises for a damaged file into a StorageError."""
+    try:
+        yield
+    except (pa.ArrowInvalid, OSError) as error:
+        raise damaged(storage.uri(name), error) from error
+
+
+def footer_rows(storage: Storage, name: str) -> int:
+    """Return how many rows a Parquet file's footer claims, of a file that `reading` reads later."""
+    with storage.open(name) as file, sound(storage, name):
+        return int(pq.ParquetFile(file).metadata.num_rows)
+
+
+def row_groups(storage: Storage, name: str, vouched: Output, columns: list[str] | None = None) -> Iterator[pa.Table]:
     """Yield a Parquet file's row groups, one at a time."""
-    with reading(storage, name) as file:
+    with reading(storage, name, vouched) as file:
         for index in range(file.num_row_groups):
             yield file.read_row_group(index, columns=columns, use_threads=False)
 
 
-def rows_between(storage: Storage, name: str, key: str, first: int, end: int) -> pa.Table:
+def rows_between(storage: Storage, name: str, vouched: Output, key: str, first: int, end: int) -> pa.Table:
     """Return the rows of a Parquet file whose ``key``, its first column, is at least ``first`` and below ``end``."""
-    with reading(storage, name) as file:
+    with reading(storage, name, vouched) as file:
         wanted = [
             index
             for index in range(file.num_row_groups)
@@ -107,6 +128,26 @@ def rows_between(storage: Storage, name: str, key: str, first: int, end: int) ->
 
 def _overlaps(row: Any, first: int, end: int) -> bool:
     return bool(row is None or not row.has_min_max or (row.max >= first and row.min < end))
+
+
+def write_piece(file: HashingFile, table: pa.Table) -> Piece:
+    """Append a table to a file as a Parquet file of its own, which can be read, and held against its hash, alone."""
+    start, buffer = file.tell(), pa.BufferOutputStream()
+    pq.write_table(table, buffer, column_encoding=_encoding(table.schema), **PIECES)
+    data = buffer.getvalue()
+    file.write(data)
+    return {"start": start, "bytes": data.size, "sha256": hashlib.sha256(data).hexdigest()}
+
+
+def read_pieces(storage: Storage, name: str, pieces: list[Piece]) -> Iterator[pa.Table]:
+    """Yield tables that `write_piece` wrote. Raises StorageError when their bytes have changed."""
+    with storage.open(name, cache="none") as file:  # what lies beside a piece is another task's
+        for piece in pieces:
+            file.seek(piece["start"])
+            data = file.read(piece["bytes"])
+            if hashlib.sha256(data).hexdigest() != piece["sha256"]:
+                raise damaged(storage.uri(name))
+            yield pq.ParquetFile(pa.BufferReader(data)).read(use_threads=False)
 
 
 def column(table: pa.Table, name: str) -> Any:

@@ -32,14 +32,21 @@ def _gather(*arguments: Any) -> list[Any]:
     return [work(*job.arguments) for job in arguments[-1]]
 
 
-def run(folder: Path, pattern: str, block_bytes: int = rows.BLOCK_BYTES, **settings: Any) -> dict[str, bytes]:
-    """Run the stages from split on; return the results' bytes. The page, which is slow to draw, is left out."""
+@contextmanager
+def stages_inline(block_bytes: int = rows.BLOCK_BYTES) -> Iterator[None]:
+    """Let stages that run in the block do without Dask. The page, which is slow to draw, is left out."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(validate, "connect", _connected)
         patch.setattr(validate, "gather", _gather)
         patch.setattr(validate, "measured", lambda *_: nullcontext())
         patch.setattr(report, "page", lambda *_: b"")
         patch.setattr(rows, "BLOCK_BYTES", block_bytes)
+        yield
+
+
+def run(folder: Path, pattern: str, block_bytes: int = rows.BLOCK_BYTES, **settings: Any) -> dict[str, bytes]:
+    """Run the stages from split on; return the results' bytes."""
+    with stages_inline(block_bytes):
         for name in STAGES:
             run_stage(name, Run(Settings(run=str(folder), input=pattern, **settings)))
     return {name: (folder / name).read_bytes() for name in RESULTS}

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from conftest import Pipeline, row
 from daskjobs import duplicates
+from daskjobs.errors import StorageError
 from daskjobs.storage import Storage
 
 STAGES = ("split", "validate", "merge", "clean", "report")
@@ -27,14 +28,18 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_all_but_the_first_of_equal_ids_are_found_when_they_are_anywhere(
     tmp_path_factory: pytest.TempPathFactory, parts: list[list[list[str]]], count: int
 ) -> None:
-    storage = Storage(str(tmp_path_factory.mktemp("ids")))
-    names = [f"{number}.parquet" for number in range(len(parts))]
-    for name, blocks in zip(names, parts, strict=True):
-        with duplicates.writing_ids(storage, name, count) as (take, _):
+    storage, written = Storage(str(tmp_path_factory.mktemp("ids"))), []
+    for number, blocks in enumerate(parts):
+        with duplicates.writing_ids(storage, f"{number}.pieces", count) as (take, _, pieces):
             for block in blocks:
                 take(pa.array(block, pa.string()))
-    targets = {f"found-{bucket}": bucket for bucket in range(count)}
-    found = {target: duplicates.find(storage.root, names, bucket, count, target) for target, bucket in targets.items()}
+        written.append((f"{number}.pieces", pieces))
+    found = {
+        f"found-{bucket}": duplicates.find(
+            storage.root, [(name, pieces[bucket]) for name, pieces in written], f"found-{bucket}"
+        )
+        for bucket in range(count)
+    }
     seen = set[str]()
     for number, blocks in enumerate(parts):
         expected = []
@@ -42,8 +47,8 @@ def test_all_but_the_first_of_equal_ids_are_found_when_they_are_anywhere(
             if each in seen:
                 expected.append(position)
             seen.add(each)
-        files = [target for target, partitions in found.items() if number in partitions]
-        assert duplicates.positions(storage, files, number).tolist() == expected
+        repeats = {target: partitions[number] for target, partitions in found.items() if number in partitions}
+        assert duplicates.positions(storage, repeats).tolist() == expected
 
 
 def test_different_ids_are_kept_apart_when_their_hashes_are_equal(
@@ -51,11 +56,29 @@ def test_different_ids_are_kept_apart_when_their_hashes_are_equal(
 ) -> None:
     monkeypatch.setattr(duplicates, "hashes", lambda ids: np.zeros(len(ids), np.uint64))
     storage = Storage(str(tmp_path))
-    with duplicates.writing_ids(storage, "ids", 3) as (take, _):
+    with duplicates.writing_ids(storage, "ids", 3) as (take, _, pieces):
         take(pa.array(["x", "y", "x", "z"]))
-    assert [duplicates.find(storage.root, ["ids"], bucket, 3, f"{bucket}") for bucket in (1, 2)] == [{}, {}]
-    assert duplicates.find(storage.root, ["ids"], 0, 3, "0").keys() == {0}
-    assert duplicates.positions(storage, ["0"], 0).tolist() == [2]
+    assert [duplicates.find(storage.root, [("ids", pieces[bucket])], "none") for bucket in (1, 2)] == [{}, {}]
+    found = duplicates.find(storage.root, [("ids", pieces[0])], "found")
+    assert found.keys() == {0}
+    assert duplicates.positions(storage, {"found": found[0]}).tolist() == [2]
+
+
+def test_no_id_is_taken_from_a_piece_that_has_changed(tmp_path: Path) -> None:
+    storage = Storage(str(tmp_path))
+    with duplicates.writing_ids(storage, "ids", 1) as (take, _, pieces):
+        take(pa.array(["x", "y", "x"]))
+    found = duplicates.find(storage.root, [("ids", pieces[0])], "found")
+    for name, work in {
+        "ids": lambda: duplicates.find(storage.root, [("ids", pieces[0])], "found"),
+        "found": lambda: duplicates.positions(storage, {"found": found[0]}),
+    }.items():
+        data = (tmp_path / name).read_bytes()
+        for changed in (data[:-1], data[:50] + bytes([data[50] ^ 1]) + data[51:], b""):
+            (tmp_path / name).write_bytes(changed)
+            with pytest.raises(StorageError, match=f"{name} is damaged"):
+                work()
+        (tmp_path / name).write_bytes(data)
 
 
 def test_hashes_differ_when_ids_do() -> None:

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from conftest import Pipeline
-from daskjobs.orders import COLUMNS
+from daskjobs.orders import COLUMNS, TRUTH
 from daskjobs.stages import generate
 
 # The bytes of seed 7 at 1,000 rows are a promise: a change of them is a change of the data.
@@ -37,7 +37,7 @@ def test_truth_names_every_anomaly_and_no_other_row(pipeline: Pipeline, tmp_path
         for name, fact in zip(seen, facts, strict=True):
             if fact:
                 seen[name].add(number)
-    truth = pq.read_table(tmp_path / "run" / generate.TRUTH).to_pylist()
+    truth = pq.read_table(tmp_path / "run" / TRUTH).to_pylist()
     assert {name: {line["row"] for line in truth if line[name]} for name in seen} == seen
     shares = {name: len(found) / len(rows) for name, found in seen.items()}
     assert shares == pytest.approx({"negative_price": 0.02, "wrong_total": 0.02, "failed_transaction": 0.05}, rel=0.15)

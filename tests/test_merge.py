@@ -20,15 +20,22 @@ def test_ledger_balances_in_all_and_by_partition(pipeline: Pipeline) -> None:
     assert rows["in"] == 3000 == rows["valid"] + rows["quarantined"]
 
 
-@pytest.mark.parametrize("kind", ["paid", "unpaid", "quarantine"])
+@pytest.mark.parametrize(
+    ("kind", "error", "words"),
+    [
+        ("paid", LostWorkError, "partition 2 has .* rows, its result says .* its files hold"),
+        ("unpaid", StorageError, "part-00002/unpaid.parquet is damaged"),
+        ("quarantine", StorageError, "part-00002/quarantine.parquet is damaged"),
+    ],
+)
 def test_merge_fails_and_commits_nothing_when_a_partition_lost_rows(
-    pipeline: Pipeline, tmp_path: Path, kind: str
+    pipeline: Pipeline, tmp_path: Path, kind: str, error: type[Exception], words: str
 ) -> None:
     pipeline(*BEFORE)
     path = tmp_path / f"run/validate/part-00002/{kind}.parquet"
     table = pq.read_table(path)
     pq.write_table(table.slice(1), path)
-    with pytest.raises(LostWorkError, match="partition 2 has .* rows, its result says .* its files hold"):
+    with pytest.raises(error, match=words):
         pipeline("merge")
     assert not (tmp_path / "run/merge/manifest.json").exists()
 

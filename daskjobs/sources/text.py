@@ -13,7 +13,7 @@ from daskjobs.orders import COLUMNS
 from daskjobs.sources import fields, rows, unpack
 from daskjobs.sources.block import Block, Range, Source, renamed
 from daskjobs.sources.rows import Dialect
-from daskjobs.storage import Storage
+from daskjobs.storage import Storage, damaged
 
 DELIMITERS = (",", ";", "\t", "|")  # tried in this order, unless one is given
 HEADER_BYTES = 1 << 20
@@ -90,15 +90,20 @@ def ranges(storage: Storage, source: Source, seen: int, total: int, count: int) 
     """Yield a file's part of each of ``count`` partitions: a byte range that never cuts a row.
 
     Each has its number of rows, its lines and its hash. ``seen`` bytes of ``total`` came before, in other files. A row
-    belongs to the partition in which it begins.
+    belongs to the partition in which it begins. Raises StorageError at the end when the whole file is not what the
+    source's ``sha256`` says, where it has one.
     """
-    row, current = 1, dict[str, Any]()
+    row, current, whole = 1, dict[str, Any](), hashlib.sha256()
+
     with storage.open(source["read"]) as file, ThreadPoolExecutor(1) as aside:
+        whole.update(file.read(source["start"]))
         counting: Future[Any] = aside.submit(int)  # and hashing, of a block, while the next one is read
 
         def count_in(found: Range, data: memoryview, last: bool) -> None:
             found["sha256"].update(data)
             found["lines"] += _lines(data, last)
+            if "sha256" in source:
+                whole.update(data)
 
         for offset, block, ends in rows.blocks(
             file, source["start"], source["bytes"], source["name"], _dialect(source)
@@ -121,6 +126,8 @@ def ranges(storage: Storage, source: Source, seen: int, total: int, count: int) 
                 row, at = row + upto - at, upto
             seen += int(ends[-1])
         counting.result()
+    if whole.hexdigest() != source.get("sha256", whole.hexdigest()):
+        raise damaged(storage.uri(source["read"]))
     if current:
         yield _hashed(current)
 

@@ -7,7 +7,6 @@ from concurrent.futures import ThreadPoolExecutor
 from daskjobs import summary
 from daskjobs.manifest import Manifest
 from daskjobs.orders import PAID
-from daskjobs.outputs import Output
 from daskjobs.partition import names
 from daskjobs.run import Done, Run
 from daskjobs.stages import merge
@@ -29,15 +28,13 @@ def _clean(run: Run) -> Done:
     merged = run.manifest(merge.NAME)
     statuses = Counter[str](merged["rows"]["statuses"])
     files = [names(part["partition"]) for part in merged["rows"]["partitions"]]
-    vouched = {name: Output.vouched(output) for name, output in merged["outputs"].items()}
+    outputs = {each["paid"]: run.output(merge.NAME, each["paid"]) for each in files}
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        wanted = [name for each in files for name in (each["paid"], each["summary"])]
-        for number, _ in enumerate(pool.map(lambda name: run.storage.verify(name, vouched[name]), wanted), 1):
-            run.progress(number / len(wanted))
-    outputs = {each["paid"]: vouched[each["paid"]] for each in files}
+        for number, _ in enumerate(pool.map(run.storage.verify, outputs, outputs.values()), 1):
+            run.progress(number / len(outputs))
     total = summary.Total()
-    for each in files:
-        for lines in row_groups(run.storage, each["summary"]):
+    for name in (each["summary"] for each in files):
+        for lines in row_groups(run.storage, name, run.output(merge.NAME, name)):
             total.add(lines)
     with writing(run.storage, SUMMARY, summary.SCHEMA) as (writer, file):
         writer.write_table(total.sums())

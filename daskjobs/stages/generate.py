@@ -12,12 +12,12 @@ import pyarrow.csv
 
 from daskjobs.log import event
 from daskjobs.manifest import Manifest
-from daskjobs.orders import COLUMNS, money
+from daskjobs.orders import COLUMNS, TRUTH, money
 from daskjobs.run import Done, Run
 from daskjobs.tables import writing
 
 NAME, FOLDER = "generate", "orders"
-ORDERS, TRUTH = "orders/orders.csv", "orders/truth.parquet"
+ORDERS = "orders/orders.csv"
 
 NEGATIVE_PRICE = WRONG_TOTAL = 20  # rows in a thousand
 FAILED = 50

@@ -13,13 +13,14 @@ import pyarrow.csv
 
 from daskjobs.errors import LostWorkError
 from daskjobs.log import event
-from daskjobs.manifest import Lines, Manifest, PartitionResult
+from daskjobs.manifest import Lines, Manifest, PartitionResult, unsealed
 from daskjobs.orders import PAID
 from daskjobs.outputs import Output
 from daskjobs.partition import NAMED, STAGE, names
 from daskjobs.run import Done, Run
 from daskjobs.stages import split
-from daskjobs.tables import QUARANTINE, reading, rebatched, row_groups, writing
+from daskjobs.storage import damaged
+from daskjobs.tables import QUARANTINE, footer_rows, reading, rebatched, row_groups, writing
 
 NAME = "merge"
 QUARANTINE_PARQUET, QUARANTINE_CSV = "merge/quarantine.parquet", "merge/quarantine.csv"
@@ -41,12 +42,10 @@ def run(run: Run) -> Manifest:
 
 def _merge(run: Run) -> Done:
     plan = json.loads(run.vouched(split.NAME, split.PARTITIONS))
-    results = [
-        json.loads(run.vouched(STAGE, names(partition["partition"])["result"])) for partition in plan["partitions"]
-    ]
+    results = [_result(run, partition["partition"]) for partition in plan["partitions"]]
     for partition, result in zip(plan["partitions"], results, strict=True):
         _prove(run, partition, result)
-    ledger = [{"partition": result["partition"], **result["rows"]} for result in results]
+    ledger: list[dict[str, Any]] = [{"partition": result["partition"], **result["rows"]} for result in results]
     rows = {name: sum(line[name] for line in ledger) for name in ("in", "valid", "quarantined")}
     if rows["in"] != plan["rows"]:
         raise LostWorkError(f"split found {plan['rows']} rows, validate saw {rows['in']}: run again from split")
@@ -54,8 +53,9 @@ def _merge(run: Run) -> Done:
     outputs = dict[str, Output]()
     for result in results:
         files = names(result["partition"])
-        outputs |= {files[kind]: Output.vouched(result["outputs"][files[kind]]) for kind in VALID}
-    outputs |= _quarantine(run, len(results)) | _rejected(run, plan["files"])
+        outputs |= {files[kind]: run.output(STAGE, files[kind]) for kind in VALID}
+    outputs |= _quarantine(run, len(results))
+    outputs |= _rejected(run, plan["files"], outputs[QUARANTINE_PARQUET])
     reasons, statuses, scores = Counter[str](), Counter[str](), dict[str, Counter[str]]()
     for result in results:
         reasons.update(result["reasons"])
@@ -95,12 +95,23 @@ def _lines(files: list[dict[str, Any]], results: list[PartitionResult]) -> Lines
     return lines
 
 
-def _prove(run: Run, partition: dict[str, Any], result: dict[str, Any]) -> None:
-    """Hold a partition's result against split's count of its rows, and against what its files really hold."""
+def _result(run: Run, number: int) -> PartitionResult:
+    name = names(number)["result"]
+    try:
+        return unsealed(run.vouched(STAGE, name), PartitionResult)
+    except ValueError as error:
+        raise damaged(run.storage.uri(name), error) from error
+
+
+def _prove(run: Run, partition: dict[str, Any], result: PartitionResult) -> None:
+    """Hold a partition's result against split's count of its rows, and against what its files really hold.
+
+    Of the paid ones only the count is looked at here: clean reads the whole file, and holds it against its hash.
+    """
     number, rows, files = partition["partition"], result["rows"], names(partition["partition"])
-    held = {}
-    for kind in ("paid", "unpaid", "quarantine"):
-        with reading(run.storage, files[kind]) as file:
+    held = {"paid": footer_rows(run.storage, files["paid"])}
+    for kind in ("unpaid", "quarantine"):
+        with reading(run.storage, files[kind], run.output(STAGE, files[kind])) as file:
             held[kind] = file.metadata.num_rows
     claimed = {"paid": result["statuses"].get(PAID, 0), "quarantine": rows["quarantined"]}
     claimed["unpaid"] = sum(result["statuses"].values()) - claimed["paid"]
@@ -118,7 +129,8 @@ def _quarantine(run: Run, partitions: int) -> dict[str, Output]:
     groups = (
         group.select(MERGED.names)
         for number in range(partitions)
-        for group in row_groups(run.storage, names(number)["quarantine"])
+        for name in [names(number)["quarantine"]]
+        for group in row_groups(run.storage, name, run.output(STAGE, name))
     )
     with writing(run.storage, QUARANTINE_PARQUET, MERGED) as (parquet, file), run.storage.write(QUARANTINE_CSV) as text:
         text.write((",".join(MERGED.names) + "\n").encode())
@@ -131,11 +143,11 @@ def _quarantine(run: Run, partitions: int) -> dict[str, Output]:
     return {QUARANTINE_PARQUET: file.output, QUARANTINE_CSV: text.output}
 
 
-def _rejected(run: Run, files: list[dict[str, Any]]) -> dict[str, Output]:
+def _rejected(run: Run, files: list[dict[str, Any]], quarantine: Output) -> dict[str, Output]:
     sources = {file["name"]: (f"merge/rejected-{number:05d}.csv", file["header"]) for number, file in enumerate(files)}
     pieces = (
         (source, rows["raw"].filter(pc.equal(rows["source"], source)))
-        for rows in row_groups(run.storage, QUARANTINE_PARQUET, ["source", "raw"])
+        for rows in row_groups(run.storage, QUARANTINE_PARQUET, quarantine, ["source", "raw"])
         for source in rows["source"].unique().to_pylist()
     )
     outputs = dict[str, Output]()

@@ -43,7 +43,8 @@ def _write(run: Run) -> Done:
         name: cleaned[name] for name in ("clean", "unpaid")
     }
     balance(ledger)
-    summary = pa.concat_tables(row_groups(run.storage, clean.SUMMARY)) if ledger["clean"] else SCHEMA.empty_table()
+    vouched = run.output(clean.NAME, clean.SUMMARY)
+    summary = pa.concat_tables([SCHEMA.empty_table(), *row_groups(run.storage, clean.SUMMARY, vouched)])
     regions = of(summary, "region")
     revenue = int((pc.sum(regions["revenue"]).as_py() or 0) * 100)
     if (pc.sum(regions["orders"]).as_py() or 0) != ledger["clean"]:

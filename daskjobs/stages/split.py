@@ -6,7 +6,7 @@ from typing import Any
 from daskjobs import sources
 from daskjobs.errors import ConfigError, InputError, StorageError
 from daskjobs.manifest import Manifest, dump
-from daskjobs.orders import COLUMNS
+from daskjobs.orders import COLUMNS, TRUTH
 from daskjobs.outputs import Output
 from daskjobs.run import Done, Run
 from daskjobs.settings import RFC4180
@@ -69,6 +69,8 @@ def _write(run: Run, inputs: dict[str, str]) -> Done:
         sources.describe(storage, name, number, settings)
         for number, name in enumerate([generate.ORDERS] if generated else inputs)
     ]
+    if generated:
+        files[0]["sha256"] = run.output(generate.NAME, generate.ORDERS).sha256
     total, seen = sum(map(sources.weight, files)), 0
     count = run.settings.partitions or _count(total)
     partitions: list[dict[str, Any]] = [{"partition": number, "rows": 0, "ranges": []} for number in range(count)]
@@ -85,7 +87,7 @@ def _write(run: Run, inputs: dict[str, str]) -> Done:
     plan = {
         "rows": rows,
         "extra": list(extra),
-        "truth": generate.TRUTH if generated else "",
+        "truth": run.output(generate.NAME, TRUTH).json() if generated else None,
         "files": files,
         "partitions": partitions,
     }

@@ -19,7 +19,7 @@ from daskjobs.cluster import connect
 from daskjobs.errors import ConfigError
 from daskjobs.gather import Job, TooLateError, gather
 from daskjobs.log import event
-from daskjobs.manifest import Manifest, dump
+from daskjobs.manifest import Manifest, Piece, dump
 from daskjobs.outputs import Output
 from daskjobs.partition import RULES, STAGE, Result, Task, check_partition, names
 from daskjobs.ruleset import Ruleset
@@ -54,7 +54,8 @@ def _check(run: Run, rules: dict[str, str], ruleset: Ruleset, settings: dict[str
     depends = [run.output(split.NAME, split.PARTITIONS).sha256, rules, settings, run.version]
     plan = json.loads(run.vouched(split.NAME, split.PARTITIONS))
     partitions = plan.pop("partitions")
-    task = Task(run.settings.run, plan, ruleset, hashlib.sha256(dump(depends)).hexdigest(), **settings)
+    truth = Output.vouched(plan["truth"]) if plan["truth"] else None
+    task = Task(run.settings.run, plan, ruleset, hashlib.sha256(dump(depends)).hexdigest(), truth, **settings)
     with connect(run.settings, plan["rows"]) as connected:
         run.tell(f"dashboard {connected.facts['dashboard']}")
         if "objects" in connected.facts:
@@ -92,11 +93,13 @@ def _validated(gathered: Gathered, task: Task, partitions: list[dict[str, Any]])
         check_partition,
         [Job(f"partition {number}", job, place) for number, (job, place) in enumerate(zip(jobs, places, strict=True))],
     )
-    count, parts = duplicates.buckets(task.plan["rows"]), [names(part["partition"])["ids"] for part in partitions]
-    targets = [f"validate/repeats-{bucket:05d}.parquet" for bucket in range(count)]
-    found: list[dict[int, str]] = gathered(
+    targets = [f"validate/repeats-{bucket:05d}.pieces" for bucket in range(duplicates.buckets(task.plan["rows"]))]
+    pieces = [
+        [(names(part["partition"])["ids"], part["ids"][bucket]) for part in results] for bucket in range(len(targets))
+    ]
+    found: list[dict[int, Piece]] = gathered(
         duplicates.find,
-        [Job(f"bucket {bucket}", (task.root, parts, bucket, count, target)) for bucket, target in enumerate(targets)],
+        [Job(f"bucket {bucket}", (task.root, pieces[bucket], target)) for bucket, target in enumerate(targets)],
     )
     again = {}
     for number, partition in enumerate(partitions):
