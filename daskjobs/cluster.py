@@ -2,9 +2,10 @@
 
 import logging
 import platform
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from typing import Any
 
@@ -15,6 +16,7 @@ from distributed.comm.core import CommClosedError
 from daskjobs.clients import connected
 from daskjobs.errors import ClusterError, ConfigError
 from daskjobs.extras import kubernetes_module
+from daskjobs.lease import Check
 from daskjobs.local import local
 from daskjobs.log import event
 from daskjobs.settings import KUBERNETES, LOCAL, Settings
@@ -39,13 +41,15 @@ class Connected:
 
 
 @contextmanager
-def connect(settings: Settings, rows: int) -> Iterator[Connected]:
+def connect(settings: Settings, rows: int, check: Check = lambda: None) -> Iterator[Connected]:
     """Give a client of a cluster that so many ``rows`` need; what was started for it is gone afterwards.
 
+    A cluster on Kubernetes stays when ``check`` raises: see `ephemeral`.
     Raises ClusterError when a scheduler doesn't answer, ConfigError when its versions aren't ours.
     """
     logging.getLogger("distributed.client").setLevel(logging.CRITICAL)  # what it logs with a stack trace, it raises too
-    kinds = {LOCAL: _local, KUBERNETES: _kubernetes}
+    kinds: dict[str, Callable[[Settings, int], AbstractContextManager[Connected]]]
+    kinds = {LOCAL: _local, KUBERNETES: partial(_kubernetes, check=check)}
     try:
         with kinds.get(settings.cluster, _remote)(settings, rows) as connected:
             event("cluster.ready", run=settings.run, **{k: v for k, v in connected.facts.items() if k != "objects"})
@@ -61,8 +65,8 @@ def _local(settings: Settings, rows: int) -> Iterator[Connected]:
 
 
 @contextmanager
-def _kubernetes(settings: Settings, _: int) -> Iterator[Connected]:
-    with kubernetes_module("ephemeral").ephemeral(settings) as (client, facts, last_words):
+def _kubernetes(settings: Settings, _: int, check: Check) -> Iterator[Connected]:
+    with kubernetes_module("ephemeral").ephemeral(settings, check) as (client, facts, last_words):
         compare_versions(client)
         yield Connected(client, facts, last_words)
 

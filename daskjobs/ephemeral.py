@@ -15,6 +15,7 @@ from daskjobs import kubernetes, pods, removal, start
 from daskjobs.clients import connected
 from daskjobs.errors import ClusterError, DaskjobsError
 from daskjobs.kubernetes import POLL_SECONDS, DaskCluster, DaskWorkerGroup
+from daskjobs.lease import Check
 from daskjobs.log import event
 from daskjobs.resource import DASHBOARD_PORT, SCHEDULER_PORT, cluster_name, scheduler_host, selector
 from daskjobs.settings import KUBERNETES, Settings
@@ -25,10 +26,11 @@ GROUP_SECONDS = 60  # the operator may fail to make the workers' group and not t
 
 
 @contextmanager
-def ephemeral(settings: Settings) -> Iterator[tuple[Client, dict[str, Any], Asked]]:
+def ephemeral(settings: Settings, check: Check) -> Iterator[tuple[Client, dict[str, Any], Asked]]:
     """Give a client of the run's own Dask cluster, the facts for run.json, and whom to ask how a worker ended.
 
-    The cluster is deleted at the end; with ``keep_cluster`` it stays until cleanup.
+    The cluster is deleted at the end, unless ``check`` raises, as it does when the run has become another process's:
+    then it may be that one's. With ``keep_cluster`` it stays until cleanup.
     Raises ClusterError, with Kubernetes' reason, when no worker comes.
     """
     api = kubernetes.connect(settings)
@@ -37,8 +39,9 @@ def ephemeral(settings: Settings) -> Iterator[tuple[Client, dict[str, Any], Aske
     host, wanted = scheduler_host(settings), resource["spec"]["worker"]["replicas"]
     dashboard = f"http://{host}:{DASHBOARD_PORT}/status"
     started = time.monotonic()
+    uid = ""
     try:
-        how = start.ensure(api, settings, resource)
+        how, uid = start.ensure(api, settings, resource)
         _await_scheduler(api, settings, host, resource)
         with connected(f"tcp://{host}:{SCHEDULER_PORT}", settings.start_timeout) as client:
             if not _come(client, 1, settings.worker_timeout):
@@ -55,12 +58,15 @@ def ephemeral(settings: Settings) -> Iterator[tuple[Client, dict[str, Any], Aske
     finally:
         if not settings.keep_cluster:
             with _by_the_way("delete the Dask cluster", settings):
-                release(api, settings)
+                check()
+                release(api, settings, uid)
 
 
-def release(api: kr8s.Api, settings: Settings) -> None:
-    """Ask for the deletion of the run's cluster; cleanup waits for it, and proves it."""
+def release(api: kr8s.Api, settings: Settings, uid: str) -> None:
+    """Ask for the deletion of the run's cluster of this uid, or of any where none is known; cleanup waits for it."""
     for found in kubernetes.find(api, selector(settings), (DaskCluster,)):
+        if uid and found.metadata["uid"] != uid:
+            continue
         kubernetes.delete(found)
         event("cluster.deleted", run=settings.run, object=f"{found.kind}/{found.name}")
 

@@ -1,6 +1,7 @@
 """The Kubernetes objects of a run's Dask cluster: ensured, found again, deleted."""
 
 import copy
+import json
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -9,6 +10,7 @@ from typing import Any
 
 import httpx
 import kr8s
+from kr8s._async_utils import as_sync_func  # which its own methods are made with; below 0.21 it is there
 from kr8s.objects import APIObject, Deployment, Pod, ReplicaSet, Service, new_class
 
 from daskjobs.errors import ClusterError, ConfigError
@@ -70,8 +72,8 @@ def find(api: kr8s.Api, labels: dict[str, str], kinds: tuple[Any, ...] = KINDS) 
     return found
 
 
-def ensure(api: kr8s.Api, resource: dict[str, Any], settings: Settings, answers: Callable[[], bool]) -> str:
-    """Have the cluster exist, and say how: 'created' or 'reused'. Safe to repeat.
+def ensure(api: kr8s.Api, resource: dict[str, Any], settings: Settings, answers: Callable[[], bool]) -> tuple[str, str]:
+    """Have the cluster exist, and say how, 'created' or 'reused', and its uid. Safe to repeat.
 
     A cluster of the same run and spec is reused when its scheduler ``answers``, or is younger than the start timeout:
     it may be starting still. Any other of its name is deleted first, and waited for until it is gone.
@@ -83,7 +85,7 @@ def ensure(api: kr8s.Api, resource: dict[str, Any], settings: Settings, answers:
         try:
             with explained(f"create the DaskCluster {wanted.name}"):
                 wanted.create()
-            return "created"
+            return "created", str(wanted.metadata["uid"])
         except ClusterError as error:
             if not is_conflict(error):
                 raise
@@ -93,7 +95,7 @@ def ensure(api: kr8s.Api, resource: dict[str, Any], settings: Settings, answers:
             if same and (age(existing) < settings.start_timeout or answers()):
                 with explained(f"set the deadline of the DaskCluster {wanted.name}"):
                     existing.patch({"metadata": {"annotations": {DEADLINE: deadline(settings)}}})
-                return "reused"
+                return "reused", str(existing.metadata["uid"])
             event("cluster.replaced", run=settings.run, cluster=wanted.name)
             delete(existing)
         if time.monotonic() > patience:
@@ -117,9 +119,20 @@ def is_conflict(error: Exception) -> bool:
 
 
 def delete(found: APIObject) -> None:
-    """Ask for an object's deletion; one that is gone is fine."""
+    """Ask for the deletion of this very object; one that is gone is fine, and another one of its name stays."""
     with explained(f"delete {found.kind} {found.name}"):
         try:
-            found.delete()
-        except kr8s.NotFoundError:
-            return
+            as_sync_func(_delete)(found)
+        except kr8s.ServerError as error:
+            if error.response is None or error.response.status_code not in (404, 409):
+                raise
+
+
+async def _delete(found: APIObject) -> None:
+    """Delete an object under the condition of its uid, which kr8s' own method doesn't know."""
+    condition = {"preconditions": {"uid": found.metadata["uid"]}}
+    path = f"{found.endpoint}/{found.name}"
+    async with found.api.call_api(
+        "DELETE", version=found.version, url=path, namespace=found.namespace, content=json.dumps(condition)
+    ):
+        pass

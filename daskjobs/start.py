@@ -25,7 +25,7 @@ def ahead(run: Run) -> str:
         return "left to validate"
     api = kubernetes.connect(run.settings)
     settings = replace(run.settings, namespace=api.namespace)
-    how = ensure(api, settings, rendered(api, settings))
+    how, _ = ensure(api, settings, rendered(api, settings))
     objects = [removal.describe(found) for found in kubernetes.find(api, selector(settings))]
     run.note(STAGE, {**run.facts(STAGE), "objects": objects})
     return how
@@ -36,11 +36,11 @@ def rendered(api: kr8s.Api, settings: Settings) -> dict[str, Any]:
     return render(settings, kubernetes.own_pod(api, settings))
 
 
-def ensure(api: kr8s.Api, settings: Settings, resource: dict[str, Any]) -> str:
-    """Have the cluster exist, and say how: 'created' or 'reused'."""
-    how = kubernetes.ensure(api, resource, settings, lambda: answers(scheduler_host(settings)))
+def ensure(api: kr8s.Api, settings: Settings, resource: dict[str, Any]) -> tuple[str, str]:
+    """Have the cluster exist, and say how, 'created' or 'reused', and its uid."""
+    how, uid = kubernetes.ensure(api, resource, settings, lambda: answers(scheduler_host(settings)))
     event("cluster.ensured", run=settings.run, cluster=cluster_name(settings), how=how)
-    return how
+    return how, uid
 
 
 def answers(host: str) -> bool:

@@ -24,13 +24,13 @@ class Cluster:
 
     def __init__(self, seconds: float, spec: str) -> None:
         created = (datetime.now(UTC) - timedelta(seconds=seconds)).isoformat()
-        self.metadata = {"creationTimestamp": created, "annotations": {HASH: spec}}
+        self.metadata = {"creationTimestamp": created, "annotations": {HASH: spec}, "uid": "u-1"}
 
     def create(self) -> None:
         if self.there:
             raise kr8s.ServerError("conflict", response=httpx.Response(409))
 
-    def delete(self) -> None:
+    def end(self) -> None:
         self.there = False
 
     def patch(self, change: dict[str, Any]) -> None:
@@ -52,8 +52,9 @@ def test_cluster_is_taken_over_when_it_answers_or_may_be_starting_still(
     there = Cluster(seconds, spec)
     monkeypatch.setattr(kubernetes, "DaskCluster", lambda *_, **__: there)
     monkeypatch.setattr(kubernetes, "find", lambda *_: [there])
+    monkeypatch.setattr(kubernetes, "delete", Cluster.end)
     api: Any = type("Api", (), {"namespace": "x"})
-    assert kubernetes.ensure(api, RESOURCE, SETTINGS, lambda: answers) == how
+    assert kubernetes.ensure(api, RESOURCE, SETTINGS, lambda: answers) == (how, "u-1")
     assert there.patched == (how == "reused")
 
 

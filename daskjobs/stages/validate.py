@@ -56,7 +56,7 @@ def _check(run: Run, rules: dict[str, str], ruleset: Ruleset, settings: dict[str
     partitions = plan.pop("partitions")
     truth = Output.vouched(plan["truth"]) if plan["truth"] else None
     task = Task(run.settings.run, plan, ruleset, hashlib.sha256(dump(depends)).hexdigest(), truth, **settings)
-    with connect(run.settings, plan["rows"]) as connected:
+    with connect(run.settings, plan["rows"], run.storage.check) as connected:
         run.tell(f"dashboard {connected.facts['dashboard']}")
         if "objects" in connected.facts:
             run.note(NAME, connected.facts)
