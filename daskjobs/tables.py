@@ -36,7 +36,7 @@ PARQUET = {
 PIECES = {"compression": "lz4", "write_statistics": False, "use_dictionary": False, "store_schema": False}
 HELD_BYTES = 64 << 20  # of a file that is read into memory whole, which that of a partition is, mostly
 BUFFER_BYTES = 1 << 20  # given to a file at a time: a page alone is small, and Python's lock is taken for each write
-GROUP_ROWS = 1 << 15  # the least in a row group, but for a file's last
+GROUP_ROWS, GROUP_BYTES = 1 << 15, 16 << 20  # the least of either in a row group, but for a file's last
 
 
 def orders_schema(extra: list[str]) -> pa.Schema:
@@ -70,7 +70,7 @@ def writing_rows(
 
     def write(table: pa.Table) -> None:
         held.append(table)
-        if sum(map(len, held)) >= GROUP_ROWS:
+        if sum(map(len, held)) >= GROUP_ROWS or sum(table.nbytes for table in held) >= GROUP_BYTES:
             writer.write_table(pa.concat_tables(held))
             held.clear()
 

@@ -25,6 +25,8 @@ def describe(storage: Storage, name: str, number: int, settings: Settings) -> So
             first = file.read(len(parquet.MAGIC))
     except (ConfigError, StorageError) as error:
         raise InputError(f"the input can't be read: {error}") from error
+    if first == parquet.ENCRYPTED:
+        raise InputError(parquet.encrypted(name))
     if first == parquet.MAGIC:
         return parquet.describe(storage, name, wanted)
     if delimiter == "\\" and settings.quoting == BACKSLASH:
