@@ -1,7 +1,8 @@
 """A fuzz run over raw bytes: python tests/fuzz.py --minutes 60 --seed 1
 
-Takes the corpus and what it has made before, changes bytes, and runs the stages on the result. Each run must end in
-the oracle's results, or in one sentence of bad input; anything else is kept in --keep, and the exit code is 1.
+Takes the corpus and what it has made before, changes bytes, and runs the stages on the result, with settings drawn by
+chance. Each run must end in the oracle's results, with which tests/opinions.py must agree, or in one sentence of bad
+input; anything else is kept in --keep, and the exit code is 1.
 """
 
 import argparse
@@ -16,18 +17,21 @@ from tempfile import TemporaryDirectory
 sys.path.insert(0, str(Path(__file__).parent))
 
 import inline
+import opinions
 import oracle
 from daskjobs.errors import InputError
 
 CORPUS = Path(__file__).parent / "corpus"
 TOKENS = [
-    b'"', b'""', b'","', b",", b";", b"\t", b"|", b"\n", b"\r", b"\r\n", b"\n\n", b"\x00", b"\xff", b"\xc3",
+    b'"', b'""', b'","', b',"', b'",', b'"\n', b'\n"', b'" ,', b"\\", b'\\"', b"\\\n", b"\\N",
+    b",", b";", b"\t", b"|", b"\n", b"\r", b"\r\n", b"\n\n", b"\x00", b"\xff", b"\xc3",
     b"\xef\xbb\xbf", b"-", b"-0", b".", b"e5", b"NaN", b" ", b"success", b"failed", b"2025-02-30", b"T", b"Z",
     b"+02:00", b"A1", b"9" * 18, b"0" * 40,
     b"PAR1", b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"\xe2\x80\xa8", b"\x85", b"\x1c",
 ]  # fmt: skip
 HEADER = ",".join(oracle.COLUMNS).encode() + b"\n"
 MOST_BYTES, MOST_FILES = 20_000, 2000
+REAL = 0.005  # of the runs are on a Dask cluster, which takes a second each
 PACKED = (b"PAR1", b"\x1f\x8b", b"\x28\xb5\x2f\xfd")
 
 
@@ -52,30 +56,34 @@ def mutated(data: bytes, others: list[bytes], chance: random.Random) -> bytes:
 
 
 def one(folder: Path, data: bytes, chance: random.Random) -> str:
-    """Run the stages on a file twice, in other partitions and blocks; return what came of it."""
+    """Run the stages on a file twice, with other partitions, blocks and workers; return what came of it."""
     (folder / "x").write_bytes(data)
-    delimiter = chance.choice([",", ",", ",", ",", ";", "\t", "|"])
-    quoting = chance.choice(["rfc4180", "rfc4180", "none", "backslash"])
+    dialect = {
+        "delimiter": chance.choice([",", ",", ",", ",", ";", "\t", "|"]),
+        "quoting": chance.choice(["rfc4180", "rfc4180", "none", "backslash"]),
+    }
     encoding = chance.choice(["", "", "", "", "cp1252", "utf-16", "shift_jis"])
     results = []
     try:
         for where in ("one", "two"):
             options = {
                 "partitions": chance.randint(1, 7),
-                "delimiter": delimiter,
-                "quoting": quoting,
                 "encoding": encoding,
+                "workers": chance.randint(1, 2),
+                **dialect,
             }
-            results.append(inline.run(folder / where, str(folder / "x"), chance.choice([64, 1000, 1 << 22]), **options))
+            block, real = chance.choice([16, 64, 1000, 1 << 22]), chance.random() < REAL
+            results.append(inline.run(folder / where, str(folder / "x"), block, real, **options))
     except InputError:
         if results:
             raise  # what can be read once can be read twice
         return "refused"
-    assert results[0] == results[1], "the results depend on partitions or blocks"
+    assert results[0] == results[1], "the results depend on partitions, blocks or workers"
+    opinions_say = " and ".join(opinions.assert_agreed(folder / "one"))
     if not encoding and not data.startswith(PACKED):
-        inline.assert_as_expected(results[0], oracle.expect({"x": data}, delimiter, quoting))
-        return "as the oracle says"
-    return "the same twice"
+        inline.assert_as_expected(results[0], oracle.expect({"x": data}, **dialect))
+        return f"as the oracle says; opinions: {opinions_say}"
+    return f"the same twice; opinions: {opinions_say}"
 
 
 def main() -> int:
@@ -109,7 +117,9 @@ def main() -> int:
             pool.append(data)
         else:
             pool[chance.randrange(len(corpus), len(pool))] = data
-    print(f"{options.minutes:g} minutes, seed {options.seed}: {dict(counts)}")
+    print(f"{options.minutes:g} minutes, seed {options.seed}, {counts.total():,} files")
+    for outcome, count in counts.most_common():
+        print(f"{count:8,} {outcome}")
     return 1 if counts["failed"] else 0
 
 

@@ -33,22 +33,30 @@ def _gather(*arguments: Any) -> list[Any]:
 
 
 @contextmanager
-def stages_inline(block_bytes: int = rows.BLOCK_BYTES) -> Iterator[None]:
-    """Let stages that run in the block do without Dask. The page, which is slow to draw, is left out."""
+def stages_inline(block_bytes: int = rows.BLOCK_BYTES, real: bool = False) -> Iterator[None]:
+    """Let stages that run in the block do without Dask, unless they are ``real``.
+
+    The page, which is slow to draw, is left out.
+    """
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(validate, "connect", _connected)
-        patch.setattr(validate, "gather", _gather)
-        patch.setattr(validate, "measured", lambda *_: nullcontext())
+        if not real:
+            patch.setattr(validate, "connect", _connected)
+            patch.setattr(validate, "gather", _gather)
+            patch.setattr(validate, "measured", lambda *_: nullcontext())
         patch.setattr(report, "page", lambda *_: b"")
         patch.setattr(rows, "BLOCK_BYTES", block_bytes)
         yield
 
 
-def run(folder: Path, pattern: str, block_bytes: int = rows.BLOCK_BYTES, **settings: Any) -> dict[str, bytes]:
+def run(
+    folder: Path, pattern: str, block_bytes: int = rows.BLOCK_BYTES, real: bool = False, **settings: Any
+) -> dict[str, bytes]:
     """Run the stages from split on; return the results' bytes."""
-    with stages_inline(block_bytes):
+    with stages_inline(block_bytes, real):
         for name in STAGES:
-            run_stage(name, Run(Settings(run=str(folder), input=pattern, **settings)))
+            run_stage(
+                name, Run(Settings(**{"run": str(folder), "input": pattern, "dashboard": "127.0.0.1:0", **settings}))
+            )
     return {name: (folder / name).read_bytes() for name in RESULTS}
 
 

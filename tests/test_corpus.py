@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 import inline
+import opinions
 import oracle
 from conftest import Pipeline
 from daskjobs.errors import InputError, UsageError
@@ -42,6 +43,7 @@ def test_file_comes_to_what_it_must(pipeline: Pipeline, tmp_path: Path, name: st
     assert rejected((run / "merge/quarantine.csv").read_bytes()) == item.get("rejected", {})
     assert (report["orders"], f"{report['revenue']:.2f}") == (item.get("orders", 0), item.get("revenue", "0.00"))
     assert quality["rows"]["unpaid"] == item.get("unpaid", 0)
+    assert quality["warnings"] == item.get("warnings", [])
     files = [path for kind in ("paid", "unpaid") for path in sorted(run.glob(f"validate/part-*/{kind}.parquet"))]
     valid = pa.concat_tables(map(pq.read_table, files))
     assert {column: valid[column].to_pylist() for column in valid.column_names[10:]} == item.get("extra", {})
@@ -55,6 +57,7 @@ def test_results_are_the_same_bytes_when_partitions_and_blocks_are_others(tmp_pa
     options = {name: value for name, value in ITEMS[name].get("options", {}).items() if name != "partitions"}
     one = inline.run(tmp_path / "one", pattern(name), partitions=1, **options)
     assert inline.run(tmp_path / "two", pattern(name), 100, partitions=7, **options) == one
+    opinions.assert_agreed(tmp_path / "two")
     files = {path.name: path.read_bytes() for path in sorted(CORPUS.glob(ITEMS[name].get("file", f"{name}.csv")))}
     if all(file.endswith("sv") for file in files) and options.keys() <= {"quoting", "delimiter"}:
         delimiter = {"semicolon": ";", "pipe": "|"}.get(name, "\t" if pattern(name).endswith("tsv") else ",")

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import inline
+import opinions
 import oracle
 from daskjobs.settings import QUOTINGS
 
@@ -107,6 +108,7 @@ def test_results_are_the_oracles_when_files_are_dirty(data: st.DataObject, delim
         options = {"delimiter": delimiter, "quoting": quoting}
         results = inline.run(folder / "one", f"{folder}/*.csv", partitions=first, **options)
         inline.assert_as_expected(results, oracle.expect(files, delimiter, quoting))
+        opinions.assert_agreed(folder / "one")
         block = data.draw(st.integers(50, 2000))
         again = inline.run(folder / "two", f"{folder}/*.csv", block, partitions=second, **options)
         assert again == results

@@ -94,9 +94,7 @@ def _warnings(several: LongRows) -> list[str]:
     if not several["rows"]:
         return []
     count, first = several["rows"], several["first"]
-    hold, look = (
-        ("row holds", "looks like several rows") if count == 1 else ("rows hold", "each look like several rows")
-    )
+    hold, look = ("row holds", "looks") if count == 1 else ("rows hold", "each look")
     shown = ", ".join(f"row {row['row']} of {row['source'].rsplit('/', 1)[-1]}" for row in first)
     more = f" and {count - len(first):,} more" if count > len(first) else ""
     return [
