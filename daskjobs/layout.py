@@ -6,6 +6,15 @@ from collections.abc import Iterable
 MARKER, LOCK = "daskjobs-run.json", "daskjobs-run.lock"
 PARTIAL = ".daskjobs-part-"  # in the name of a file that is being written, before eight random characters
 
+PARTITION = {
+    "paid": "paid.parquet",
+    "unpaid": "unpaid.parquet",
+    "quarantine": "quarantine.parquet",
+    "ids": "ids.pieces",
+    "summary": "summary.parquet",
+    "result": "result.json",
+}
+
 # By stage, which has a manifest and facts in a folder of its name as well; a star is a number of five digits or more.
 FILES = {
     "generate": ("orders/orders.csv", "orders/truth.parquet"),
@@ -14,8 +23,7 @@ FILES = {
         "validate/rules.json",
         "validate/performance.html",
         "validate/repeats-*.parquet",
-        *(f"validate/part-*/{kind}.parquet" for kind in ("paid", "unpaid", "quarantine", "ids", "summary")),
-        "validate/part-*/result.json",
+        *(f"validate/part-*/{name}" for name in PARTITION.values()),
     ),
     "merge": ("merge/quarantine.parquet", "merge/quarantine.csv", "merge/rejected-*.csv"),
     "clean": ("clean/summary.parquet",),

@@ -12,6 +12,7 @@ from daskjobs import sources, summary
 from daskjobs.check import Place, check
 from daskjobs.duplicates import buckets, positions, writing_ids
 from daskjobs.errors import LostWorkError
+from daskjobs.layout import PARTITION
 from daskjobs.log import event
 from daskjobs.manifest import LongRow, PartitionResult, Piece, sealed, unsealed
 from daskjobs.orders import PAID, TRUTH
@@ -28,15 +29,7 @@ Result = PartitionResult
 
 def names(partition: int) -> dict[str, str]:
     """Return the names of a partition's files."""
-    folder = f"{STAGE}/part-{partition:05d}"
-    return {
-        "paid": f"{folder}/paid.parquet",
-        "unpaid": f"{folder}/unpaid.parquet",
-        "quarantine": f"{folder}/quarantine.parquet",
-        "ids": f"{folder}/ids.pieces",
-        "summary": f"{folder}/summary.parquet",
-        "result": f"{folder}/result.json",
-    }
+    return {kind: f"{STAGE}/part-{partition:05d}/{file}" for kind, file in PARTITION.items()}
 
 
 @dataclass(frozen=True)
