@@ -22,7 +22,7 @@ FILES = {
     "validate": (
         "validate/rules.json",
         "validate/performance.html",
-        "validate/repeats-*.parquet",
+        "validate/repeats-*.pieces",
         *(f"validate/part-*/{name}" for name in PARTITION.values()),
     ),
     "merge": ("merge/quarantine.parquet", "merge/quarantine.csv", "merge/rejected-*.csv"),
