@@ -5,6 +5,7 @@ import json
 import os
 import signal
 import sys
+import traceback
 from typing import Any
 
 import click
@@ -12,6 +13,7 @@ import click
 from daskjobs import __version__, log, streams
 from daskjobs.commands import START, cluster, doctor, explain, janitor, start_ahead
 from daskjobs.errors import ConfigError, DaskjobsError, InputError, UsageError
+from daskjobs.names import shown
 from daskjobs.options import options, settings
 from daskjobs.run import Run
 from daskjobs.show import show, tell_kubernetes
@@ -144,6 +146,9 @@ def entry() -> None:
         _leave(128 + signal.SIGINT)
     except SystemExit as end:
         _leave(end.code if isinstance(end.code, int) else 0)
+    except Exception:  # a bug
+        click.echo(shown(traceback.format_exc()), err=True)
+        _leave(1)
 
 
 def _check_working_directory() -> None:

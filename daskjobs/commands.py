@@ -24,9 +24,15 @@ START = "cluster"
 @click.option(
     "--source", default="", help="The file that the row is of, or the end of its name, where there are several."
 )
-def explain(run: str, row: int, source: str) -> None:
+@click.option(
+    "--input",
+    "pattern",
+    default="",
+    help="The run's --input again, where its URI has a password or token: these are stored nowhere.",
+)
+def explain(run: str, row: int, source: str, pattern: str) -> None:
     """Show a row of the input, its partition, and why it was rejected."""
-    found = import_module("daskjobs.explain").explain(Run(settings({"run": run})), row, source)
+    found = import_module("daskjobs.explain").explain(Run(settings({"run": run, "input": pattern})), row, source)
     click.echo(f"row        {found.row} of {found.source}")
     click.echo(f"partition  {found.partition}")
     click.echo(found.verdict)

@@ -1,5 +1,7 @@
 """What can go wrong, each with the exit code that tells Argo whether a retry can help."""
 
+from daskjobs.names import shown
+
 MOST_MESSAGE = 4000  # characters: Dask makes a tuple of what is longer than 10,000, and Kubernetes shows 4,096 bytes
 
 
@@ -9,6 +11,7 @@ class DaskjobsError(Exception):
     exit_code = 1
 
     def __init__(self, message: str) -> None:
+        message = shown(message)
         super().__init__(message if len(message) <= MOST_MESSAGE else f"{message[:MOST_MESSAGE]}…")
 
 

@@ -69,9 +69,9 @@ def explain(run: Run, row: int, source: str) -> Explained:
 def _file(files: list[Source], source: str) -> int:
     named = [number for number, file in enumerate(files) if file["name"].endswith(source)]
     if len(named) != 1:
-        shown = ", ".join(file["name"] for file in files[:5]) + (", …" if len(files) > 5 else "")
+        given = ", ".join(file["name"] for file in files[:5]) + (", …" if len(files) > 5 else "")
         raise UsageError(
-            f"--source {source or '(not given)'} names {len(named)} of the input's files; give one of {shown}"
+            f"--source {source or '(not given)'} names {len(named)} of the input's files; give one of {given}"
         )
     return named[0]
 
@@ -79,7 +79,7 @@ def _file(files: list[Source], source: str) -> int:
 def _valid(run: Run, source: Source, part: Range, row: int) -> tuple[str, str]:
     """Return a row's status and text, from its source: all of its range is read, which is held against its hash so."""
     at, found, statuses = row - part["first_row"], ("", ""), run.manifest(STAGE)["settings"]["statuses"]
-    for block in sources.blocks(run.storage, source, part):
+    for block in sources.blocks(split.opening(run), source, part):
         if 0 <= at < block.rows:
             fields = block.texts.slice(int(np.searchsorted(block.kept, at)), 1)
             status = mapped(trimmed(column(fields, "status")), statuses)

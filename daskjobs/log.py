@@ -5,6 +5,8 @@ import logging
 import sys
 import time
 
+from daskjobs.names import shown
+
 LEVELS = ("debug", "info", "warning", "error")
 
 logger = logging.getLogger("daskjobs")
@@ -18,7 +20,7 @@ def event(name: str, *, level: int = logging.INFO, **fields: object) -> None:
 
 
 def _text(value: object) -> str:
-    text = str(value)
+    text = shown(str(value))
     return json.dumps(text) if not text or any(c in text for c in ' "=\n') else text
 
 

@@ -38,7 +38,7 @@ class Task:
 
     ``plan`` is split/partitions.json without its partitions; ``key`` stands for everything that a result depends
     on, but for the rows that repeat an id; ``truth`` is what `TRUTH` must hold, where the orders were generated;
-    ``statuses`` maps the file's statuses to ours.
+    ``statuses`` maps the file's statuses to ours; ``secrets`` are those of `Storage`.
     """
 
     root: str
@@ -47,6 +47,7 @@ class Task:
     key: str
     truth: Output | None
     statuses: dict[str, str] = field(default_factory=dict)
+    secrets: dict[str, str] = field(default_factory=dict, repr=False)
 
 
 def check_partition(task: Task, partition: dict[str, Any], repeats: dict[str, Piece]) -> Result:
@@ -57,7 +58,8 @@ def check_partition(task: Task, partition: dict[str, Any], repeats: dict[str, Pi
     against their hashes, is kept; at first, with any repeats. Raises InputError when the orders changed since split,
     LostWorkError when rows or lines are missing.
     """
-    storage, files, number = Storage(task.root), names(partition["partition"]), partition["partition"]
+    storage = Storage(task.root, secrets=task.secrets)
+    files, number = names(partition["partition"]), partition["partition"]
     kept = _kept(storage, number, task, repeats)
     if kept is not None:
         return kept

@@ -19,9 +19,11 @@ import pandas as pd
 
 from daskjobs import rules
 from daskjobs.errors import ConfigError, StorageError
+from daskjobs.names import shown
 from daskjobs.rules import Rule
-from daskjobs.storage import Storage
+from daskjobs.storage import Storage, explained
 
+MOST_BYTES = 1 << 20  # of the user's module
 MOST = 40  # rules of the user's own: a row's reasons are the bits of one integer
 MOST_TEXT = 500  # characters that are told of what a rule raised
 
@@ -74,7 +76,13 @@ def read(storage: Storage, where: str) -> Ruleset:
     if not where:
         return Ruleset()
     try:
-        return Ruleset(storage.read(where).decode(), where)
+        with storage.open(where) as file, explained(f"read {where}"):
+            source = file.read(MOST_BYTES + 1)
+        if len(source) > MOST_BYTES:
+            raise ConfigError(
+                f"--rules {where} has more than {MOST_BYTES >> 20} MiB: give the path or URI of a Python file"
+            )
+        return Ruleset(source.decode(), shown(where))
     except StorageError as error:
         raise ConfigError(f"--rules can't be read: {error}; give the path or URI of a Python file") from error
     except UnicodeDecodeError as error:

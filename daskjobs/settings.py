@@ -4,6 +4,7 @@ from dataclasses import dataclass, fields
 
 from daskjobs.addresses import host_port
 from daskjobs.errors import UsageError
+from daskjobs.names import shown
 
 LOCAL, KUBERNETES = "local", "kubernetes"
 QUOTINGS = RFC4180, NONE, BACKSLASH = "rfc4180", "none", "backslash"
@@ -82,6 +83,11 @@ class Settings:
                 raise UsageError(f"{option(each.name)} must have at most {MOST_TEXT:,} characters, got {len(text):,}")
             if isinstance(text, str) and "\0" in text:
                 raise UsageError(f"{option(each.name)} must have no NUL character, got {quoted(text)}")
+        if shown(self.run) != self.run:
+            raise UsageError(
+                f"--run {self.run} must have no user, password or query: it is shown and stored, so give these by the "
+                "environment or the configuration of the storage's client"
+            )
         if self.cluster == LOCAL and self.workers > MOST_LOCAL_WORKERS:
             raise UsageError(
                 f"--workers must be at most {MOST_LOCAL_WORKERS} with --cluster {LOCAL}, got {self.workers:,}"

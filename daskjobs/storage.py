@@ -13,8 +13,9 @@ from typing import IO, Any
 import fsspec
 from fsspec.core import url_to_fs
 from fsspec.implementations.local import LocalFileSystem
+from fsspec.utils import get_protocol
 
-from daskjobs.errors import ConfigError, DaskjobsError, StorageError
+from daskjobs.errors import ConfigError, DaskjobsError, InputError, StorageError
 from daskjobs.layout import PARTIAL
 from daskjobs.outputs import HashingFile, Output
 
@@ -99,11 +100,13 @@ def sync(path: str) -> None:
 class Storage:
     """The files of one run, by names relative to ``root``; a name that is a URI or absolute is taken as it is.
 
+    ``secrets`` are the URIs of names that are shown without their password or token; see `names.shown`.
     ``check`` is called before anything is changed: it raises when the run has become another process's.
     """
 
     root: str
     check: Callable[[], None] = field(default=lambda: None, compare=False)
+    secrets: dict[str, str] = field(default_factory=dict, repr=False, compare=False)
 
     def uri(self, name: str) -> str:
         """Return the whole URI or path of a name."""
@@ -111,11 +114,17 @@ class Storage:
 
     def open(self, name: str, cache: str = "readahead") -> IO[bytes]:
         """Open a file for reading at any offset, a remote one with one of fsspec's caches. Raises StorageError."""
-        fs, path = filesystem(self.uri(name))
+        fs, path = self._input(name)
         with explained(f"read {self.uri(name)}"):
             options = {} if isinstance(fs, LocalFileSystem) else {"cache_type": cache, "block_size": AHEAD_BYTES}
-            file: IO[bytes] = fs.open(path, "rb", **options)
-            return file
+            file = fs.open(path, "rb", **options)
+            if not isinstance(fs, LocalFileSystem) and not file.seekable():
+                file.close()
+                raise _no_parts(self.uri(name), "it has no size")
+            if hasattr(file, "cache"):
+                file.cache.fetcher = _explained_fetcher(file.cache.fetcher, self.uri(name))
+            opened: IO[bytes] = file
+            return opened
 
     def read(self, name: str, vouched: Output | None = None) -> bytes:
         """Return a file's bytes; raises StorageError when they aren't the ones that were ``vouched`` for."""
@@ -211,6 +220,11 @@ class Storage:
         with explained(f"sync {self.root}"), ThreadPoolExecutor(SYNC_THREADS) as pool:
             list(pool.map(sync, [*paths, *folders]))
 
+    def _input(self, name: str) -> tuple[Any, str]:
+        """Return the file system and path of a file that is read, by its URI with all that belongs to it."""
+        uri = self.uri(name)
+        return filesystem(self.secrets.get(uri, uri))
+
     def _folder(self, path: str) -> str:
         """Return the folder of a local file that is to be changed. Raises ConfigError for one that a link stands for.
 
@@ -229,7 +243,7 @@ class Storage:
 
     def size(self, name: str) -> int | None:
         """Return a file's size in bytes, or None where there is no such file, or a directory of that name."""
-        fs, path = filesystem(self.uri(name))
+        fs, path = self._input(name)
         with explained(f"look at {self.uri(name)}"):
             try:
                 fs.invalidate_cache()
@@ -268,10 +282,35 @@ def _sha256(file: IO[bytes]) -> str:
     return hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]  # IO lacks readinto
 
 
+def _explained_fetcher(fetch: Callable[..., bytes], uri: str) -> Callable[..., bytes]:
+    """Return what fetches parts of a remote file, its failures explained: they come long after the file was opened."""
+
+    def fetcher(*arguments: Any, **options: Any) -> bytes:
+        with explained(f"read {uri}"):
+            try:
+                return fetch(*arguments, **options)
+            except ValueError as error:
+                raise _no_parts(uri, error) from error
+
+    return fetcher
+
+
+def _no_parts(uri: str, why: object) -> InputError:
+    return InputError(f"{uri} can't be read in parts ({why}): download it, and give its path")
+
+
 def find(pattern: str) -> dict[str, str]:
     """Return the files that a path, URI or glob names, each with a mark that changes when the file does."""
     fs, path = filesystem(pattern)
     with explained(f"look for {pattern}"):
         fs.invalidate_cache()
         names = sorted(fs.glob(path)) if fsspec.core.has_magic(path) else [path] if fs.exists(path) else []
-        return {str(fs.unstrip_protocol(name)): str(fs.ukey(name)) for name in names if fs.isfile(name)}
+        return {str(fs.unstrip_protocol(name)): _mark(fs, name) for name in names if fs.isfile(name)}
+
+
+def _mark(fs: Any, name: str) -> str:
+    """Return what changes when a file does. fsspec's own mark of a web address is a hash of that, with its token."""
+    if get_protocol(name) not in ("http", "https"):
+        return str(fs.ukey(name))
+    about = sorted((key, str(value)) for key, value in fs.info(name).items() if key not in ("name", "url"))
+    return hashlib.sha256(repr(about).encode()).hexdigest()

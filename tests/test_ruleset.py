@@ -132,3 +132,8 @@ def test_run_ends_with_one_sentence_when_a_rule_fails(daskjobs: Command, rules_f
     assert done.returncode == 11
     assert "the rule odd of" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_endless_file_of_rules_is_a_sentence_at_once() -> None:
+    with pytest.raises(ConfigError, match="--rules /dev/zero has more than 1 MiB"):
+        ruleset.read(Storage("run"), "/dev/zero")

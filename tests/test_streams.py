@@ -78,3 +78,16 @@ def test_broken_socket_within_the_work_is_no_silent_end(tmp_path: Path) -> None:
     done = shell("$D generate --rows 1 --run mine", tmp_path, PYTHONPATH=str(tmp_path))
     assert done.returncode == 1
     assert "BrokenPipeError" in done.stderr
+
+
+def test_bug_shows_its_stack_trace_without_what_is_secret_in_it(tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text(
+        "import daskjobs.run\n"
+        "def broken(*_): raise TypeError('https://me:hunter2@host/a?sig=hunter2')\n"
+        "daskjobs.run.Run.stage = broken\n"
+    )
+    done = shell("$D generate --rows 1 --run mine", tmp_path, PYTHONPATH=str(tmp_path))
+    assert done.returncode == 1
+    assert "Traceback" in done.stderr
+    assert "TypeError: https://host/a\n" in done.stderr
+    assert "hunter2" not in done.stderr.replace("raise TypeError('https://me:hunter2@host/a?sig=hunter2')", "")

@@ -1,5 +1,6 @@
 """What the formats have in common: rows come in blocks of texts, and columns go by the orders' names."""
 
+import re
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -11,6 +12,7 @@ from daskjobs.errors import InputError, UsageError
 from daskjobs.orders import COLUMNS, STATUSES
 from daskjobs.sources.rows import Ints
 
+_FIELD_NAME = re.compile(r"[\w .#%()/-]{0,60}")
 Source = dict[str, Any]  # a file as split/partitions.json describes it
 Range = dict[str, Any]  # consecutive rows of a file, which belong to one partition
 
@@ -82,10 +84,20 @@ def renamed(header: list[str], wanted: dict[str, str], name: str) -> list[str]:
     missing = [wanted.get(column, column) for column in COLUMNS if column not in columns]
     if missing:
         raise InputError(
-            f"{name} has no column {', '.join(missing)}: its first row is {', '.join(header)[:300]!r}; it must name "
+            f"{name} has no column {', '.join(missing)}: its first row {_first_row(header, wanted)}; it must name "
             f"{', '.join(COLUMNS)}, or --columns say which of its columns these are (price=unit_price)"
         )
     twice = [column for column, times in Counter(columns).items() if times > 1]
     if twice:
         raise InputError(f"{name} has the column {', '.join(twice)} more than once; give each column a name of its own")
     return columns
+
+
+def _first_row(header: list[str], wanted: dict[str, str]) -> str:
+    """Say what a file begins with. It is quoted only where it looks like a header: else it may be anybody's secrets."""
+    known = {wanted.get(column, column) for column in COLUMNS}
+    if known.isdisjoint(header):
+        return "has none of these names"
+    if not all(_FIELD_NAME.fullmatch(column) for column in header):
+        return "has some of these names, and others that are no names of columns"
+    return f"is {', '.join(header)[:300]!r}"

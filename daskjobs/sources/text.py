@@ -58,7 +58,8 @@ def _header(file: IO[bytes], size: int, dialect: Dialect, name: str) -> Source:
             raise ValueError
     except ValueError as error:
         hint = "give a text file of orders with a header row, in UTF-8 or with --encoding, its lines ended by newlines"
-        raise InputError(f"{name} is not CSV: its first bytes are {start[:16]!r}; {hint}") from error
+        why = "no text in UTF-8" if isinstance(error, UnicodeDecodeError) else "no line of text"
+        raise InputError(f"{name} is not CSV: its first row is {why}; {hint}") from error
     columns, inside = fields.split(line, dialect)
     return {
         "start": end,

@@ -6,13 +6,14 @@ from typing import Any
 from daskjobs import sources
 from daskjobs.errors import ConfigError, InputError, StorageError
 from daskjobs.manifest import Manifest, dump
+from daskjobs.names import shown
 from daskjobs.orders import COLUMNS, TRUTH
 from daskjobs.outputs import Output
 from daskjobs.run import Done, Run
 from daskjobs.settings import RFC4180
 from daskjobs.sources.block import statuses
 from daskjobs.stages import generate
-from daskjobs.storage import find
+from daskjobs.storage import Storage, find
 
 NAME = "split"
 PARTITIONS = "split/partitions.json"
@@ -39,6 +40,17 @@ def run(run: Run) -> Manifest:
     return run.stage(NAME, NAME, inputs, settings, lambda: _write(run, inputs))
 
 
+def opening(run: Run) -> Storage:
+    """Return the run's storage, which opens the input's files with the password or token that their names don't show.
+
+    Those stand in no file; --input is asked for them again.
+    """
+    pattern = run.settings.input
+    if shown(pattern) == pattern:
+        return run.storage
+    return replace(run.storage, secrets={shown(uri): uri for uri in find(pattern)})
+
+
 def _found(pattern: str) -> dict[str, str]:
     try:
         found = find(pattern)
@@ -48,7 +60,13 @@ def _found(pattern: str) -> dict[str, str]:
         raise InputError(
             f"--input {pattern} names no file; give the path, URI or glob of CSV or Parquet files of orders"
         )
-    return found
+    named = {shown(uri): mark for uri, mark in found.items()}
+    if len(named) < len(found):
+        raise InputError(
+            f"--input {pattern} names files that differ in nothing but their query, which is neither shown nor stored: "
+            "give each in a run of its own"
+        )
+    return named
 
 
 def _count(size: int) -> int:
@@ -61,7 +79,7 @@ def _count(size: int) -> int:
 
 
 def _write(run: Run, inputs: dict[str, str]) -> Done:
-    storage, generated = run.storage, not run.settings.input
+    storage, generated = opening(run), not run.settings.input
     settings = (
         replace(run.settings, delimiter=",", quoting=RFC4180, encoding="", columns="") if generated else run.settings
     )

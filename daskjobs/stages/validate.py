@@ -55,7 +55,8 @@ def _check(run: Run, rules: dict[str, str], ruleset: Ruleset, settings: dict[str
     plan = json.loads(run.vouched(split.NAME, split.PARTITIONS))
     partitions = plan.pop("partitions")
     truth = Output.vouched(plan["truth"]) if plan["truth"] else None
-    task = Task(run.settings.run, plan, ruleset, hashlib.sha256(dump(depends)).hexdigest(), truth, **settings)
+    key, secrets = hashlib.sha256(dump(depends)).hexdigest(), split.opening(run).secrets
+    task = Task(run.settings.run, plan, ruleset, key, truth, **settings, secrets=secrets)
     with connect(run.settings, plan["rows"], run.storage.check) as connected:
         run.tell(f"dashboard {connected.facts['dashboard']}")
         if "objects" in connected.facts:
