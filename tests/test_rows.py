@@ -1,6 +1,7 @@
 import csv
 import io
 from collections.abc import Callable
+from random import Random
 
 import numpy as np
 import pytest
@@ -109,6 +110,18 @@ def test_rows_are_the_same_when_the_longest_row_is_short_and_blocks_are_of_any_s
         found = outcome(size)
         assert found == outcome(longest)
         assert isinstance(found, str) or max(map(len, found), default=0) <= longest
+
+
+@hypothesis_settings(max_examples=300)
+@given(awkward, st.sampled_from(QUOTINGS), st.randoms(use_true_random=False))
+def test_rows_are_read_as_before_when_some_of_them_are_written_to_another_file(
+    text: str, quoting: str, chance: Random
+) -> None:
+    dialect = Dialect(",", quoting)
+    before = [row for row in oracle.rows_of(text.encode(), ",", quoting) if chance.random() < 0.6]
+    file = "".join(fields.line(row.decode(), dialect) for row, _ in before).encode()
+    assert [values for _, values in oracle.rows_of(file, ",", quoting)] == [values for _, values in before]
+    assert len(read(file, dialect=dialect)) == len(before)
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import pyarrow.csv
 from daskjobs import rules
 from daskjobs.settings import BACKSLASH, NONE
 from daskjobs.sources.block import Block
-from daskjobs.sources.rows import BOM, COMMAS, LAST, NEWLINE, Dialect, Ints, quoted
+from daskjobs.sources.rows import BOM, COMMAS, LAST, NEWLINE, Dialect, Ints, quoted, row_ends
 
 ESCAPES = {"0": "\0", "b": "\b", "n": "\n", "r": "\r", "t": "\t", "Z": "\x1a"}  # as MySQL's LOAD DATA has them
 Parsed = tuple[pa.Table, Ints, dict[int, str], int]
@@ -174,6 +174,32 @@ def split(row: str, dialect: Dialect) -> tuple[list[str], int]:
     if dialect.quoting == BACKSLASH and "\\" in row:
         return [_meant(quoted, plain) for quoted, plain in found], inside
     return [quoted.replace('""', '"') or plain for quoted, plain in found], inside
+
+
+def line(row: str, dialect: Dialect) -> str:
+    """Return a row with a line end, so that it is read as it was in its file, whatever follows now.
+
+    A quote that opened no field might do so among other rows: such a field is put in quotes, or escaped.
+    """
+    end = "\r\n" if row.endswith("\r") else "\n"
+    if _stands_alone(row + end, dialect):
+        return row + end
+    found = _field(dialect).findall(row + dialect.delimiter)
+    row = dialect.delimiter.join(_written(quoted, plain, dialect) for quoted, plain in found)
+    return row + ("" if _stands_alone(row + end, dialect) else "\\") + end  # a backslash that ended the file
+
+
+def _written(quoted: str, plain: str, dialect: Dialect) -> str:
+    """Return a field as it stood, or so that its stray quote can open no field."""
+    if quoted or not plain.startswith('"'):
+        return f'"{quoted}"' if quoted else plain
+    return f"\\{plain}" if dialect.quoting == BACKSLASH else '"' + plain.replace('"', '""') + '"'
+
+
+def _stands_alone(line: str, dialect: Dialect) -> bool:
+    if dialect.quoting == NONE or ('"' not in line and "\\" not in line):
+        return True
+    return bool(row_ends(line.encode(), dialect).tolist() == [len(line.encode())])
 
 
 def _meant(quoted: str, plain: str) -> str:

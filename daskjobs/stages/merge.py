@@ -18,6 +18,9 @@ from daskjobs.orders import PAID
 from daskjobs.outputs import Output
 from daskjobs.partition import NAMED, STAGE, names
 from daskjobs.run import Done, Run
+from daskjobs.settings import RFC4180
+from daskjobs.sources.fields import line
+from daskjobs.sources.rows import Dialect
 from daskjobs.stages import split
 from daskjobs.storage import damaged
 from daskjobs.tables import QUARANTINE, footer_rows, reading, rebatched, row_groups, writing
@@ -144,7 +147,14 @@ def _quarantine(run: Run, partitions: int) -> dict[str, Output]:
 
 
 def _rejected(run: Run, files: list[dict[str, Any]], quarantine: Output) -> dict[str, Output]:
-    sources = {file["name"]: (f"merge/rejected-{number:05d}.csv", file["header"]) for number, file in enumerate(files)}
+    sources = {
+        file["name"]: (
+            f"merge/rejected-{number:05d}.csv",
+            file["header"],
+            Dialect(file.get("delimiter", ","), file.get("quoting", RFC4180)),
+        )
+        for number, file in enumerate(files)
+    }
     pieces = (
         (source, rows["raw"].filter(pc.equal(rows["source"], source)))
         for rows in row_groups(run.storage, QUARANTINE_PARQUET, quarantine, ["source", "raw"])
@@ -152,10 +162,10 @@ def _rejected(run: Run, files: list[dict[str, Any]], quarantine: Output) -> dict
     )
     outputs = dict[str, Output]()
     for source, found in groupby(pieces, itemgetter(0)):
-        name, header = sources[source]
+        name, header, dialect = sources[source]
         with run.storage.write(name) as text:
-            text.write(f"{header}\n".encode())
+            text.write(line(header, dialect).encode())
             for _, raw in found:
-                text.write("".join(f"{row}\n" for row in raw.to_pylist()).encode())
+                text.write("".join(line(row, dialect) for row in raw.to_pylist()).encode())
         outputs[name] = text.output
     return outputs
