@@ -40,18 +40,15 @@ def lines_of(folder: Path, data: bytes, name: str = "x.csv", **options: Any) -> 
         (HEADER.encode(), (1, 1, 0, 0)),
         (csv_text(*SWALLOWING), (4, 1, 1, 2)),
         (csv_text(row(), "", '"\n'), (5, 1, 4, 0)),
-        (
-            csv_text('"a\nb",too few', row(product="caf\udce9\n").encode(errors="surrogateescape").decode("cp1252")),
-            None,
-        ),
+        (csv_text('"a\nb",too few', row()) + b'"caf\xe9\n",x\n', (6, 1, 3, 2)),
     ],
 )
 def test_lines_of_a_file_are_headers_rows_and_line_ends_inside_of_fields(
-    tmp_path: Path, data: bytes, expected: tuple[int, int, int, int] | None
+    tmp_path: Path, data: bytes, expected: tuple[int, int, int, int]
 ) -> None:
     found = lines_of(tmp_path, data, partitions=2)
     assert found[0] == sum(found[1:]) == data.count(b"\n") + (not data.endswith(b"\n"))
-    assert expected in (None, found)
+    assert found == expected
 
 
 def test_lines_are_those_of_the_unpacked_text_when_a_file_is_compressed_or_encoded(tmp_path: Path) -> None:
@@ -74,7 +71,7 @@ def test_run_fails_when_split_counts_other_line_ends_than_there_are_rows(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lost: int
 ) -> None:
     count = text._lines
-    monkeypatch.setattr(text, "_lines", lambda data, last: count(data, last) + lost * data[:].count(b"A2"))
+    monkeypatch.setattr(text, "_lines", lambda data, last: count(data, last) + lost * bytes(data).count(b"A2"))
     with pytest.raises(LostWorkError, match="line ends in its files, but .* rows with .* line ends in their fields"):
         lines_of(tmp_path, csv_text(row(order_id="A1"), row(order_id="A2")))
     assert not (tmp_path / "run/report/quality.json").exists()
@@ -99,8 +96,8 @@ def test_rows_that_look_like_several_are_counted_and_the_first_of_them_named(tmp
     assert (several["rows"], several["line_ends"]) == (5, 10)
     assert [(line["row"], line["line_ends"]) for line in several["first"]] == [(2, 2), (4, 2), (5, 2)]
     assert found["warnings"] == [
-        "5 rows hold 10 line ends inside quotes and each look like several rows: row 2 of x.csv, row 4 of x.csv, row 5 of "
-        "x.csv and 2 more; if quotes are plain characters in this file, use --quoting none"
+        "5 rows hold 10 line ends inside quotes and each look like several rows: row 2 of x.csv, row 4 of x.csv, "
+        "row 5 of x.csv and 2 more; if quotes are plain characters in this file, use --quoting none"
     ]
 
 
