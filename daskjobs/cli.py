@@ -1,6 +1,7 @@
 """The command line: `daskjobs run`, each stage by its name, and what stands beside them."""
 
 import contextlib
+import io
 import json
 import os
 import signal
@@ -18,7 +19,7 @@ from daskjobs.options import options, settings
 from daskjobs.run import Run
 from daskjobs.show import show, tell_kubernetes
 from daskjobs.stages import STAGES, run_stage
-from daskjobs.terminal import print_report, short, with_bar
+from daskjobs.terminal import print_report, say, short, with_bar
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -44,7 +45,7 @@ def run_all(log_level: str | None, **values: Any) -> None:
     """Run all stages on this machine, or with --cluster on a Dask that runs, and print the report."""
     log.configure(log_level or "warning")
     chosen = settings(values)
-    click.echo(f"run        {short(chosen.run)}")
+    say(f"run        {short(chosen.run)}")
     with Run(chosen).held() as run:
         try:
             manifests = [with_bar(name, run) for name in STAGES if name != "cleanup"]
@@ -90,7 +91,7 @@ def _do(name: str, run: Run, outputs: str) -> None:
     if outputs:
         show(run, name, manifest["rows"], outputs)
     said = {"stage": name, "run": run.settings.run, "skipped": manifest.get("skipped", False), "rows": manifest["rows"]}
-    click.echo(json.dumps(said))
+    say(json.dumps(said))
 
 
 @main.command()
@@ -132,11 +133,13 @@ def entry() -> None:
             main.invoke(context)
         _leave(0)
     except DaskjobsError as error:
-        click.echo(f"daskjobs: {error}", err=True)
+        say(f"daskjobs: {error}", err=True)
         tell_kubernetes(str(error))
         _leave(error.exit_code)
     except click.ClickException as error:
-        error.show()
+        error.show(text := io.StringIO())
+        for line in text.getvalue().rstrip().split("\n"):
+            say(line, err=True)
         tell_kubernetes(error.format_message())
         _leave(error.exit_code)
     except click.exceptions.Exit as end:  # --help

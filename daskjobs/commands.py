@@ -14,6 +14,7 @@ from daskjobs.extras import kubernetes_module
 from daskjobs.options import DEFAULTS, options, settings
 from daskjobs.run import Run
 from daskjobs.settings import KUBERNETES, LOCAL, Settings
+from daskjobs.terminal import say
 
 START = "cluster"
 
@@ -33,10 +34,11 @@ START = "cluster"
 def explain(run: str, row: int, source: str, pattern: str) -> None:
     """Show a row of the input, its partition, and why it was rejected."""
     found = import_module("daskjobs.explain").explain(Run(settings({"run": run, "input": pattern})), row, source)
-    click.echo(f"row        {found.row} of {found.source}")
-    click.echo(f"partition  {found.partition}")
-    click.echo(found.verdict)
-    click.echo(f"text       {found.raw}")
+    say(f"row        {found.row} of {found.source}")
+    say(f"partition  {found.partition}")
+    for line in found.verdict:
+        say(line)
+    say(f"text       {found.raw}")
 
 
 @click.command(START)
@@ -52,7 +54,7 @@ def cluster(log_level: str | None, **values: Any) -> None:
 def start_ahead(chosen: Settings) -> None:
     """Start the run's Dask cluster where it is to be one on Kubernetes, and print how."""
     how = kubernetes_module("start").ahead(Run(chosen)) if chosen.cluster == KUBERNETES else "left to validate"
-    click.echo(json.dumps({"stage": START, "run": chosen.run, "cluster": chosen.cluster, "how": how}))
+    say(json.dumps({"stage": START, "run": chosen.run, "cluster": chosen.cluster, "how": how}))
 
 
 @click.command()
@@ -71,7 +73,7 @@ def doctor(run: str, cluster: str, namespace: str, image: str) -> None:
         findings = kubernetes_module("doctor_kubernetes").examine(Settings(run=run, namespace=namespace), image)
     bad = 0
     for finding in findings:
-        click.echo(f"{'ok  ' if finding.good else 'FAIL'}  {finding.what}")
+        say(f"{'ok  ' if finding.good else 'FAIL'}  {finding.what}")
         bad += not finding.good
     sys.exit(ConfigError.exit_code if bad else 0)
 
@@ -90,4 +92,4 @@ def janitor(namespace: str, delete_timeout: float) -> None:
     """Remove Dask clusters on Kubernetes whose run is over or gone, or which are past their deadline."""
     chosen = Settings(run="", cluster=KUBERNETES, namespace=namespace, delete_timeout=delete_timeout)
     for line in kubernetes_module("janitor").sweep(chosen):
-        click.echo(line)
+        say(line)

@@ -28,12 +28,12 @@ class Explained:
     raw: str
 
     @property
-    def verdict(self) -> str:
+    def verdict(self) -> list[str]:
         """Return what became of the row, in a line for each reason."""
         if self.reasons:
-            return "\n".join(f"rejected   {reason}: {sentence}" for reason, sentence in self.reasons.items())
+            return [f"rejected   {reason}: {sentence}" for reason, sentence in self.reasons.items()]
         paid = "and paid" if self.status == PAID else f"and not paid: its status is {self.status}"
-        return f"valid      it passes every rule, {paid}"
+        return [f"valid      it passes every rule, {paid}"]
 
 
 def explain(run: Run, row: int, source: str) -> Explained:

@@ -5,7 +5,7 @@ import logging
 import sys
 import time
 
-from daskjobs.names import shown
+from daskjobs.names import escaped, shown
 
 LEVELS = ("debug", "info", "warning", "error")
 
@@ -15,13 +15,13 @@ logger = logging.getLogger("daskjobs")
 def event(name: str, *, level: int = logging.INFO, **fields: object) -> None:
     """Log an event: ``stage.done stage=split seconds=0.2``; a text with spaces is quoted."""
     if logger.isEnabledFor(level):
-        shown = (f"{key}={_text(value)}" for key, value in fields.items())
-        logger.log(level, " ".join([name, *shown]))
+        said = (f"{key}={_text(value)}" for key, value in fields.items())
+        logger.log(level, escaped(" ".join([name, *said])))
 
 
 def _text(value: object) -> str:
     text = shown(str(value))
-    return json.dumps(text) if not text or any(c in text for c in ' "=\n') else text
+    return json.dumps(text, ensure_ascii=False) if not text or any(c in text for c in ' "=\n') else text
 
 
 def configure(level: str) -> None:

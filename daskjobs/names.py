@@ -1,4 +1,4 @@
-"""Names as people may see them: a URI without its password, its token and its signature.
+"""Names and texts as people may see them: no password in a URI, and nothing that a terminal would obey.
 
 A name is shown and stored like that; the URI itself stays in the settings, and is used only to open the file.
 """
@@ -13,6 +13,10 @@ _HTTP_QUERY = re.compile(rf"(https?://(?:\[[^\]\s]*\]|(?!::)[^\s'\"<>?#])*)[?#][
 # Elsewhere a question mark may be a glob's: what looks like a query is one.
 _QUERY = re.compile(rf"({_SCHEME}[^\s'\"<>?]*)\?[\w.~%-]+=[^\s'\"<>]*?{_END}")
 _CONTAINERS = ("abfs", "abfss", "wasb", "wasbs")  # Azure's, where container@account is no user
+
+# What a terminal obeys or hides instead of showing it: C0, DEL and C1 (escape sequences, line ends), line and paragraph
+# separators, the overrides and isolates of writing direction, and halves of characters, as which odd file names come.
+_OBEYED = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 def shown(text: str) -> str:
@@ -29,3 +33,12 @@ def shown(text: str) -> str:
         lambda found: found[0] if found["scheme"].lower() in _CONTAINERS else f"{found['scheme']}://", text
     )
     return _QUERY.sub(r"\1", _HTTP_QUERY.sub(r"\1", text))
+
+
+def escaped(text: object) -> str:
+    r"""Return a text from a file, or a file's name, as one line that a terminal shows and doesn't obey.
+
+    >>> print(escaped("é \x1b[2J\n"))
+    é \x1b[2J\n
+    """
+    return _OBEYED.sub(lambda found: found[0].encode("unicode_escape").decode(), str(text))

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from daskjobs.manifest import ROWS
+from daskjobs.names import escaped
 from daskjobs.run import Run
 from daskjobs.storage import explained
 
@@ -51,4 +52,4 @@ def tell_kubernetes(message: str) -> None:
     """Leave a failure where Kubernetes looks for it, which Argo then shows beside the step; elsewhere, do nothing."""
     with suppress(OSError):
         if TERMINATION_LOG.exists():
-            TERMINATION_LOG.write_text(message[:4000])
+            TERMINATION_LOG.write_text(escaped(message)[:4000])

@@ -9,8 +9,14 @@ from dataclasses import replace
 import click
 
 from daskjobs.manifest import Manifest
+from daskjobs.names import escaped
 from daskjobs.run import Run
 from daskjobs.stages import run_stage
+
+
+def say(text: str, err: bool = False) -> None:
+    """Print a line, in which no text that comes from data or a file's name can move the cursor or end the line."""
+    click.echo(escaped(text), err=err)
 
 
 def with_bar(name: str, run: Run) -> Manifest:
@@ -24,7 +30,7 @@ def with_bar(name: str, run: Run) -> Manifest:
             bar.update(max(0, round(share * 998) - bar.pos), bar.current_item)
 
         def tell(text: str) -> None:
-            bar.update(1, text) if sys.stderr.isatty() else click.echo(f"{'':10} {text}", err=True)
+            bar.update(1, escaped(text)) if sys.stderr.isatty() else say(f"{'':10} {text}", err=True)
 
         manifest = run_stage(name, replace(run, progress=progress, tell=tell))
         took = "skipped: nothing has changed" if manifest.get("skipped") else f"{time.monotonic() - started:.1f} s"
@@ -42,10 +48,10 @@ def print_report(run: Run, manifest: Manifest) -> None:
     rows, storage = manifest["rows"], run.storage
     quality = json.loads(run.vouched("report", "report/quality.json"))
     reasons = ", ".join(f"{line['reason']} {line['rows']:,}" for line in quality["reasons"])
-    click.echo(f"orders     {rows['clean']:,}")
-    click.echo(f"revenue    {rows['revenue']}")
-    click.echo(f"rejected   {rows['quarantined']:,} of {rows['in']:,}{f' ({reasons})' if reasons else ''}")
-    click.echo(f"unpaid     {rows['unpaid']:,}")
+    say(f"orders     {rows['clean']:,}")
+    say(f"revenue    {rows['revenue']}")
+    say(f"rejected   {rows['quarantined']:,} of {rows['in']:,}{f' ({reasons})' if reasons else ''}")
+    say(f"unpaid     {rows['unpaid']:,}")
     for warning in quality["warnings"]:
-        click.echo(f"warning    {warning}")
-    click.echo(f"report     {short(storage.uri('report/report.html'))}")
+        say(f"warning    {warning}")
+    say(f"report     {short(storage.uri('report/report.html'))}")

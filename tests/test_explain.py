@@ -96,7 +96,7 @@ def test_row_is_explained_with_our_status_when_theirs_is_mapped_and_kept_as_it_s
     options = {"input": str(path), "statuses": "success=paid,cancelled=canceled"}
     assert pipeline(*STAGES, **options)["validate"]["rows"] == {"in": 3, "valid": 2, "quarantined": 1}
     run = Run(Settings(run=str(tmp_path / "run")))
-    assert [explain(run, number, "").verdict.split("status is ")[-1] for number in (1, 2)] == [
+    assert [explain(run, number, "").verdict[0].split("status is ")[-1] for number in (1, 2)] == [
         "cancelled",
         "valid      it passes every rule, and paid",
     ]

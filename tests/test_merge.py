@@ -6,8 +6,12 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from conftest import Pipeline, row
+import inline
+from conftest import Pipeline, csv_text, row
 from daskjobs.errors import LostWorkError, StorageError
+from daskjobs.run import Run
+from daskjobs.settings import Settings
+from daskjobs.stages import run_stage
 
 BEFORE = ("generate", "split", "validate")
 
@@ -78,3 +82,19 @@ def test_quarantine_can_be_read_by_people_and_machines_when_raw_text_is_awkward(
     table = pq.read_table(tmp_path / "run/merge/quarantine.parquet").to_pylist()
     assert [line["raw"] for line in table] == bad
     assert json.loads((tmp_path / "run/merge/manifest.json").read_text())["rows"]["quarantined"] == 2
+
+
+@pytest.mark.parametrize("first", ["=", "+", "-", "@", "\t", "\r", "\uff1d", "\uff0b", "\uff0d", "\uff20"])
+def test_cell_is_no_formula_in_quarantine_csv_and_exact_elsewhere(tmp_path: Path, first: str) -> None:
+    formula, harmless = f"{first}HYPERLINK(0),a", f"x,{first}1"
+    (tmp_path / "mine.csv").write_bytes(csv_text(formula, harmless, row()))
+    with inline.stages_inline():
+        for name in ("split", "validate", "merge"):
+            run_stage(name, Run(Settings(run=str(tmp_path / "run"), input=str(tmp_path / "mine.csv"))))
+    with (tmp_path / "run/merge/quarantine.csv").open(newline="", encoding="utf-8") as file:
+        lines = list(csv.DictReader(file))
+    assert [(line["row"], line["raw"]) for line in lines] == [("1", f"'{formula}"), ("2", harmless)]
+    exact = pq.read_table(tmp_path / "run/merge/quarantine.parquet")["raw"].to_pylist()
+    assert exact == [formula, harmless]
+    rejected = (tmp_path / "run/merge/rejected-00000.csv").read_bytes()
+    assert rejected == csv_text(formula, harmless)

@@ -29,6 +29,7 @@ NAME = "merge"
 QUARANTINE_PARQUET, QUARANTINE_CSV = "merge/quarantine.parquet", "merge/quarantine.csv"
 # The partition stands in validate/'s files; without it, these are the same bytes however the rows were partitioned.
 VALID = ("paid", "unpaid", "summary")
+FORMULA = pa.array(list("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20"))  # what one begins with; the last four are full-width
 MERGED = pa.schema([field for field in QUARANTINE if field.name != "partition"])
 
 
@@ -139,11 +140,19 @@ def _quarantine(run: Run, partitions: int) -> dict[str, Output]:
         text.write((",".join(MERGED.names) + "\n").encode())
         for batch in rebatched(groups):
             parquet.write_table(batch)
-            joined = batch.set_column(
-                batch.schema.get_field_index("reasons"), "reasons", pc.binary_join(batch["reasons"], ";")
-            )
-            pa.csv.write_csv(joined, text, pa.csv.WriteOptions(include_header=False))
+            reasons = pc.binary_join(batch["reasons"], ";")
+            cells = pa.table([batch["row"], batch["source"], reasons, _no_formula(batch["raw"])], MERGED.names)
+            pa.csv.write_csv(cells, text, pa.csv.WriteOptions(include_header=False))
     return {QUARANTINE_PARQUET: file.output, QUARANTINE_CSV: text.output}
+
+
+def _no_formula(cells: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Put a single quote before what a spreadsheet would take for a formula: as OWASP says about CSV injection.
+
+    The other columns are ours: a number, a URI, and names of Python functions.
+    """
+    formula = pc.is_in(pc.utf8_slice_codeunits(cells, 0, 1), value_set=FORMULA)
+    return pc.if_else(formula, pc.binary_join_element_wise("'", cells, ""), cells) if pc.any(formula).as_py() else cells
 
 
 def _rejected(run: Run, files: list[dict[str, Any]], quarantine: Output) -> dict[str, Output]:
