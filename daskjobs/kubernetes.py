@@ -28,8 +28,16 @@ KINDS = (*DASK_KINDS, Deployment, ReplicaSet, Service, Pod)  # no Secret: a run 
 
 
 def connect(settings: Settings) -> kr8s.Api:
-    """Give a client of the API server, each request of which has a time limit."""
-    api = kr8s.api(namespace=settings.namespace or None)
+    """Give a client of the API server, each request of which has a time limit.
+
+    Raises ConfigError when nothing says where the API server is, and who asks.
+    """
+    try:
+        api = kr8s.api(namespace=settings.namespace or None)
+    except ValueError as error:
+        raise ConfigError(
+            f"there is no way to Kubernetes from here: {error}; run this in a pod, or set KUBECONFIG to a working file"
+        ) from error
     api.timeout = API_SECONDS
     return api
 

@@ -23,6 +23,8 @@ BOUNDS: dict[str, tuple[float, float]] = {
     "idle_timeout": SECONDS,
 }
 MOST_LOCAL_WORKERS = 128  # each has threads, sockets and, from five million rows on, a process of its own
+STORES = ("file://", "s3://")  # in which files can be written whole or not at all, and removed
+PATHS = {"run", "input", "rules"}  # which may be of any bytes
 MOST_TEXT = 4096  # characters; Linux takes no longer path
 
 
@@ -81,8 +83,12 @@ class Settings:
             text = getattr(self, each.name)
             if isinstance(text, str) and len(text) > MOST_TEXT:
                 raise UsageError(f"{option(each.name)} must have at most {MOST_TEXT:,} characters, got {len(text):,}")
+            if isinstance(text, str) and each.name not in PATHS and not text.isascii() and not _is_unicode(text):
+                raise UsageError(f"{option(each.name)} must be text in the terminal's encoding, got {quoted(text)}")
             if isinstance(text, str) and "\0" in text:
                 raise UsageError(f"{option(each.name)} must have no NUL character, got {quoted(text)}")
+        if "://" in self.run and not self.run.startswith(STORES):
+            raise UsageError(f"--run must be a path, or a URI of {' or '.join(STORES)}, got {quoted(shown(self.run))}")
         if shown(self.run) != self.run:
             raise UsageError(
                 f"--run {self.run} must have no user, password or query: it is shown and stored, so give these by the "
@@ -108,6 +114,13 @@ def option(name: str) -> str:
 def quoted(text: str) -> str:
     """Return a text as an error message shows it: quoted, escaped, and cut where it is long."""
     return repr(text if len(text) <= 100 else f"{text[:100]}…")
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        return bool(text.encode())
+    except UnicodeEncodeError:  # bytes of the command line that are no text
+        return False
 
 
 def _number(value: float) -> str:

@@ -58,6 +58,8 @@ def filesystem(uri: str) -> tuple[Any, str]:
         return fs, str(path)
     except (ImportError, ValueError) as error:
         raise ConfigError(f"can't reach {uri}: {error}; for S3, install daskjobs[s3]") from error
+    except Exception as error:  # some connect at once, and raise what their clients do
+        raise ConfigError(f"can't reach {uri}: {type(error).__name__}: {error}") from error
 
 
 def damaged(uri: str, why: object = "it is not what its manifest says") -> StorageError:

@@ -123,3 +123,23 @@ def test_control_characters_are_shown_escaped() -> None:
     with pytest.raises(UsageError) as raised:
         Settings("run", dashboard="\x1b[31m:1\n")
     assert r"got '\x1b[31m:1\n'" in str(raised.value)
+
+
+def test_text_that_is_no_unicode_is_refused_but_for_paths() -> None:
+    Settings("r\udcff", input="\udcff.csv", rules="\udcff.py")
+    with pytest.raises(UsageError, match=r"^--encoding must be text in the terminal's encoding, got '\\udcff'"):
+        Settings("run", encoding="\udcff")
+
+
+@pytest.mark.parametrize(
+    "run", ["ftp://127.0.0.1:9/a", "zip://a", "http://127.0.0.1:9/x", "memory://x", "://", "a://b"]
+)
+def test_run_is_refused_where_its_files_could_not_be_written_whole(run: str) -> None:
+    with pytest.raises(UsageError, match="^--run must be a path, or a URI of file:// or s3://, got "):
+        Settings(run)
+
+
+def test_run_is_refused_when_it_is_a_chain() -> None:
+    for run in ("a::b", "simplecache::s3://b/x"):
+        with pytest.raises(UsageError, match="^--run must be"):
+            Settings(run)

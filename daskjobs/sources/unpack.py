@@ -24,7 +24,7 @@ def needs_decoding(encoding: str) -> bool:
     try:
         codec = codecs.lookup(encoding or "utf-8")
         "".encode(codec.name)
-    except LookupError as error:
+    except (LookupError, ValueError) as error:
         raise UsageError(
             f"--encoding is {encoding!r}; give a text encoding that Python knows, like cp1252, latin-1 or utf-16"
         ) from error
