@@ -51,18 +51,21 @@ def by_csv(data: bytes, source: dict[str, Any]) -> Rows | None:
 
 
 def by_duckdb(path: Path, source: dict[str, Any]) -> Rows | None:
-    """Return what DuckDB reads behind the header, or None where it refuses."""
+    """Return what DuckDB reads behind the header, or None where it refuses.
+
+    The header is read as a row: what is wrong in it, DuckDB would not tell.
+    """
     quote, escape = {"none": ("", ""), "backslash": ('"', "\\")}.get(source["quoting"], ('"', '"'))
     with duckdb.connect() as connection:
         read = (
-            "SELECT * FROM read_csv(?, auto_detect=false, header=true, all_varchar=true, strict_mode=true, "
+            "SELECT * FROM read_csv(?, auto_detect=false, header=false, all_varchar=true, strict_mode=true, "
             "null_padding=false, store_rejects=true, max_line_size=20000000, delim=?, quote=?, escape=?, columns=?)"
         )
         columns = {f"c{number}": "VARCHAR" for number in range(len(source["columns"]))}
         try:
-            rows = connection.execute(read, [str(path), source["delimiter"], quote, escape, columns]).fetchall()
+            _, *rows = connection.execute(read, [str(path), source["delimiter"], quote, escape, columns]).fetchall()
             errors = {row[0] for row in connection.execute("SELECT error_type FROM reject_errors").fetchall()}
-        except duckdb.Error:
+        except (duckdb.Error, ValueError):  # not even a header
             return None
     return None if errors - COLUMNS_ERRORS else [tuple(value or "" for value in row) for row in rows]
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import yaml
 from packaging.requirements import Requirement
 
+import opinions
 from daskjobs import __version__, options
 from daskjobs.orders import COLUMNS
 from daskjobs.rules import SENTENCES
@@ -48,6 +49,12 @@ def test_data_contract_names_every_column_and_reason_for_rejection() -> None:
     contract = (ROOT / "docs/orders.md").read_text()
     for name in (*COLUMNS, *SENTENCES):
         assert f"`{name}`" in contract
+
+
+def test_data_contract_names_every_difference_from_other_readers() -> None:
+    contract = (ROOT / "docs/orders.md").read_text()
+    for name in opinions.DIFFERENCES:
+        assert f"| {name} |" in contract
 
 
 def test_make_targets_of_the_readme_exist() -> None:
