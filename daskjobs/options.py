@@ -82,4 +82,7 @@ def settings(values: dict[str, Any]) -> Settings:
     for name in ("run", "input", "rules"):
         if values.get(name) and "://" not in values[name]:
             values[name] = os.path.abspath(os.path.expanduser(values[name]))
-    return Settings(**values)
+    context = click.get_current_context()
+    set_by = (ParameterSource.COMMANDLINE, ParameterSource.ENVIRONMENT)
+    given = frozenset(name for name in values if context.get_parameter_source(name) in set_by)
+    return Settings(**values, given=given)

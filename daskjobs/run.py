@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from itertools import takewhile
@@ -22,7 +22,7 @@ from daskjobs.lease import Check, lease
 from daskjobs.log import event
 from daskjobs.manifest import NAME, ROWS, Facts, Manifest, dump, fits, parse, sealed, unsealed
 from daskjobs.outputs import Output
-from daskjobs.settings import Settings
+from daskjobs.settings import Settings, option
 from daskjobs.storage import Storage, real_path
 
 Committed = tuple[Manifest, str]  # with the SHA-256 of its file
@@ -213,8 +213,30 @@ class Run:
                     f"{stage}/manifest.json was made from another {before}/manifest.json than the one that is there: "
                     f"{self._remedy(stage)} again"
                 )
+        self._refuse_other_settings(stage, found[0])
         self.known[stage] = found
         return found
+
+    def _refuse_other_settings(self, stage: str, manifest: Manifest) -> None:
+        """Raise ConfigError when a stage was made with a setting of another value than was given for this one."""
+        mine = {name: getattr(self.settings, name) for name in self.settings.given}
+        theirs = dict(manifest["settings"])
+        if "statuses" in theirs and "statuses" in mine:
+            from daskjobs.sources.block import statuses  # with all of pyarrow, which few commands need
+
+            mine["statuses"] = statuses(mine["statuses"])
+        if stage == "split" and "generate/manifest.json" in manifest["inputs"]:
+            theirs["input"] = "none"
+        if stage == "validate" and "rules" in mine:
+            with suppress(StorageError):  # a file that is gone since has been read by the stage that it is for
+                mine["rules"] = hashlib.sha256(self.storage.read(mine["rules"])).hexdigest()
+                theirs["rules"] = manifest["inputs"].get("rules", "none")
+        for name in sorted(mine.keys() & theirs.keys()):
+            if mine[name] != theirs[name]:
+                raise ConfigError(
+                    f"{stage} was made with {option(name)} {theirs[name]!r}, and this stage is given {mine[name]!r}: "
+                    f"{self._remedy(stage)} again with the same value, or leave the option out"
+                )
 
     def _committed(self, stage: str) -> Committed | None:
         """Return the manifest in storage; one that can't be read, whatever is in it, counts as none."""

@@ -44,6 +44,9 @@ class Settings:
     Those from ``worker_cpu`` on are for a Dask cluster on Kubernetes: what a worker requests, the workflow that
     owns the cluster, the pod that asks for it, and how many seconds its scheduler may take to answer, its first
     worker to come, and its objects to be gone; it ends by itself ``idle_timeout`` seconds after its last task.
+
+    ``given`` are the names of those that were set, on the command line or by the environment: what a stage before was
+    made with must be the same.
     """
 
     run: str
@@ -73,6 +76,7 @@ class Settings:
     worker_timeout: float = 90.0
     delete_timeout: float = 120.0
     idle_timeout: float = 300.0
+    given: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
         for name, (least, most) in BOUNDS.items():

@@ -135,3 +135,27 @@ def test_kubernetes_is_a_sentence_when_its_packages_are_not_installed(daskjobs: 
         assert done.returncode == 11
         assert "pip install 'daskjobs[kubernetes]'" in done.stderr
         assert "Traceback" not in done.stderr
+
+
+def test_stage_refuses_what_was_made_with_other_settings_than_it_is_given(daskjobs: Command, tmp_path: Path) -> None:
+    (tmp_path / "rules.py").write_text("")
+    (tmp_path / "mine.csv").write_bytes(csv_text(row()))
+    made = ["--rows", "100", "--partitions", "2", "--statuses", "success=paid", "--dashboard", "127.0.0.1:0"]
+    assert daskjobs("stages", "generate", "split", "validate", "merge", "--run", "r", *made).returncode == 0
+    before = {path: path.read_bytes() for path in tmp_path.glob("r/*/manifest.json")}
+    for stage, given, words in [
+        ("split", ["--rows", "99"], "generate was made with --rows 100, and this stage is given 99: run `daskjobs gen"),
+        ("validate", ["--partitions", "3"], "split was made with --partitions 2, and this stage is given 3: run `dask"),
+        ("validate", ["--rows", "99"], "generate was made with --rows 100, and this stage is given 99"),
+        ("merge", ["--input", "mine.csv"], "split was made with --input 'none', and this stage is given '"),
+        ("merge", ["--statuses", "failed=paid"], "validate was made with --statuses {'paid': 'success'}, and this"),
+        ("clean", ["--rules", "rules.py"], "validate was made with --rules 'none', and this stage is given '"),
+    ]:
+        done = daskjobs(stage, "--run", "r", *given)
+        assert (done.returncode, words in done.stderr) == (11, True), done.stderr
+    by_environment = daskjobs("merge", "--run", "r", DASKJOBS_PARTITIONS="3")
+    assert (by_environment.returncode, "--partitions 2" in by_environment.stderr) == (11, True)
+    assert {path: path.read_bytes() for path in tmp_path.glob("r/*/manifest.json")} == before
+    for stage, given in (("clean", []), ("report", made)):
+        done = daskjobs(stage, "--run", "r", *given)
+        assert done.returncode == 0, done.stderr

@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from conftest import Pipeline
+from daskjobs.layout import LOCK, MARKER
 from daskjobs.orders import COLUMNS, TRUTH
 from daskjobs.stages import generate
 
@@ -59,7 +60,7 @@ def test_only_a_header_is_written_when_there_are_no_rows(pipeline: Pipeline, tmp
 
 def test_nothing_is_generated_when_the_input_is_given(pipeline: Pipeline, tmp_path: Path) -> None:
     assert pipeline("generate", input="mine.csv")["generate"]["skipped"]
-    assert not (tmp_path / "run").exists()
+    assert {path.name for path in (tmp_path / "run").iterdir()} == {MARKER, LOCK}
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads the peak from /proc")
