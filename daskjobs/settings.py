@@ -91,6 +91,8 @@ class Settings:
                 raise UsageError(f"{option(each.name)} must be text in the terminal's encoding, got {quoted(text)}")
             if isinstance(text, str) and "\0" in text:
                 raise UsageError(f"{option(each.name)} must have no NUL character, got {quoted(text)}")
+        if "::" in self.run:
+            raise UsageError(f"--run must be one path or URI, got the chain {quoted(shown(self.run))}")
         if "://" in self.run and not self.run.startswith(STORES):
             raise UsageError(f"--run must be a path, or a URI of {' or '.join(STORES)}, got {quoted(shown(self.run))}")
         if shown(self.run) != self.run:
@@ -102,8 +104,6 @@ class Settings:
             raise UsageError(
                 f"--workers must be at most {MOST_LOCAL_WORKERS} with --cluster {LOCAL}, got {self.workers:,}"
             )
-        if "::" in self.run:
-            raise UsageError(f"--run must be one path or URI, got the chain {quoted(self.run)}")
         if self.quoting not in QUOTINGS:
             allowed = f"{', '.join(QUOTINGS[:-1])} or {QUOTINGS[-1]}"
             raise UsageError(f"--quoting must be {allowed}, got {quoted(self.quoting)}")
