@@ -63,7 +63,8 @@ def explain(run: Run, row: int, source: str) -> Explained:
     line = next((line for line in found if line["source"] == name), None)
     if line is None:
         return Explained(row, name, partition, {}, *_valid(run, plan["files"][file], part, row))
-    return Explained(row, name, partition, {reason: sentences[reason] for reason in line["reasons"]}, "", line["raw"])
+    reasons = {reason: sentences.get(reason, "") for reason in line["reasons"]}
+    return Explained(row, name, partition, reasons, "", line["raw"])
 
 
 def _file(files: list[Source], source: str) -> int:

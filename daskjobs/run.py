@@ -51,7 +51,7 @@ class Run:
     ``progress`` takes a share from 0 to 1; ``tell`` takes a line that a person wants to see at once. ``check`` raises
     LostWorkError when the run has become another process's; without it, nobody holds the run yet. ``known`` are the
     manifests that this process has written or read, by stage: stages that share it go on from these, whatever becomes
-    of the files meanwhile.
+    of the files meanwhile. ``written`` has the identities of local files that it wrote (`Storage.identity`).
     """
 
     settings: Settings
@@ -59,6 +59,7 @@ class Run:
     tell: Callable[[str], None] = field(default=lambda _: None)
     check: Check | None = None
     known: dict[str, Committed] = field(default_factory=dict, repr=False, compare=False)
+    written: dict[str, tuple[int, ...] | None] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def storage(self) -> Storage:

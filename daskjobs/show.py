@@ -7,6 +7,7 @@ from typing import Any, get_type_hints
 
 from daskjobs.manifest import ROWS
 from daskjobs.names import escaped
+from daskjobs.outputs import Output
 from daskjobs.run import Run
 from daskjobs.storage import explained
 
@@ -24,10 +25,11 @@ def show(run: Run, stage: str, rows: dict[str, Any], directory: str) -> None:
     """Copy what a stage has of `SHOWN` into a local ``directory``, and write each row count to rows/<name> in it.
 
     Which files these are, and how they are called, is written here and in `manifest.ROWS`, and in no file of the run.
-
-    Raises ConfigError when the directory can't be written.
+    Those that the stage has committed are held against their hashes. Raises ConfigError when the directory can't be
+    written.
     """
     folder = Path(directory)
+    committed = run.known[stage][0]["outputs"] if stage in run.known else {}
     with explained(f"write {directory}"):
         (folder / "rows").mkdir(parents=True, exist_ok=True)
         for name, kind in get_type_hints(ROWS[stage]).items():
@@ -35,12 +37,13 @@ def show(run: Run, stage: str, rows: dict[str, Any], directory: str) -> None:
                 (folder / "rows" / name).write_text(str(rows[name]))
         for name in SHOWN.get(stage, ()):
             if run.storage.size(name) is not None:
-                data = _sample(run, name) if name.endswith(".csv") else run.storage.read(name)
+                vouched = Output.vouched(committed[name]) if name in committed else None
+                data = _sample(run, name, vouched) if name.endswith(".csv") else run.storage.read(name, vouched)
                 (folder / Path(name).name).write_bytes(data)
 
 
-def _sample(run: Run, name: str) -> bytes:
-    with run.storage.open(name) as file:
+def _sample(run: Run, name: str, vouched: Output | None) -> bytes:
+    with run.storage.opened(name, vouched) if vouched else run.storage.open(name) as file:
         data = file.read(SAMPLE_BYTES + 1)
     if len(data) <= SAMPLE_BYTES:
         return data

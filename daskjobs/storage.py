@@ -254,6 +254,15 @@ class Storage:
             except FileNotFoundError:
                 return None
 
+    def identity(self, name: str) -> tuple[int, ...] | None:
+        """Return what changes with a local file: its place, size and times; None elsewhere, or where there is none."""
+        fs, path = filesystem(self.uri(name))
+        try:
+            found = os.stat(path) if isinstance(fs, LocalFileSystem) else None
+        except OSError:
+            return None
+        return found and (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+
     def names(self, folder: str) -> list[str]:
         """Return the names of all files below ``folder``, sorted; links to folders are not followed."""
         fs, path = filesystem(self.uri(folder))

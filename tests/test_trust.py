@@ -1,7 +1,9 @@
 """No number is taken from a file that has changed: each file of a run, and each way in which it may have changed."""
 
 import json
+import os
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -13,10 +15,11 @@ from hypothesis import strategies as st
 
 import inline
 from conftest import RESULTS
-from daskjobs.errors import DaskjobsError
+from daskjobs.errors import DaskjobsError, StorageError
 from daskjobs.manifest import sealed
 from daskjobs.run import Run
 from daskjobs.settings import Settings
+from daskjobs.show import show
 from daskjobs.stages import STAGES, run_stage
 
 ALL = tuple(name for name in STAGES if name != "cleanup")
@@ -126,6 +129,37 @@ def test_a_wrong_report_does_not_survive_a_rerun_and_the_log_says_why(
     do(folder, *ALL)
     assert path.read_bytes() == (finished / "report/analytics_report.json").read_bytes()
     assert "report/analytics_report.json is not what the manifest says" in caplog.text
+
+
+def test_split_of_the_same_process_takes_no_orders_that_were_touched_since_it_wrote_them(tmp_path: Path) -> None:
+    run = Run(Settings(run=str(tmp_path), rows=ROWS))
+    run_stage("generate", run)
+    path = tmp_path / "orders/orders.csv"
+    data, times = path.read_bytes(), path.stat()
+    time.sleep(0.05)  # clocks of file systems have ticks
+    path.write_bytes(changed(data, 5_000))
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+    with pytest.raises(StorageError, match="orders.csv is damaged"):
+        run_stage("split", run)
+    path.write_bytes(data)  # touched, and yet the same: it is hashed
+    assert run_stage("split", run)["rows"]["out"] == ROWS
+
+
+def test_what_people_are_shown_is_named_by_the_product_and_held_against_its_hash(copy: Copy, tmp_path: Path) -> None:
+    folder = copy()
+    manifest = json.loads((folder / "merge/manifest.json").read_bytes())
+    del manifest["checksum"]
+    manifest["rows"] |= {"../../escaped": 1, "/tmp/escaped": "x", "in": manifest["rows"]["in"]}
+    (folder / "merge/manifest.json").write_bytes(sealed(manifest))
+    run = do(folder, "merge")
+    show(run, "merge", run.manifest("merge")["rows"], str(tmp_path / "shown"))
+    shown = {str(path.relative_to(tmp_path)) for path in tmp_path.glob("**/*") if "run" not in path.parts}
+    names = ("in", "valid", "quarantined")
+    assert shown == {"shown", "shown/rows", "shown/quarantine.csv", *(f"shown/rows/{name}" for name in names)}
+    path = folder / "merge/quarantine.csv"
+    path.write_bytes(path.read_bytes() + b'1,"invented","x","y"\n')
+    with pytest.raises(StorageError, match="quarantine.csv is damaged"):
+        show(run, "merge", {}, str(tmp_path / "shown"))
 
 
 def test_kept_partition_is_checked_again_when_a_byte_of_its_files_has_changed(copy: Copy, finished: Path) -> None:

@@ -74,6 +74,7 @@ def _write(run: Run) -> Done:
             truth.write_table(anomalies)
             done += BLOCK_ROWS
             run.progress(min(1.0, done / rows))
+    run.written[ORDERS] = run.storage.identity(ORDERS)
     return Done({ORDERS: orders.output, TRUTH: truth_file.output}, {"out": rows})
 
 

@@ -42,6 +42,8 @@ def _write(run: Run) -> Done:
     ledger = {name: merged[name] for name in ("in", "valid", "quarantined")} | {
         name: cleaned[name] for name in ("clean", "unpaid")
     }
+    for name in (REPORT, QUALITY, PAGE):
+        run.storage.remove(name)  # one that an earlier run wrote would look like this one's, if this one fails
     balance(ledger)
     vouched = run.output(clean.NAME, clean.SUMMARY)
     summary = pa.concat_tables([SCHEMA.empty_table(), *row_groups(run.storage, clean.SUMMARY, vouched)])
@@ -68,7 +70,6 @@ def _write(run: Run) -> Done:
         PAGE: run.storage.put(PAGE, page(revenue, quality, summary, resources)),
     }
     if ledger["quarantined"] > run.settings.max_rejected * ledger["in"]:
-        run.storage.remove(REPORT)  # one that an earlier run wrote would look like this one's
         raise InputError(
             f"{ledger['quarantined']} of {ledger['in']} rows were rejected, more than --max-rejected "
             f"{run.settings.max_rejected:g} allows; {QUALITY} says why, and {merge.QUARANTINE_CSV} has each row: "
@@ -105,7 +106,7 @@ def _warnings(several: LongRows) -> list[str]:
 
 def _reasons(counts: dict[str, int], sentences: dict[str, str]) -> list[dict[str, Any]]:
     return [
-        {"reason": reason, "rows": count, "rule": sentences[reason]}
+        {"reason": reason, "rows": count, "rule": sentences.get(reason, "")}
         for reason, count in sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
     ]
 
