@@ -4,20 +4,19 @@ import contextlib
 import io
 import json
 import os
-import signal
 import sys
 import traceback
 from typing import Any
 
 import click
 
-from daskjobs import __version__, log, streams
+from daskjobs import __version__, ending, log, streams
 from daskjobs.commands import START, cluster, doctor, explain, janitor, start_ahead
 from daskjobs.errors import ConfigError, DaskjobsError, InputError, UsageError
 from daskjobs.names import shown
 from daskjobs.options import options, settings
 from daskjobs.run import Run
-from daskjobs.show import show, tell_kubernetes
+from daskjobs.show import show
 from daskjobs.stages import STAGES, run_stage
 from daskjobs.terminal import print_report, say, short, with_bar
 
@@ -122,34 +121,32 @@ for _command in (cluster, explain, doctor, janitor):
 def entry() -> None:
     """Run the command line: a failure that has a sentence prints it; a bug prints its stack trace.
 
-    SIGTERM, which ends a pod, unwinds like Ctrl-C does: what was started is closed.
+    SIGTERM, which ends a pod, and Ctrl-C unwind: what was started is closed. Success is to come to the end of a
+    command: whatever else says that it ends well (`sys.exit(0)`) is a bug.
     """
     streams.lenient()
-    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     try:
+        ending.watch()
         _check_working_directory()
         # Not main(), which ends in silence whenever a pipe breaks, that of a socket to Dask too.
         with main.make_context("daskjobs", sys.argv[1:]) as context:
             main.invoke(context)
         _leave(0)
     except DaskjobsError as error:
-        say(f"daskjobs: {error}", err=True)
-        tell_kubernetes(str(error))
-        _leave(error.exit_code)
+        _leave(error.exit_code, str(error))
+    except ending.Stopped as stopped:
+        _leave(stopped.number, stopped.sentence)
+    except MemoryError:
+        _leave(ConfigError.exit_code, "this process may have no more memory: allow it more (ulimit -v), or --workers 1")
     except click.ClickException as error:
         error.show(text := io.StringIO())
         for line in text.getvalue().rstrip().split("\n"):
             say(line, err=True)
-        tell_kubernetes(error.format_message())
+        ending.tell_kubernetes(error.format_message())
         _leave(error.exit_code)
     except click.exceptions.Exit as end:  # --help
         _leave(end.exit_code)
-    except (KeyboardInterrupt, click.Abort):
-        click.echo("daskjobs: stopped", err=True)
-        _leave(128 + signal.SIGINT)
-    except SystemExit as end:
-        _leave(end.code if isinstance(end.code, int) else 0)
-    except Exception:  # a bug
+    except BaseException:  # a bug
         click.echo(shown(traceback.format_exc()), err=True)
         _leave(1)
 
@@ -161,7 +158,10 @@ def _check_working_directory() -> None:
         raise ConfigError("the working directory was removed: change to one that is there, and start again") from error
 
 
-def _leave(code: int) -> None:
+def _leave(code: int, sentence: str = "") -> None:
     """End without taking the interpreter apart: what was opened is closed, and that takes a pod up to three seconds."""
+    if sentence:
+        say(f"daskjobs: {sentence}", err=True)
+        ending.tell_kubernetes(sentence)
     streams.flush()
     os._exit(code)

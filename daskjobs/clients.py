@@ -1,14 +1,15 @@
 """Clients and clusters of Dask, whose own timeouts don't always hold: here each start and end has a bound."""
 
+import logging
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from queue import Empty, SimpleQueue
 from threading import Thread
 from typing import Any, TypeVar
 
 from distributed import Client, SpecCluster
 
-CLOSE_SECONDS = 3  # a task that is at work in a thread can't be ended; its process can
+CLOSE_SECONDS = 4  # a task that is at work in a thread can't be ended; its process can
 
 T = TypeVar("T")
 Opened = TypeVar("Opened", Client, SpecCluster)
@@ -55,5 +56,7 @@ def closing(opened: Opened) -> Iterator[Opened]:
     try:
         yield opened
     finally:
-        with suppress(TimeoutError):
+        try:
             opened.close(timeout=CLOSE_SECONDS)
+        except TimeoutError:
+            logging.getLogger("distributed").setLevel(logging.CRITICAL)  # nobody waits for what it will have to tell

@@ -22,7 +22,7 @@ from daskjobs.log import event
 from daskjobs.settings import KUBERNETES, LOCAL, Settings
 from daskjobs.workers import Asked, unheard
 
-CONNECT_SECONDS = 8  # within which a scheduler and a first worker must have answered
+CONNECT_SECONDS = 7  # within which a scheduler and a first worker must have answered
 TLS_FILES = ("ca-file", "client.cert", "client.key")
 PACKAGES = ("dask", "distributed", "pandas", "pyarrow", "numpy", "daskjobs")
 

@@ -1,7 +1,6 @@
 """The commands beside `run` and the stages: they look, and tidy up."""
 
 import json
-import sys
 from importlib import import_module
 from typing import Any
 
@@ -75,7 +74,8 @@ def doctor(run: str, cluster: str, namespace: str, image: str) -> None:
     for finding in findings:
         say(f"{'ok  ' if finding.good else 'FAIL'}  {finding.what}")
         bad += not finding.good
-    sys.exit(ConfigError.exit_code if bad else 0)
+    if bad:
+        click.get_current_context().exit(ConfigError.exit_code)
 
 
 @click.command()

@@ -4,6 +4,7 @@ import math
 import secrets
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 from distributed import Future, KilledWorker
 from distributed.scheduler import NoValidWorkerError, NoWorkerError
 
+from daskjobs.clients import within
 from daskjobs.cluster import Connected
 from daskjobs.errors import ConfigError, DaskjobsError, LostWorkError
 from daskjobs.run import Run
@@ -19,6 +21,7 @@ from daskjobs.workers import count
 
 LOOK_SECONDS = 1  # for workers that joined in; to ask each time would let a worker wait for its next task
 RESULT_SECONDS = 30
+CANCEL_SECONDS = 2
 
 
 class TooLateError(LostWorkError):
@@ -79,7 +82,8 @@ def gather(run: Run, connected: Connected, deadline: float, work: Callable[..., 
             del future  # released now: later, that would hold up the next task for the client's 10 ms between messages
             run.progress(len(results) / len(jobs))
     finally:
-        client.cancel([future for _, future in running.values()])
+        with suppress(OSError):  # of a scheduler that doesn't answer any more
+            within(CANCEL_SECONDS, lambda: client.cancel([future for _, future in running.values()]))
     if killed:
         raise _given_up(run, connected, killed)
     return [results[number] for number in range(len(jobs))]

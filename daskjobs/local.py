@@ -7,6 +7,7 @@ and processes take commands from those alone who have the key pair of this proce
 import logging
 import os
 import shutil
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -31,6 +32,7 @@ from daskjobs.tuning import KEEP_MEMORY, QUIET
 LOOPBACK = "127.0.0.1"
 START_SECONDS = 60  # of processes, on a machine that has other things to do
 PROCESS_ROWS = 5_000_000  # from which on processes earn their start, with two cores
+KILL_SECONDS = 1.5
 SPARE_THREADS = 24  # that Dask, Arrow and numpy start beside the workers
 
 
@@ -70,7 +72,7 @@ def local(settings: Settings, rows: int) -> Iterator[tuple[Client, dict[str, Any
         # sent any more when it closes is logged with a stack trace.
         stack.enter_context(silence_logging_cmgr(logging.CRITICAL))
         stack.enter_context(silence_logging_cmgr(logging.CRITICAL, root="bokeh"))
-        stack.enter_context(dask.config.set(config))
+        stack.enter_context(dask.config.set({**config, "temporary-directory": folder}))
         cluster = stack.enter_context(_cluster(workers, processes, address, folder))
         client = stack.enter_context(closing(Client(cluster, timeout=START_SECONDS, set_as_default=False)))
         client.wait_for_workers(workers, timeout=START_SECONDS)
@@ -86,6 +88,14 @@ def local(settings: Settings, rows: int) -> Iterator[tuple[Client, dict[str, Any
         )
 
 
+class _QuickNanny(Nanny):
+    """Ends a worker process that is still at work, which at the end holds nothing of worth, sooner than Dask would."""
+
+    async def kill(self, timeout: float = KILL_SECONDS, reason: str = "nanny-kill") -> None:
+        """Ask the process to end, and kill it if it doesn't."""
+        await super().kill(min(timeout, KILL_SECONDS), reason)
+
+
 @contextmanager
 def _cluster(workers: int, processes: bool, dashboard: str, folder: str) -> Iterator[SpecCluster]:
     """Give what Dask's LocalCluster would, with addresses, dashboard and folder as we want them."""
@@ -94,13 +104,13 @@ def _cluster(workers: int, processes: bool, dashboard: str, folder: str) -> Iter
     if processes:
         common["host"] = LOOPBACK
     worker = {
-        "cls": Nanny if processes else Worker,
+        "cls": _QuickNanny if processes else Worker,
         "options": {
             **common,
             "nthreads": 1,
             "memory_limit": None,  # a worker holds a few blocks, and nothing that it could spill
             "dashboard_address": f"{LOOPBACK}:0",
-            "local_directory": folder,  # Dask puts it first in sys.path
+            "local_directory": folder,
             "silence_logs": logging.CRITICAL,
         },
     }
@@ -123,7 +133,10 @@ def _cluster(workers: int, processes: bool, dashboard: str, folder: str) -> Iter
 
 @contextmanager
 def _folder() -> Iterator[str]:
-    """Give a folder for temporary files that is its owner's alone: anyone can make, or lock, a name in a shared one."""
+    """Give a folder for temporary files that is its owner's alone.
+
+    Dask puts it first in sys.path, and waits for locks in it; in a shared one, anyone can make its name first.
+    """
     try:
         folder = mkdtemp(prefix="daskjobs-")
     except OSError as error:
@@ -134,6 +147,7 @@ def _folder() -> Iterator[str]:
     try:
         yield folder
     finally:
+        sys.path[:] = [entry for entry in sys.path if not entry.startswith(folder)]  # anyone can make it again
         shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -170,12 +184,21 @@ def _start_forkserver() -> None:
         for name, value in KEEP_MEMORY.items():
             os.environ.setdefault(name, value)
     forkserver.set_forkserver_preload(["daskjobs.forked"])
-    safe = os.environ.get("PYTHONSAFEPATH")
-    os.environ["PYTHONSAFEPATH"] = "1"  # or it would import from the working folder, whosever that is
-    try:
+    # Or the two processes that this starts would import from the working folder, whosever that is; and the second one
+    # would tell, after the end of a run that was stopped, what it tidied up.
+    with _environment(PYTHONSAFEPATH="1", PYTHONWARNINGS="ignore:resource_tracker"):
         forkserver.ensure_running()
+
+
+@contextmanager
+def _environment(**values: str) -> Iterator[None]:
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
     finally:
-        if safe is None:
-            del os.environ["PYTHONSAFEPATH"]
-        else:
-            os.environ["PYTHONSAFEPATH"] = safe
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value

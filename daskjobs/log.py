@@ -4,6 +4,7 @@ import json
 import logging
 import sys
 import time
+import warnings
 
 from daskjobs.names import escaped, shown
 
@@ -33,5 +34,11 @@ def configure(level: str) -> None:
     logger.handlers[:] = [handler]
     logger.propagate = False
     logger.setLevel(level.upper())
+    hush()
     # distributed now and then leaves a timer behind when it closes, and asyncio reports it (tornado.locks).
     logging.getLogger("asyncio").setLevel(logging.CRITICAL)
+
+
+def hush() -> None:
+    """Keep quiet what Dask warns of when it is imported on a machine without a network, which needs none."""
+    warnings.filterwarnings("ignore", "Couldn't detect a suitable IP address", RuntimeWarning)

@@ -54,15 +54,18 @@ class Ruleset:
         for name, rule in rules.RULES.items():
             yield name, mask(rule, frame)
         for name, rule in self.own.items():
+            said = ""
             try:
                 rejected = mask(rule, frame.copy(deep=False))
                 if rejected.shape != (len(frame),):
                     raise TypeError(f"it gave {rejected.shape} values for {len(frame)} rows")
             except BaseException as error:  # sys.exit is none of the others
+                said = f"{_line(error, self.name)} failed: {_told(error)}"
+            if said:  # raised here, without the user's exception in its context: that may not come through pickle
                 raise ConfigError(
-                    f"the rule {name} of {self.name}{_line(error, self.name)} failed: {_told(error)}; "
+                    f"the rule {name} of {self.name}{said}; "
                     "a rule takes a frame of orders and returns a boolean for each of its rows"
-                ) from None
+                )
             yield name, rejected
 
 
@@ -101,11 +104,14 @@ def mask(rule: Rule, frame: pd.DataFrame) -> npt.NDArray[np.bool_]:
 def _load(source: str, name: str) -> dict[str, Rule]:
     module = ModuleType(f"daskjobs_rules_{sha256(source.encode()).hexdigest()[:12]}")
     sys.modules[module.__name__] = module
+    said = ""
     try:
         # Whatever Python's -O says: docstrings are the rules' sentences, and a rule may rest on its asserts.
         exec(compile(source, name, "exec", dont_inherit=True, optimize=0), module.__dict__)
     except BaseException as error:  # sys.exit is none of the others
-        raise ConfigError(f"{name}{_line(error, name)} can't be imported: {_told(error)}") from None
+        said = f"{_line(error, name)} can't be imported: {_told(error)}"
+    if said:
+        raise ConfigError(f"{name}{said}")
     own: dict[str, Rule] = {
         name: each
         for name, each in vars(module).items()

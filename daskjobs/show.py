@@ -1,12 +1,10 @@
 """What a stage shows to people beyond its storage: to Argo its results, to Kubernetes its failure."""
 
-from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 from typing import Any, get_type_hints
 
 from daskjobs.manifest import ROWS
-from daskjobs.names import escaped
 from daskjobs.outputs import Output
 from daskjobs.run import Run
 from daskjobs.storage import explained
@@ -18,7 +16,6 @@ SHOWN = {
     "cleanup": ("cleanup/receipt.json",),
 }
 SAMPLE_BYTES = 1 << 20  # of a CSV file, cut after a row
-TERMINATION_LOG = Path("/dev/termination-log")
 
 
 def show(run: Run, stage: str, rows: dict[str, Any], directory: str) -> None:
@@ -49,10 +46,3 @@ def _sample(run: Run, name: str, vouched: Output | None) -> bytes:
         return data
     row_ends = import_module("daskjobs.sources.rows").row_ends  # with all of pandas, which few commands need
     return data[: int(row_ends(data[:SAMPLE_BYTES])[-1])]
-
-
-def tell_kubernetes(message: str) -> None:
-    """Leave a failure where Kubernetes looks for it, which Argo then shows beside the step; elsewhere, do nothing."""
-    with suppress(OSError):
-        if TERMINATION_LOG.exists():
-            TERMINATION_LOG.write_text(escaped(message)[:4000])

@@ -50,7 +50,7 @@ def test_stage_copies_its_results_when_the_environment_says_where(daskjobs: Comm
 def test_failure_is_left_for_kubernetes_when_it_has_a_sentence(daskjobs: Command, tmp_path: Path) -> None:
     log = tmp_path / "termination-log"
     log.touch()
-    patch = f"import pathlib, daskjobs.show\ndaskjobs.show.TERMINATION_LOG = pathlib.Path({str(log)!r})\n"
+    patch = f"import pathlib, daskjobs.ending\ndaskjobs.ending.TERMINATION_LOG = pathlib.Path({str(log)!r})\n"
     (tmp_path / "sitecustomize.py").write_text(patch)
     done = daskjobs("split", "--run", "x", "--input", "nowhere.csv", PYTHONPATH=str(tmp_path))
     assert done.returncode == 10

@@ -16,7 +16,8 @@ from distributed import performance_report
 from daskjobs import duplicates
 from daskjobs import ruleset as rulesets
 from daskjobs.cluster import connect
-from daskjobs.errors import ConfigError
+from daskjobs.ending import bounded
+from daskjobs.errors import ClusterError, ConfigError, LostWorkError
 from daskjobs.gather import Job, TooLateError, gather
 from daskjobs.log import event
 from daskjobs.manifest import Manifest, Piece, dump
@@ -57,14 +58,18 @@ def _check(run: Run, rules: dict[str, str], ruleset: Ruleset, settings: dict[str
     truth = Output.vouched(plan["truth"]) if plan["truth"] else None
     key, secrets = hashlib.sha256(dump(depends)).hexdigest(), split.opening(run).secrets
     task = Task(run.settings.run, plan, ruleset, key, truth, **settings, secrets=secrets)
-    with connect(run.settings, plan["rows"], run.storage.check) as connected:
-        run.tell(f"dashboard {connected.facts['dashboard']}")
-        if "objects" in connected.facts:
-            run.note(NAME, connected.facts)
-        with _performance(run), measured(run, connected, len(partitions)):
-            gathered = partial(gather, run, connected, time.monotonic() + run.settings.timeout)
-            sentences = _sentences(gathered, ruleset)
-            results = _validated(gathered, task, partitions)
+    waits, timeout = run.settings.start_timeout + run.settings.worker_timeout, run.settings.timeout
+    with bounded() as bound:
+        bound(waits, ClusterError.exit_code, f"the Dask cluster didn't come up within {waits:g} s, and nothing answers")
+        with connect(run.settings, plan["rows"], run.storage.check) as connected:
+            bound(timeout, LostWorkError.exit_code, f"--timeout {timeout:g} is over, and nothing answers: allow more")
+            run.tell(f"dashboard {connected.facts['dashboard']}")
+            if "objects" in connected.facts:
+                run.note(NAME, connected.facts)
+            with _performance(run), measured(run, connected, len(partitions)):
+                gathered = partial(gather, run, connected, time.monotonic() + timeout)
+                sentences = _sentences(gathered, ruleset)
+                results = _validated(gathered, task, partitions)
     outputs = {name: Output.vouched(output) for result in results for name, output in result["outputs"].items()}
     outputs |= {names(result["partition"])["result"]: Output.vouched(result["result"]) for result in results}
     outputs[RULES] = run.storage.put(RULES, dump(sentences))
