@@ -25,7 +25,7 @@ from distributed.comm import connect, listen
 from tornado.httpclient import HTTPRequest
 from tornado.websocket import websocket_connect
 
-from conftest import until
+from conftest import Pipeline, until
 from daskjobs import cluster, local, openssl
 from daskjobs.errors import ClusterError, ConfigError
 from daskjobs.settings import Settings
@@ -114,6 +114,12 @@ def test_dashboard_streams_to_its_own_pages_alone() -> None:
         asyncio.run(stream(link.netloc, cookie, f"http://{link.netloc}"))
         with pytest.raises(Exception, match="403"):
             asyncio.run(stream(link.netloc, cookie, "http://127.0.0.1:1"))
+
+
+def test_the_token_stands_in_no_file_of_the_run(pipeline: Pipeline, tmp_path: Path) -> None:
+    pipeline("generate", "split", "validate")
+    assert "/status" in (tmp_path / "run/validate/run.json").read_text()
+    assert not [path for path in tmp_path.rglob("*") if path.is_file() and b"token=" in path.read_bytes()]
 
 
 @pytest.fixture
