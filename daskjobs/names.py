@@ -35,6 +35,15 @@ def shown(text: str) -> str:
     return _QUERY.sub(r"\1", _HTTP_QUERY.sub(r"\1", text))
 
 
+def listed(uri: str) -> str:
+    r"""Return a file's name as results and manifests list it: as `shown`, and with bytes that are not UTF-8 as \xNN.
+
+    >>> print(listed("file:///lat\udce9.csv"))
+    file:///lat\xe9.csv
+    """
+    return shown(uri.encode(errors="surrogateescape").decode(errors="backslashreplace"))
+
+
 def escaped(text: object) -> str:
     r"""Return a text from a file, or a file's name, as one line that a terminal shows and doesn't obey.
 

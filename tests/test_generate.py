@@ -7,11 +7,13 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+import yaml
 
-from conftest import Pipeline
+from conftest import Command, Pipeline
 from daskjobs.layout import LOCK, MARKER
 from daskjobs.orders import COLUMNS, TRUTH
 from daskjobs.stages import generate
+from manifests import ROOT
 
 # The bytes of seed 7 at 1,000 rows are a promise: a change of them is a change of the data.
 SHA_1000 = "90f20e32637dfa2df94fe0eae1c5245802fd72bf88fc3b8432d2282e03c1874b"
@@ -74,3 +76,11 @@ def test_memory_stays_bounded_when_rows_are_many(tmp_path: Path) -> None:
         [sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=True, timeout=100
     )
     assert int(done.stdout) * 1024 < 400 << 20
+
+
+def test_orders_are_generated_when_the_flow_gives_no_input(daskjobs: Command, tmp_path: Path) -> None:
+    (template,) = yaml.safe_load_all((ROOT / "flows/pipeline.yaml").read_text())
+    parameters = {each["name"]: each.get("value") for each in template["spec"]["arguments"]["parameters"]}
+    assert parameters["input"] == ""
+    done = daskjobs("generate", "--run", "run", "--rows", "10", DASKJOBS_INPUT="", DASKJOBS_STATUSES="")
+    assert (done.returncode, (tmp_path / "run/orders/orders.csv").read_bytes().count(b"\n")) == (0, 11)

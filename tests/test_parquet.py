@@ -98,7 +98,7 @@ def test_page_headers_are_counted_when_they_pass_by_in_pieces_and_when_they_are_
             chunk.take(offset, data[offset : offset + size])
         assert (chunk.found, chunk.at, chunk.held) == (5000, group.columns[0].end, b"")
     with path.open("rb") as file:
-        unread = pages.PagedFile(file, "x", "x")
+        unread = pages.PagedFile(file, "x")
         unread.walk(group.columns)
         unread.walked()
 

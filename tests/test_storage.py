@@ -5,7 +5,8 @@ import pytest
 
 from daskjobs.errors import ConfigError, StorageError
 from daskjobs.outputs import Output
-from daskjobs.storage import Storage, find
+from daskjobs.sources.find import find
+from daskjobs.storage import Storage
 
 
 @pytest.fixture(params=["local", "s3"])

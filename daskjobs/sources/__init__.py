@@ -5,7 +5,7 @@ from types import ModuleType
 
 from daskjobs.errors import ConfigError, InputError, StorageError, UsageError
 from daskjobs.settings import BACKSLASH, Settings
-from daskjobs.sources import parquet, text
+from daskjobs.sources import parquet, text, unpack
 from daskjobs.sources.block import Block, Range, Source, mapping
 from daskjobs.storage import Storage, explained
 
@@ -20,19 +20,24 @@ def describe(storage: Storage, name: str, number: int, settings: Settings) -> So
     wanted, delimiter = mapping(settings.columns), {"tab": "\t"}.get(settings.delimiter, settings.delimiter)
     if delimiter and (len(delimiter) > 1 or not delimiter.isascii() or delimiter in '"\r\n\0'):
         raise UsageError(f"--delimiter is {delimiter!r}; give one character like ';' or '|', or the word tab")
+    unpack.needs_decoding(settings.encoding)  # which of the options may be wrong
     try:
         with explained(f"read {name}"), storage.open(name) as file:
-            first = file.read(len(parquet.MAGIC))
+            first = file.read(unpack.FIRST_BYTES)
     except (ConfigError, StorageError) as error:
         raise InputError(f"the input can't be read: {error}") from error
-    if first == parquet.ENCRYPTED:
+    if first.startswith(parquet.ENCRYPTED):
         raise InputError(parquet.encrypted(name))
-    if first == parquet.MAGIC:
+    if first.startswith(parquet.MAGIC):
         return parquet.describe(storage, name, wanted)
     if delimiter == "\\" and settings.quoting == BACKSLASH:
         raise UsageError("--delimiter can't be a backslash with --quoting backslash: give another delimiter or quoting")
-    target = f"split/input-{number:05d}.csv"
-    return text.describe(storage, name, target, wanted, delimiter, settings.quoting, settings.encoding)
+    return text.describe(storage, name, first, unpacked(number), wanted, delimiter, settings.quoting, settings.encoding)
+
+
+def unpacked(number: int) -> str:
+    """Return the name of the plain text of a file that is compressed, in an archive or not UTF-8, by its number."""
+    return f"split/input-{number:05d}.csv"
 
 
 def weight(source: Source) -> int:

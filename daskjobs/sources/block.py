@@ -77,10 +77,13 @@ def _pairs(text: str) -> list[tuple[str, str]]:
 def renamed(header: list[str], wanted: dict[str, str], name: str) -> list[str]:
     """Return a file's columns under our names; one of theirs that a mapping displaces gets '_original' at its end.
 
+    A column without a name, as Excel writes them at the right, is called by its number: column_11.
+
     Raises InputError when a column is missing, or stands there twice.
     """
     back = {theirs: ours for ours, theirs in wanted.items()}
-    columns = [back.get(column, f"{column}_original" if column in wanted else column) for column in header]
+    named = [column or f"column_{number}" for number, column in enumerate(header, 1)]
+    columns = [back.get(column, f"{column}_original" if column in wanted else column) for column in named]
     missing = [wanted.get(column, column) for column in COLUMNS if column not in columns]
     if missing:
         raise InputError(

@@ -121,10 +121,10 @@ class PagedFile:
 
     closed = False  # pyarrow asks
 
-    def __init__(self, file: IO[bytes], name: str, uri: str) -> None:
+    def __init__(self, file: IO[bytes], name: str) -> None:
         self.name = name
         self.failure: DaskjobsError | None = None
-        self._file, self._uri = file, uri
+        self._file = file
         self._chunks: list[Chunk] = []
         self._size = file.seek(0, io.SEEK_END)
 
@@ -146,7 +146,7 @@ class PagedFile:
     def read(self, count: int = -1) -> bytes:
         """Read as any file does, and look at the pages in it. Raises what it keeps as ``failure``."""
         try:
-            with explained(f"read {self._uri}"):
+            with explained(f"read {self.name}"):
                 offset = self._file.tell()
                 data = self._file.read(count)
             for chunk in self._chunks:

@@ -41,7 +41,7 @@ HEX = np.frombuffer(b"".join(b"%02x" % byte for byte in range(256)), np.uint8).r
 def _reading(storage: Storage, name: str) -> Iterator[PagedFile]:
     """Open a file; what pyarrow raises becomes a sentence, and what the storage raises stays what it is."""
     with storage.open(name, cache="none") as opened:  # columns are read in turns: what lies ahead is another's
-        file = PagedFile(opened, name, storage.uri(name))
+        file = PagedFile(opened, name)
         try:
             yield file
         except Encrypted as error:
@@ -82,10 +82,10 @@ def describe(storage: Storage, name: str, wanted: dict[str, str]) -> Source:
         groups = [(group.rows, group.size) for group in row_groups(_footer(file))]
         total = sum(count for count, _ in groups)
         if min(map(min, groups), default=0) < 0 or parquet.metadata.num_rows != total:
-            raise damaged(name, f"its footer says {parquet.metadata.num_rows} rows, its row groups {total}")
+            raise damaged(file.name, f"its footer says {parquet.metadata.num_rows} rows, its row groups {total}")
     columns = renamed(header, wanted, name)
-    return {"name": name, "kind": "parquet", "bytes": storage.size(name), "columns": columns, "groups": groups,
-            "header": _line(header)}  # fmt: skip
+    named = {"name": name, "kind": "parquet", "bytes": storage.size(name)}
+    return {**named, "columns": columns, "groups": groups, "header": _line(header)}
 
 
 def weight(source: Source) -> int:

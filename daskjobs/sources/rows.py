@@ -13,6 +13,7 @@ from daskjobs.errors import InputError
 from daskjobs.settings import BACKSLASH, NONE, RFC4180
 
 BLOCK_BYTES = 4 << 20  # read, parsed and written at a time; memory follows it
+BLOCK_ROWS = 1 << 17  # at most, since a row takes memory of its own: a block of line ends alone is four million rows
 ROW_BYTES = 64 << 20  # the longest row; a quoted field that goes on beyond its row's first 64 MiB isn't closed
 BOM = b"\xef\xbb\xbf"
 QUOTE, NEWLINE, RETURN = b'"\n\r'
@@ -143,5 +144,7 @@ def blocks(
         if len(data) > BLOCK_BYTES:  # it grew until its first row ended: the others come in blocks as usual
             ends = ends[: max(1, np.searchsorted(ends, BLOCK_BYTES, "right"))]
             data = data[: ends[-1]]
-        yield start, data, ends
+        for first in range(0, len(ends), BLOCK_ROWS):
+            begin, upto = int(ends[first - 1]) if first else 0, ends[first : first + BLOCK_ROWS]
+            yield start + begin, data[begin : upto[-1]] if len(upto) < len(ends) else data, upto - begin
         start, size = start + int(ends[-1]), BLOCK_BYTES

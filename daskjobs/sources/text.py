@@ -1,6 +1,7 @@
 """CSV: a file's delimiter and columns, the byte ranges of its partitions, and its rows in blocks."""
 
 import hashlib
+import io
 import re
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -20,25 +21,41 @@ HEADER_BYTES = 1 << 20
 
 
 def describe(
-    storage: Storage, name: str, target: str, wanted: dict[str, str], delimiter: str, quoting: str, encoding: str
+    storage: Storage,
+    name: str,
+    first: bytes,
+    target: str,
+    wanted: dict[str, str],
+    delimiter: str,
+    quoting: str,
+    encoding: str,
 ) -> Source:
-    """Find a file's delimiter and columns; one that is compressed or isn't UTF-8 is unpacked to ``target`` first.
+    """Find a file's delimiter and columns, ``first`` being its first bytes.
 
+    One that is compressed, in an archive or not UTF-8 is unpacked to ``target``, once its header is known to be one.
     Raises InputError when it isn't a CSV file of orders.
     """
-    with storage.open(name) as file:
-        first = file.read(16)
-    packed = unpack.compression(first) or unpack.needs_decoding(encoding)
-    where = target if packed else name
-    output = unpack.unpack(storage, name, target, encoding, first) if packed else None
-    needed, size = {wanted.get(column, column) for column in COLUMNS}, int(storage.size(where) or 0)
+    packed = unpack.compression(first) or unpack.needs_decoding(encoding) or unpack.is_archived(name)
+    dialects = [Dialect(each, quoting) for each in ((delimiter,) if delimiter else DELIMITERS)]
+    where, output = name, None
+    if packed:
+        start = unpack.beginning(storage, name, encoding, first, HEADER_BYTES)
+        _found(io.BytesIO(start), len(start), dialects, wanted, name)
+        where, output = target, unpack.unpack(storage, name, target, encoding, first)
+    size = int(storage.size(where) or 0)
     with storage.open(where) as file:
-        dialects = [Dialect(each, quoting) for each in ((delimiter,) if delimiter else DELIMITERS)]
-        headers = [_header(file, size, dialect, name) for dialect in dialects]
-    found = max(headers, key=lambda header: len(needed & set(header["columns"])))
-    columns = renamed(found["columns"], wanted, name)
-    source = {"name": name, "read": where, "kind": "csv", "bytes": size, **found, "columns": columns}
+        found = _found(file, size, dialects, wanted, name)
+    source = {"name": name, "read": where, "kind": "csv", "bytes": size, **found}
     return source | ({"unpacked": output.json()} if output else {})
+
+
+def _found(file: IO[bytes], size: int, dialects: list[Dialect], wanted: dict[str, str], name: str) -> Source:
+    """Return what is known of the header with the delimiter that finds most of the columns."""
+    unpack.refuse_other(file.read(unpack.FIRST_BYTES), name)
+    needed = {wanted.get(column, column) for column in COLUMNS}
+    headers = [_header(file, size, dialect, name) for dialect in dialects]
+    found = max(headers, key=lambda header: len(needed & set(header["columns"])))
+    return {**found, "columns": renamed(found["columns"], wanted, name)}
 
 
 def _header(file: IO[bytes], size: int, dialect: Dialect, name: str) -> Source:
@@ -54,7 +71,9 @@ def _header(file: IO[bytes], size: int, dialect: Dialect, name: str) -> Source:
     end = mark + int(ends[0]) if len(ends) else len(start)
     try:
         line = start[mark:end].decode().removesuffix("\n").removesuffix("\r")
-        if end > HEADER_BYTES or not (last or len(ends)) or re.search(r"\r(?!\n)", line):
+        if end > HEADER_BYTES or not (last or len(ends)):
+            raise InputError(f"{name} begins with a row of more than {HEADER_BYTES >> 20} MiB: it must be a header row")
+        if re.search(r"\r(?!\n)", line):
             raise ValueError
     except ValueError as error:
         hint = "give a text file of orders with a header row, in UTF-8 or with --encoding, its lines ended by newlines"

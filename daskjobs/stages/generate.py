@@ -10,10 +10,12 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.csv
 
+from daskjobs.errors import ConfigError
 from daskjobs.log import event
 from daskjobs.manifest import Manifest
 from daskjobs.orders import COLUMNS, TRUTH, money
 from daskjobs.run import Done, Run
+from daskjobs.storage import RESERVE_BYTES
 from daskjobs.tables import writing
 
 NAME, FOLDER = "generate", "orders"
@@ -23,6 +25,7 @@ NEGATIVE_PRICE = WRONG_TOTAL = 20  # rows in a thousand
 FAILED = 50
 
 BLOCK_ROWS = 100_000  # a part of the data's definition: each block has a random stream of its own
+ROW_BYTES, SMALL_BYTES = 79, 64 << 20  # about, with its part of the truth; and what is written without a look
 YEAR_START, YEAR_SECONDS = 1_735_689_600, 365 * 86_400  # 2025, in which the orders are spread evenly
 FIRST_ORDER, USERS = 100_000_001, 100_000
 REGIONS = ("north", "south", "east", "west", "central")
@@ -65,7 +68,18 @@ def run(run: Run) -> Manifest:
     return run.stage(NAME, FOLDER, {}, settings, lambda: _write(run))
 
 
+def _refuse_too_many(run: Run) -> None:
+    """Raise ConfigError when the orders would fill the disk."""
+    size, free = run.settings.rows * ROW_BYTES, run.storage.free()
+    if free is not None and size > SMALL_BYTES and size > free - RESERVE_BYTES:
+        raise ConfigError(
+            f"--rows {run.settings.rows} would write about {size / 1e9:.1f} GB, and {free / 1e9:.1f} GB are free in "
+            f"{run.settings.run}: generate fewer rows, make room there, or choose another --run"
+        )
+
+
 def _write(run: Run) -> Done:
+    _refuse_too_many(run)
     rows, seed, done = run.settings.rows, run.settings.seed, 0
     with run.storage.write(ORDERS) as orders, writing(run.storage, TRUTH, TRUTH_SCHEMA) as (truth, truth_file):
         orders.write((",".join(COLUMNS) + "\n").encode())

@@ -1,19 +1,23 @@
 """Find partitions of whole rows in the orders, without copying what can be read in ranges."""
 
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
+from fsspec.core import has_magic
+
 from daskjobs import sources
-from daskjobs.errors import ConfigError, InputError, StorageError
+from daskjobs.errors import DaskjobsError, InputError
 from daskjobs.manifest import Manifest, dump
-from daskjobs.names import shown
+from daskjobs.names import listed
 from daskjobs.orders import COLUMNS, TRUTH
 from daskjobs.outputs import Output
 from daskjobs.run import Done, Run
 from daskjobs.settings import RFC4180
 from daskjobs.sources.block import statuses
+from daskjobs.sources.find import find
 from daskjobs.stages import generate
-from daskjobs.storage import Storage, damaged, find
+from daskjobs.storage import Storage, damaged
 
 NAME = "split"
 PARTITIONS = "split/partitions.json"
@@ -32,7 +36,7 @@ def run(run: Run) -> Manifest:
     Raises InputError when the orders are missing or aren't orders, ConfigError when they are this run's own files.
     """
     statuses(run.settings.statuses)  # for validate, but a mistake in it is told at once
-    inputs = _found(run.settings.input) if run.settings.input else run.digest(generate.NAME)
+    inputs = _listed(run.settings.input) if run.settings.input else run.digest(generate.NAME)
     if run.settings.input:
         run.refuse_own("--input", inputs)
     names = ("partitions", "delimiter", "quoting", "encoding", "columns")
@@ -41,26 +45,19 @@ def run(run: Run) -> Manifest:
 
 
 def opening(run: Run) -> Storage:
-    """Return the run's storage, which opens the input's files with the password or token that their names don't show.
+    """Return the run's storage, which opens the input's files by their whole names, with what isn't listed of them.
 
-    Those stand in no file; --input is asked for them again.
+    A password, a token, or bytes that are not UTF-8 stand in no file of the run; --input is asked for them again.
     """
     pattern = run.settings.input
-    if shown(pattern) == pattern:
+    if listed(pattern) == pattern and not has_magic(pattern):
         return run.storage
-    return replace(run.storage, secrets={shown(uri): uri for uri in find(pattern)})
+    return replace(run.storage, secrets={listed(uri): uri for uri in find(pattern) if listed(uri) != uri})
 
 
-def _found(pattern: str) -> dict[str, str]:
-    try:
-        found = find(pattern)
-    except (ConfigError, StorageError) as error:
-        raise InputError(f"--input {pattern} can't be reached: {error}") from error
-    if not found:
-        raise InputError(
-            f"--input {pattern} names no file; give the path, URI or glob of CSV or Parquet files of orders"
-        )
-    named = {shown(uri): mark for uri, mark in found.items()}
+def _listed(pattern: str) -> dict[str, str]:
+    found = find(pattern)
+    named = {listed(uri): mark for uri, mark in found.items()}
     if len(named) < len(found):
         raise InputError(
             f"--input {pattern} names files that differ in nothing but their query, which is neither shown nor stored: "
@@ -79,6 +76,16 @@ def _count(size: int) -> int:
 
 
 def _write(run: Run, inputs: dict[str, str]) -> Done:
+    try:
+        return _planned(run, inputs)
+    except BaseException:
+        for number in range(len(inputs)):  # what was unpacked for nothing may be large
+            with suppress(DaskjobsError):
+                run.storage.remove(sources.unpacked(number))
+        raise
+
+
+def _planned(run: Run, inputs: dict[str, str]) -> Done:
     storage, generated = opening(run), not run.settings.input
     settings = (
         replace(run.settings, delimiter=",", quoting=RFC4180, encoding="", columns="") if generated else run.settings
