@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -155,14 +156,23 @@ def column(table: pa.Table, name: str) -> Any:
     return table[name].combine_chunks()
 
 
-def rebatched(tables: Iterator[pa.Table], rows: int = 65_536) -> Iterator[pa.Table]:
-    """Yield the same rows in tables of ``rows`` rows, the last one excepted, however they came."""
-    held: list[pa.Table] = []
+def rebatched(tables: Iterator[pa.Table], text: str, rows: int = 65_536, size: int = 16 << 20) -> Iterator[pa.Table]:
+    """Yield the same rows in tables of ``rows`` rows, or fewer where their ``text`` is long, however they came.
+
+    A table is full when the next row would be one too many, or make the text of all longer than ``size`` bytes.
+    """
+    held, count, used = list[pa.Table](), 0, 0
     for table in tables:
-        held.append(table)
-        while sum(map(len, held)) >= rows:
-            joined = pa.concat_tables(held)
-            yield joined.slice(0, rows).combine_chunks()
-            held = [joined.slice(rows)]
-    if any(map(len, held)):
+        rest = table
+        while len(rest):
+            ends = pc.cumulative_sum(pc.binary_length(column(rest, text)).cast(pa.int64())).to_numpy()
+            fit = min(rows - count, int(np.searchsorted(ends, size - used, "right")))
+            fit = max(fit, 0 if held else 1)  # a row alone may be longer
+            held.append(rest.slice(0, fit))
+            if fit >= len(rest):
+                count, used = count + len(rest), used + int(ends[-1])
+                break
+            yield pa.concat_tables(held).combine_chunks()
+            held, count, used, rest = [], 0, 0, rest.slice(fit)
+    if held:
         yield pa.concat_tables(held).combine_chunks()

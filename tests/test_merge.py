@@ -1,10 +1,14 @@
 import csv
 import json
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import inline
 from conftest import Pipeline, csv_text, row
@@ -12,6 +16,7 @@ from daskjobs.errors import LostWorkError, StorageError
 from daskjobs.run import Run
 from daskjobs.settings import Settings
 from daskjobs.stages import run_stage
+from daskjobs.tables import rebatched
 
 BEFORE = ("generate", "split", "validate")
 
@@ -98,3 +103,14 @@ def test_cell_is_no_formula_in_quarantine_csv_and_exact_elsewhere(tmp_path: Path
     assert exact == [formula, harmless]
     rejected = (tmp_path / "run/merge/rejected-00000.csv").read_bytes()
     assert rejected == csv_text(formula, harmless)
+
+
+@given(st.lists(st.lists(st.integers(0, 9), max_size=6), max_size=6))
+def test_tables_hold_the_same_rows_however_they_came_and_none_is_too_long(pieces: list[list[int]]) -> None:
+    lengths = [length for piece in pieces for length in piece]
+    tables = [pa.table({"raw": pa.array(["x" * length for length in piece], pa.string())}) for piece in pieces]
+    found = [[len(text) for text in table["raw"].to_pylist()] for table in rebatched(iter(tables), "raw", 4, 12)]
+    assert [length for table in found for length in table] == lengths
+    assert all(0 < len(table) <= 4 and (len(table) == 1 or sum(table) <= 12) for table in found)
+    for table, following in pairwise(found):
+        assert len(table) == 4 or sum(table) + following[0] > 12  # it was full, whatever came in which piece

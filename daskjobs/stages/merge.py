@@ -138,7 +138,7 @@ def _quarantine(run: Run, partitions: int) -> dict[str, Output]:
     )
     with writing(run.storage, QUARANTINE_PARQUET, MERGED) as (parquet, file), run.storage.write(QUARANTINE_CSV) as text:
         text.write((",".join(MERGED.names) + "\n").encode())
-        for batch in rebatched(groups):
+        for batch in rebatched(groups, "raw"):
             parquet.write_table(batch)
             reasons = pc.binary_join(batch["reasons"], ";")
             cells = pa.table([batch["row"], batch["source"], reasons, _no_formula(batch["raw"])], MERGED.names)
