@@ -176,7 +176,7 @@ def one(folder: Path, finished: Path, chance: random.Random, processes: bool = T
         if chance.random() < 0.05 * processes or any("\udcff" in each for each in given):  # click's runner prints none
             code, sentence = started(given)
         else:
-            with bounded(MOST_SECONDS), inline.stages_inline(real="kubernetes" in given):
+            with bounded(MOST_SECONDS), inline.stages_inline(real="--cluster" in given):
                 code, sentence = called(given)
     except BaseException as error:
         error.add_note(f"state {state!r}: daskjobs {given}"[:2000])

@@ -12,6 +12,8 @@ from daskjobs import page, summary
 
 QUALITY: dict[str, Any] = {
     "rows": {"in": 1, "valid": 1, "clean": 1, "quarantined": 0, "unpaid": 0},
+    "lines": {"in_files": 0, "headers": 0, "rows": 0, "inside_quotes": 0},
+    "warnings": [],
     "reasons": [],
     "unpaid_by_status": {},
     "scores": {},

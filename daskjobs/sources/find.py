@@ -42,6 +42,7 @@ def find(pattern: str) -> dict[str, str]:
             parquet = [each for each in found if each.endswith(".parquet")] if found else [path]
             inside = next(filter(None, (_table(fs, folder) for folder in _folders(parquet))), None)
             marks = {_uri(fs, each, pattern): _mark(fs, each) for each in found}
+            instead = "" if found else _instead(fs, path)
     except DaskjobsError as error:
         raise InputError(f"{name} can't be reached: {error}") from error
     except Exception as error:  # file systems of fsspec raise what their clients do
@@ -52,7 +53,7 @@ def find(pattern: str) -> dict[str, str]:
             "the table's rows (COPY, or a query that writes Parquet or CSV) and give that file"
         )
     if not marks:
-        raise InputError(f"{name} {_instead(fs, path)}")
+        raise InputError(f"{name} {instead}")
     return marks
 
 
