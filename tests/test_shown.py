@@ -32,7 +32,7 @@ def test_escapes_in_names_headers_and_rows_reach_no_terminal_log_or_message(dask
     (tmp_path / f"bad{EVIL}.csv").write_bytes(f"order_id,{EVIL}\n".encode())
     log = tmp_path / "termination-log"
     log.touch()
-    patch = f"import pathlib, daskjobs.show\ndaskjobs.show.TERMINATION_LOG = pathlib.Path({str(log)!r})\n"
+    patch = f"import pathlib, daskjobs.ending\ndaskjobs.ending.TERMINATION_LOG = pathlib.Path({str(log)!r})\n"
     (tmp_path / "sitecustomize.py").write_text(patch)
     run = ["--run", "mine", "--dashboard", "127.0.0.1:0", "--log-level", "debug"]
     called = {
