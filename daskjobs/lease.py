@@ -77,6 +77,19 @@ def lease(settings: Settings) -> Iterator[Check]:
         yield check
 
 
+def mark(settings: Settings) -> None:
+    """Make a folder that is new or empty the run's, for one who notes something beside a process that works on it.
+
+    Raises ConfigError for a folder that holds anything else.
+    """
+    fs, path = filesystem(settings.run)
+    with explained(f"use {settings.run}"):
+        marked = _marked(settings.run, fs, path)
+    if not marked:
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        Storage(settings.run).put(MARKER, _marker(now), durable=True)
+
+
 def _processes() -> str:
     try:
         return os.readlink("/proc/self/ns/pid")
@@ -84,8 +97,8 @@ def _processes() -> str:
         return ""
 
 
-def _marker(me: Holder) -> bytes:
-    return _dump({"daskjobs": __version__, "made": me.since})
+def _marker(made: str) -> bytes:
+    return _dump({"daskjobs": __version__, "made": made})
 
 
 def _dump(value: dict[str, Any]) -> bytes:
@@ -143,7 +156,7 @@ def _local(run: str, root: str, me: Holder) -> Iterator[Check]:
             os.pwrite(descriptor, data, 0)
             os.ftruncate(descriptor, len(data))
         if not os.path.isfile(marker):
-            Storage(root).put(MARKER, _marker(me), durable=True)
+            Storage(root).put(MARKER, _marker(me.since), durable=True)
             with explained(f"use {run}"):
                 for folder in made:
                     sync(os.path.dirname(folder))
@@ -174,14 +187,10 @@ def _written(descriptor: int) -> Holder | None:
 def _remote(run: str, fs: Any, root: str, me: Holder) -> Iterator[Check]:
     token = _Token(run, fs, f"{root}/{LOCK}", me)
     with explained(f"use {run}"):
-        fs.invalidate_cache()
-        marked = fs.exists(f"{root}/{MARKER}")
-        if not marked:
-            with suppress(FileNotFoundError):
-                _refuse_others(run, [each.removeprefix(root).strip("/") for each in fs.ls(root, detail=False)])
+        marked = _marked(run, fs, root)
         token.take()
         if not marked:
-            fs.pipe_file(f"{root}/{MARKER}", _marker(me))
+            fs.pipe_file(f"{root}/{MARKER}", _marker(me.since))
     ended = threading.Event()
     renewing = threading.Thread(target=token.renew, args=(ended,), daemon=True)
     renewing.start()
@@ -192,6 +201,18 @@ def _remote(run: str, fs: Any, root: str, me: Holder) -> Iterator[Check]:
         renewing.join()
         with suppress(DaskjobsError):  # then it is stale in a minute
             token.release()
+
+
+def _marked(run: str, fs: Any, root: str) -> bool:
+    """Tell whether a folder is a run's already; in one listing, since another process may be about to mark it."""
+    fs.invalidate_cache()
+    try:
+        names = [each.removeprefix(root).strip("/") for each in fs.ls(root, detail=False)]
+    except FileNotFoundError:
+        return False
+    if MARKER not in names:
+        _refuse_others(run, names)
+    return MARKER in names
 
 
 class _Token:

@@ -6,7 +6,7 @@ from typing import Any
 
 import kr8s
 
-from daskjobs import kubernetes, removal
+from daskjobs import kubernetes, lease, removal
 from daskjobs.log import event
 from daskjobs.resource import DASHBOARD_PORT, cluster_name, render, scheduler_host, selector
 from daskjobs.run import Run
@@ -23,6 +23,7 @@ def ahead(run: Run) -> str:
     """
     if run.storage.size(f"{STAGE}/manifest.json") is not None:
         return "left to validate"
+    lease.mark(run.settings)  # what is noted here may be the run's first file: generate begins at the same time
     api = kubernetes.connect(run.settings)
     settings = replace(run.settings, namespace=api.namespace)
     how, _ = ensure(api, settings, rendered(api, settings))

@@ -19,7 +19,7 @@ from daskjobs import layout
 from daskjobs import lease as leases
 from daskjobs.errors import ConfigError, InputError, LostWorkError
 from daskjobs.layout import LOCK, MARKER
-from daskjobs.lease import InUseError, lease
+from daskjobs.lease import InUseError, lease, mark
 from daskjobs.run import Done, Run
 from daskjobs.settings import Settings
 from daskjobs.stages import STAGES, run_stage
@@ -84,6 +84,21 @@ def test_every_file_that_a_run_makes_is_in_the_table(settings: Settings, tmp_pat
     names = set(Storage(settings.run).names("")) - {MARKER, LOCK}
     assert {"split/input-00000.csv", "merge/rejected-00000.csv"} <= names
     assert set().union(*(layout.made(name, names) for name in STAGES)) == names
+
+
+def test_folder_is_a_runs_once_it_is_marked_and_another_is_refused(settings: Settings) -> None:
+    """As `daskjobs cluster` does, which notes a file of the run's beside generate, whichever of the two is first."""
+    storage = Storage(settings.run)
+    mark(settings)
+    mark(settings)
+    storage.put("validate/run.json", b"{}")
+    with lease(settings):
+        mark(settings)
+    assert storage.read("validate/run.json") == b"{}"
+    other = replace(settings, run=f"{settings.run}-other")
+    Storage(other.run).put("theirs.txt", b"x")
+    with pytest.raises(ConfigError, match="is not a run's folder"):
+        mark(other)
 
 
 def test_empty_folder_and_one_with_a_marker_are_taken(settings: Settings) -> None:
