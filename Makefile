@@ -28,12 +28,13 @@ cluster: ## a kind cluster with Argo Workflows and the Dask operator (needs kind
 	kubectl create namespace argo
 	kubectl apply --server-side -n argo -f https://github.com/argoproj/argo-workflows/releases/download/v4.1.2/install.yaml
 	helm install --repo https://helm.dask.org --version 2026.3.0 --namespace dask-operator --create-namespace dask-operator dask-kubernetes-operator
+	kubectl -n argo set env deployment/workflow-controller DEFAULT_REQUEUE_TIME=2s
 	kubectl -n argo rollout status deployment/workflow-controller --timeout=300s
 	kubectl -n dask-operator rollout status deployment --timeout=300s
 
 lock: $(VENV)/bin/python ## resolve the image's dependencies anew, into image/requirements.lock
 	@$(BIN)/pip install -q --disable-pip-version-check uv
-	@$(BIN)/uv pip compile -q --upgrade --python-version 3.13 --python-platform linux --extra s3 --extra kubernetes \
+	@$(BIN)/uv pip compile -q --upgrade --python-version 3.13 --python-platform linux --extra s3 --extra pod \
 		--generate-hashes --custom-compile-command 'make lock' -o image/requirements.lock pyproject.toml
 
 doctor: $(VENV)/run ## what is missing on this machine

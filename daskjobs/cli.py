@@ -6,18 +6,20 @@ import json
 import os
 import sys
 import traceback
+from pathlib import Path
 from typing import Any
 
 import click
 
 from daskjobs import __version__, ending, log, streams
-from daskjobs.commands import START, cluster, doctor, explain, janitor, start_ahead
+from daskjobs.commands import START, cluster, dashboard, doctor, explain, janitor, start_ahead
 from daskjobs.errors import ConfigError, DaskjobsError, InputError, UsageError
 from daskjobs.names import shown
 from daskjobs.options import options, settings
 from daskjobs.run import Run
 from daskjobs.show import show
 from daskjobs.stages import STAGES, run_stage
+from daskjobs.storage import explained
 from daskjobs.terminal import print_report, say, short, with_bar
 
 
@@ -61,7 +63,14 @@ _outputs = click.option(
     default="",
     envvar="DASKJOBS_OUTPUTS",
     show_envvar=True,
-    help="A local directory for copies of what people look at, and of the row counts as rows/<name>.",
+    help="A local directory for copies of what people look at, and of counts as <stage>/rows/<name>.",
+)
+_given = click.option(
+    "--given",
+    default="",
+    envvar="DASKJOBS_GIVEN",
+    show_envvar=True,
+    help="A local directory of manifests, <stage>.json, which those of the run must still be the same as.",
 )
 
 
@@ -72,11 +81,22 @@ def _stage_command(name: str, text: str) -> None:
     )
     @options
     @_outputs
-    def command(log_level: str | None, outputs: str, **values: Any) -> None:
+    @_given
+    def command(log_level: str | None, outputs: str, given: str, **values: Any) -> None:
         log.configure(log_level or "info")
         if not values["run"] and name != "generate":
             raise UsageError(f"daskjobs {name} needs --run: where the stages before it wrote their files")
-        _do(name, Run(settings(values)), outputs)
+        run = Run(settings(values))
+        _hold(run, given)
+        _do(name, run, outputs)
+
+
+def _hold(run: Run, given: str) -> None:
+    """Hold the manifests in a folder against those of the run."""
+    for path in sorted(Path(given).glob("*.json")) if given else ():
+        with explained(f"read {path}"):
+            data = path.read_bytes()
+        run.hold(path.stem, data)
 
 
 def _do(name: str, run: Run, outputs: str) -> None:
@@ -97,12 +117,14 @@ def _do(name: str, run: Run, outputs: str) -> None:
 @click.argument("names", nargs=-1, required=True, type=click.Choice([START, *STAGES]), metavar="STAGE…")
 @options
 @_outputs
-def stages(names: tuple[str, ...], log_level: str | None, outputs: str, **values: Any) -> None:
+@_given
+def stages(names: tuple[str, ...], log_level: str | None, outputs: str, given: str, **values: Any) -> None:
     """Run several stages in one process, as a pod does. Among them, `cluster` stands for `daskjobs cluster`."""
     log.configure(log_level or "info")
     if not values["run"]:
         raise UsageError("daskjobs stages needs --run: where they write their files")
     with Run(settings(values)).held() as run:
+        _hold(run, given)
         for name in names:
             try:
                 start_ahead(run.settings) if name == START else _do(name, run, outputs)
@@ -114,7 +136,7 @@ for _name, _text in STAGES.items():
     _stage_command(_name, _text)
 
 
-for _command in (cluster, explain, doctor, janitor):
+for _command in (cluster, dashboard, explain, doctor, janitor):
     main.add_command(_command)
 
 

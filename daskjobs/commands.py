@@ -79,6 +79,25 @@ def doctor(run: str, cluster: str, namespace: str, image: str) -> None:
 
 
 @click.command()
+@click.option("--workflow", required=True, help="The name of the workflow that runs.")
+@click.option("--namespace", default="", envvar="DASKJOBS_NAMESPACE", show_envvar=True, help="Where it runs.")
+@click.option(
+    "--start-timeout",
+    default=DEFAULTS["start_timeout"],
+    show_default=True,
+    help="Seconds to wait for its Dask cluster.",
+)
+def dashboard(workflow: str, namespace: str, start_timeout: float) -> None:
+    """Show the Dask dashboard of a workflow that runs on Kubernetes here, and how far it is, until validate ends.
+
+    To leave, or to be killed, does no harm to the run.
+    """
+    chosen = Settings(run="", cluster=KUBERNETES, namespace=namespace, workflow=workflow, start_timeout=start_timeout)
+    for line in kubernetes_module("dashboard").watch(chosen):
+        click.echo(line)
+
+
+@click.command()
 @click.option("--namespace", default="", envvar="DASKJOBS_NAMESPACE", show_envvar=True, help="Where to look.")
 @click.option(
     "--delete-timeout",
@@ -88,8 +107,21 @@ def doctor(run: str, cluster: str, namespace: str, image: str) -> None:
     show_default=True,
     help="Seconds until what was deleted must be gone.",
 )
-def janitor(namespace: str, delete_timeout: float) -> None:
-    """Remove Dask clusters on Kubernetes whose run is over or gone, or which are past their deadline."""
-    chosen = Settings(run="", cluster=KUBERNETES, namespace=namespace, delete_timeout=delete_timeout)
+@click.option(
+    "--pending-timeout",
+    default=DEFAULTS["pending_timeout"],
+    envvar="DASKJOBS_PENDING_TIMEOUT",
+    show_envvar=True,
+    show_default=True,
+    help="Seconds within which a pod of a workflow must have started.",
+)
+def janitor(namespace: str, delete_timeout: float, pending_timeout: float) -> None:
+    """Remove Dask clusters on Kubernetes whose run is over or gone, or which are past their deadline.
+
+    A workflow's pod that does not start (an image that can't be pulled, no room) is given up, and its task fails.
+    """
+    chosen = Settings(
+        run="", cluster=KUBERNETES, namespace=namespace, delete_timeout=delete_timeout, pending_timeout=pending_timeout
+    )
     for line in kubernetes_module("janitor").sweep(chosen):
         say(line)

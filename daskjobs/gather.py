@@ -16,8 +16,8 @@ from daskjobs.clients import within
 from daskjobs.cluster import Connected
 from daskjobs.errors import ConfigError, DaskjobsError, LostWorkError
 from daskjobs.run import Run
-from daskjobs.settings import KUBERNETES
-from daskjobs.workers import count
+from daskjobs.settings import KUBERNETES, LOCAL
+from daskjobs.workers import announce, count
 
 LOOK_SECONDS = 1  # for workers that joined in; to ask each time would let a worker wait for its next task
 RESULT_SECONDS = 30
@@ -81,6 +81,8 @@ def gather(run: Run, connected: Connected, deadline: float, work: Callable[..., 
                 killed.append((jobs[number], error))
             del future  # released now: later, that would hold up the next task for the client's 10 ms between messages
             run.progress(len(results) / len(jobs))
+            if run.settings.cluster != LOCAL:
+                announce(client, f"{len(results)} of {len(jobs)} {jobs[0].name.split()[0]}s checked")
     finally:
         with suppress(OSError):  # of a scheduler that doesn't answer any more
             within(CANCEL_SECONDS, lambda: client.cancel([future for _, future in running.values()]))

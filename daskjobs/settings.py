@@ -21,6 +21,7 @@ BOUNDS: dict[str, tuple[float, float]] = {
     "worker_timeout": SECONDS,
     "delete_timeout": SECONDS,
     "idle_timeout": SECONDS,
+    "pending_timeout": SECONDS,
 }
 MOST_LOCAL_WORKERS = 128  # each has threads, sockets and, from five million rows on, a process of its own
 STORES = ("file://", "s3://")  # in which files can be written whole or not at all, and removed
@@ -44,6 +45,7 @@ class Settings:
     Those from ``worker_cpu`` on are for a Dask cluster on Kubernetes: what a worker requests, the workflow that
     owns the cluster, the pod that asks for it, and how many seconds its scheduler may take to answer, its first
     worker to come, and its objects to be gone; it ends by itself ``idle_timeout`` seconds after its last task.
+    ``pending_timeout`` is the janitor's: how many seconds a pod of a workflow may take to start.
 
     ``given`` are the names of those that were set, on the command line or by the environment: what a stage before was
     made with must be the same.
@@ -76,6 +78,7 @@ class Settings:
     worker_timeout: float = 90.0
     delete_timeout: float = 120.0
     idle_timeout: float = 300.0
+    pending_timeout: float = 300.0
     given: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:

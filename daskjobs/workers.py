@@ -1,6 +1,7 @@
 """The workers of any Dask cluster: how many there are, and how one ended."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +10,7 @@ from distributed import Client
 from daskjobs.errors import ClusterError
 
 ANSWER_SECONDS = 10
+PROGRESS = "daskjobs"  # the scheduler's topic, which `daskjobs dashboard` follows
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,12 @@ def ask(client: Client, what: str, seconds: float = ANSWER_SECONDS, **arguments:
     """Call the scheduler directly: of Client's own methods, some wait without bound. Raises OSError without answer."""
     scheduler: Any = client.scheduler
     return client.sync(getattr(scheduler, what), callback_timeout=seconds, **arguments)
+
+
+def announce(client: Client, what: str) -> None:
+    """Tell whoever watches the cluster how far the work is; that nobody heard it is no failure."""
+    with suppress(OSError):
+        ask(client, "log_event", topic=PROGRESS, msg=what)
 
 
 def count(client: Client) -> int:
