@@ -1,6 +1,8 @@
 """The last net: remove Dask clusters of this product whose run is over or gone, or which are past their deadline.
 
-It looks at its own namespace, and at nothing that doesn't carry this product's labels.
+And give up pods of its workflows that don't start. Argo checks a template's pendingTimeout only where it has no
+retryStrategy, or where the pod is gone (4.1.2); Kubernetes' deadline of a pod begins when that is on a node.
+The janitor looks at its own namespace, and at nothing that doesn't carry this product's labels.
 """
 
 from collections.abc import Iterator
@@ -8,13 +10,14 @@ from datetime import UTC, datetime
 from typing import Any
 
 import kr8s
-from kr8s.objects import APIObject, new_class
+from kr8s.objects import APIObject, Pod, new_class
 
-from daskjobs import removal
-from daskjobs.kubernetes import DaskCluster, DaskWorkerGroup, connect, explained, find
+from daskjobs import pods, removal
+from daskjobs.kubernetes import DaskCluster, DaskWorkerGroup, age, connect, delete, explained, find
 from daskjobs.resource import CLUSTER_LABEL, DEADLINE, PART_OF, RUN_LABEL, WORKFLOW
 from daskjobs.settings import Settings
 
+OF_WORKFLOW = "workflows.argoproj.io/workflow"
 Workflow = new_class("Workflow", "argoproj.io/v1alpha1", asyncio=False)
 
 
@@ -24,6 +27,7 @@ def sweep(settings: Settings) -> Iterator[str]:
     Raises ClusterError, once all were tried, when something could not be removed.
     """
     api = connect(settings)
+    yield from _give_up(api, settings.pending_timeout)
     remaining: list[removal.Described] = []
     groups = _ours(find(api, PART_OF, (DaskWorkerGroup,)))  # first, or a cluster could come between the two
     clusters = _ours(find(api, PART_OF, (DaskCluster,)))
@@ -40,6 +44,25 @@ def sweep(settings: Settings) -> Iterator[str]:
         remaining += removed.remaining
         yield f"removed {found.kind} {found.name}, {len(removed.objects) - len(removed.remaining)} objects: {why}"
     removal.check(remaining, settings.delete_timeout)
+
+
+def _give_up(api: kr8s.Api, seconds: float) -> Iterator[str]:
+    """End pods of workflows that have not started within so many seconds.
+
+    One that is on no node fails with Kubernetes' reason, which Argo shows. One on a node, whose status the kubelet
+    writes, is deleted: Argo is about to make it again, and finds that the template's pendingTimeout is over.
+    """
+    for pod in find(api, PART_OF, (Pod,)):
+        if OF_WORKFLOW not in pod.labels or pod.status.phase != "Pending" or age(pod) <= seconds:
+            continue
+        said = f"did not start within {seconds:.0f} s: {pods.why(api, pod)}"
+        if pod.spec.get("nodeName"):
+            delete(pod)
+        else:
+            status = {"phase": "Failed", "reason": "NotStarted", "message": said}
+            with explained(f"give up the pod {pod.name}"):
+                pod.patch({"status": status}, subresource="status")
+        yield f"gave up Pod {pod.name}: {said}"
 
 
 def _ours(found: list[APIObject]) -> list[APIObject]:

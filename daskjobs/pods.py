@@ -33,15 +33,16 @@ def _is_ready(pod: APIObject) -> bool:
 
 
 def why(api: kr8s.Api, pod: APIObject) -> str:
-    """Say what holds a pod up: its last warning, what its containers wait for, or its phase."""
+    """Say what holds a pod up: what its containers wait for, its last warning, or its phase."""
     with explained(f"list the events of {pod.name}"):
         events: list[Any] = list(
             api.get(Event, namespace=api.namespace, field_selector={"involvedObject.name": pod.name})
         )
     warnings = [found.raw["message"] for found in events if found.raw.get("type") == "Warning"]
     states = [status.get("state", {}).get("waiting") for status in pod.status.get("containerStatuses", [])]
-    waiting = [f"{state['reason']}: {state.get('message', '')}" for state in states if state]
-    return (warnings[-1:] or waiting or [str(pod.status.get("phase"))])[0]
+    waiting = [state for state in states if state]
+    told = [f"{state['reason']}: {state['message']}" for state in waiting if state.get("message")]
+    return (told or warnings[-1:] or [state["reason"] for state in waiting] or [str(pod.status.get("phase"))])[0]
 
 
 def last_words(api: kr8s.Api, settings: Settings, worker: str) -> LastWords:
