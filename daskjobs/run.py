@@ -117,14 +117,15 @@ class Run:
     def hold(self, stage: str, given: bytes) -> None:
         """Hold a manifest that came another way, as an artifact, against the one in storage, and go on from it.
 
-        Raises StorageError when the two differ.
+        Raises ConfigError when the two differ: another process has worked on the run since that stage ended. A second
+        try would meet the same two, so it is no failure that Argo tries again.
         """
         self.known.pop(stage, None)
         if self._known(stage)[1] != hashlib.sha256(given).hexdigest():
             del self.known[stage]
-            raise StorageError(
+            raise ConfigError(
                 f"{self.storage.uri(f'{stage}/manifest.json')} is not the manifest that this stage was given: "
-                f"{self._remedy(stage)}"
+                f"something else has worked on the run since {stage} ended; submit a new workflow, with its own folder"
             )
 
     def stage(

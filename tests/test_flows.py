@@ -13,7 +13,9 @@ import yaml
 
 from conftest import Pipeline
 from daskjobs import cli, errors
-from daskjobs.show import SHOWN
+from daskjobs.run import Run
+from daskjobs.settings import Settings
+from daskjobs.show import MANIFESTS, SHOWN, show
 from daskjobs.stages import STAGES
 from manifests import ROOT, assert_restricted, documents, named
 
@@ -23,7 +25,13 @@ PARAMETERS = {parameter["name"]: parameter for parameter in SPEC["arguments"]["p
 DEFAULTS = SPEC["templateDefaults"]
 TEMPLATES = {template["name"]: template for template in SPEC["templates"]}
 COMMANDS = {name: template["container"]["args"] for name, template in TEMPLATES.items() if "container" in template}
-TASKS = TEMPLATES["pipeline"]["dag"]["tasks"]
+VARIABLES = {entry["name"]: entry.get("value") for entry in DEFAULTS["container"]["env"]}
+DAGS = {
+    name: {task["name"]: task for task in template["dag"]["tasks"]}
+    for name, template in TEMPLATES.items()
+    if "dag" in template
+}
+PODS = {name: template for name, template in TEMPLATES.items() if "container" in template}
 FLOWS = {name: documents(f"flows/{name}.yaml")[0] for name in ("run", "smoke", "nightly")}
 WORKFLOWS = {name: flow["spec"].get("workflowSpec", flow["spec"]) for name, flow in FLOWS.items()}
 RETRIED = (errors.StorageError, errors.ClusterError, errors.LostWorkError)
@@ -55,19 +63,82 @@ def test_lint_fails_when_a_field_is_unknown(tmp_path: Path) -> None:
     assert "podGarbage" in done.stdout + done.stderr
 
 
-def test_dag_is_the_stages_in_their_order_when_cleanup_is_left_to_the_exit() -> None:
-    assert [task.get("depends") for task in TASKS] == [None, TASKS[0]["name"]]
-    done = [stage for task in TASKS for stage in COMMANDS[task["template"]]]
-    assert done == ["stages", "cluster", "generate", "split", "validate", "stages", "merge", "clean", "report"]
-    assert {*done, "cleanup"} == {*STAGES, "stages", "cluster"}
+def edges(tasks: dict[str, Any]) -> set[tuple[str, str]]:
+    return {(a, b) for b, task in tasks.items() for a in re.findall(r"[\w-]+", task.get("depends", ""))}
+
+
+def drawn(picture: str) -> set[tuple[str, str]]:
+    """Read the edges off a picture: a ─▶ b, and what comes together, ─┐ over ─┘, goes to what ├─▶ points to."""
+    found = set(re.findall(r"([\w-]+) ─+▶ (?=([\w-]+))", picture))
+    together, to = re.findall(r"([\w-]+) ─+[┐┘]", picture), re.findall(r"├─▶ ([\w-]+)", picture)
+    return found | {(a, b) for a in together for b in to}
+
+
+def test_pipeline_is_every_stage_as_a_task_and_split_the_first_half_of_validate() -> None:
+    tasks = DAGS[SPEC["entrypoint"]]
+    assert list(tasks) == ["cluster", "generate", "validate", "merge", "clean", "report"]
+    assert all(task["template"] == name for name, task in tasks.items())
+    assert {name: COMMANDS[name] for name in tasks} == {
+        name: ["stages", "split", "validate"] if name == "validate" else [name] for name in tasks
+    }
     assert COMMANDS[SPEC["onExit"]] == ["cleanup"]
+    assert {*tasks, "split", "cleanup"} == {*STAGES, "cluster"}
 
 
-def test_task_names_its_stages_and_a_pod_the_last_of_them() -> None:
-    for task in TASKS:
-        stages = [stage for stage in COMMANDS[task["template"]] if stage in STAGES]
-        assert task["name"] == "-".join(stages)
-        assert task["template"] == stages[-1]
+def test_compact_does_what_pipeline_does_in_two_pods() -> None:
+    tasks = DAGS["compact"]
+    assert edges(tasks) == {tuple(tasks)}
+    done = [stage for task in tasks.values() for stage in COMMANDS[task["template"]] if stage != "stages"]
+    assert done == ["cluster", *(stage for stage in STAGES if stage != "cleanup")]
+    for name, task in tasks.items():
+        assert task["template"] == name == "-".join(stage for stage in COMMANDS[name] if stage in STAGES)
+
+
+def test_pictures_are_the_dags_when_one_reads_the_file_or_the_readme() -> None:
+    pictures = TEXT[: TEXT.index("apiVersion")]
+    assert drawn(pictures) == edges(DAGS["pipeline"]) | edges(DAGS["compact"])
+    readme = (ROOT / "README.md").read_text()
+    section = readme[readme.index("## On Kubernetes") : readme.index("Needed in the cluster")]
+    assert drawn(section) == edges(DAGS["pipeline"])
+    assert "cleanup" in pictures
+    assert "cleanup" in section
+
+
+def test_task_is_given_the_manifests_of_all_that_it_reads_by_those_who_made_them() -> None:
+    """What a stage reads is what its own manifest names as inputs; those of one pod need no artifact between them."""
+    given = {name: {path.stem for path in _paths(template, "inputs")} for name, template in PODS.items()}
+    shown = {name: {path.stem for path in _paths(template, "outputs")} for name, template in PODS.items()}
+    tasks = DAGS["pipeline"]
+    assert {name: given[name] for name in tasks if given[name]} == {
+        "validate": {"generate"},
+        "merge": {"split", "validate"},
+        "clean": {"merge"},
+        "report": {"validate", "merge", "clean"},
+    }
+    for name, task in tasks.items():
+        for artifact in task.get("arguments", {}).get("artifacts", []):
+            source, made = re.fullmatch(
+                r"\{\{tasks\.([\w-]+)\.outputs\.artifacts\.([\w-]+)\}\}", artifact["from"]
+            ).groups()
+            assert artifact["name"] == made
+            assert made.removesuffix("-manifest") in shown[source] & given[name]
+    assert not any(given[name] for name in DAGS["compact"])
+    optional = [a["name"] for t in PODS.values() for a in t.get("inputs", {}).get("artifacts", []) if a.get("optional")]
+    assert optional == ["generate-manifest"]  # that task is skipped where the orders are given
+
+
+def _paths(template: dict[str, Any], side: str) -> list[Path]:
+    folder = {"inputs": VARIABLES["DASKJOBS_GIVEN"], "outputs": f"{VARIABLES['DASKJOBS_OUTPUTS']}/{MANIFESTS}"}[side]
+    paths = [Path(artifact["path"]) for artifact in template.get(side, {}).get("artifacts", [])]
+    return [path for path in paths if str(path.parent) == folder]
+
+
+def test_task_is_skipped_when_the_run_has_no_use_for_it() -> None:
+    when = {name: task["when"] for name, task in DAGS["pipeline"].items() if "when" in task}
+    assert when == {
+        "cluster": "{{= workflow.parameters.cluster == 'kubernetes' }}",
+        "generate": "{{= workflow.parameters.input == '' }}",
+    }
 
 
 def test_every_command_exists_when_a_template_calls_it() -> None:
@@ -75,14 +146,8 @@ def test_every_command_exists_when_a_template_calls_it() -> None:
     assert {arguments[0] for arguments in COMMANDS.values()} <= set(cli.main.commands)
 
 
-def test_picture_names_every_stage_when_one_reads_the_file() -> None:
-    picture = TEXT[: TEXT.index("apiVersion")]
-    for name in (*STAGES, "cluster"):
-        assert name in picture
-
-
 def test_every_parameter_is_declared_when_it_is_used_and_used_when_it_is_declared() -> None:
-    used = set(re.findall(r"\{\{workflow\.parameters\.([\w-]+)\}\}", TEXT))
+    used = set(re.findall(r"\{\{=? ?workflow\.parameters\.([\w-]+)", TEXT))
     assert used == set(PARAMETERS)
     for name, workflow in WORKFLOWS.items():
         given = {parameter["name"] for parameter in workflow.get("arguments", {}).get("parameters", [])}
@@ -108,9 +173,10 @@ def test_every_variable_is_read_when_a_pod_is_given_it() -> None:
 
 
 def test_retry_names_the_exit_codes_of_what_may_pass_on_a_second_try() -> None:
-    late = re.escape('and not (lastRetry.message contains "specified deadline")')
+    late = "specified deadline|did not start within|before main container starts|^timeout$"
+    expression = TEMPLATES["validate"]["retryStrategy"]["expression"]
     codes = re.fullmatch(
-        rf"lastRetry\.exitCode in (\[.*\]) {late}", TEMPLATES["validate"]["retryStrategy"]["expression"]
+        rf'lastRetry\.exitCode in (\[.*\]) and not \(lastRetry\.message matches "{re.escape(late)}"\)', expression
     )
     assert codes
     retried = {int(code) for code in json.loads(codes[1])}
@@ -119,39 +185,52 @@ def test_retry_names_the_exit_codes_of_what_may_pass_on_a_second_try() -> None:
     assert TEMPLATES["validate"]["retryStrategy"]["backoff"]["factor"] > 1
 
 
-def test_every_pod_is_retried_alike_and_the_dag_is_not() -> None:
+def test_every_pod_is_retried_alike_and_no_dag_is() -> None:
     assert "retryStrategy" not in DEFAULTS
-    again = {name: template.get("retryStrategy") for name, template in TEMPLATES.items()}
-    assert again.pop("pipeline") is None
-    assert all(strategy == again["validate"] for strategy in again.values())
+    assert all("retryStrategy" not in TEMPLATES[name] for name in DAGS)
+    assert all(template["retryStrategy"] == PODS["validate"]["retryStrategy"] for template in PODS.values())
 
 
 def test_every_wait_has_an_end() -> None:
-    assert SPEC["activeDeadlineSeconds"] > TEMPLATES["validate"]["activeDeadlineSeconds"]
+    for name in ("validate", "generate-split-validate"):
+        assert SPEC["activeDeadlineSeconds"] > TEMPLATES[name]["activeDeadlineSeconds"] > Settings.timeout
     assert DEFAULTS["activeDeadlineSeconds"] > TEMPLATES["cleanup"]["activeDeadlineSeconds"] > 0
+    first = [name for name, task in DAGS["pipeline"].items() if "depends" not in task]
+    assert {TEMPLATES[name]["activeDeadlineSeconds"] for name in first} == {600}  # of an image that can't be pulled
+    assert {template["pendingTimeout"] for template in PODS.values()} == {f"{Settings.pending_timeout / 60:.0f}m"}
     assert set(SPEC["ttlStrategy"]) == {"secondsAfterSuccess", "secondsAfterFailure"}
     assert SPEC["podGC"]
 
 
 def test_what_stages_show_is_an_artifact_when_people_look_at_the_run() -> None:
-    shown = {}
-    for name, template in TEMPLATES.items():
+    outputs = VARIABLES["DASKJOBS_OUTPUTS"]
+    for name, template in PODS.items():
         paths = [artifact["path"] for artifact in template.get("outputs", {}).get("artifacts", [])]
-        if paths:
-            shown[name] = sorted(paths)
-    outputs = next(v["value"] for v in DEFAULTS["container"]["env"] if v["name"] == "DASKJOBS_OUTPUTS")
-    copied = {
-        name: sorted(f"{outputs}/{Path(file).name}" for stage in stages for file in SHOWN.get(stage, ()))
-        for name, stages in COMMANDS.items()
-    }
-    assert shown == {name: files for name, files in copied.items() if files}
+        stages = [stage for stage in COMMANDS[name] if stage in STAGES]
+        copied = [f"{outputs}/{file}" for stage in stages for file in SHOWN.get(stage, ())]
+        if name in DAGS["pipeline"]:
+            copied += [f"{outputs}/{MANIFESTS}/{stage}.json" for stage in stages]
+        assert sorted(paths) == sorted(copied), name
+        assert len({Path(path).name for path in paths}) == len(paths), name  # by which Argo keeps them
 
 
-def test_output_parameters_are_row_counts_of_the_report_when_it_is_written(pipeline: Pipeline) -> None:
-    rows = pipeline()["report"]["rows"]
-    parameters = TEMPLATES["report"]["outputs"]["parameters"]
-    assert [parameter["name"] for parameter in parameters] == ["orders", "revenue", "rejected"]
-    assert all(Path(parameter["valueFrom"]["path"]).name in rows for parameter in parameters)
+def test_output_parameters_are_what_stages_count_and_how_they_ran(pipeline: Pipeline, tmp_path: Path) -> None:
+    """And have names of their own for the workflow, where `argo get` shows them."""
+    for stage, manifest in pipeline().items():
+        show(Run(Settings(run=str(tmp_path / "run"))), stage, manifest["rows"], str(tmp_path / "shown"))
+    names = list[str]()
+    for name, template in PODS.items():
+        for parameter in template.get("outputs", {}).get("parameters", []):
+            path = Path(parameter["valueFrom"]["path"]).relative_to(VARIABLES["DASKJOBS_OUTPUTS"])
+            assert (tmp_path / "shown" / path).read_text(), path
+            if name in DAGS["pipeline"]:
+                names.append(parameter["globalName"])
+                task = parameter["name"] if name == "report" else f"{name}-{parameter['name']}"
+                assert parameter["globalName"] == task
+    assert len(names) == len(set(names))
+    assert {"validate-workers", "validate-seconds", "merge-rows-out", "orders", "revenue", "rejected"} <= set(names)
+    for name in ("merge", "clean", "validate"):
+        assert {f"{name}-rows-in", f"{name}-rows-out"} <= set(names)
 
 
 def test_every_pod_carries_the_labels_of_its_run() -> None:
@@ -166,8 +245,7 @@ def test_every_container_is_restricted_when_a_namespace_asks_for_it() -> None:
     assert [container["name"] for container in patch["initContainers"] + patch["containers"]] == ["init", "wait"]
     for container in (DEFAULTS["container"], *patch["initContainers"], *patch["containers"]):
         assert_restricted(SPEC, container)
-    for template in TEMPLATES.values():
-        assert set(template.get("container", {})) <= {"args"}
+    assert all(set(template["container"]) == {"args"} for template in PODS.values())
 
 
 def test_accounts_maps_and_keys_exist_when_the_flow_refers_to_them() -> None:
@@ -187,13 +265,13 @@ def test_accounts_maps_and_keys_exist_when_the_flow_refers_to_them() -> None:
 
 def test_only_those_who_own_the_dask_cluster_may_touch_it() -> None:
     owners = [name for name, t in TEMPLATES.items() if t.get("serviceAccountName") == "daskjobs-cluster"]
-    assert owners == ["validate", "cleanup", "smoke"]
+    assert owners == ["cluster", "validate", "cleanup", "generate-split-validate", "smoke"]
 
 
 def test_every_flow_starts_the_template_when_it_is_submitted() -> None:
     for name, workflow in WORKFLOWS.items():
         assert workflow["workflowTemplateRef"] == {"name": "daskjobs"}, name
-    assert WORKFLOWS["smoke"]["entrypoint"] in TEMPLATES
+        assert workflow.get("entrypoint", SPEC["entrypoint"]) in TEMPLATES, name
 
 
 def test_nightly_uses_the_fields_of_version_4_when_two_runs_could_collide() -> None:

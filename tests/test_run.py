@@ -190,5 +190,5 @@ def test_manifest_is_refused_when_it_is_not_the_one_that_was_handed_on(run: Run)
     anew(run).hold("demo", given)
     run.stage("demo", "demo", {}, {"other": 1}, Work(run))
     later = anew(run)
-    with pytest.raises(StorageError, match="demo/manifest.json is not the manifest that this stage was given"):
+    with pytest.raises(ConfigError, match="demo/manifest.json is not the manifest that this stage was given"):
         later.hold("demo", given)

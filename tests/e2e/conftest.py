@@ -31,6 +31,16 @@ def over(workflow: dict[str, Any]) -> bool:
     return bool(workflow.get("status", {}).get("finishedAt"))
 
 
+def by_name(workflow: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    return {node["displayName"]: node for node in workflow["status"]["nodes"].values()}
+
+
+def pods_of(workflow: dict[str, Any], template: str = "") -> list[dict[str, Any]]:
+    """Return a workflow's pods, or those of one template, as its status has them."""
+    nodes = workflow["status"].get("nodes", {}).values()
+    return [node for node in nodes if node["type"] == "Pod" and template in ("", node["templateName"])]
+
+
 @pytest.fixture(scope="session")
 def cluster() -> None:
     if not os.environ.get("KUBECONFIG"):

@@ -4,6 +4,7 @@ Tests and soak.py use the same. The moments are requests that the wire holds, so
 """
 
 import os
+import re
 import shutil
 import subprocess
 import time
@@ -82,14 +83,12 @@ class Case:
         label = f"daskjobs/run={self.uid},dask.org/component={component}"
         return self.namespace.kubectl("get", "pods", "-l", label, "-o", "name").split()
 
-    def kill_validate(self) -> None:
-        nodes = self.namespace.get("workflow", self.workflow)["status"]["nodes"].values()
+    def kill_stage(self, template: str) -> None:
         label = f"workflows.argoproj.io/workflow={self.workflow}"
         running = self.namespace.kubectl(
             "get", "pods", "-l", label, "--field-selector=status.phase=Running", "-o", "name"
         ).split()
-        (pod,) = [pod for pod in running if "-validate-" in pod]
-        assert any(node["type"] == "Pod" and node["templateName"] == "validate" for node in nodes)
+        (pod,) = [pod for pod in running if re.search(rf"{self.workflow}-{template}-\d+$", pod)]
         self.namespace.kubectl("exec", pod, "-c", "main", "--", "sh", "-c", KILL, check=False)
 
     def kill_pods(self, component: str, some: slice = slice(None)) -> None:
@@ -103,8 +102,10 @@ class Case:
 
 Strike = Callable[[Case], object]
 GENERATING = "{uid}/generate/manifest"
-BEFORE, DURING, AFTER = "{uid}/validate/manifest", "{uid}/validate/part-00001/paid", "{uid}/validate/performance"
+BEFORE = "PUT /daskjobs/runs/{uid}/split/manifest"
+DURING, AFTER = "{uid}/validate/part-00001/paid", "{uid}/validate/performance"
 DELETING = "PUT /daskjobs/runs/{uid}/validate/manifest"
+MERGING = "PUT /daskjobs/runs/{uid}/merge/manifest"
 
 
 @dataclass(frozen=True)
@@ -114,8 +115,27 @@ class Fault:
     strike: Strike
     moment: str = DURING
     ends: str = "Succeeded"  # the workflow's phase, or nothing where it is gone
-    validated: int = 2  # attempts of validate: one, or at least so many
+    stage: str = "validate"  # the template that it strikes
+    tried: int = 2  # attempts of that: one, or at least so many
     spec: dict[str, Any] = field(default_factory=dict)  # of the workflow
+
+    @property
+    def kills(self) -> bool:
+        return isinstance(self.strike, Kill)
+
+
+@dataclass(frozen=True)
+class Kill:
+    """Kill the pod of a stage."""
+
+    stage: str
+
+    def __call__(self, case: Case) -> None:
+        case.kill_stage(self.stage)
+
+
+def killed(stage: str, moment: str = DURING, **spec: Any) -> Fault:
+    return Fault(Kill(stage), moment, stage=stage, spec=spec)
 
 
 def _deadline(case: Case) -> None:
@@ -137,27 +157,29 @@ def _delete(case: Case) -> None:
 
 
 FAULTS = {
-    "generate killed while the cluster is pending": Fault(Case.kill_validate, GENERATING),
-    "validate killed before it takes the cluster over": Fault(Case.kill_validate, BEFORE),
-    "validate killed while it runs": Fault(Case.kill_validate),
-    "validate killed while its cluster is deleted": Fault(Case.kill_validate, DELETING),
-    "a worker killed": Fault(lambda case: case.kill_pods("worker", slice(1)), validated=1),
-    "all workers killed": Fault(lambda case: case.kill_pods("worker"), validated=1),
-    "the scheduler killed before the tasks": Fault(lambda case: case.kill_pods("scheduler"), "", validated=0),
+    "generate killed while the cluster is pending": killed("generate", GENERATING),
+    "validate killed before it takes the cluster over": killed("validate", BEFORE),
+    "validate killed while it runs": killed("validate"),
+    "validate killed while its cluster is deleted": killed("validate", DELETING),
+    "merge killed while it runs": killed("merge", MERGING),
+    "compact's first pod killed while it validates": killed("generate-split-validate", entrypoint="compact"),
+    "a worker killed": Fault(lambda case: case.kill_pods("worker", slice(1)), tried=1),
+    "all workers killed": Fault(lambda case: case.kill_pods("worker"), tried=1),
+    "the scheduler killed before the tasks": Fault(lambda case: case.kill_pods("scheduler"), "", tried=0),
     "the scheduler killed during the tasks": Fault(lambda case: case.kill_pods("scheduler")),
-    "the scheduler killed after the tasks": Fault(lambda case: case.kill_pods("scheduler"), AFTER, validated=1),
-    "argo stop": Fault(lambda case: case.argo("stop"), ends="Failed", validated=1),
-    "argo terminate": Fault(lambda case: case.argo("terminate"), ends="Failed", validated=1),
-    "the workflow's deadline": Fault(_deadline, ends="Failed", validated=1, spec={"activeDeadlineSeconds": 100}),
-    "kubectl delete workflow": Fault(_delete, ends="", validated=0),
+    "the scheduler killed after the tasks": Fault(lambda case: case.kill_pods("scheduler"), AFTER, tried=1),
+    "argo stop": Fault(lambda case: case.argo("stop"), ends="Failed", tried=1),
+    "argo terminate": Fault(lambda case: case.argo("terminate"), ends="Failed", tried=1),
+    "the workflow's deadline": Fault(_deadline, ends="Failed", tried=1, spec={"activeDeadlineSeconds": 100}),
+    "kubectl delete workflow": Fault(_delete, ends="", tried=0),
 }
 
 
 # What strikes all runs of a namespace, and what strikes none.
 OUTAGES = {
     "the storage gone for 20 s": Fault(_no_storage),
-    "the operator gone for 20 s": Fault(_no_operator, validated=1),
-    "nothing": Fault(lambda case: None, validated=1),
+    "the operator gone for 20 s": Fault(_no_operator, tried=1),
+    "nothing": Fault(lambda case: None, tried=1),
 }
 
 
@@ -173,6 +195,6 @@ def strike(namespace: Namespace, rules: Rules, fault: Fault, **parameters: objec
     with rules.broken(f"hold {moment}"):
         case.await_held(moment)
         fault.strike(case)
-        if fault.strike is not Case.kill_validate:
+        if not fault.kills:
             time.sleep(2)  # that Kubernetes and Dask notice
     return case.workflow, case.uid

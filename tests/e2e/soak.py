@@ -24,7 +24,7 @@ from e2e.faults import FAULTS, OUTAGES, Rules, strike
 
 ALL = FAULTS | OUTAGES
 END_SECONDS, GONE_SECONDS = 600, 120
-COLUMNS = ("run", "fault", "rows", "partitions", "workers", "seconds", "validate", "workflow", "report", "reason")
+COLUMNS = ("run", "fault", "rows", "partitions", "workers", "seconds", "attempts", "workflow", "report", "reason")
 
 
 @dataclass(frozen=True)
@@ -65,12 +65,12 @@ def ordeal(namespace: Namespace, rules: Rules, drawn: Drawn) -> dict[str, Any]:
         found = namespace.finished(workflow, END_SECONDS)
         pods = [node for node in found["status"]["nodes"].values() if node["type"] == "Pod"]
         line |= {"workflow": found["status"]["phase"], "reason": found["status"].get("message", "")}
-        line["validate"] = sum(pod["templateName"] == "validate" for pod in pods)
+        line["attempts"] = sum(pod["templateName"] == fault.stage for pod in pods)
         for pod in pods:
             if pod["phase"] != "Succeeded" and not line["reason"]:
                 line["reason"] = f"{pod['displayName']}: {pod.get('message', '')}"
     else:
-        line |= {"workflow": "deleted", "validate": "", "reason": "deleted"}
+        line |= {"workflow": "deleted", "attempts": "", "reason": "deleted"}
     namespace.until(lambda: namespace.dask_objects(uid), lambda left: left == [], GONE_SECONDS)
     line |= {"seconds": round(time.monotonic() - started), "report": judge(namespace, uid, drawn)}
     line["good"] = line["workflow"] == (fault.ends or "deleted") and (

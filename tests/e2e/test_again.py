@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from conftest import RESULTS, Pipeline
-from e2e.conftest import Namespace, Wire
+from e2e.conftest import Namespace, Wire, by_name
 from e2e.faults import DURING, argo
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600), pytest.mark.usefixtures("argo")]
@@ -45,6 +45,7 @@ def test_retry_redoes_what_is_not_finished_and_resubmit_all_of_it(
     assert namespace.dask_objects() == []
 
     before_retry = how_it_ran(namespace, uid)
+    generated = by_name(stopped)["generate"]["finishedAt"]
     argo("retry", first, "-n", namespace.name)
     done = namespace.until(
         lambda: namespace.get("workflow", first),
@@ -56,6 +57,7 @@ def test_retry_redoes_what_is_not_finished_and_resubmit_all_of_it(
     for name in RESULTS:
         assert namespace.read(uid, name) == (tmp_path / "run" / name).read_bytes()
     assert how_it_ran(namespace, uid) == before_retry
+    assert by_name(done)["generate"]["finishedAt"] == generated
     after = receipt(namespace, uid)
     assert after["at"] > before["at"]
     assert after["remaining"] == []
@@ -66,7 +68,7 @@ def test_retry_redoes_what_is_not_finished_and_resubmit_all_of_it(
     again = namespace.finished(second)
     assert again["status"]["phase"] == "Succeeded", json.dumps(again["status"])[:3000]
     pods = [n["templateName"] for n in again["status"]["nodes"].values() if n["type"] == "Pod"]
-    assert sorted(pods) == ["cleanup", "report", "validate"]
+    assert sorted(pods) == ["clean", "cleanup", "cluster", "generate", "merge", "report", "validate"]
     fresh = again["metadata"]["uid"]
     assert fresh != uid
     for name in RESULTS:

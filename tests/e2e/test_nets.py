@@ -77,8 +77,9 @@ def test_idle_timeout_alone_removes_the_cluster(namespace: Namespace) -> None:
 
 
 @pytest.mark.usefixtures("argo")
-def test_cleanup_alone_removes_the_cluster(namespace: Namespace) -> None:
-    workflow = namespace.submit(keep_cluster="true", **RUN)
+@pytest.mark.parametrize("entrypoint", ["pipeline", "compact"])
+def test_cleanup_alone_removes_the_cluster(namespace: Namespace, entrypoint: str) -> None:
+    workflow = namespace.submit(spec={"entrypoint": entrypoint}, keep_cluster="true", **RUN)
     cluster = started(namespace, workflow)
     disown(namespace, cluster)
     begun(namespace, workflow, "merge")

@@ -3,6 +3,7 @@
 import json
 import re
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +11,14 @@ import pytest
 import yaml
 
 from conftest import RESULTS, Pipeline, csv_text, row
-from e2e.conftest import ROOT, Namespace, Wire, no_operator
+from e2e.conftest import ROOT, Namespace, Wire, no_operator, pods_of
 from e2e.faults import DURING
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
 
 VALIDATE = "daskjobs generate && daskjobs split && daskjobs validate"
 GONE_SECONDS = 120
+MISTYPED = "docker.io/library/daskjobs:mistyped"
 
 
 def gone(namespace: Namespace) -> None:
@@ -123,25 +125,78 @@ def test_partition_that_wants_too_much_memory_is_given_up_with_the_workers_last_
     gone(namespace)
 
 
+def installed_as(namespace: Namespace, name: str, change: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
+    """Install a changed copy of the flow's templates under another name; return what makes a workflow use it."""
+    flow = yaml.safe_load((ROOT / "flows/pipeline.yaml").read_text())
+    flow["metadata"]["name"] = name
+    for each in flow["spec"]["templates"]:
+        if "container" in each:
+            change(each)
+    namespace.kubectl("apply", "-f", "-", text=json.dumps(flow))
+    return {"workflowTemplateRef": {"name": name}}
+
+
+def given_up(namespace: Namespace, workflow: str, *first: str) -> list[str]:
+    """Wait until a workflow's first tasks have failed, and its exit handler has come; return their messages."""
+    found = namespace.until(
+        lambda: namespace.get("workflow", workflow), lambda w: w.get("status") and pods_of(w, "cleanup"), 100
+    )
+    tried = [pod for pod in pods_of(found) if pod["templateName"] != "cleanup"]
+    assert sorted(pod["templateName"] for pod in tried) == sorted(first)  # once each
+    assert all(pod["phase"] in {"Failed", "Error"} for pod in tried)
+    return [pod["message"] for pod in tried]
+
+
 @pytest.mark.usefixtures("argo")
-def test_run_ends_at_its_first_pods_deadline_when_the_image_can_not_be_pulled(own_namespace: Namespace) -> None:
-    """The deadlines are the template's own, made short; the second attempt is what must not happen."""
-    template = yaml.safe_load((ROOT / "flows/pipeline.yaml").read_text())
-    stages = {each["name"]: each for each in template["spec"]["templates"]}
-    for stage, seconds in (("validate", 30), ("cleanup", 20)):
-        assert stages[stage]["activeDeadlineSeconds"] <= 5400
-        stages[stage]["activeDeadlineSeconds"] = seconds
-    own_namespace.kubectl("apply", "-f", "-", text=json.dumps(template))
-    workflow = own_namespace.submit(image="docker.io/library/daskjobs:mistyped")
+def test_run_ends_at_its_first_pods_deadline_when_the_image_can_not_be_pulled(namespace: Namespace) -> None:
+    """The deadlines are the template's own, ten minutes, made short; the second attempt is what must not happen."""
+    first = ("cluster", "generate")
 
-    def nodes() -> Any:
-        found = own_namespace.get("workflow", workflow).get("status", {}).get("nodes", {})
-        return [node for node in found.values() if node["type"] == "Pod"]
+    def short(template: dict[str, Any]) -> None:
+        assert template["name"] not in first or template["activeDeadlineSeconds"] == 600
+        template["activeDeadlineSeconds"] = 20
 
-    pending = own_namespace.until(nodes, lambda pods: any("image" in pod.get("message", "") for pod in pods), 60)
-    assert "daskjobs:mistyped" in pending[0]["message"]
-    found = own_namespace.finished(workflow, 150)
-    assert found["status"]["phase"] in {"Failed", "Error"}
-    tried = [pod for pod in nodes() if pod["templateName"] == "validate"]
-    assert len(tried) == 1
-    assert "deadline" in tried[0]["message"]
+    spec = installed_as(namespace, "short", short)
+    workflow = namespace.submit(spec=spec, image=MISTYPED)
+    pending = namespace.until(
+        lambda: namespace.get("workflow", workflow),
+        lambda w: w.get("status") and any("image" in pod.get("message", "") for pod in pods_of(w)),
+        60,
+    )
+    assert any(MISTYPED in pod.get("message", "") for pod in pods_of(pending))
+    assert all("specified deadline" in message for message in given_up(namespace, workflow, *first))
+
+
+@pytest.mark.usefixtures("argo")
+def test_pods_that_do_not_start_are_given_up_by_the_janitor_and_not_tried_again(namespace: Namespace) -> None:
+    """Whether the image can't be pulled or no node has room; another's pod, and one that is young, are left alone."""
+
+    def impatient(template: dict[str, Any]) -> None:
+        assert template["pendingTimeout"] == "5m"
+        template["pendingTimeout"] = "5s"
+
+    def large(template: dict[str, Any]) -> None:
+        resources = {"requests": {"cpu": "100", "memory": "1Gi"}, "limits": {"memory": "1Gi"}}
+        template["container"]["resources"] = resources
+
+    pulled = namespace.submit(
+        spec={**installed_as(namespace, "impatient", impatient), "entrypoint": "compact"}, image=MISTYPED
+    )
+    placed = namespace.submit(spec=installed_as(namespace, "large", large))
+    namespace.pod("true", DASKJOBS_POD="theirs")
+    namespace.configure(DASKJOBS_PENDING_TIMEOUT="5")
+    time.sleep(12)
+    namespace.kubectl("create", "job", "sweep", "--from=cronjob/daskjobs-janitor")
+    try:
+        (message,) = given_up(namespace, pulled, "generate-split-validate")
+        assert message == "timeout"
+        for message in given_up(namespace, placed, "cluster", "generate"):
+            assert message.startswith("did not start within 5 s: 0/1 nodes are available: 1 Insufficient cpu")
+        namespace.kubectl("wait", "--for=condition=complete", "job/sweep", "--timeout=60s")
+        log = namespace.kubectl("logs", "job/sweep")
+    finally:
+        namespace.kubectl("delete", "job", "sweep")
+        namespace.configure(DASKJOBS_PENDING_TIMEOUT=None)
+    assert f"gave up Pod {pulled}" in log
+    assert "ImagePullBackOff: Back-off pulling image" in log
+    assert "theirs" not in log

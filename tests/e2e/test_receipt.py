@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from conftest import RESULTS, Pipeline
-from e2e.conftest import Namespace, no_operator
+from e2e.conftest import Namespace, by_name, no_operator
 from e2e.faults import argo
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
@@ -38,10 +38,6 @@ def test_cleanup_says_what_stayed_and_its_command_removes_it_when_a_finalizer_ha
         assert said.endswith(f"to remove it at once: {command}")
         subprocess.run(shlex.split(command), check=True, timeout=30)
         namespace.until(namespace.dask_objects, lambda found: found == [], 120)
-
-
-def by_name(workflow: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    return {node["displayName"]: node for node in workflow["status"]["nodes"].values()}
 
 
 @pytest.mark.usefixtures("argo")
@@ -74,7 +70,7 @@ def test_workflow_shows_what_stayed_and_retry_cleans_up_again_when_the_operator_
         200,
     )
     assert again["status"]["phase"] == "Succeeded"
-    for task in ("generate-split-validate", "merge-clean-report"):
+    for task in ("cluster", "generate", "validate-on-1-workers", "merge", "clean", "report"):
         assert by_name(again)[task]["finishedAt"] == by_name(failed)[task]["finishedAt"], task
     last = json.loads(namespace.read(uid, "cleanup/receipt.json"))
     assert last["remaining"] == []
