@@ -34,7 +34,7 @@ def test_ledger_balances_in_all_and_by_partition(pipeline: Pipeline) -> None:
     [
         ("paid", LostWorkError, "partition 2 has .* rows, its result says .* its files hold"),
         ("unpaid", StorageError, "part-00002/unpaid.parquet is damaged"),
-        ("quarantine", StorageError, "part-00002/quarantine.parquet is damaged"),
+        ("quarantine", LostWorkError, "partition 2 has .* rows, its result says .* its files hold"),
     ],
 )
 def test_merge_fails_and_commits_nothing_when_a_partition_lost_rows(

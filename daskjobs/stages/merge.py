@@ -110,13 +110,13 @@ def _result(run: Run, number: int) -> PartitionResult:
 def _prove(run: Run, partition: dict[str, Any], result: PartitionResult) -> None:
     """Hold a partition's result against split's count of its rows, and against what its files really hold.
 
-    Of the paid ones only the count is looked at here: clean reads the whole file, and holds it against its hash.
+    Of paid and quarantined ones only the counts are looked at here: who reads these files whole, clean and below, holds
+    them against their hashes.
     """
     number, rows, files = partition["partition"], result["rows"], names(partition["partition"])
-    held = {"paid": footer_rows(run.storage, files["paid"])}
-    for kind in ("unpaid", "quarantine"):
-        with reading(run.storage, files[kind], run.output(STAGE, files[kind])) as file:
-            held[kind] = file.metadata.num_rows
+    held = {kind: footer_rows(run.storage, files[kind]) for kind in ("paid", "quarantine")}
+    with reading(run.storage, files["unpaid"], run.output(STAGE, files["unpaid"])) as file:
+        held["unpaid"] = file.metadata.num_rows
     claimed = {"paid": result["statuses"].get(PAID, 0), "quarantine": rows["quarantined"]}
     claimed["unpaid"] = sum(result["statuses"].values()) - claimed["paid"]
     if (
