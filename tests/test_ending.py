@@ -173,3 +173,65 @@ def test_run_ends_with_a_sentence_when_it_may_have_too_little(tmp_path: Path, li
     done = subprocess.run(["bash", "-c", command], cwd=tmp_path, capture_output=True, text=True, timeout=60)
     assert (done.returncode, words in done.stderr) == (11, True), done.stderr
     assert "Traceback" not in done.stderr
+
+
+# The last messages wait 60 ms, not 5, to be sent, and the loop lives on: it may happen at any time.
+LATE = """
+import asyncio
+from distributed import scheduler
+from distributed.deploy import cluster
+from daskjobs import __main__
+closed = cluster.Cluster._close
+async def slowly(self):
+    await closed(self)
+    await asyncio.sleep(0.1)
+def start(self, scheduling, comm):
+    self.bcomm = scheduler.BatchedSend(interval="60ms")
+    self.bcomm.start(comm)
+    scheduling.add_plugin(self)
+cluster.Cluster._close = slowly
+scheduler.WorkerStatusPlugin.__init__ = start
+"""
+
+
+def test_run_that_ends_well_shows_no_stack_trace_when_messages_come_too_late(tmp_path: Path) -> None:
+    with started(tmp_path, script=LATE) as process:
+        _, said = process.communicate(timeout=60)
+    assert process.returncode == 0, said
+    assert "Traceback" not in said
+    assert "CommClosedError" not in said
+
+
+OFFLINE = """
+import socket
+connect = socket.socket.connect
+def offline(self, address):
+    if self.type == socket.SOCK_DGRAM:
+        raise OSError(101, "Network is unreachable")
+    return connect(self, address)
+socket.socket.connect = offline
+from daskjobs import __main__
+"""
+
+
+def test_run_warns_of_nothing_when_the_machine_has_no_network(tmp_path: Path) -> None:
+    with started(tmp_path, script=OFFLINE) as process:
+        _, said = process.communicate(timeout=60)
+    assert process.returncode == 0, said
+    assert "Warning" not in said
+
+
+@pytest.mark.parametrize("text", ["distributed: [", "just a text"])
+def test_run_ends_with_a_sentence_when_dask_cannot_read_its_configuration(
+    daskjobs: Command, tmp_path: Path, text: str
+) -> None:
+    (tmp_path / "dask").mkdir()
+    (tmp_path / "dask/mine.yaml").write_text(text)
+    done = daskjobs("run", "--rows", "10", "--run", "run", DASK_CONFIG="dask")
+    last = done.stderr.splitlines()[-1]
+    assert (done.returncode, last.startswith("daskjobs: A dask config file at 'dask/mine.yaml' is malformed")) == (
+        11,
+        True,
+    )
+    assert last.endswith("; mend that file, or set DASK_CONFIG to another")
+    assert "Traceback" not in done.stderr
