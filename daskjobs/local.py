@@ -10,7 +10,7 @@ import shutil
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from multiprocessing import forkserver
 from tempfile import mkdtemp
 from typing import Any
@@ -88,25 +88,20 @@ def local(settings: Settings, rows: int) -> Iterator[tuple[Client, dict[str, Any
         )
 
 
-class _QuickNanny(Nanny):
-    """Ends a worker process that is still at work, which at the end holds nothing of worth, sooner than Dask would."""
-
-    async def kill(self, timeout: float = KILL_SECONDS, reason: str = "nanny-kill") -> None:
-        """Ask the process to end, and kill it if it doesn't."""
-        await super().kill(min(timeout, KILL_SECONDS), reason)
-
-
 @contextmanager
 def _cluster(workers: int, processes: bool, dashboard: str, folder: str) -> Iterator[SpecCluster]:
     """Give what Dask's LocalCluster would, with addresses, dashboard and folder as we want them."""
     security = _security() if processes else Security()
     common: dict[str, Any] = {"security": security, "protocol": "tls://" if processes else "inproc://"}
+    own: dict[str, Any] = {}
     if processes:
         common["host"] = LOOPBACK
+        own["env"] = dict(os.environ)  # as it is now: the process that workers are forked from has it as it was
     worker = {
-        "cls": _QuickNanny if processes else Worker,
+        "cls": Nanny if processes else Worker,
         "options": {
             **common,
+            **own,
             "nthreads": 1,
             "memory_limit": None,  # a worker holds a few blocks, and nothing that it could spill
             "dashboard_address": f"{LOOPBACK}:0",
@@ -128,7 +123,24 @@ def _cluster(workers: int, processes: bool, dashboard: str, folder: str) -> Iter
     except (RuntimeError, OSError) as error:  # the first is what Dask makes of whatever it was
         raise ClusterError(f"Dask's workers on this machine didn't start: {error}") from error
     with closing(cluster):
-        yield cluster
+        try:
+            yield cluster
+        finally:
+            if processes:
+                with suppress(OSError):  # the loop doesn't answer in time, and `closing` ends what it can
+                    cluster.sync(_kill, cluster, callback_timeout=KILL_SECONDS)
+
+
+async def _kill(cluster: SpecCluster) -> None:
+    """Kill the worker processes, which at the end hold nothing of worth.
+
+    One that is asked to end while it starts in the place of another, which died, shows stack traces.
+    """
+    for nanny in cluster.workers.values():
+        nanny.close_gracefully()  # and start no other
+        worker = nanny.process and nanny.process.process
+        if worker:
+            await worker.kill()
 
 
 @contextmanager
@@ -180,18 +192,18 @@ def _security() -> Security:
 
 def _start_forkserver() -> None:
     """Start the process that workers are forked from, if there is none: it imports what they need, once for all."""
-    if "jemalloc" in pa.supported_memory_backends():
-        for name, value in KEEP_MEMORY.items():
-            os.environ.setdefault(name, value)
+    keep = KEEP_MEMORY if "jemalloc" in pa.supported_memory_backends() else {}
     forkserver.set_forkserver_preload(["daskjobs.forked"])
     # Or the two processes that this starts would import from the working folder, whosever that is; and the second one
     # would tell, after the end of a run that was stopped, what it tidied up.
-    with _environment(PYTHONSAFEPATH="1", PYTHONWARNINGS="ignore:resource_tracker"):
+    keep = {name: value for name, value in keep.items() if name not in os.environ}
+    with _environment({**keep, "PYTHONSAFEPATH": "1", "PYTHONWARNINGS": "ignore:resource_tracker"}):
         forkserver.ensure_running()
 
 
 @contextmanager
-def _environment(**values: str) -> Iterator[None]:
+def _environment(values: dict[str, str]) -> Iterator[None]:
+    """Have other variables while the block lasts: what it starts keeps them, and this process doesn't."""
     before = {name: os.environ.get(name) for name in values}
     os.environ.update(values)
     try:

@@ -10,6 +10,8 @@ import pytest
 
 from conftest import RESULTS, Pipeline
 from daskjobs import local
+from daskjobs.settings import Settings
+from daskjobs.tuning import KEEP_MEMORY
 
 
 @pytest.mark.parametrize(("rows", "processes"), [(50_000, False), (10**9, True)])
@@ -29,6 +31,17 @@ def test_results_are_the_same_bytes_when_workers_are_processes(
         assert json.loads((tmp_path / where / "validate/run.json").read_text())["workers_are"] == where
     for name in RESULTS:
         assert (tmp_path / "threads" / name).read_bytes() == (tmp_path / "processes" / name).read_bytes()
+
+
+def test_processes_have_todays_variables_and_this_one_keeps_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = Settings(run="unused", workers=1, dashboard="127.0.0.1:0")
+    for word in ("once", "again"):  # the second cluster's workers are forked from a process that the first one started
+        monkeypatch.setenv("DASKJOBS_TEST_WORD", word)
+        before = dict(os.environ)
+        with local.local(settings, local.PROCESS_ROWS) as (client, _):
+            assert list(client.run(os.environ.get, "DASKJOBS_TEST_WORD").values()) == [word]
+        added = os.environ.keys() - before.keys()
+        assert not added & {*KEEP_MEMORY, "PYTHONSAFEPATH"}
 
 
 AS_PROCESSES = """
