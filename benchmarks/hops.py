@@ -1,4 +1,6 @@
-"""Where the time of a workflow went, hop by hop: python benchmarks/hops.py NAMESPACE WORKFLOW
+"""Where the time of workflows went, hop by hop: python benchmarks/hops.py NAMESPACE WORKFLOW [WORKFLOW …]
+
+Of one workflow, a table of its hops; of several, one table with the sums of each.
 
 From the status of the Workflow and of its pods, which are there for ten minutes after its end; KUBECONFIG names the
 cluster. A row is a stage on the way that took longest, from the workflow's creation to the end of its last pod:
@@ -100,5 +102,24 @@ def table(way: list[Hop]) -> str:
     return "\n".join(lines)
 
 
+def sums(ways: dict[str, list[Hop]]) -> str:
+    """Return a table in Markdown with a row for each way, and its sums."""
+    lines = [f"| | {' | '.join(COLUMNS)} | all |", f"| --- |{' ---: |' * (len(COLUMNS) + 1)}"]
+    for name, way in ways.items():
+        cells = [f"{sum(hop.seconds[column] for hop in way):.0f}" for column in COLUMNS]
+        lines.append(f"| {name} | {' | '.join(cells)} | {seconds(way):.0f} |")
+    return "\n".join(lines)
+
+
+def seconds(way: list[Hop]) -> float:
+    """Return how long a way took."""
+    return sum(sum(hop.seconds.values()) for hop in way)
+
+
+def main(namespace: str, *workflows: str) -> None:
+    ways = {workflow: hops(namespace, workflow) for workflow in workflows}
+    print(sums(ways) if len(ways) > 1 else table(ways[workflows[0]]))
+
+
 if __name__ == "__main__":
-    print(table(hops(*sys.argv[1:])))
+    main(*sys.argv[1:])
