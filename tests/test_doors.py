@@ -279,6 +279,6 @@ def test_openssls_errors_are_cleared_before_each_tls_operation() -> None:
 
 
 def test_nothing_of_this_process_is_left_in_the_environment_of_what_it_starts_later() -> None:
-    with local._environment(PYTHONSAFEPATH="1", DASKJOBS_NEW="x"):
+    with local._environment({"PYTHONSAFEPATH": "1", "DASKJOBS_NEW": "x"}):
         assert os.environ["DASKJOBS_NEW"] == "x"
     assert "DASKJOBS_NEW" not in os.environ
