@@ -176,6 +176,12 @@ def split(row: str, dialect: Dialect) -> tuple[list[str], int]:
     return [quoted.replace('""', '"') or plain for quoted, plain in found], inside
 
 
+def lines(rows: list[str], dialect: Dialect) -> str:
+    """Return rows with line ends, each as `line` gives it; most have nothing that it would look at."""
+    plain = "".join(f"{row}\n" for row in rows)
+    return "".join(line(row, dialect) for row in rows) if any(mark in plain for mark in '"\\\r') else plain
+
+
 def line(row: str, dialect: Dialect) -> str:
     """Return a row with a line end, so that it is read as it was in its file, whatever follows now.
 

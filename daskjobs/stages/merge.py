@@ -19,7 +19,7 @@ from daskjobs.outputs import Output
 from daskjobs.partition import NAMED, STAGE, names
 from daskjobs.run import Done, Run
 from daskjobs.settings import RFC4180
-from daskjobs.sources.fields import line
+from daskjobs.sources.fields import line, lines
 from daskjobs.sources.rows import Dialect
 from daskjobs.stages import split
 from daskjobs.storage import damaged
@@ -175,6 +175,6 @@ def _rejected(run: Run, files: list[dict[str, Any]], quarantine: Output) -> dict
         with run.storage.write(name) as text:
             text.write(line(header, dialect).encode())
             for _, raw in found:
-                text.write("".join(line(row, dialect) for row in raw.to_pylist()).encode())
+                text.write(lines(raw.to_pylist(), dialect).encode())
         outputs[name] = text.output
     return outputs
