@@ -17,12 +17,20 @@ from e2e.faults import DURING
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600), pytest.mark.usefixtures("argo")]
 
 
+STARTED = """
+import signal
+from daskjobs import cli
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell ignores it for what runs in its background
+cli.entry()
+"""
+
+
 class Viewer:
     """`daskjobs dashboard` as a process on this machine."""
 
     def __init__(self, namespace: Namespace, workflow: str, said: Path) -> None:
         pytest.importorskip("dask_kubernetes", reason="pip install 'daskjobs[kubernetes]' to run this test")
-        command = ["-m", "daskjobs", "dashboard", "--workflow", workflow, "--namespace", namespace.name]
+        command = ["-c", STARTED, "dashboard", "--workflow", workflow, "--namespace", namespace.name]
         self.said = said
         with said.open("w") as out:
             self.process = subprocess.Popen(
