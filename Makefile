@@ -6,16 +6,31 @@ ARGS ?=
 IMAGE ?= daskjobs:dev
 
 help: ## what can be made
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
 
 run: $(VENV)/run ## the whole pipeline on this machine: make run ARGS="--input orders.csv"
 	@$(BIN)/daskjobs run $(ARGS)
 
-test: $(VENV)/dev ## all tests that need no cluster
-	@$(BIN)/python -m pytest -q $(ARGS)
+test: $(VENV)/dev ## the quick tests, which need no cluster
+	@$(BIN)/python -m pytest -q -n auto $(ARGS)
+
+test-slow: $(VENV)/dev ## the tests that run whole commands and strike them
+	@$(BIN)/python -m pytest -q -n auto -m slow $(ARGS)
+
+test-cluster: $(VENV)/dev image ## the tests on Kubernetes, in the cluster of `make cluster`: make test-cluster ARGS="-k receipt"
+	docker build -t own-step:dev examples/own_step
+	kind load docker-image $(IMAGE) own-step:dev --name daskjobs
+	kind export kubeconfig --name daskjobs --kubeconfig $(VENV)/kubeconfig
+	@KUBECONFIG=$(VENV)/kubeconfig $(MAKE) --no-print-directory test-on-cluster
+
+test-on-cluster: $(VENV)/dev ## the tests on Kubernetes, in the cluster that KUBECONFIG names, which has the images
+	@$(BIN)/python -m pytest -q -m cluster -n 2 --dist loadfile $(ARGS)
 
 soak: $(VENV)/dev ## twenty workflows with random faults on a cluster: make soak ARGS="--seed 7"
 	@PYTHONPATH=tests $(BIN)/python -m e2e.soak $(ARGS)
+
+starts: $(VENV)/dev ## a hundred Dask clusters one after the other, with random faults of connections
+	@PYTHONPATH=tests $(BIN)/python -m e2e.starts $(ARGS)
 
 lint: $(VENV)/dev ## style and types
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
@@ -32,10 +47,15 @@ cluster: ## a kind cluster with Argo Workflows and the Dask operator (needs kind
 	kubectl -n argo rollout status deployment/workflow-controller --timeout=300s
 	kubectl -n dask-operator rollout status deployment --timeout=300s
 
-lock: $(VENV)/bin/python ## resolve the image's dependencies anew, into image/requirements.lock
+lock: $(VENV)/bin/python ## resolve anew what the image has, and what builds it, into image/*.lock
 	@$(BIN)/pip install -q --disable-pip-version-check uv
-	@$(BIN)/uv pip compile -q --upgrade --python-version 3.13 --python-platform linux --extra s3 --extra pod \
-		--generate-hashes --custom-compile-command 'make lock' -o image/requirements.lock pyproject.toml
+	@$(COMPILE) --extra s3 --extra pod -o image/requirements.lock pyproject.toml
+	@$(COMPILE) --group image -o image/build.lock
+COMPILE = $(BIN)/uv pip compile -q --upgrade --python-version 3.13 --python-platform linux --generate-hashes --custom-compile-command 'make lock'
+
+audit: $(VENV)/bin/python ## known vulnerabilities of what the locks name, as PyPI knows them
+	@$(BIN)/pip install -q --disable-pip-version-check pip-audit
+	@for lock in image/*.lock; do $(BIN)/pip-audit --disable-pip --require-hashes -r $$lock || exit 1; done
 
 doctor: $(VENV)/run ## what is missing on this machine
 	@$(BIN)/daskjobs doctor
@@ -53,5 +73,5 @@ $(VENV)/run: $(VENV)/bin/python pyproject.toml
 $(VENV)/dev: $(VENV)/bin/python pyproject.toml
 	@echo "installing into $(VENV) (once)" && $(BIN)/pip install -q --disable-pip-version-check -e '.[s3,kubernetes,dev]' && touch $@ $(VENV)/run
 
-.PHONY: help run test soak lint image lock doctor clean cluster
+.PHONY: help run test test-slow test-cluster test-on-cluster soak starts lint image cluster lock audit doctor clean
 .DEFAULT_GOAL := help

@@ -23,7 +23,7 @@ def once(rows: int, work: str, options: list[str]) -> Figures:
     with tempfile.TemporaryDirectory(dir=work) as folder:
         command = [sys.executable, "-m", "daskjobs", "run", "--run", folder, "--rows", str(rows), *options]
         figures, _ = measured(command)
-        run = json.loads((Path(folder) / "report/run.json").read_text())
+        run = json.loads((Path(folder) / "report/facts.json").read_text())
         stages = {**run["stages"], "report": run}
         return figures | {stage: stages[stage]["seconds"] for stage in STAGES}
 

@@ -2,7 +2,7 @@
 
 split and validate of the same orders, with one worker of this machine and with two, in turns, each first in every
 other round. Work lasts from the log's line that the cluster is ready until the one that validate is done; the workers'
-own figures are those of run.json.
+own figures are those of facts.json.
 """
 
 import argparse
@@ -30,7 +30,7 @@ def once(orders: Path, workers: int, folder: str) -> Figures:
             seen[line.split()[2]] = time.monotonic()  # the name of an event, and when it came last
     if process.returncode:
         sys.exit(f"{' '.join(command)} ended with {process.returncode}")
-    run = json.loads((Path(folder) / "validate/run.json").read_text())
+    run = json.loads((Path(folder) / "validate/facts.json").read_text())
     used = {name: run["resources"]["used"][f"{name}_seconds"] for name in ("busy", "cpu", "queued")}
     return {"work": seen["stage.done"] - seen["cluster.ready"], **used, "validate": run["seconds"]}
 

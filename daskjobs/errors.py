@@ -1,6 +1,6 @@
 """What can go wrong, each with the exit code that tells Argo whether a retry can help."""
 
-from daskjobs.names import shown
+from daskjobs.display import shown
 
 MOST_MESSAGE = 4000  # characters: Dask makes a tuple of what is longer than 10,000, and Kubernetes shows 4,096 bytes
 
@@ -31,6 +31,12 @@ class ConfigError(DaskjobsError):
     """The run is set up wrongly, or versions don't match; a retry would fail the same way."""
 
     exit_code = 11
+
+
+class FunctionError(DaskjobsError):
+    """A function of the user's own raised an exception; a retry would raise it again."""
+
+    exit_code = 12
 
 
 class StorageError(DaskjobsError):

@@ -1,88 +1,132 @@
-"""The options that all stages share, each also an environment variable, and the settings that they make."""
+"""Options: each is one field of a settings class, where its default, bounds and help text are written once."""
 
-import dataclasses
 import os
-import secrets
-import time
-from collections.abc import Callable
+from collections.abc import Iterator, Mapping
+from dataclasses import Field, dataclass, field, fields
 from typing import Any
 
-import click
-from click.core import ParameterSource
-
-from daskjobs import log
 from daskjobs.errors import UsageError
-from daskjobs.settings import Settings
 
-DEFAULTS = {f.name: f.default for f in dataclasses.fields(Settings) if f.default is not dataclasses.MISSING}
-KINDS: dict[type, Any] = {int: int, float: float, bool: bool}
-HELP = {
-    "run": "Where this run's files live: a path, file:// or s3:// URI.  [default: runs/<time>-<id>]",
-    "rows": "Orders to generate.",
-    "seed": "Same seed and rows, same bytes.",
-    "input": "Your own orders instead: the path or URI of a CSV or Parquet file, or a glob in quotes.",
-    "delimiter": "What separates the input's fields: one character, or tab.  [default: found in the header]",
-    "quoting": "What a quote is in the input: rfc4180 (fields may stand in quotes), none (a character like others), or "
-    "backslash (as rfc4180, and a backslash escapes the next character).",
-    "encoding": "The input's text encoding, like cp1252 or utf-16.  [default: UTF-8]",
-    "columns": "Which of the input's columns stand for ours: price=unit_price,status=state.",
-    "statuses": "Which of the input's statuses stand for ours: success=paid,success=complete,cancelled=canceled.",
-    "rules": "Rules of your own: the path or URI of a Python file.",
-    "max_rejected": "Fail when more than this share of the rows is rejected, from 0 to 1.",
-    "partitions": "Parts that are checked in parallel; 0 is five, or a multiple of ten for large orders.",
-    "workers": "Dask workers; 0 is one for each core.",
-    "cluster": "Where Dask runs: local, kubernetes (in a pod), or the address of a scheduler (tcp://host:port).",
-    "dashboard": "Address of the Dask dashboard of a local cluster.",
-    "timeout": "Seconds that the validation may take.",
-    "worker_cpu": "On Kubernetes: CPU that each worker requests.",
-    "worker_memory": "On Kubernetes: memory that each worker requests and may use.",
-    "keep_cluster": "On Kubernetes: leave the cluster up until cleanup, for a look at its dashboard.",
-    "workflow": "On Kubernetes: name of the workflow that owns the cluster.",
-    "workflow_uid": "On Kubernetes: uid of that workflow.",
-    "pod": "On Kubernetes: name of the pod that this runs in; the cluster's pods are made like it.",
-    "namespace": "On Kubernetes: where the cluster lives, which is where this pod does.",
-    "start_timeout": "On Kubernetes: seconds until the scheduler must answer.",
-    "worker_timeout": "On Kubernetes: seconds until the first worker must have come; others join in later.",
-    "delete_timeout": "On Kubernetes: seconds until what was deleted must be gone.",
-    "idle_timeout": "On Kubernetes: seconds without work after which the cluster ends by itself.",
-    "log_level": "Events to show.  [default: info for a stage, warning for run]",
-}
+SECONDS = (1, 30 * 86_400)  # a longer wait than a month is a mistake, and beyond 2^31 s some of Dask's timers fail
+MOST_TEXT = 4096  # characters; Linux takes no longer path
+TRUE, FALSE = ("1", "true", "t", "yes", "y", "on"), ("0", "false", "f", "no", "n", "off")
+_OPTION = "option"
+KINDS = {int: "a whole number", float: "a number", bool: "True or False", str: "a text"}
 
 
-def options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command the options of every stage, each also an environment variable: DASKJOBS_ROWS for --rows."""
-    for name, text in reversed(HELP.items()):
-        default = DEFAULTS.get(name)
-        command = click.option(
-            f"--{name.replace('_', '-')}",
-            default=default,
-            type=click.Choice(log.LEVELS) if name == "log_level" else KINDS.get(type(default), str),
-            envvar=f"DASKJOBS_{name.upper()}",
-            show_envvar=True,
-            show_default=bool(default),
-            callback=_not_empty,
-            help=text,
-        )(command)
-    return command
+@dataclass(frozen=True)
+class Option:
+    """How a field appears on the command line: its flag, its help text, and its least and greatest value.
+
+    A ``path`` may hold any bytes. It becomes absolute unless it is a URI, because Dask workers run in other folders.
+    """
+
+    flag: str
+    help: str
+    bounds: tuple[float, float] | None
+    path: bool
+
+    @property
+    def variable(self) -> str:
+        """The environment variable that stands for the flag: DASKJOBS_MAX_ROWS for --max-rows."""
+        return f"DASKJOBS_{self.flag.removeprefix('--').replace('-', '_').upper()}"
 
 
-def _not_empty(context: click.Context, parameter: click.Parameter, value: Any) -> Any:
-    """Refuse an empty text on the command line: mostly a variable that isn't set. One of the environment is none."""
-    if value == "" and context.get_parameter_source(str(parameter.name)) is ParameterSource.COMMANDLINE:
-        raise UsageError(f"{parameter.opts[0]} is empty: give it a value, or leave it out for the default")
-    return value
+def option(
+    default: Any, help: str, *, flag: str = "", bounds: tuple[float, float] | None = None, path: bool = False
+) -> Any:
+    """Return a dataclass field that is an option; ``flag`` is needed where it differs from the field's name."""
+    return field(default=default, metadata={_OPTION: Option(flag, help, bounds, path)})
 
 
-def settings(values: dict[str, Any]) -> Settings:
-    """Build the settings; paths become absolute, because Dask workers run elsewhere."""
-    values = {
-        **values,
-        "run": values["run"] or f"runs/{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{secrets.token_hex(2)}",
-    }
-    for name in ("run", "input", "rules"):
-        if values.get(name) and "://" not in values[name]:
-            values[name] = os.path.abspath(os.path.expanduser(values[name]))
-    context = click.get_current_context()
-    set_by = (ParameterSource.COMMANDLINE, ParameterSource.ENVIRONMENT)
-    given = frozenset(name for name in values if context.get_parameter_source(name) in set_by)
-    return Settings(**values, given=given)
+def options(settings: Any) -> Iterator[tuple[Field[Any], Option]]:
+    """Yield the fields of a settings class, or of an object of it, that are options.
+
+    >>> @dataclass
+    ... class Mine:
+    ...     max_rows: int = option(7, "How many rows.", bounds=(1, 9))
+    >>> [(each.name, option.flag) for each, option in options(Mine)]
+    [('max_rows', '--max-rows')]
+    """
+    for each in fields(settings):
+        if found := each.metadata.get(_OPTION):
+            flag = found.flag or f"--{each.name.replace('_', '-')}"
+            yield each, Option(flag, found.help, found.bounds, found.path)
+
+
+def flag(settings: Any, name: str) -> str:
+    """Return the flag of a field: ``--max-rejected`` for ``max_rejected``."""
+    return next(option.flag for each, option in options(settings) if each.name == name)
+
+
+def check(settings: Any) -> None:
+    """Check the types and bounds of a frozen settings object, and make its paths absolute.
+
+    Raises UsageError, which says what was given and what is allowed.
+    """
+    for each, option in options(settings):
+        value: Any = getattr(settings, each.name)
+        kind: Any = type(each.default)
+        if not isinstance(value, int | float if kind in (int, float) else kind):
+            raise UsageError(f"{option.flag} must be {KINDS[kind]}, got {_shown(value)}")
+        if option.bounds:
+            least, most = option.bounds
+            if not least <= value <= most:  # also refuses nan
+                raise UsageError(f"{option.flag} must be between {least:,} and {most:,}, got {_shown(value)}")
+            if not isinstance(value, int) and kind is int:
+                raise UsageError(f"{option.flag} must be {KINDS[kind]}, got {_shown(value)}")
+        if isinstance(value, str):
+            _check_text(option, value)
+            if option.path and value and "://" not in value:
+                object.__setattr__(settings, each.name, os.path.abspath(os.path.expanduser(value)))
+
+
+def _check_text(option: Option, text: str) -> None:
+    if len(text) > MOST_TEXT:
+        raise UsageError(f"{option.flag} must have at most {MOST_TEXT:,} characters, got {len(text):,}")
+    if not option.path and not text.isascii() and not _is_unicode(text):
+        raise UsageError(f"{option.flag} must be text in the terminal's encoding, got {quoted(text)}")
+    if "\0" in text:
+        raise UsageError(f"{option.flag} must have no NUL character, got {quoted(text)}")
+
+
+def quoted(text: str) -> str:
+    """Return a text as an error message shows it: quoted, escaped, and cut where it is long."""
+    return repr(text if len(text) <= 100 else f"{text[:100]}…")
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        return bool(text.encode())
+    except UnicodeEncodeError:  # Python decodes bytes that are no text to surrogates
+        return False
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, int) and abs(value) >= 10**30:
+        return f"a number of {int(value.bit_length() * 0.30103) + 1:,} digits"
+    return str(value) if isinstance(value, int | float) else quoted(str(value))
+
+
+def from_environment(settings: Any, environment: Mapping[str, str]) -> dict[str, Any]:
+    """Return the fields of a settings class that environment variables set, read as the command line reads them.
+
+    Raises UsageError for a text that is no value of the field's type.
+    """
+    values = dict[str, Any]()
+    for each, option in options(settings):
+        if text := environment.get(option.variable, ""):
+            values[each.name] = _value(option.variable, text, type(each.default))
+    return values
+
+
+def _value(variable: str, text: str, kind: type) -> Any:
+    if kind is bool:
+        word = text.strip().lower()
+        if word not in TRUE + FALSE:
+            raise UsageError(f"{variable} must be true or false, got {quoted(text)}")
+        return word in TRUE
+    try:
+        return kind(text)
+    except ValueError:
+        raise UsageError(f"{variable} must be {KINDS[kind]}, got {quoted(text)}") from None

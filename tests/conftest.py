@@ -4,6 +4,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
 from shutil import which
@@ -12,12 +13,12 @@ from typing import Any
 import hypothesis
 import pytest
 
-from daskjobs.manifest import Manifest
-from daskjobs.orders import COLUMNS
-from daskjobs.run import Run
-from daskjobs.settings import Settings
-from daskjobs.stages import STAGES, run_stage
+from daskjobs.orders.schema import COLUMNS
+from daskjobs.pipeline.manifest import Manifest
+from daskjobs.stages import STAGES, new_context, run_stage
+from daskjobs.stages.settings import Settings
 
+TESTS = Path(__file__).parent
 GOOD = dict(
     order_id="A1",
     user_id="U1",
@@ -84,7 +85,9 @@ def pipeline(tmp_path: Path) -> Pipeline:
     """Run all stages, or those named, in this process; return their manifests."""
 
     def run(*names: str, where: str = "run", **settings: Any) -> dict[str, Manifest]:
-        run = Run(Settings(**{"run": str(tmp_path / where), "rows": 500, "dashboard": "127.0.0.1:0", **settings}))
+        run = new_context(
+            Settings.of(**{"run_uri": str(tmp_path / where), "rows": 500, "dashboard": "127.0.0.1:0", **settings})
+        )
         return {name: run_stage(name, run) for name in names or STAGES}
 
     return run
@@ -104,27 +107,33 @@ def daskjobs(tmp_path: Path) -> Command:
     return call
 
 
+@contextmanager
+def s3_server(data: Path, *options: str) -> Iterator[str]:
+    """A real S3 server on loopback, whose buckets are the folders of ``data``; gives its URL. Its owner is test."""
+    if GATEWAY is None:
+        pytest.skip("no S3 server here: put versitygw on PATH to run this test")
+    pytest.importorskip("s3fs", reason="pip install daskjobs[s3] to run this test")
+    port = free_port()
+    command = [GATEWAY, "--port", f"127.0.0.1:{port}", *options, "posix", str(data)]
+    keys = {"ROOT_ACCESS_KEY": "test", "ROOT_SECRET_KEY": "testtest"}
+    with subprocess.Popen(command, env=os.environ | keys, stdout=subprocess.DEVNULL) as server:
+        try:
+            until(lambda: not socket.socket().connect_ex(("127.0.0.1", port)), "the S3 server")
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            server.terminate()
+
+
 @pytest.fixture(scope="session")
 def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A real S3 server on loopback; gives the URI of an empty bucket."""
-    if GATEWAY is None:
-        pytest.skip("no S3 server here: put versitygw on PATH to run this test")
-    s3fs = pytest.importorskip("s3fs", reason="pip install daskjobs[s3] to run this test")
-    s3fs.S3FileSystem.clear_instance_cache()  # another server's
-    port = free_port()
     data = tmp_path_factory.mktemp("s3")
     (data / "orders").mkdir()
-    keys = {"ROOT_ACCESS_KEY": "test", "ROOT_SECRET_KEY": "testtest"}
-    command = [GATEWAY, "--port", f"127.0.0.1:{port}", "posix", str(data)]
-    with pytest.MonkeyPatch.context() as patch:
+    with s3_server(data) as url, pytest.MonkeyPatch.context() as patch:
+        import s3fs
+
+        s3fs.S3FileSystem.clear_instance_cache()  # another server's
         patch.setenv("AWS_ACCESS_KEY_ID", "test")
         patch.setenv("AWS_SECRET_ACCESS_KEY", "testtest")
-        patch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{port}")
-        with subprocess.Popen(command, env=os.environ | keys, stdout=subprocess.DEVNULL) as server:
-            try:
-                deadline = time.monotonic() + 20
-                while socket.socket().connect_ex(("127.0.0.1", port)) and time.monotonic() < deadline:
-                    time.sleep(0.1)
-                yield "s3://orders"
-            finally:
-                server.terminate()
+        patch.setenv("AWS_ENDPOINT_URL", url)
+        yield "s3://orders"

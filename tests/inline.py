@@ -16,20 +16,21 @@ import pytest
 
 import oracle
 from conftest import RESULTS
-from daskjobs.run import Run
-from daskjobs.settings import Settings
-from daskjobs.sources import rows
-from daskjobs.stages import report, run_stage, validate
+from daskjobs.cluster.connection import ClusterFacts
+from daskjobs.cluster.usage import Measurement
+from daskjobs.orders.sources import rows
+from daskjobs.stages import new_context, report, run_stage, validate
+from daskjobs.stages.settings import Settings
 
 STAGES = ("split", "validate", "merge", "clean", "report")
 
 
 @contextmanager
-def _connected(*_: Any) -> Iterator[Any]:
-    yield SimpleNamespace(client=None, facts={"dashboard": ""})
+def _connected(*_: Any, **__: Any) -> Iterator[Any]:
+    yield SimpleNamespace(facts=ClusterFacts("inline", 1, ""), watched=False)
 
 
-def _gather(*arguments: Any) -> list[Any]:
+def _gather(*arguments: Any, **_: Any) -> list[Any]:
     work: Callable[..., Any] = arguments[-2]
     return [work(*job.arguments) for job in arguments[-1]]
 
@@ -44,7 +45,7 @@ def stages_inline(block_bytes: int = rows.BLOCK_BYTES, real: bool = False) -> It
         if not real:
             patch.setattr(validate, "connect", _connected)
             patch.setattr(validate, "gather", _gather)
-            patch.setattr(validate, "measured", lambda *_: nullcontext())
+            patch.setattr(validate, "measured", lambda *_: nullcontext(Measurement()))
         patch.setattr(report, "page", lambda *_: b"")
         patch.setattr(rows, "BLOCK_BYTES", block_bytes)
         yield
@@ -55,10 +56,9 @@ def run(
 ) -> dict[str, bytes]:
     """Run the stages from split on; return the results' bytes."""
     with stages_inline(block_bytes, real):
+        given = {"run_uri": str(folder), "input": pattern, "dashboard": "127.0.0.1:0", **settings}
         for name in STAGES:
-            run_stage(
-                name, Run(Settings(**{"run": str(folder), "input": pattern, "dashboard": "127.0.0.1:0", **settings}))
-            )
+            run_stage(name, new_context(Settings.of(**given)))
     return {name: (folder / name).read_bytes() for name in RESULTS}
 
 

@@ -7,63 +7,65 @@ opinion, the contract must name the difference: `DIFFERENCES` here, and the tabl
 
 import csv
 import io
-import json
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import duckdb
 
-from daskjobs import sources
-from daskjobs.storage import Storage
+from daskjobs.files.documents import parse
+from daskjobs.files.storage import Storage
+from daskjobs.orders import sources
+from daskjobs.orders.plan import Plan
+from daskjobs.orders.sources.csv import CsvSource
+from daskjobs.orders.sources.format import RowRange
 
 Rows = list[tuple[str, ...]]
 COLUMNS_ERRORS = {"MISSING COLUMNS", "TOO MANY COLUMNS"}  # of a row; DuckDB reads the others
 
 # What the contract reads otherwise than both: its name in docs/orders.md, and how a file that has it is known.
-DIFFERENCES: dict[str, Callable[[bytes, dict[str, Any]], object]] = {
+DIFFERENCES: dict[str, Callable[[bytes, CsvSource], object]] = {
     "blanks after a closing quote": lambda data, source: re.search(rb'" +(?:%s|\r?\n|\Z)' % delimiter(source), data),
     "a carriage return alone": lambda data, source: re.search(rb"\r(?!\n)", data),
-    "a backslash and what follows": lambda data, source: source["quoting"] == "backslash" and b"\\" in data,
+    "a backslash and what follows": lambda data, source: source.quoting == "backslash" and b"\\" in data,
 }
 
 
-def delimiter(source: dict[str, Any]) -> bytes:
-    return re.escape(source["delimiter"].encode())
+def delimiter(source: CsvSource) -> bytes:
+    return re.escape(source.delimiter.encode())
 
 
-def ours(storage: Storage, source: dict[str, Any], ranges: list[dict[str, Any]]) -> Rows:
+def ours(storage: Storage, source: CsvSource, ranges: list[RowRange]) -> Rows:
     blocks = (block for part in ranges for block in sources.blocks(storage, source, part))
     return [tuple(row.values()) for block in blocks for row in block.texts.to_pylist()]
 
 
-def by_csv(data: bytes, source: dict[str, Any]) -> Rows | None:
+def by_csv(data: bytes, source: CsvSource) -> Rows | None:
     """Return what the csv module reads behind the header, or None where it refuses."""
     csv.field_size_limit(1 << 27)
-    options = {"none": {"quoting": csv.QUOTE_NONE}, "backslash": {"escapechar": "\\"}}.get(source["quoting"], {})
+    options = {"none": {"quoting": csv.QUOTE_NONE}, "backslash": {"escapechar": "\\"}}.get(source.quoting, {})
     try:
         text = io.StringIO(data.decode(), newline="")
-        _, *rows = csv.reader(text, delimiter=source["delimiter"], strict=True, **options)
+        _, *rows = csv.reader(text, delimiter=source.delimiter, strict=True, **options)
     except (csv.Error, UnicodeDecodeError):
         return None
-    return [tuple(row) for row in rows if len(row) == len(source["columns"])]
+    return [tuple(row) for row in rows if len(row) == len(source.columns)]
 
 
-def by_duckdb(path: Path, source: dict[str, Any]) -> Rows | None:
+def by_duckdb(path: Path, source: CsvSource) -> Rows | None:
     """Return what DuckDB reads behind the header, or None where it refuses.
 
     The header is read as a row: what is wrong in it, DuckDB would not tell.
     """
-    quote, escape = {"none": ("", ""), "backslash": ('"', "\\")}.get(source["quoting"], ('"', '"'))
+    quote, escape = {"none": ("", ""), "backslash": ('"', "\\")}.get(source.quoting, ('"', '"'))
     with duckdb.connect() as connection:
         read = (
             "SELECT * FROM read_csv(?, auto_detect=false, header=false, all_varchar=true, strict_mode=true, "
             "null_padding=false, store_rejects=true, max_line_size=20000000, delim=?, quote=?, escape=?, columns=?)"
         )
-        columns = {f"c{number}": "VARCHAR" for number in range(len(source["columns"]))}
+        columns = {f"c{number}": "VARCHAR" for number in range(len(source.columns))}
         try:
-            _, *rows = connection.execute(read, [str(path), source["delimiter"], quote, escape, columns]).fetchall()
+            _, *rows = connection.execute(read, [str(path), source.delimiter, quote, escape, columns]).fetchall()
             errors = {row[0] for row in connection.execute("SELECT error_type FROM reject_errors").fetchall()}
         except (duckdb.Error, ValueError):  # not even a header
             return None
@@ -73,18 +75,16 @@ def by_duckdb(path: Path, source: dict[str, Any]) -> Rows | None:
 def assert_agreed(folder: Path) -> list[str]:
     """Hold the CSV files that a run has read against the opinions; return how each file compared."""
     storage = Storage(str(folder))
-    plan = json.loads((folder / "split/partitions.json").read_text())
+    plan = parse((folder / "split/partitions.json").read_bytes(), Plan)
     return [
-        _compared(
-            storage, folder, source, [part for p in plan["partitions"] for part in p["ranges"] if part["file"] == n]
-        )
-        for n, source in enumerate(plan["files"])
-        if source["kind"] == "csv"
+        _compared(storage, folder, source, [part for p in plan.partitions for part in p.ranges if part.file == n])
+        for n, source in enumerate(plan.files)
+        if isinstance(source, CsvSource)
     ]
 
 
-def _compared(storage: Storage, folder: Path, source: dict[str, Any], ranges: list[dict[str, Any]]) -> str:
-    with storage.open(source["read"]) as file:
+def _compared(storage: Storage, folder: Path, source: CsvSource, ranges: list[RowRange]) -> str:
+    with storage.open(source.read) as file:
         data = file.read().removeprefix(b"\xef\xbb\xbf")
     path = folder / "opinion.csv"
     path.write_bytes(data)
@@ -96,5 +96,5 @@ def _compared(storage: Storage, folder: Path, source: dict[str, Any], ranges: li
     if found in opinions:
         return "agreed"
     named = [name for name, has in DIFFERENCES.items() if has(data, source)]
-    assert named, f"{source['name']} is read otherwise by {len(opinions)} opinions: ours {found}, theirs {opinions}"
+    assert named, f"{source.name} is read otherwise by {len(opinions)} opinions: ours {found}, theirs {opinions}"
     return named[0]

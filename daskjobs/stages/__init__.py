@@ -1,35 +1,191 @@
-"""The stages, in the order of the DAG: one module each, named as its task, subcommand and folder are."""
+"""The stages in the order of the DAG: each is a module of that name, and a row in the table `STAGES`.
 
+The table imports a stage's module only when the stage runs, since the libraries behind them are slow to import.
+"""
+
+import hashlib
 import resource
-from importlib import import_module
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
 
-from daskjobs.errors import ConfigError
-from daskjobs.extras import dask_configured
-from daskjobs.manifest import Manifest
-from daskjobs.run import Run
+from daskjobs import events
+from daskjobs.cluster.configured import dask_configured
+from daskjobs.errors import ConfigError, DaskjobsError, StorageError
+from daskjobs.files.storage import Storage
+from daskjobs.orders.validation.result import PARTITION_FILES, Ledger
+from daskjobs.pipeline.manifest import Manifest
+from daskjobs.pipeline.stage import Execute, Stage
+from daskjobs.stages import rows
+from daskjobs.stages.context import Context
+from daskjobs.stages.settings import Settings
 
-LEAST_MEMORY = 1 << 30  # bytes of address space: with less, libraries end in all kinds of errors when they are loaded
+LEAST_MEMORY = 1 << 30  # bytes of address space; with less, libraries fail in many ways when they are imported
+
+
+def _generate() -> Execute:
+    from daskjobs.stages.generate import execute
+
+    return execute
+
+
+def _split() -> Execute:
+    from daskjobs.stages.split import execute
+
+    return execute
+
+
+def _validate() -> Execute:
+    from daskjobs.stages.validate import execute
+
+    return execute
+
+
+def _merge() -> Execute:
+    from daskjobs.stages.merge import execute
+
+    return execute
+
+
+def _clean() -> Execute:
+    from daskjobs.stages.clean import execute
+
+    return execute
+
+
+def _report() -> Execute:
+    from daskjobs.stages.report import execute
+
+    return execute
+
+
+def _cleanup() -> Execute:
+    from daskjobs.stages.cleanup import execute
+
+    return execute
+
+
+def _split_compared(settings: Settings, manifest: Manifest) -> tuple[dict[str, Any], dict[str, Any]]:
+    mine = {name: getattr(settings, name) for name in settings.given}
+    generated = {"input": "none"} if "generate/manifest.json" in manifest.inputs else {}
+    return mine, {**manifest.settings, **generated}
+
+
+def _validate_compared(settings: Settings, manifest: Manifest) -> tuple[dict[str, Any], dict[str, Any]]:
+    mine, theirs = {name: getattr(settings, name) for name in settings.given}, dict(manifest.settings)
+    if "statuses" in mine:
+        from daskjobs.orders.sources.names import status_names  # imports pyarrow, which few commands need
+
+        mine["statuses"] = status_names(mine["statuses"])
+    if "rules" in mine or "rule_source" in mine:
+        with suppress(StorageError):  # if the file is gone by now, validate has read it
+            source = settings.rule_source.encode() or Storage(settings.run_uri).read(settings.rules)
+            mine["rules"] = hashlib.sha256(source).hexdigest()
+            theirs["rules"] = manifest.inputs.get("rules", "none")
+    return mine, theirs
+
+
 STAGES = {
-    "generate": "Write synthetic orders with known anomalies.",
-    "split": "Find partitions of whole rows, without copying the data.",
-    "validate": "Check every partition in parallel on a Dask cluster.",
-    "merge": "Prove that every row is there exactly once, and commit them as one dataset.",
-    "clean": "Keep the orders that are valid and paid.",
-    "report": "Write analytics_report.json, quality.json, run.json and report.html.",
-    "cleanup": "Remove what the run left running, and write the receipt.",
+    stage.name: stage
+    for stage in (
+        Stage(
+            "generate",
+            "Write synthetic orders with known anomalies.",
+            needs=(),
+            files=("orders/orders.csv", "orders/truth.parquet"),
+            rows=rows.GenerateRows,
+            load=_generate,
+        ),
+        Stage(
+            "split",
+            "Find partitions of whole rows, without copying the data.",
+            needs=("generate",),
+            files=("split/partitions.json", "split/input-*.csv"),
+            rows=rows.SplitRows,
+            load=_split,
+            compared=_split_compared,
+        ),
+        Stage(
+            "validate",
+            "Check every partition in parallel on a Dask cluster.",
+            needs=("split",),
+            files=(
+                "validate/rules.json",
+                "validate/performance.html",
+                "validate/repeats-*.pieces",
+                *(f"validate/part-*/{name}" for name in PARTITION_FILES.values()),
+            ),
+            rows=Ledger,
+            load=_validate,
+            artifacts=("validate/performance.html",),
+            compared=_validate_compared,
+        ),
+        Stage(
+            "merge",
+            "Prove that every row is there exactly once, and commit them as one dataset.",
+            needs=("split", "validate"),
+            files=("merge/quarantine.parquet", "merge/quarantine.csv", "merge/rejected-*.csv"),
+            rows=rows.MergeRows,
+            load=_merge,
+            artifacts=("merge/quarantine.csv",),
+        ),
+        Stage(
+            "clean",
+            "Keep the orders that are valid and paid.",
+            needs=("merge",),
+            files=("clean/summary.parquet",),
+            rows=rows.CleanRows,
+            load=_clean,
+        ),
+        Stage(
+            "report",
+            "Write analytics_report.json, quality.json, facts.json and report.html.",
+            needs=("validate", "merge", "clean"),
+            files=("report/analytics_report.json", "report/quality.json", "report/report.html"),
+            rows=rows.ReportRows,
+            load=_report,
+            artifacts=("report/report.html", "report/analytics_report.json", "report/quality.json"),
+        ),
+        Stage(
+            "cleanup",
+            "Remove what the run left running, and write the receipt.",
+            needs=(),
+            files=("cleanup/receipt.json",),
+            rows=rows.CleanupRows,
+            load=_cleanup,
+            artifacts=("cleanup/receipt.json",),
+        ),
+    )
 }
 
 
-def run_stage(name: str, run: Run) -> Manifest:
-    """Run one stage, while no other process works on the run; see its module for what it reads and writes."""
+def new_context(settings: Settings) -> Context:
+    """Return the context that the stages of a run are given."""
+    return Context(settings, STAGES)
+
+
+def run_stage(name: str, context: Context) -> Manifest:
+    """Run one stage while holding the run; see the stage's module for what it reads and writes."""
     limit = resource.getrlimit(resource.RLIMIT_AS)[0]
     if 0 <= limit < LEAST_MEMORY:
-        raise ConfigError(f"this process may have {limit >> 20} MiB of memory: allow it 1 GiB or more (ulimit -v)")
+        raise ConfigError(f"this process is limited to {limit >> 20} MiB of memory: allow it 1 GiB or more (ulimit -v)")
     with dask_configured():
-        module = import_module(f"daskjobs.stages.{name}")
-    if name == "cleanup":  # which removes the run's Dask cluster even where the run's files can't be reached
-        manifest: Manifest = module.run(run)
-        return manifest
-    with run.held() as held:
-        manifest = module.run(held)
-    return manifest
+        execute = STAGES[name].load()
+    with events.bound(run=context.settings.run_uri):
+        if name == "cleanup":  # it holds the run itself, and removes the Dask cluster even when that fails
+            return execute(context)
+        with context.held() as held:
+            return execute(held)
+
+
+def run_all(context: Context, run: Callable[[str, Context], Manifest] = run_stage) -> Manifest:
+    """Run all stages with ``run``, and return the report's manifest; cleanup runs last, even after a failure."""
+    with context.held() as held:
+        try:
+            manifests = [run(name, held) for name in STAGES if name != "cleanup"]
+        except BaseException:
+            with suppress(DaskjobsError):  # the first failure is the one to report
+                run_stage("cleanup", held)
+            raise
+        run_stage("cleanup", held)
+    return manifests[-1]

@@ -4,46 +4,43 @@ import os
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 
-from daskjobs import summary
-from daskjobs.manifest import Manifest
-from daskjobs.orders import PAID
-from daskjobs.partition import names
-from daskjobs.run import Done, Run
+from daskjobs.files.parquet import row_groups, writing
+from daskjobs.orders import summary
+from daskjobs.orders.schema import PAID, WRITING
+from daskjobs.orders.validation.result import partition_files
+from daskjobs.pipeline.context import Done
+from daskjobs.pipeline.manifest import Manifest
 from daskjobs.stages import merge
-from daskjobs.tables import row_groups, writing
+from daskjobs.stages.context import Context
+from daskjobs.stages.rows import CleanRows, MergeRows, counted
 
 NAME = "clean"
 SUMMARY = "clean/summary.parquet"
 
 
-def run(run: Run) -> Manifest:
+def execute(context: Context) -> Manifest:
     """Vouch for every paid.parquet; write in clean/summary.parquet the orders and revenue by day, region and product.
 
     The files stay where the workers wrote them; each is read to its end, and held against its hash.
     """
-    return run.stage(NAME, NAME, run.digest(merge.NAME), {}, lambda: _clean(run))
+    return context.commit(NAME, context.digest(merge.NAME), {}, lambda: _clean(context))
 
 
-def _clean(run: Run) -> Done:
-    merged = run.manifest(merge.NAME)
-    statuses = Counter[str](merged["rows"]["statuses"])
-    files = [names(part["partition"]) for part in merged["rows"]["partitions"]]
-    outputs = {each["paid"]: run.output(merge.NAME, each["paid"]) for each in files}
+def _clean(context: Context) -> Done:
+    merged = counted(context.manifest(merge.NAME), MergeRows)
+    statuses = Counter(merged.statuses)
+    files = [partition_files(part.partition) for part in merged.partitions]
+    outputs = {each["paid"]: context.output(merge.NAME, each["paid"]) for each in files}
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for number, _ in enumerate(pool.map(run.storage.verify, outputs, outputs.values()), 1):
-            run.progress(number / len(outputs))
+        for number, _ in enumerate(pool.map(context.storage.verify, outputs, outputs.values()), 1):
+            context.progress(number / len(outputs))
     total = summary.Total()
     for name in (each["summary"] for each in files):
-        for lines in row_groups(run.storage, name, run.output(merge.NAME, name)):
+        for lines in row_groups(context.storage, name, context.output(merge.NAME, name)):
             total.add(lines)
-    with writing(run.storage, SUMMARY, summary.SCHEMA) as (writer, file):
+    with writing(context.storage, SUMMARY, summary.SCHEMA, WRITING) as (writer, file):
         writer.write_table(total.sums())
     outputs[SUMMARY] = file.output
     clean = statuses.pop(PAID, 0)
-    rows = {
-        "in": clean + statuses.total(),
-        "clean": clean,
-        "unpaid": statuses.total(),
-        "unpaid_by_status": dict(sorted(statuses.items())),
-    }
-    return Done(outputs, rows)
+    unpaid = statuses.total()
+    return Done(outputs, CleanRows(clean + unpaid, clean, unpaid, dict(sorted(statuses.items()))))

@@ -1,65 +1,78 @@
-"""Remove what the run left running or half written, and prove it; safe to run at any time, and again."""
+"""Remove what a run left running or half written, and write a receipt; safe to run at any time, and repeatedly."""
 
+import logging
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from typing import Any
 
-from daskjobs import layout
-from daskjobs.errors import DaskjobsError, LostWorkError
-from daskjobs.extras import kubernetes_module
-from daskjobs.lease import InUseError
-from daskjobs.log import event
-from daskjobs.manifest import Manifest, dump
-from daskjobs.run import Run
-from daskjobs.settings import KUBERNETES
+from daskjobs.cluster.backends import backend_of
+from daskjobs.cluster.removed import Removed
+from daskjobs.errors import ConfigError, DaskjobsError, LostWorkError, StorageError
+from daskjobs.events import event
+from daskjobs.files.documents import dump
+from daskjobs.pipeline.lease import InUseError
+from daskjobs.pipeline.manifest import Manifest
+from daskjobs.stages.context import Context
+from daskjobs.stages.rows import CleanupRows
 
 NAME = "cleanup"
 RECEIPT = "cleanup/receipt.json"
 
 
-def run(run: Run) -> Manifest:
+def execute(context: Context) -> Manifest:
     """Write cleanup/receipt.json: every object of the run's Dask cluster, and those that could not be removed.
 
-    A local cluster ends with the process that started it, and a scheduler that ran already isn't ours to stop.
-    Raises ClusterError, once the receipt is written, when something could not be removed, and InUseError, having
-    removed nothing, while another process works on the run.
+    What to remove is the backend's to know: local workers end with the process that started them, and a scheduler that
+    was there before the run stays. Raises ClusterError, once the receipt is written, when something could not be
+    removed, and InUseError, having removed nothing, while another process works on the run.
     """
-    if run.settings.cluster != KUBERNETES:
-        with run.held() as held:
-            return _receipt(held, [], [])
-    # The cluster first, and what stayed of it is told last: it matters most, even where the storage does not answer.
-    removal = kubernetes_module("removal")
+    cluster = context.settings.cluster
+    backend = backend_of(cluster)
+    # The cluster comes first, and what is left of it is reported last: it matters most, even when storage fails.
     with ExitStack() as stack:
         unheld = None
         try:
-            run = stack.enter_context(run.held())
+            context = stack.enter_context(context.held())
         except (InUseError, LostWorkError):
             raise
         except DaskjobsError as error:
             unheld = error
-        removed = removal.remove_run(run.settings)
+        removed = backend.remove(cluster)
         try:
             if unheld:
                 raise unheld
-            return _receipt(run, removed.objects, removed.remaining)
+            return _receipt(context, removed)
         finally:
-            removal.check(removed.remaining, run.settings.delete_timeout)
+            removed.check(cluster.delete_timeout)
 
 
-def _receipt(run: Run, objects: list[dict[str, str]], remaining: list[dict[str, str]]) -> Manifest:
-    files = layout.partial(run.storage.names(""))
+def _receipt(context: Context, removed: Removed) -> Manifest:
+    names = context.storage.names("")
+    files = [name for stage in context.stages.values() for name in stage.partial(names)]
     for name in files:
-        run.storage.remove(name)
-    known = run.facts("validate").get("objects", [])  # of each of its attempts, which may have removed them
-    objects = known + [each for each in objects if each not in known]
+        context.storage.remove(name)
+    uploads = _abort_uploads(context)
+    known = context.facts("validate").get("objects", [])  # of each of its attempts, which may have removed them
+    objects = known + [name for name in (each.to_json() for each in removed.objects) if name not in known]
+    remaining = [each.to_json() for each in removed.remaining]
     receipt: dict[str, Any] = {
-        "run": run.settings.run,
+        "run": context.settings.run_uri,
         "at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "cluster": run.settings.cluster,
+        "cluster": context.settings.cluster.backend,
         "removed_files": files,
+        "aborted_uploads": uploads,
         "objects": objects,
         "remaining": remaining,
     }
-    run.storage.put(RECEIPT, dump(receipt), durable=True)
-    event("cleanup.done", run=run.settings.run, files=len(files), objects=len(objects), remaining=len(remaining))
-    return run.unfiled(NAME, {"objects": len(objects), "files": len(files), "remaining": len(remaining)})
+    context.storage.put(RECEIPT, dump(receipt), durable=True)
+    event("cleanup.done", files=len(files), uploads=len(uploads), objects=len(objects), remaining=len(remaining))
+    return context.unfiled(NAME, CleanupRows(len(objects), len(files), len(remaining)))
+
+
+def _abort_uploads(context: Context) -> list[str]:
+    """Abort the run's unfinished uploads; a storage that can't, or forbids it, is no reason to fail."""
+    try:
+        return context.storage.abort_uploads(lambda name: any(each.made([name]) for each in context.stages.values()))
+    except (StorageError, ConfigError) as error:
+        event("uploads.left", level=logging.WARNING, error=error)
+        return []

@@ -11,12 +11,15 @@ import pyarrow as pa
 import pyarrow.csv
 
 from daskjobs.errors import ConfigError
-from daskjobs.log import event
-from daskjobs.manifest import Manifest
-from daskjobs.orders import COLUMNS, TRUTH, money
-from daskjobs.run import Done, Run
-from daskjobs.storage import RESERVE_BYTES
-from daskjobs.tables import writing
+from daskjobs.events import event
+from daskjobs.files.parquet import writing
+from daskjobs.files.storage import RESERVE_BYTES
+from daskjobs.orders.money import decimals_of
+from daskjobs.orders.schema import COLUMNS, TRUTH, WRITING
+from daskjobs.pipeline.context import Done
+from daskjobs.pipeline.manifest import Manifest
+from daskjobs.stages.context import Context
+from daskjobs.stages.rows import GenerateRows
 
 NAME, FOLDER = "generate", "orders"
 ORDERS = "orders/orders.csv"
@@ -24,8 +27,8 @@ ORDERS = "orders/orders.csv"
 NEGATIVE_PRICE = WRONG_TOTAL = 20  # rows in a thousand
 FAILED = 50
 
-BLOCK_ROWS = 100_000  # a part of the data's definition: each block has a random stream of its own
-ROW_BYTES, SMALL_BYTES = 79, 64 << 20  # about, with its part of the truth; and what is written without a look
+BLOCK_ROWS = 100_000  # a part of the data's definition, since each block has a random stream of its own
+ROW_BYTES, SMALL_BYTES = 79, 64 << 20  # of a row, roughly, and of all rows where the free space isn't looked at
 YEAR_START, YEAR_SECONDS = 1_735_689_600, 365 * 86_400  # 2025, in which the orders are spread evenly
 FIRST_ORDER, USERS = 100_000_001, 100_000
 REGIONS = ("north", "south", "east", "west", "central")
@@ -55,57 +58,60 @@ TRUTH_SCHEMA = pa.schema(
 )
 
 
-def run(run: Run) -> Manifest:
+def execute(context: Context) -> Manifest:
     """Write orders/orders.csv, and in orders/truth.parquet the rows (from 1) that have an anomaly, and which.
 
     2 % of the prices are negative, 2 % of the totals are wrong and 5 % of the transactions failed, each drawn by
     itself, so that some rows have several. Does nothing when the user gave an input.
     """
-    if run.settings.input:
-        event("stage.skipped", run=run.settings.run, stage=NAME, reason="the input is given")
-        return {**run.unfiled(NAME, {}), "skipped": True}
-    settings = {"rows": run.settings.rows, "seed": run.settings.seed}
-    return run.stage(NAME, FOLDER, {}, settings, lambda: _write(run))
+    if context.settings.input:
+        event("stage.skipped", stage=NAME, reason="the input is given")
+        return context.unfiled(NAME, skipped=True)
+    settings = {"rows": context.settings.rows, "seed": context.settings.seed}
+    return context.commit(NAME, {}, settings, lambda: _write(context))
 
 
-def _refuse_too_many(run: Run) -> None:
+def _refuse_too_many(context: Context) -> None:
     """Raise ConfigError when the orders would fill the disk."""
-    size, free = run.settings.rows * ROW_BYTES, run.storage.free()
+    size, free = context.settings.rows * ROW_BYTES, context.storage.free()
     if free is not None and size > SMALL_BYTES and size > free - RESERVE_BYTES:
         raise ConfigError(
-            f"--rows {run.settings.rows} would write about {size / 1e9:.1f} GB, and {free / 1e9:.1f} GB are free in "
-            f"{run.settings.run}: generate fewer rows, make room there, or choose another --run"
+            f"--rows {context.settings.rows} would write about {size / 1e9:.1f} GB, and {free / 1e9:.1f} GB are free "
+            f"in {context.settings.run_uri}: generate fewer rows, make room there, or choose another --run"
         )
 
 
-def _write(run: Run) -> Done:
-    _refuse_too_many(run)
-    rows, seed, done = run.settings.rows, run.settings.seed, 0
-    with run.storage.write(ORDERS) as orders, writing(run.storage, TRUTH, TRUTH_SCHEMA) as (truth, truth_file):
+def _write(context: Context) -> Done:
+    _refuse_too_many(context)
+    rows, seed, done = context.settings.rows, context.settings.seed, 0
+    with (
+        context.storage.write(ORDERS) as orders,
+        writing(context.storage, TRUTH, TRUTH_SCHEMA, WRITING) as (truth, truth_file),
+    ):
         orders.write((",".join(COLUMNS) + "\n").encode())
         for text, anomalies in _in_order(seed, rows):
             orders.write(text)
             truth.write_table(anomalies)
             done += BLOCK_ROWS
-            run.progress(min(1.0, done / rows))
-    run.written[ORDERS] = run.storage.identity(ORDERS)
-    return Done({ORDERS: orders.output, TRUTH: truth_file.output}, {"out": rows})
+            context.progress(min(1.0, done / rows))
+    context.written[ORDERS] = context.storage.identity(ORDERS)
+    return Done({ORDERS: orders.output, TRUTH: truth_file.output}, GenerateRows(rows))
 
 
 def _in_order(seed: int, rows: int) -> Iterator[tuple[pa.Buffer, pa.Table]]:
-    """Make blocks on all cores, while others are written, and yield them in order; a few are in memory at a time."""
+    """Make blocks on all cores and yield them in order, with only a few in memory at a time."""
     cores = os.cpu_count() or 1
     made: deque[Future[tuple[pa.Buffer, pa.Table]]] = deque()
     with ThreadPoolExecutor(cores) as pool:
         for start in range(0, rows, BLOCK_ROWS):
-            made.append(pool.submit(block, seed, start, rows))
+            made.append(pool.submit(make_block, seed, start, rows))
             if len(made) > cores:
                 yield made.popleft().result()
         while made:
             yield made.popleft().result()
 
 
-def block(seed: int, start: int, rows: int) -> tuple[pa.Buffer, pa.Table]:
+def make_block(seed: int, start: int, rows: int) -> tuple[pa.Buffer, pa.Table]:
     """Make the block of orders from 0-based row ``start``: its CSV text, and its rows of the truth."""
     size = min(BLOCK_ROWS, rows - start)
     # numpy promises that a bit generator's raw stream never changes; the distributions built on it may.
@@ -133,8 +139,8 @@ def block(seed: int, start: int, rows: int) -> tuple[pa.Buffer, pa.Table]:
             "region": choose(7, REGIONS),
             "product": pa.array(list(LIST_PRICES)).take(pa.array(product)),
             "quantity": quantity,
-            "price": money(price),
-            "total_amount": money(total),
+            "price": decimals_of(price),
+            "total_amount": decimals_of(total),
             "payment_mode": pa.array(PAYMENT_MODES).take(
                 pa.array((raw[7] >> np.uint64(32)).astype(np.int64) % len(PAYMENT_MODES))
             ),

@@ -2,22 +2,26 @@
 
 from contextlib import suppress
 from dataclasses import replace
-from typing import Any
 
 from fsspec.core import has_magic
 
-from daskjobs import sources
+from daskjobs.display import listed
 from daskjobs.errors import DaskjobsError, InputError
-from daskjobs.manifest import Manifest, dump
-from daskjobs.names import listed
-from daskjobs.orders import COLUMNS, TRUTH
-from daskjobs.outputs import Output
-from daskjobs.run import Done, Run
-from daskjobs.settings import RFC4180
-from daskjobs.sources.block import statuses
-from daskjobs.sources.find import find
+from daskjobs.files.documents import dump, parse
+from daskjobs.files.storage import Storage, damaged
+from daskjobs.orders import sources
+from daskjobs.orders.dialect import InputFormat
+from daskjobs.orders.plan import Partition, Plan
+from daskjobs.orders.schema import COLUMNS, TRUTH
+from daskjobs.orders.sources.format import Cuts, RowRange
+from daskjobs.orders.sources.inputs import find_inputs
+from daskjobs.orders.sources.names import status_names
+from daskjobs.orders.sources.unpack import plain_name
+from daskjobs.pipeline.context import Done
+from daskjobs.pipeline.manifest import Manifest
 from daskjobs.stages import generate
-from daskjobs.storage import Storage, damaged
+from daskjobs.stages.context import Context
+from daskjobs.stages.rows import SplitRows
 
 NAME = "split"
 PARTITIONS = "split/partitions.json"
@@ -26,7 +30,7 @@ FEW_BYTES = 160 << 20  # of all orders, up to which the least are enough
 PARTITION_BYTES = 80 << 20  # which take a core two thirds of a second, beside which 10 ms from task to task are little
 
 
-def run(run: Run) -> Manifest:
+def execute(context: Context) -> Manifest:
     """Write split/partitions.json: the files with their columns, and the ranges of each partition.
 
     A range of CSV never cuts a row, quoted newlines included; one of Parquet is whole row groups. It carries its
@@ -35,30 +39,39 @@ def run(run: Run) -> Manifest:
     split/ first.
     Raises InputError when the orders are missing or aren't orders, ConfigError when they are this run's own files.
     """
-    statuses(run.settings.statuses)  # for validate, but a mistake in it is told at once
-    inputs = _listed(run.settings.input) if run.settings.input else run.digest(generate.NAME)
-    if run.settings.input:
-        run.refuse_own("--input", inputs)
+    status_names(context.settings.statuses)  # which validate needs, but a mistake in it is told at once
+    inputs = _listed(context.settings.input) if context.settings.input else context.digest(generate.NAME)
+    if context.settings.input:
+        context.refuse_own("--input", inputs)
     names = ("partitions", "delimiter", "quoting", "encoding", "columns")
-    settings = {name: getattr(run.settings, name) for name in names}
-    return run.stage(NAME, NAME, inputs, settings, lambda: _write(run, inputs))
+    settings = {name: getattr(context.settings, name) for name in names}
+    return context.commit(NAME, inputs, settings, lambda: _write(context, inputs))
 
 
-def opening(run: Run) -> Storage:
+def opening(context: Context) -> Storage:
     """Return the run's storage, which opens the input's files by their whole names, with what isn't listed of them.
 
     A password, a token, or bytes that are not UTF-8 stand in no file of the run; --input is asked for them again.
     """
-    pattern = run.settings.input
+    pattern = context.settings.input
     if listed(pattern) == pattern and not has_magic(pattern):
-        return run.storage
-    return replace(run.storage, secrets={listed(uri): uri for uri in find(pattern) if listed(uri) != uri})
+        return context.storage
+    return replace(context.storage, secrets={listed(uri): uri for uri in find_inputs(pattern) if listed(uri) != uri})
+
+
+def read_plan(context: Context) -> Plan:
+    """Return the plan that split committed. Raises StorageError when its file has changed."""
+    data = context.vouched(NAME, PARTITIONS)
+    try:
+        return parse(data, Plan)
+    except ValueError as error:
+        raise damaged(context.storage.uri(PARTITIONS), error) from error
 
 
 def _listed(pattern: str) -> dict[str, str]:
-    found = find(pattern)
-    named = {listed(uri): mark for uri, mark in found.items()}
-    if len(named) < len(found):
+    marks = find_inputs(pattern)
+    named = {listed(uri): mark for uri, mark in marks.items()}
+    if len(named) < len(marks):
         raise InputError(
             f"--input {pattern} names files that differ in nothing but their query, which is neither shown nor stored: "
             "give each in a run of its own"
@@ -75,50 +88,48 @@ def _count(size: int) -> int:
     return LEAST if size <= FEW_BYTES else min(MOST, STEP * -(-size // (STEP * PARTITION_BYTES)))
 
 
-def _write(run: Run, inputs: dict[str, str]) -> Done:
+def _write(context: Context, inputs: dict[str, str]) -> Done:
     try:
-        return _planned(run, inputs)
+        return _planned(context, inputs)
     except BaseException:
         for number in range(len(inputs)):  # what was unpacked for nothing may be large
             with suppress(DaskjobsError):
-                run.storage.remove(sources.unpacked(number))
+                context.storage.remove(plain_name(number))
         raise
 
 
-def _planned(run: Run, inputs: dict[str, str]) -> Done:
-    storage, generated = opening(run), not run.settings.input
-    settings = (
-        replace(run.settings, delimiter=",", quoting=RFC4180, encoding="", columns="") if generated else run.settings
-    )
+def _planned(context: Context, inputs: dict[str, str]) -> Done:
+    storage, generated = opening(context), not context.settings.input
+    settings = context.settings
+    said = InputFormat(settings.delimiter, settings.quoting, settings.encoding, settings.columns)
     files = [
-        sources.describe(storage, name, number, settings)
+        sources.describe(storage, name, number, InputFormat(",") if generated else said)
         for number, name in enumerate([generate.ORDERS] if generated else inputs)
     ]
     # The process that wrote the orders knows whether they are untouched; to hash them again takes as long as to split.
-    written = run.written.get(generate.ORDERS) if generated else None
+    written = context.written.get(generate.ORDERS) if generated else None
     untouched = written is not None and written == storage.identity(generate.ORDERS)
-    whole = {"sha256": run.output(generate.NAME, generate.ORDERS).sha256} if generated and not untouched else {}
-    total, seen = sum(map(sources.weight, files)), 0
-    count = run.settings.partitions or _count(total)
-    partitions: list[dict[str, Any]] = [{"partition": number, "rows": 0, "ranges": []} for number in range(count)]
-    for index, file in enumerate(files):
-        for part in sources.ranges(storage, {**file, **whole}, seen, total, count):
-            partition = partitions[part.pop("partition")]
-            partition["ranges"].append({"file": index, **part})
-            partition["rows"] += part["rows"]
-            run.progress((partition["partition"] + 1) / count)
-        seen += sources.weight(file)
+    sha256 = context.output(generate.NAME, generate.ORDERS).sha256 if generated and not untouched else ""
+    total, before = sum(map(sources.weight, files)), 0
+    count = context.settings.partitions or _count(total)
+    ranges: list[list[RowRange]] = [[] for _ in range(count)]
+    for number, file in enumerate(files):
+        for partition, part in sources.ranges(storage, file, Cuts(number, before, total, count, sha256)):
+            ranges[partition].append(part)
+            context.progress((partition + 1) / count)
+        before += sources.weight(file)
     if untouched and written != storage.identity(generate.ORDERS):
         raise damaged(storage.uri(generate.ORDERS))
-    unpacked = {file["read"]: Output.vouched(file["unpacked"]) for file in files if "unpacked" in file}
-    extra = dict.fromkeys(name for file in files for name in file["columns"] if name not in COLUMNS)
-    rows = sum(partition["rows"] for partition in partitions)
-    plan = {
-        "rows": rows,
-        "extra": list(extra),
-        "truth": run.output(generate.NAME, TRUTH).json() if generated else None,
-        "files": files,
-        "partitions": partitions,
-    }
-    outputs = {PARTITIONS: storage.put(PARTITIONS, dump(plan)), **unpacked}
-    return Done(outputs, {"out": rows, "partitions": count})
+    extra = dict.fromkeys(name for file in files for name in file.columns if name not in COLUMNS)
+    partitions = [Partition(number, sum(part.rows for part in parts), parts) for number, parts in enumerate(ranges)]
+    plan = Plan(
+        rows=sum(partition.rows for partition in partitions),
+        extra=list(extra),
+        truth=context.output(generate.NAME, TRUTH) if generated else None,
+        files=files,
+        partitions=partitions,
+    )
+    outputs = {PARTITIONS: storage.put(PARTITIONS, dump(plan))}
+    for file in files:
+        outputs |= file.written
+    return Done(outputs, SplitRows(plan.rows, count))

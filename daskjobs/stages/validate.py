@@ -1,81 +1,111 @@
 """Check every partition in parallel, one Dask task each."""
 
 import hashlib
-import json
-import logging
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from distributed import performance_report
+import pyarrow as pa
+from distributed import Client
 
-from daskjobs import duplicates
-from daskjobs import ruleset as rulesets
-from daskjobs.cluster import connect
-from daskjobs.ending import bounded
+from daskjobs.cluster.backends import connect
+from daskjobs.cluster.connection import Workload
+from daskjobs.cluster.performance import performance_page
+from daskjobs.cluster.tasks import Job, TooLateError, gather
+from daskjobs.cluster.tuning import KEEP_MEMORY
+from daskjobs.cluster.usage import measured
 from daskjobs.errors import ClusterError, ConfigError, LostWorkError
-from daskjobs.gather import Job, TooLateError, gather
-from daskjobs.log import event
-from daskjobs.manifest import Manifest, Piece, dump
-from daskjobs.outputs import Output
-from daskjobs.partition import RULES, STAGE, Result, Task, check_partition, names
-from daskjobs.ruleset import Ruleset
-from daskjobs.run import Done, Run
-from daskjobs.settings import LOCAL
-from daskjobs.sources.block import statuses
+from daskjobs.events import event
+from daskjobs.files.digest import Piece
+from daskjobs.files.documents import dump
+from daskjobs.orders.plan import Plan
+from daskjobs.orders.rules.ruleset import Ruleset, load_sentences, read_rules
+from daskjobs.orders.sources.names import status_names
+from daskjobs.orders.validation.duplicates import buckets, find_repeats
+from daskjobs.orders.validation.partition import Task, check_partition
+from daskjobs.orders.validation.result import RULES, STAGE, TASK_MODULES, Checked, Ledger, partition_files
+from daskjobs.pipeline.context import Done
+from daskjobs.pipeline.ending import bounded
+from daskjobs.pipeline.manifest import Manifest
 from daskjobs.stages import split
-from daskjobs.usage import measured
+from daskjobs.stages.context import Context
 
 NAME = STAGE
 PERFORMANCE = "validate/performance.html"
 Gathered = Callable[[Callable[..., Any], list[Job]], list[Any]]
-UNITS = {"csv": "bytes", "parquet": "row groups"}  # of a range
+PROCESS_ROWS = 5_000_000  # from which on processes earn their start, with two cores
 
 
-def run(run: Run) -> Manifest:
-    """Write for each partition, under validate/, the files that `partition.names` lists.
+def execute(context: Context) -> Manifest:
+    """Write for each partition, under validate/, the files that `partition_files` names.
 
     validate/rules.json has every rule's sentence. A partition that a run before has finished, with the same inputs,
     rules and version, is kept. Raises LostWorkError when tasks are lost or don't end within the timeout.
     """
-    run.refuse_own("--rules", filter(None, [run.settings.rules]))
-    ruleset = rulesets.read(run.storage, run.settings.rules)
+    context.refuse_own("--rules", filter(None, [context.settings.rules]))
+    ruleset = read_rules(context.storage, context.settings.rules, context.settings.rule_source)
     rules = {"rules": hashlib.sha256(ruleset.source.encode()).hexdigest()} if ruleset.name else {}
-    settings = {"statuses": statuses(run.settings.statuses)}
-    return run.stage(
-        NAME, NAME, run.digest(split.NAME) | rules, settings, lambda: _check(run, rules, ruleset, settings)
+    settings = {"statuses": status_names(context.settings.statuses)}
+    return context.commit(
+        NAME, context.digest(split.NAME) | rules, settings, lambda: _check(context, rules, ruleset, settings)
     )
 
 
-def _check(run: Run, rules: dict[str, str], ruleset: Ruleset, settings: dict[str, Any]) -> Done:
-    depends = [run.output(split.NAME, split.PARTITIONS).sha256, rules, settings, run.version]
-    plan = json.loads(run.vouched(split.NAME, split.PARTITIONS))
-    partitions = plan.pop("partitions")
-    truth = Output.vouched(plan["truth"]) if plan["truth"] else None
-    key, secrets = hashlib.sha256(dump(depends)).hexdigest(), split.opening(run).secrets
-    task = Task(run.settings.run, plan, ruleset, key, truth, **settings, secrets=secrets)
-    waits, timeout = run.settings.start_timeout + run.settings.worker_timeout, run.settings.timeout
+def _check(context: Context, rules: dict[str, str], ruleset: Ruleset, settings: dict[str, Any]) -> Done:
+    depends = [context.output(split.NAME, split.PARTITIONS).sha256, rules, settings, context.version]
+    plan = split.read_plan(context)
+    task = Task(
+        root=context.settings.run_uri,
+        rows=plan.rows,
+        extra=plan.extra,
+        ruleset=ruleset,
+        key=hashlib.sha256(dump(depends)).hexdigest(),
+        truth=plan.truth,
+        **settings,
+        secrets=split.opening(context).secrets,
+    )
+    cluster = context.settings.cluster
+    waits, timeout = cluster.longest_start, cluster.timeout
+    processes, why = _processes(plan.rows, ruleset.name)
+    event("cluster.chosen", workers="processes" if processes else "threads", why=why)
     with bounded() as bound:
         bound(waits, ClusterError.exit_code, f"the Dask cluster didn't come up within {waits:g} s, and nothing answers")
-        with connect(run.settings, plan["rows"], run.storage.check) as connected:
+        check = context.storage.check
+        workload = Workload(processes, TASK_MODULES, _environment(), check, tell=context.tell, results=False)
+        with connect(cluster, workload) as connection:
             bound(timeout, LostWorkError.exit_code, f"--timeout {timeout:g} is over, and nothing answers: allow more")
-            run.tell(f"dashboard {connected.facts['dashboard']}")
-            connected.facts["dashboard"] = connected.facts["dashboard"].partition("?")[0]  # the token is for people
-            if "objects" in connected.facts:
-                run.note(NAME, connected.facts)
-            with _performance(run), measured(run, connected, len(partitions)):
-                gathered = partial(gather, run, connected, time.monotonic() + timeout)
+            context.tell(f"dashboard {connection.facts.dashboard}")
+            connection.facts.dashboard = connection.facts.dashboard.partition("?")[0]  # the token is for people
+            objects = connection.facts.objects and context.note(NAME, connection.facts.to_json())
+            kept = any(name.endswith("/result.json") for name in context.storage.names(NAME))
+            page = _performance(context, connection.client) if connection.watched else nullcontext()
+            with page, measured(connection, len(plan.partitions), kept) as measurement:
+                gathered = partial(
+                    gather,
+                    connection,
+                    time.monotonic() + timeout,
+                    progress=context.progress,
+                    suspect=ruleset.name,
+                )
                 sentences = _sentences(gathered, ruleset)
-                results = _validated(gathered, task, partitions)
-    outputs = {name: Output.vouched(output) for result in results for name, output in result["outputs"].items()}
-    outputs |= {names(result["partition"])["result"]: Output.vouched(result["result"]) for result in results}
-    outputs[RULES] = run.storage.put(RULES, dump(sentences))
-    rows = {name: sum(result["rows"][name] for result in results) for name in ("in", "valid", "quarantined")}
-    return Done(outputs, rows, connected.facts, (PERFORMANCE,))
+                checked = _validated(gathered, task, plan)
+    facts = connection.facts.to_json() | ({"objects": objects} if objects else {})
+    if measurement.resources is not None:
+        facts["resources"] = measurement.resources.to_json()
+    outputs = {RULES: context.storage.put(RULES, dump(sentences))}
+    for each in checked:
+        outputs |= {**each.result.outputs, partition_files(each.result.partition)["result"]: each.file}
+    ledgers = [each.result.rows for each in checked]
+    ledger = Ledger(
+        rows_in=sum(each.rows_in for each in ledgers),
+        valid=sum(each.valid for each in ledgers),
+        quarantined=sum(each.quarantined for each in ledgers),
+    )
+    return Done(outputs, ledger, facts, (PERFORMANCE,))
 
 
 def _sentences(gathered: Gathered, ruleset: Ruleset) -> dict[str, str]:
@@ -83,7 +113,7 @@ def _sentences(gathered: Gathered, ruleset: Ruleset) -> dict[str, str]:
     if not ruleset.name:
         return ruleset.sentences
     try:
-        (sentences,) = gathered(rulesets.sentences, [Job("rule file", (ruleset,), ruleset.name)])
+        (sentences,) = gathered(load_sentences, [Job("rule file", (ruleset,), ruleset.name)])
     except TooLateError as error:
         raise ConfigError(
             f"{ruleset.name} was still loading when --timeout was over: a file of rules defines functions, and does "
@@ -92,59 +122,61 @@ def _sentences(gathered: Gathered, ruleset: Ruleset) -> dict[str, str]:
     return dict(sentences)
 
 
-def _validated(gathered: Gathered, task: Task, partitions: list[dict[str, Any]]) -> list[Result]:
+def _validated(gathered: Gathered, task: Task, plan: Plan) -> list[Checked]:
     """Check all partitions, look for ids that occur twice, and check again the partitions whose rows repeat one."""
-    places = [_place(task.plan, partition) for partition in partitions]
-    jobs: list[tuple[Any, ...]] = [(task, partition, {}) for partition in partitions]
-    results: list[Result] = gathered(
-        check_partition,
-        [Job(f"partition {number}", job, place) for number, (job, place) in enumerate(zip(jobs, places, strict=True))],
-    )
-    targets = [f"validate/repeats-{bucket:05d}.pieces" for bucket in range(duplicates.buckets(task.plan["rows"]))]
+
+    def job(number: int, repeats: dict[str, Piece]) -> Job:
+        partition = plan.partitions[number]
+        arguments = task, partition, plan.files_of(partition), repeats
+        return Job(f"partition {number}", arguments, plan.place(partition))
+
+    jobs = [job(number, {}) for number in range(len(plan.partitions))]
+    checked: list[Checked] = gathered(check_partition, jobs)
+    targets = [f"validate/repeats-{bucket:05d}.pieces" for bucket in range(buckets(plan.rows))]
     pieces = [
-        [(names(part["partition"])["ids"], part["ids"][bucket]) for part in results] for bucket in range(len(targets))
+        [(partition_files(each.result.partition)["ids"], each.result.ids[bucket]) for each in checked]
+        for bucket in range(len(targets))
     ]
-    found: list[dict[int, Piece]] = gathered(
-        duplicates.find,
+    repeated: list[dict[int, Piece]] = gathered(
+        find_repeats,
         [Job(f"bucket {bucket}", (task.root, pieces[bucket], target)) for bucket, target in enumerate(targets)],
     )
     again = {}
-    for number, partition in enumerate(partitions):
-        repeats = {target: each[number] for target, each in zip(targets, found, strict=True) if number in each}
+    for number in range(len(plan.partitions)):
+        repeats = {target: each[number] for target, each in zip(targets, repeated, strict=True) if number in each}
         if repeats:
-            again[number] = Job(f"partition {number}", (task, partition, repeats), places[number])
-    checked: list[Result] = gathered(check_partition, list(again.values()))
-    for number, result in zip(again, checked, strict=True):
-        results[number] = result
-    return results
+            again[number] = job(number, repeats)
+    second: list[Checked] = gathered(check_partition, list(again.values()))
+    for number, each in zip(again, second, strict=True):
+        checked[number] = each
+    return checked
 
 
-def _place(plan: dict[str, Any], partition: dict[str, Any]) -> str:
-    """Say which rows a partition has: their file, and where in it."""
-    return "; ".join(
-        f"{plan['files'][part['file']]['name']} {UNITS[plan['files'][part['file']]['kind']]} "
-        f"{part['start']} to {part['end']}, {part['rows']} rows"
-        for part in partition["ranges"]
-    )
+def _processes(rows: int, rules: str) -> tuple[bool, str]:
+    """Tell whether this machine's workers should be processes, for so many rows and these rules, and why.
+
+    Threads start at once. Processes need half a second more, never wait for each other's hold of Python's lock, and
+    keep their memory (`tuning.KEEP_MEMORY`), which a process that runs already can't be told. And they can be ended,
+    whatever the user's rules do in them.
+    """
+    if rules:
+        return True, f"{rules} is code of its own, which may run for ever or end its process"
+    if rows < PROCESS_ROWS:
+        return False, f"{rows} rows are soon done: the start of processes pays from {PROCESS_ROWS} rows on"
+    return True, f"{rows} rows are worth the start of processes, which don't wait for each other as threads do"
+
+
+def _environment() -> dict[str, str]:
+    """Return the variables with which worker processes keep their memory, if this machine's Arrow can do so."""
+    return KEEP_MEMORY if "jemalloc" in pa.supported_memory_backends() else {}
 
 
 @contextmanager
-def _performance(run: Run) -> Iterator[None]:
-    """Save the dashboard's pages, as they are when the block ends, for a cluster that will be gone afterwards.
-
-    The work is done by then: pages that can't be had are noted, and fail nothing.
-    """
-    if run.settings.cluster == LOCAL:
-        yield
-        return
+def _performance(context: Context, client: Client) -> Iterator[None]:
+    """Save the dashboard's pages as they are when the block ends, since the cluster may be gone afterwards."""
     with TemporaryDirectory() as folder:
         page = Path(folder) / "performance.html"
-        report = performance_report(filename=str(page), mode="inline")
-        report.__enter__()
-        yield
-        try:
-            report.__exit__(None, None, None)
-        except OSError as error:
-            event("performance.lost", level=logging.WARNING, run=run.settings.run, error=error)
-            return
-        run.storage.put(PERFORMANCE, page.read_bytes())
+        with performance_page(client, page, context.settings.cluster.timeout):
+            yield
+        if page.exists():
+            context.storage.put(PERFORMANCE, page.read_bytes())

@@ -1,23 +1,54 @@
 """Namespaces on a real cluster, reached through KUBECONFIG alone; nothing of them stays."""
 
+import fcntl
 import json
 import os
 import secrets
 import socket
 import subprocess
+import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from daskjobs.cluster.kubernetes.naming import secret_name
+from daskjobs.cluster.kubernetes.secret import mount
+
 ROOT = Path(__file__).parent.parent.parent
 IMAGE = os.environ.get("DASKJOBS_TEST_IMAGE", "docker.io/library/daskjobs:dev")
 STAGE_SECONDS = 300
 TEST_POD = "daskjobs-test=pod"
+CLUSTER_LOCK = Path(tempfile.gettempdir()) / f"daskjobs-test-{os.getuid()}.lock"
+# The kinds of the objects of a Dask cluster.
+DASK_KINDS = {"DaskCluster", "DaskWorkerGroup", "Deployment", "ReplicaSet", "Service", "Pod", "NetworkPolicy", "Secret"}
+
+# The pods of runs reach the wire, where they would reach the storage.
+WIRE_POLICIES = """
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {name: test-to-wire}
+spec:
+  podSelector: {matchLabels: {app.kubernetes.io/part-of: daskjobs}}
+  policyTypes: [Egress]
+  egress:
+    - to: [{podSelector: {matchLabels: {daskjobs-wire: "yes"}}}]
+      ports: [{protocol: TCP, port: 9000}]
+---
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {name: test-wire}
+spec:
+  podSelector: {matchLabels: {daskjobs-wire: "yes"}}
+  policyTypes: [Ingress]
+  ingress:
+    - from: [{podSelector: {matchLabels: {app.kubernetes.io/part-of: daskjobs}}}]
+      ports: [{protocol: TCP, port: 9000}]
+"""
 
 
 def kubectl(*arguments: str, text: str | None = None, check: bool = True) -> str:
@@ -39,6 +70,23 @@ def pods_of(workflow: dict[str, Any], template: str = "") -> list[dict[str, Any]
     """Return a workflow's pods, or those of one template, as its status has them."""
     nodes = workflow["status"].get("nodes", {}).values()
     return [node for node in nodes if node["type"] == "Pod" and template in ("", node["templateName"])]
+
+
+@contextmanager
+def cluster_lock(kind: int) -> Iterator[None]:
+    """Lock the cluster, for all processes of this machine that test on it: fcntl.LOCK_SH, or LOCK_EX to be alone."""
+    with CLUSTER_LOCK.open("a") as lock:
+        fcntl.flock(lock, kind)
+        yield
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Have a test that is marked ``alone`` wait for those of other processes, and those for it (pytest -n)."""
+    if not item.get_closest_marker("cluster"):
+        return (yield)
+    with cluster_lock(fcntl.LOCK_EX if item.get_closest_marker("alone") else fcntl.LOCK_SH):
+        return (yield)
 
 
 @pytest.fixture(scope="session")
@@ -71,7 +119,7 @@ class Namespace:
 
     def dask_objects(self, run: str = "") -> list[str]:
         """Return what there is of any run's Dask cluster, or of one run's."""
-        kinds = "daskclusters,daskworkergroups,deployments,replicasets,services,pods,secrets"
+        kinds = "daskclusters,daskworkergroups,deployments,replicasets,services,pods,networkpolicies,secrets"
         label = f"dask.org/cluster-name{f',daskjobs/run={run}' if run else ''}"
         return self.kubectl("get", kinds, "-l", label, "-o", "name").split()
 
@@ -93,9 +141,7 @@ class Namespace:
 
     def finished(self, workflow: str, seconds: float = STAGE_SECONDS) -> dict[str, Any]:
         """Wait until a workflow is over, its exit handler included; return it."""
-        return self.until(
-            lambda: self.get("workflow", workflow), lambda w: w.get("status", {}).get("finishedAt"), seconds
-        )
+        return self.until(lambda: self.get("workflow", workflow), over, seconds)
 
     def until(self, look: Callable[[], Any], good: Callable[[Any], object], seconds: float) -> Any:
         deadline = time.monotonic() + seconds
@@ -120,6 +166,8 @@ class Namespace:
             "DASKJOBS_POD": name,
             **environment,
         }
+        tls = secret_name(f"dv-{settings['DASKJOBS_WORKFLOW_UID']}")
+        container["volumeMounts"] = [*container["volumeMounts"], mount()]
         container |= {
             "name": "main",
             "image": IMAGE,
@@ -129,12 +177,14 @@ class Namespace:
         }
         spec = {
             "serviceAccountName": "daskjobs-cluster",
+            "automountServiceAccountToken": True,
             "restartPolicy": "Never",
             "securityContext": template["securityContext"],
-            "volumes": template["volumes"],
+            "volumes": [*template["volumes"], {"name": "tls", "secret": {"secretName": tls, "optional": True}}],
             "containers": [container],
         }
-        metadata = {"name": name, "labels": dict([TEST_POD.split("=")])}
+        labels = {**template["podMetadata"]["labels"], "daskjobs/run": settings["DASKJOBS_WORKFLOW_UID"]}
+        metadata = {"name": name, "labels": labels | dict([TEST_POD.split("=")])}
         manifest = {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}
         self.kubectl("create", "-f", "-", text=json.dumps(manifest))
         return name
@@ -147,6 +197,13 @@ class Namespace:
             seconds,
         )
         return state["terminated"]["exitCode"], self.kubectl("logs", pod)
+
+    def evict(self, pod: str) -> None:
+        """Have a pod leave its node, as a drain does."""
+        metadata = {"name": pod.removeprefix("pod/"), "namespace": self.name}
+        eviction = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": metadata}
+        path = f"/api/v1/namespaces/{self.name}/pods/{metadata['name']}/eviction"
+        self.kubectl("create", "--raw", path, "-f", "-", text=json.dumps(eviction))
 
     def files(self) -> Any:
         """Return a client of the namespace's storage."""
@@ -184,6 +241,7 @@ class Wire:
         start = 'python -c "$SCRIPT" 0.0.0.0:9000 daskjobs-storage:9000 /tmp/wire'
         namespace.pod(start, DASKJOBS_POD="wire", SCRIPT=script)
         namespace.kubectl("label", "pod", "wire", "daskjobs-wire=yes")
+        namespace.kubectl("create", "-f", "-", text=WIRE_POLICIES)
         namespace.kubectl("expose", "pod", "wire", "--port=9000", "--selector=daskjobs-wire=yes")
         namespace.until(self.said, lambda said: "listening" in said, 60)
         namespace.configure(AWS_ENDPOINT_URL="http://wire:9000")
@@ -213,6 +271,7 @@ def installed() -> Iterator[Namespace]:
         kubectl("label", "namespace", name, "pod-security.kubernetes.io/enforce=restricted")
         kubectl("-n", name, "apply", "-k", str(ROOT / "k8s/overlays/dev"))
         kubectl("-n", name, "patch", "cronjob", "daskjobs-janitor", "-p", '{"spec":{"suspend":true}}')
+        kubectl("-n", name, "set", "image", "cronjob/daskjobs-janitor", f"janitor={IMAGE}")
         kubectl("-n", name, "rollout", "status", "deployment/daskjobs-storage", "--timeout=90s")
         command = ["kubectl", "-n", name, "port-forward", "service/daskjobs-storage", f"{port}:9000"]
         forward = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -251,7 +310,9 @@ def wire(place: Namespace) -> Wire:
 
 @contextmanager
 def no_operator() -> Iterator[None]:
-    """Have no Dask operator while the block lasts."""
+    """Have no Dask operator while the block lasts; who does so must be alone."""
+    with suppress(BlockingIOError), cluster_lock(fcntl.LOCK_SH | fcntl.LOCK_NB):
+        raise AssertionError("other tests need the Dask operator: mark this one `alone`")
     found = json.loads(kubectl("get", "deployments", "-A", "-o", "json"))["items"]
     (operator,) = [d for d in found if "dask-kubernetes-operator" in str(d["spec"]["template"]["spec"]["containers"])]
     where = ["-n", operator["metadata"]["namespace"]]

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from threading import Lock
 from typing import Any
 
-from e2e.conftest import Namespace, Wire, no_operator
+from e2e.conftest import Namespace, Wire, no_operator, over
 
 PHASE_SECONDS = 240  # until a run has come to a phase, other runs beside it
 KILL = "kill -9 -1"  # all processes of a container but its first, which is Argo's executor or tini
@@ -63,7 +63,7 @@ class Case:
     uid: str
 
     def over(self) -> bool:
-        return bool(self.namespace.get("workflow", self.workflow).get("status", {}).get("finishedAt"))
+        return over(self.namespace.get("workflow", self.workflow))
 
     def await_held(self, request: str) -> None:
         """Wait until the run makes a request, which the wire holds."""
@@ -95,6 +95,10 @@ class Case:
         found = self.pods(component)
         assert found
         self.namespace.kubectl("delete", "--grace-period=0", "--force", *found[some])
+
+    def evict_pods(self, component: str) -> None:
+        for pod in self.pods(component):
+            self.namespace.evict(pod)
 
     def argo(self, verb: str) -> None:
         argo(verb, self.workflow, "-n", self.namespace.name)
@@ -165,6 +169,7 @@ FAULTS = {
     "compact's first pod killed while it validates": killed("generate-split-validate", entrypoint="compact"),
     "a worker killed": Fault(lambda case: case.kill_pods("worker", slice(1)), tried=1),
     "all workers killed": Fault(lambda case: case.kill_pods("worker"), tried=1),
+    "all workers evicted": Fault(lambda case: case.evict_pods("worker"), tried=1),
     "the scheduler killed before the tasks": Fault(lambda case: case.kill_pods("scheduler"), "", tried=0),
     "the scheduler killed during the tasks": Fault(lambda case: case.kill_pods("scheduler")),
     "the scheduler killed after the tasks": Fault(lambda case: case.kill_pods("scheduler"), AFTER, tried=1),

@@ -6,24 +6,27 @@ that of an undisturbed run on this machine), or absent with its reason; otherwis
 """
 
 import argparse
+import fcntl
 import random
 import sys
 import tempfile
 import time
+import traceback
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 from conftest import RESULTS
-from daskjobs.run import Run
-from daskjobs.settings import Settings
-from daskjobs.stages import STAGES, run_stage
-from e2e.conftest import Namespace, Wire, installed
+from daskjobs.stages import STAGES, new_context, run_stage
+from daskjobs.stages.settings import Settings
+from e2e.conftest import Namespace, Wire, cluster_lock, installed, pods_of
 from e2e.faults import FAULTS, OUTAGES, Rules, strike
 
 ALL = FAULTS | OUTAGES
 END_SECONDS, GONE_SECONDS = 600, 120
+ONE_JUDGE = Lock()  # since Dask's configuration and logs are those of the process
 COLUMNS = ("run", "fault", "rows", "partitions", "workers", "seconds", "attempts", "workflow", "report", "reason")
 
 
@@ -57,16 +60,25 @@ def draw(runs: int, seed: int) -> list[Drawn]:
 
 
 def ordeal(namespace: Namespace, rules: Rules, drawn: Drawn) -> dict[str, Any]:
-    """Let a run and its fault have their way; return its line of the table."""
+    """Return the line of the table for a run and its fault; it is a bad one if they can't be seen through."""
+    line: dict[str, Any] = {**dict.fromkeys(COLUMNS, ""), "run": drawn.number, "fault": drawn.fault, **drawn.parameters}
+    try:
+        return line | seen_through(namespace, rules, drawn)
+    except Exception as error:  # the other runs are worth their lines all the same
+        traceback.print_exc()
+        return line | {"reason": f"{type(error).__name__}: {error}", "good": False}
+
+
+def seen_through(namespace: Namespace, rules: Rules, drawn: Drawn) -> dict[str, Any]:
+    """Let a run and its fault have their way; return what became of them."""
     started, fault = time.monotonic(), ALL[drawn.fault]
-    line: dict[str, Any] = {"run": drawn.number, "fault": drawn.fault, **drawn.parameters, "reason": ""}
+    line: dict[str, Any] = {"reason": ""}
     workflow, uid = strike(namespace, rules, fault, worker_cpu="20m", **drawn.parameters)
     if fault.ends:
         found = namespace.finished(workflow, END_SECONDS)
-        pods = [node for node in found["status"]["nodes"].values() if node["type"] == "Pod"]
         line |= {"workflow": found["status"]["phase"], "reason": found["status"].get("message", "")}
-        line["attempts"] = sum(pod["templateName"] == fault.stage for pod in pods)
-        for pod in pods:
+        line["attempts"] = len(pods_of(found, fault.stage))
+        for pod in pods_of(found):
             if pod["phase"] != "Succeeded" and not line["reason"]:
                 line["reason"] = f"{pod['displayName']}: {pod.get('message', '')}"
     else:
@@ -83,9 +95,9 @@ def judge(namespace: Namespace, uid: str, drawn: Drawn) -> str:
     """Hold a report against the one of an undisturbed run on this machine."""
     if not namespace.has(uid, RESULTS[0]):
         return "absent"
-    with tempfile.TemporaryDirectory() as folder:
+    with ONE_JUDGE, tempfile.TemporaryDirectory() as folder:
         known = {key: value for key, value in drawn.parameters.items() if key != "workers"}
-        run = Run(Settings(run=folder, dashboard="127.0.0.1:0", workers=1, **known))
+        run = new_context(Settings.of(run_uri=folder, dashboard="127.0.0.1:0", workers=1, **known))
         for stage in STAGES:
             run_stage(stage, run)
         same = all(namespace.read(uid, name) == (Path(folder) / name).read_bytes() for name in RESULTS)
@@ -99,7 +111,7 @@ def main() -> None:
     chosen, started = parser.parse_args(), time.monotonic()
     print(f"| {' | '.join(COLUMNS)} |\n|{' --- |' * len(COLUMNS)}", flush=True)
     good = True
-    with installed() as namespace:
+    with cluster_lock(fcntl.LOCK_EX), installed() as namespace:
         namespace.configure(DASKJOBS_IDLE_TIMEOUT="3600", DASKJOBS_DELETE_TIMEOUT="60")
         rules = Rules(Wire(namespace))
         with ThreadPoolExecutor(chosen.at_once) as pool:

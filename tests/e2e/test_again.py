@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from conftest import RESULTS, Pipeline
-from e2e.conftest import Namespace, Wire, by_name
+from e2e.conftest import Namespace, Wire, by_name, pods_of
 from e2e.faults import DURING, argo
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600), pytest.mark.usefixtures("argo")]
@@ -15,7 +15,7 @@ pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600), pytest.mark.usefixt
 
 def how_it_ran(namespace: Namespace, uid: str) -> list[bytes]:
     """Return when and how the two stages before validate did their work: a pod that finds it done writes nothing."""
-    return [namespace.read(uid, f"{stage}/run.json") for stage in ("generate", "split")]
+    return [namespace.read(uid, f"{stage}/facts.json") for stage in ("generate", "split")]
 
 
 def receipt(namespace: Namespace, uid: str) -> dict[str, Any]:
@@ -67,7 +67,7 @@ def test_retry_redoes_what_is_not_finished_and_resubmit_all_of_it(
     second = argo("resubmit", first, "-n", namespace.name, "-o", "name").split()[-1].rpartition("/")[2]
     again = namespace.finished(second)
     assert again["status"]["phase"] == "Succeeded", json.dumps(again["status"])[:3000]
-    pods = [n["templateName"] for n in again["status"]["nodes"].values() if n["type"] == "Pod"]
+    pods = [pod["templateName"] for pod in pods_of(again)]
     assert sorted(pods) == ["clean", "cleanup", "cluster", "generate", "merge", "report", "validate"]
     fresh = again["metadata"]["uid"]
     assert fresh != uid

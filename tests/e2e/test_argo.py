@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from conftest import Pipeline
-from daskjobs.manifest import Manifest, sealed, unsealed
+from daskjobs.files.documents import sealed, unsealed
 from e2e.conftest import Namespace, Wire, by_name, pods_of
 from e2e.faults import DELETING
 
@@ -47,11 +47,11 @@ def test_run_by_argo_gives_the_laptops_results_and_leaves_nothing(
 
 
 def assert_ran_on_five(namespace: Namespace, uid: str) -> None:
-    facts = json.loads(namespace.read(uid, "validate/run.json"))
+    facts = json.loads(namespace.read(uid, "validate/facts.json"))
     assert (facts["cluster"], facts["workers_wanted"]) == ("kubernetes", 5)
     assert facts["how"] == "reused"  # by validate, in another pod than the one that asked for it
     assert ("why" in facts) == (facts["workers"] < 5)
-    resources = json.loads(namespace.read(uid, "report/run.json"))["stages"]["validate"]["resources"]
+    resources = json.loads(namespace.read(uid, "report/facts.json"))["stages"]["validate"]["resources"]
     asked, used = resources["asked"], resources["used"]
     assert (asked["workers"], asked["worker_cpu"], asked["worker_memory"]) == (5, "100m", "1Gi")
     assert 1 <= used["workers"] == len(used["each"]) <= 5
@@ -88,7 +88,7 @@ def test_run_that_another_process_has_changed_is_refused_once(namespace: Namespa
     request = DELETING.format(uid=uid)
     wire.does(f"hold {request}")
     wire.await_held(request)
-    manifest = unsealed(namespace.read(uid, "split/manifest.json"), Manifest)
+    manifest = unsealed(namespace.read(uid, "split/manifest.json"), dict[str, Any])
     manifest["rows"]["out"] = 2001
     namespace.files().pipe(f"daskjobs/runs/{uid}/split/manifest.json", sealed(manifest))
     wire.does()

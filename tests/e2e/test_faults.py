@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from conftest import RESULTS, Pipeline
-from e2e.conftest import Namespace, Wire
+from e2e.conftest import Namespace, Wire, pods_of
 from e2e.faults import FAULTS, Rules, strike
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1500), pytest.mark.usefixtures("argo")]
@@ -45,10 +45,9 @@ def test_run_is_right_or_says_why_not_and_leaves_nothing_when_struck_by(
     place.until(lambda: place.dask_objects(uid), lambda left: left == [], GONE_SECONDS)
     if fault.ends:
         found = place.get("workflow", workflow)
-        pods = [node for node in found["status"]["nodes"].values() if node["type"] == "Pod"]
-        said = json.dumps([(n["displayName"], n["phase"], n.get("message")) for n in pods])
+        said = json.dumps([(n["displayName"], n["phase"], n.get("message")) for n in pods_of(found)])
         assert found["status"]["phase"] == fault.ends, said
-        tried = [node for node in pods if node["templateName"] == fault.stage]
+        tried = pods_of(found, fault.stage)
         assert fault.tried <= len(tried) <= (1 if fault.tried == 1 else 4), said
     if fault.ends == "Succeeded":
         pipeline(rows=RUN["rows"], seed=RUN["seed"], partitions=RUN["partitions"])

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from e2e.conftest import Namespace, Wire
+from e2e.conftest import DASK_KINDS, Namespace, Wire
 from e2e.faults import DURING, FOREVER, argo
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
@@ -61,7 +61,7 @@ def test_validate_alone_removes_its_cluster(namespace: Namespace) -> None:
     code, log = namespace.ended(pod)
     assert code == 0, log
     assert "cluster.deleted" in log
-    assert len(json.loads(namespace.read(pod, "validate/run.json"))["objects"]) > 8
+    assert len(json.loads(namespace.read(pod, "validate/facts.json"))["objects"]) > 8
     gone(namespace)
 
 
@@ -89,7 +89,7 @@ def test_cleanup_alone_removes_the_cluster(namespace: Namespace, entrypoint: str
     receipt = json.loads(namespace.read(namespace.uid(workflow), "cleanup/receipt.json"))
     assert receipt["remaining"] == []
     kinds = {found["kind"] for found in receipt["objects"]}
-    assert kinds == {"DaskCluster", "DaskWorkerGroup", "Deployment", "ReplicaSet", "Service", "Pod"}
+    assert kinds == DASK_KINDS
     assert all(found["uid"] for found in receipt["objects"])
 
 

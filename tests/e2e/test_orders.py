@@ -6,8 +6,8 @@ import json
 import pytest
 
 from conftest import row
-from daskjobs.rules import SENTENCES
-from e2e.conftest import Namespace
+from daskjobs.orders.rules.builtin import SENTENCES
+from e2e.conftest import Namespace, pods_of
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600), pytest.mark.usefixtures("argo")]
 
@@ -37,7 +37,7 @@ def test_own_orders_are_reported_or_refused_after_the_account_when_they_are_in_s
     rules = {line["reason"]: line["rule"] for line in quality["reasons"]}
     assert rules == {"no_desks": "Desks are not sold any more.", "unreadable_price": SENTENCES["unreadable_price"]}
     assert bad["status"]["phase"] == "Failed"
-    failed = [node for node in bad["status"]["nodes"].values() if node["type"] == "Pod" and node["phase"] == "Failed"]
+    failed = [node for node in pods_of(bad) if node["phase"] == "Failed"]
     assert [(node["templateName"], node["outputs"]["exitCode"]) for node in failed] == [("report", "10")]
     assert "4 of 10 rows were rejected, more than --max-rejected 0.3 allows" in failed[0]["message"]
     assert "quality" in {artifact["name"] for artifact in failed[0]["outputs"].get("artifacts", [])}

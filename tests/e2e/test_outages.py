@@ -25,6 +25,7 @@ def gone(namespace: Namespace) -> None:
     namespace.until(namespace.dask_objects, lambda left: left == [], GONE_SECONDS)
 
 
+@pytest.mark.alone
 def test_run_fails_with_a_sentence_and_leaves_nothing_when_the_operator_is_down(namespace: Namespace) -> None:
     with no_operator():
         code, log = namespace.ended(namespace.pod(VALIDATE, DASKJOBS_START_TIMEOUT="5"))
@@ -38,17 +39,20 @@ def test_run_fails_with_a_sentence_and_leaves_nothing_when_the_operator_is_down(
         gone(namespace)
 
 
+@pytest.mark.alone
 def test_run_goes_on_when_the_operator_was_down_at_its_start_and_comes_back(namespace: Namespace) -> None:
     with no_operator():
         pod = namespace.pod(VALIDATE)
         namespace.until(lambda: namespace.get("daskclusters")["items"], bool, 60)
         time.sleep(3)
-        assert len(namespace.dask_objects()) == 1
+        kinds = [re.split("[./]", name)[0] for name in namespace.dask_objects()]
+        assert sorted(kinds) == ["daskcluster", "networkpolicy", "secret"]  # what the run itself makes
     code, log = namespace.ended(pod)
     assert code == 0, log
     gone(namespace)
 
 
+@pytest.mark.alone
 def test_run_ends_well_and_its_cluster_goes_later_when_the_operator_is_down_in_the_middle(
     namespace: Namespace, wire: Wire
 ) -> None:
@@ -78,8 +82,8 @@ def test_report_is_right_when_the_storage_is_gone_for_a_minute(
     time.sleep(60)
     wire.does()
     found = namespace.finished(workflow, 400)
-    tried = [node for node in found["status"]["nodes"].values() if node.get("templateName") == "validate"]
-    codes = [node["outputs"]["exitCode"] for node in tried if node["type"] == "Pod" and node["phase"] == "Failed"]
+    tried = pods_of(found, "validate")
+    codes = [node["outputs"]["exitCode"] for node in tried if node["phase"] == "Failed"]
     assert found["status"]["phase"] == "Succeeded", json.dumps(tried)[:3000]
     assert set(codes) == {"20"}
     pipeline(rows=2000, seed=11)
@@ -122,6 +126,41 @@ def test_partition_that_wants_too_much_memory_is_given_up_with_the_workers_last_
     code, log = namespace.ended(namespace.pod("daskjobs validate", **settings, DASKJOBS_WORKER_MEMORY="2Gi"))
     assert code == 0, log
     assert json.loads(namespace.read("poison", "validate/manifest.json"))["rows"]["in"] == 200_000
+    gone(namespace)
+
+
+FILLS_THE_DISK = """
+import os, time
+
+def full(orders):
+    with open("/tmp/full", "wb") as file:
+        for _ in range(100):
+            file.write(os.urandom(1 << 20))
+    time.sleep(300)
+    return orders["quantity"] > 0
+"""
+
+
+def test_worker_that_fills_its_disk_is_evicted_and_the_sentence_says_so(namespace: Namespace) -> None:
+    """The uid is as long as a workflow's, and so the names of the pods are cut."""
+    uid = "4f002343-c29a-4fdd-ac11-b9dabe4d4980"
+    namespace.files().pipe("daskjobs/fills.py", FILLS_THE_DISK.encode())
+    settings = {
+        "DASKJOBS_RULES": "s3://daskjobs/fills.py",
+        "DASKJOBS_RUN": "s3://daskjobs/runs/full",
+        "DASKJOBS_WORKFLOW_UID": uid,
+        "DASKJOBS_PARTITIONS": "1",
+        "DASKJOBS_WORKERS": "1",
+        "DASKJOBS_WORKER_DISK": "64Mi",
+    }
+    script = "daskjobs generate && daskjobs split && daskjobs validate"
+    code, log = namespace.ended(namespace.pod(script, **settings), 500)
+    assert code == 11, log
+    said = log.strip().splitlines()[-1]
+    evicted = r'Evicted: Usage of EmptyDir volume "tmp" exceeds the limit "64Mi"\. \(--worker-disk is 64Mi\)'
+    assert re.search(
+        rf"its worker died each of the 3 times that it was tried; the last one: dv-{uid}-\S+: {evicted}", said
+    )
     gone(namespace)
 
 

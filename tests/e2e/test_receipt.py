@@ -17,6 +17,7 @@ VALIDATE = "daskjobs generate && daskjobs split && daskjobs validate"
 HELD = "the finalizer kopf.zalando.org/KopfFinalizerMarker holds it until the Dask operator runs"
 
 
+@pytest.mark.alone
 def test_cleanup_says_what_stayed_and_its_command_removes_it_when_a_finalizer_hangs(namespace: Namespace) -> None:
     name = "finalizer-hangs"
     settings = {"DASKJOBS_WORKFLOW_UID": name, "DASKJOBS_RUN": f"s3://daskjobs/runs/{name}", "DASKJOBS_WORKERS": "1"}
@@ -33,7 +34,7 @@ def test_cleanup_says_what_stayed_and_its_command_removes_it_when_a_finalizer_ha
         )
         receipt = json.loads(namespace.read(name, "cleanup/receipt.json"))
         left = {found["kind"]: found for found in receipt["remaining"]}
-        assert set(left) == {"DaskCluster", "Deployment", "ReplicaSet", "Service", "Pod"}
+        assert set(left) == {"DaskCluster", "Deployment", "ReplicaSet", "Service", "Pod", "NetworkPolicy"}
         command = left["DaskCluster"]["command"]
         assert said.endswith(f"to remove it at once: {command}")
         subprocess.run(shlex.split(command), check=True, timeout=30)
@@ -41,6 +42,7 @@ def test_cleanup_says_what_stayed_and_its_command_removes_it_when_a_finalizer_ha
 
 
 @pytest.mark.usefixtures("argo")
+@pytest.mark.alone
 def test_workflow_shows_what_stayed_and_retry_cleans_up_again_when_the_operator_was_down(
     namespace: Namespace, pipeline: Pipeline, tmp_path: Any
 ) -> None:

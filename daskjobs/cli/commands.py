@@ -1,0 +1,135 @@
+"""The commands beside `run` and the stages: they look at a run, start its cluster early, or clean up."""
+
+import json
+from typing import Any
+
+import click
+
+from daskjobs import events
+from daskjobs.cli.options import DEFAULTS, settings, stage_options, text_option
+from daskjobs.cli.terminal import say
+from daskjobs.cluster.kubernetes import kubernetes_packages
+from daskjobs.cluster.settings import ClusterSettings
+from daskjobs.errors import ConfigError, UsageError
+from daskjobs.stages import new_context
+from daskjobs.stages.ahead import ahead
+from daskjobs.stages.context import Context
+
+START = "cluster"
+PENDING_SECONDS = 300.0
+
+
+@click.command()
+@click.option("--run", required=True, envvar="DASKJOBS_RUN", show_envvar=True, help="Where the run's files are.")
+@click.option("--row", required=True, type=click.IntRange(1), help="The row's number in its file, from 1.")
+@click.option(
+    "--source", default="", help="The file that the row is of, or the end of its name, where there are several."
+)
+@click.option(
+    "--input",
+    "pattern",
+    default="",
+    help="The run's --input again, where its URI has a password or token: these are stored nowhere.",
+)
+def explain(run: str, row: int, source: str, pattern: str) -> None:
+    """Show a row of the input, its partition, and why it was rejected."""
+    from daskjobs.stages.explain import explain  # imported late: it loads pyarrow
+
+    explained = explain(new_context(settings({"run_uri": run, "input": pattern})), row, source)
+    say(f"row        {explained.row} of {explained.source}")
+    say(f"partition  {explained.partition}")
+    for line in explained.verdict:
+        say(line)
+    say(f"text       {explained.raw}")
+
+
+@click.command(START)
+@stage_options
+def cluster(log_level: str | None, **values: Any) -> None:
+    """Ask for a run's Dask cluster on Kubernetes before validate needs it, and don't wait for it."""
+    events.configure(log_level or "info")
+    if not values["run_uri"]:
+        raise UsageError("daskjobs cluster needs --run: where the stages write their files")
+    start_ahead(new_context(settings(values)))
+
+
+def start_ahead(context: Context) -> None:
+    """Ask for the run's Dask cluster, and print whether it was started, was there, or is left to validate."""
+    said = {"stage": START, "run": context.settings.run_uri, "cluster": context.settings.cluster.backend}
+    say(json.dumps({**said, "how": ahead(context)}))
+
+
+@click.command()
+@click.option(
+    "--run", default="runs", envvar="DASKJOBS_RUN", show_envvar=True, help="Where the run's files would live."
+)
+@click.option(
+    "--cluster",
+    default=DEFAULTS["backend"],
+    show_default=True,
+    help="Where Dask would run: local, kubernetes, or the address of a scheduler.",
+)
+@text_option("--namespace", "On Kubernetes: where.")
+@click.option("--image", default="", help="On Kubernetes: an image to start a pod of, and remove again.")
+@click.option("--network", is_flag=True, help="On Kubernetes: try in three pods of the image who reaches whom.")
+def doctor(run: str, cluster: str, namespace: str, image: str, network: bool) -> None:
+    """Check this machine, or a Kubernetes cluster, for what a run needs, and say what is missing."""
+    from daskjobs.cli.doctor import examine  # here, since it needs packages that no other command does
+
+    if network and (cluster != "kubernetes" or not image):
+        raise UsageError("--network needs --cluster kubernetes, and --image for the pods that it starts there")
+    bad = 0
+    for finding in examine(run, ClusterSettings(cluster, namespace=namespace), image, network):
+        say(f"{'ok  ' if finding.good else 'FAIL'}  {finding.what}")
+        bad += not finding.good
+    if bad:
+        click.get_current_context().exit(ConfigError.exit_code)
+
+
+@click.command()
+@click.option("--workflow", required=True, help="The name of the workflow that runs.")
+@text_option("--namespace", "Where it runs.")
+@click.option(
+    "--start-timeout",
+    default=DEFAULTS["start_timeout"],
+    show_default=True,
+    help="Seconds to wait for its Dask cluster.",
+)
+def dashboard(workflow: str, namespace: str, start_timeout: float) -> None:
+    """Forward the Dask dashboard of a running workflow to this machine, and follow its progress until validate ends.
+
+    Stopping this command does no harm to the run.
+    """
+    with kubernetes_packages():
+        from daskjobs.cluster.kubernetes.dashboard import watch
+    for line in watch(ClusterSettings(namespace=namespace, workflow=workflow, start_timeout=start_timeout)):
+        click.echo(line)
+
+
+@click.command()
+@text_option("--namespace", "Where to look.")
+@click.option(
+    "--delete-timeout",
+    default=DEFAULTS["delete_timeout"],
+    envvar="DASKJOBS_DELETE_TIMEOUT",
+    show_envvar=True,
+    show_default=True,
+    help="Seconds until what was deleted must be gone.",
+)
+@click.option(
+    "--pending-timeout",
+    default=PENDING_SECONDS,
+    envvar="DASKJOBS_PENDING_TIMEOUT",
+    show_envvar=True,
+    show_default=True,
+    help="Seconds within which a pod of a workflow must have started.",
+)
+def janitor(namespace: str, delete_timeout: float, pending_timeout: float) -> None:
+    """Remove Dask clusters on Kubernetes whose run has ended or is gone, or which are past their deadline.
+
+    A pod of a workflow that does not start (its image can't be pulled, or no node has room) is ended: its task fails.
+    """
+    with kubernetes_packages():
+        from daskjobs.cluster.kubernetes.janitor import sweep
+    for line in sweep(ClusterSettings(namespace=namespace, delete_timeout=delete_timeout), pending_timeout):
+        say(line)

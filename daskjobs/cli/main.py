@@ -1,0 +1,179 @@
+"""The command line: `daskjobs run`, a command for each stage, and a few more."""
+
+import io
+import json
+import os
+import sys
+import traceback
+from pathlib import Path
+from typing import Any
+
+import click
+
+from daskjobs import events
+from daskjobs.cli import streams
+from daskjobs.cli.artifacts import show
+from daskjobs.cli.commands import START, cluster, dashboard, doctor, explain, janitor, start_ahead
+from daskjobs.cli.options import settings, stage_options, text_option
+from daskjobs.cli.step import step, step_cleanup
+from daskjobs.cli.terminal import print_report, say, short, with_bar
+from daskjobs.display import shown
+from daskjobs.errors import ConfigError, DaskjobsError, InputError, UsageError
+from daskjobs.files.storage import explained
+from daskjobs.pipeline import ending
+from daskjobs.pipeline.stage import Stage
+from daskjobs.stages import STAGES, new_context, run_all, run_stage
+from daskjobs.stages.context import Context
+from daskjobs.version import __version__
+
+REPEATS = "Reads what earlier stages wrote under --run, and does nothing when that has not changed."
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(__version__)
+def main() -> None:
+    """Check orders in parallel, and report them to the cent.
+
+    \b
+    Begin with:    daskjobs run                      50,000 generated orders
+    Then try:      daskjobs run --input orders.csv   your own
+    What's wrong?  daskjobs doctor
+
+    \b
+    Exit codes: 0 done; 2 usage; 10 the input is missing, unreadable or not orders;
+    11 bad configuration or version mismatch; 12 the function of a step failed;
+    20 storage, 21 cluster, 22 lost work (these three may pass on a second try).
+    """
+
+
+@main.command()
+@stage_options
+def run(log_level: str | None, **values: Any) -> None:
+    """Run all stages on this machine, or on the Dask cluster that --cluster names, and print the report."""
+    events.configure(log_level or "warning")
+    chosen = settings(values)
+    say(f"run        {short(chosen.run_uri)}")
+    context = new_context(chosen)
+    print_report(context, run_all(context, with_bar))
+
+
+_outputs = text_option(
+    "--outputs", "A local directory for copies of what people look at, and of counts as <stage>/rows/<name>."
+)
+_given = text_option(
+    "--given", "A local directory of manifests, <stage>.json, which those of the run must still be the same as."
+)
+
+
+def _stage_command(stage: Stage) -> None:
+    @main.command(stage.name, help=f"{stage.summary} {REPEATS}")
+    @stage_options
+    @_outputs
+    @_given
+    def command(log_level: str | None, outputs: str, given: str, **values: Any) -> None:
+        events.configure(log_level or "info")
+        if not values["run_uri"] and stage.name != "generate":
+            raise UsageError(f"daskjobs {stage.name} needs --run: where the stages before it wrote their files")
+        context = new_context(settings(values))
+        _hold(context, given)
+        _do(stage.name, context, outputs)
+
+
+def _hold(context: Context, given: str) -> None:
+    """Compare the manifests in a folder with those of the run."""
+    for path in sorted(Path(given).glob("*.json")) if given else ():
+        with explained(f"read {path}"):
+            data = path.read_bytes()
+        context.hold(path.stem, data)
+
+
+def _do(name: str, context: Context, outputs: str) -> None:
+    """Run one stage, copy its artifacts, and print what it did."""
+    try:
+        manifest = run_stage(name, context)
+    except InputError:
+        if outputs:  # the quality and the quarantine of bad orders, as far as they are written
+            show(context, name, {}, outputs)
+        raise
+    if outputs:
+        show(context, name, manifest.rows, outputs)
+    said = {"stage": name, "run": context.settings.run_uri, "skipped": manifest.skipped}
+    say(json.dumps({**said, "rows": manifest.rows}))
+
+
+@main.command()
+@click.argument("names", nargs=-1, required=True, type=click.Choice([START, *STAGES]), metavar="STAGE…")
+@stage_options
+@_outputs
+@_given
+def stages(names: tuple[str, ...], log_level: str | None, outputs: str, given: str, **values: Any) -> None:
+    """Run several stages in one process, as a pod does. The name `cluster` stands for `daskjobs cluster`."""
+    events.configure(log_level or "info")
+    if not values["run_uri"]:
+        raise UsageError("daskjobs stages needs --run: where they write their files")
+    with new_context(settings(values)).held() as context:
+        _hold(context, given)
+        for name in names:
+            try:
+                start_ahead(context) if name == START else _do(name, context, outputs)
+            except DaskjobsError as error:
+                raise type(error)(f"{name}: {error}") from error
+
+
+for _stage in STAGES.values():
+    _stage_command(_stage)
+
+
+for _command in (cluster, dashboard, explain, doctor, janitor, step, step_cleanup):
+    main.add_command(_command)
+
+
+def entry() -> None:
+    """Run the command line: a failure prints its sentence, and a bug prints its stack trace.
+
+    SIGTERM, which ends a pod, and Ctrl-C raise an exception, so that everything that was started is closed. Only a
+    command that comes to its end succeeds; a `sys.exit(0)` within it counts as a bug.
+    """
+    streams.lenient()
+    try:
+        ending.watch()
+        _check_working_directory()
+        # Not main(), which exits without a word on any BrokenPipeError, even that of a socket to Dask.
+        with main.make_context("daskjobs", sys.argv[1:]) as context:
+            main.invoke(context)
+        _leave(0)
+    except DaskjobsError as error:
+        _leave(error.exit_code, str(error))
+    except ending.Stopped as stopped:
+        _leave(stopped.number, stopped.sentence)
+    except MemoryError:
+        _leave(
+            ConfigError.exit_code, "this process has run out of memory: allow it more (ulimit -v), or use --workers 1"
+        )
+    except click.ClickException as error:
+        error.show(text := io.StringIO())
+        for line in text.getvalue().rstrip().split("\n"):
+            say(line, err=True)
+        ending.tell_kubernetes(error.format_message())
+        _leave(error.exit_code)
+    except click.exceptions.Exit as end:  # --help
+        _leave(end.exit_code)
+    except BaseException:  # a bug
+        click.echo(shown(traceback.format_exc()), err=True)
+        _leave(1)
+
+
+def _check_working_directory() -> None:
+    try:
+        os.getcwd()
+    except OSError as error:
+        raise ConfigError("the working directory was removed: change to one that exists, and start again") from error
+
+
+def _leave(code: int, sentence: str = "") -> None:
+    """Exit without the interpreter's shutdown, which takes up to three seconds in a pod; all is closed by now."""
+    if sentence:
+        say(f"daskjobs: {sentence}", err=True)
+        ending.tell_kubernetes(sentence)
+    streams.flush()
+    os._exit(code)

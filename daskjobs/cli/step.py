@@ -1,0 +1,161 @@
+"""`daskjobs step`: a function of anybody's on a Dask cluster of its own; and the removal of that cluster."""
+
+import json
+import os
+import secrets
+import traceback
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import click
+from click.core import ParameterSource
+
+from daskjobs import events
+from daskjobs.cli.options import cluster_options, text_option
+from daskjobs.cli.terminal import say
+from daskjobs.cluster.backends import default_backend
+from daskjobs.cluster.kubernetes.naming import cluster_name, node_key
+from daskjobs.cluster.settings import ClusterSettings
+from daskjobs.display import shown
+from daskjobs.errors import FunctionError, LostWorkError, UsageError
+from daskjobs.options import quoted
+from daskjobs.pipeline.ending import Stopped, bounded
+
+CLOSE_SECONDS = 120.0  # for pages, logs and the end of the cluster, after all other waits
+RESULT, RECEIPT = "result", "receipt.json"
+
+_node = text_option(
+    "--node", "On Kubernetes: the name of the Argo node, which tells this step's cluster from those of others."
+)
+_outputs = text_option(
+    "--outputs", "A local directory for the result, the function's files, and pages about the Dask cluster."
+)
+_artifacts = click.option(
+    "--artifacts/--no-artifacts",
+    default=True,
+    envvar="DASKJOBS_ARTIFACTS",
+    show_envvar=True,
+    show_default=True,
+    help="Whether more than the result goes to --outputs: Argo can't keep it where it has no artifact repository.",
+)
+
+
+@click.command()
+@click.argument("function", envvar="DASKJOBS_CALL", metavar="MODULE:FUNCTION")
+@click.option(
+    "--arg", "pairs", multiple=True, metavar="NAME=VALUE", help="An argument; JSON where it can be, and else a text."
+)
+@text_option("--args", "All arguments as a JSON object; an --arg counts before it.", "document")
+@text_option(
+    "--code",
+    "The folder or zip file that has the module, as a path that all processes have or as a URI.  "
+    "[default: the working directory]",
+)
+@_node
+@_outputs
+@_artifacts
+@cluster_options
+def step(
+    function: str,
+    pairs: tuple[str, ...],
+    document: str,
+    code: str,
+    node: str,
+    outputs: str,
+    artifacts: bool,
+    log_level: str | None,
+    **values: Any,
+) -> None:
+    """Call a function with a Dask client, on a cluster of its own, and print its result as JSON.
+
+    \b
+    def build(client, day):        # in mycompany/features.py; client is distributed's own
+        return {"regions": 5}
+    \b
+    daskjobs step mycompany.features:build --arg day=2026-11-25
+
+    The workers are on this machine or, in a pod, in pods like it. They are gone when the function has returned.
+    """
+    from daskjobs.cluster.step import Call, run_step, write  # here, since no other command needs it
+
+    settings = _settings(node, values)
+    events.configure(log_level or ("info" if settings.pod else "warning"))
+    arguments = _arguments(document) | dict(_argument(pair) for pair in pairs)
+    call = Call(function, arguments, code if "://" in code else os.path.abspath(code or os.getcwd()))
+    seconds = settings.longest_start + settings.timeout + CLOSE_SECONDS
+    try:
+        with bounded() as bound:
+            bound(seconds, LostWorkError.exit_code, f"{function} is not at its end after {seconds:g} s, and hangs")
+            result = run_step(call, settings, _folder(outputs) if outputs and artifacts else None, _tell)
+    except FunctionError as error:
+        if error.__cause__:
+            trace = "".join(traceback.format_exception(error.__cause__))
+            click.echo(shown(trace), err=True)
+        raise
+    except Stopped as stopped:
+        stopped.sentence = stopped.sentence.partition(";")[0]  # a step has no run that could be continued
+        raise
+    if outputs:
+        write(_folder(outputs) / RESULT, result)
+    click.echo(result)
+
+
+@click.command("step-cleanup")
+@_node
+@_outputs
+@_artifacts
+@cluster_options
+def step_cleanup(node: str, outputs: str, artifacts: bool, log_level: str | None, **values: Any) -> None:
+    """Remove what a step left of its Dask cluster, wait until each object is gone, and write a receipt."""
+    from daskjobs.cluster.step import remove_step, write  # here, since no other command needs it
+
+    events.configure(log_level or "info")
+    settings = _settings(node, values)
+    removed = remove_step(settings)
+    receipt = {
+        "cluster": cluster_name(settings),
+        "at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "objects": [each.to_json() for each in removed.objects],
+        "kept": [each.to_json() for each in removed.kept],
+        "remaining": [each.to_json() for each in removed.remaining],
+    }
+    if outputs and artifacts:
+        write(_folder(outputs) / RECEIPT, json.dumps(receipt, indent=1))
+    say(json.dumps(receipt))
+    removed.check(settings.delete_timeout)
+
+
+def _settings(node: str, values: dict[str, Any]) -> ClusterSettings:
+    """Build the cluster's settings: in a pod on Kubernetes unless --cluster says otherwise, named by the Argo node."""
+    if click.get_current_context().get_parameter_source("backend") is ParameterSource.DEFAULT:
+        values["backend"] = default_backend(values["pod"])
+    return ClusterSettings(**values, key=node_key(node) if node else secrets.token_hex(4))
+
+
+def _tell(text: str) -> None:
+    say(text, err=True)
+
+
+def _folder(outputs: str) -> Path:
+    return Path(outputs).absolute()
+
+
+def _arguments(document: str) -> dict[str, object]:
+    try:
+        arguments = json.loads(document or "{}")
+    except ValueError as error:
+        raise UsageError(f"--args must be a JSON object, got {quoted(document)}: {error}") from None
+    if not isinstance(arguments, dict):
+        raise UsageError(f'--args must be a JSON object, like {{"day": "2026-11-25"}}, got {quoted(document)}')
+    return arguments
+
+
+def _argument(pair: str) -> tuple[str, object]:
+    name, equals, value = pair.partition("=")
+    if not equals or not name.isidentifier():
+        raise UsageError(f"--arg must be name=value, like day=2026-11-25, got {quoted(pair)}")
+    try:
+        return name, json.loads(value)
+    except ValueError:
+        return name, value

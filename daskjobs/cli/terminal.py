@@ -1,0 +1,59 @@
+"""What `daskjobs run` prints while it works, and at its end."""
+
+import os
+import sys
+import time
+from dataclasses import replace
+
+import click
+
+from daskjobs.display import escaped
+from daskjobs.files.documents import parse
+from daskjobs.orders.report.quality import Quality
+from daskjobs.pipeline.manifest import Manifest
+from daskjobs.stages import run_stage
+from daskjobs.stages.context import Context
+from daskjobs.stages.rows import ReportRows, counted
+
+
+def say(text: str, err: bool = False) -> None:
+    """Print one line, with control characters escaped: data and file names may hold any."""
+    click.echo(escaped(text), err=err)
+
+
+def with_bar(name: str, context: Context) -> Manifest:
+    """Run a stage with a progress bar, or, if standard error is no terminal, with a line of text."""
+    started = time.monotonic()
+    with click.progressbar(
+        length=1000, label=f"{name:9}", show_eta=False, width=24, file=sys.stderr, item_show_func=lambda item: item
+    ) as bar:
+
+        def progress(share: float) -> None:
+            bar.update(max(0, round(share * 998) - bar.pos), bar.current_item)
+
+        def tell(text: str) -> None:
+            bar.update(1, escaped(text)) if sys.stderr.isatty() else say(f"{'':10} {text}", err=True)
+
+        manifest = run_stage(name, replace(context, progress=progress, tell=tell))
+        took = "skipped: nothing has changed" if manifest.skipped else f"{time.monotonic() - started:.1f} s"
+        bar.update(1000 - bar.pos, f"{bar.current_item}, {took}" if bar.current_item else took)
+    return manifest
+
+
+def short(path: str) -> str:
+    """Return a path relative to the working directory, if it lies below it."""
+    return os.path.relpath(path) if path.startswith(os.getcwd() + os.sep) else path
+
+
+def print_report(context: Context, manifest: Manifest) -> None:
+    """Print the numbers of a report, and the path of its page."""
+    rows, storage = counted(manifest, ReportRows), context.storage
+    quality = parse(context.vouched("report", "report/quality.json"), Quality)
+    reasons = ", ".join(f"{reason.reason} {reason.rows:,}" for reason in quality.reasons)
+    say(f"orders     {rows.clean:,}")
+    say(f"revenue    {rows.revenue}")
+    say(f"rejected   {rows.quarantined:,} of {rows.rows_in:,}{f' ({reasons})' if reasons else ''}")
+    say(f"unpaid     {rows.unpaid:,}")
+    for warning in quality.warnings:
+        say(f"warning    {warning}")
+    say(f"report     {short(storage.uri('report/report.html'))}")

@@ -1,0 +1,56 @@
+"""Workers on this machine, which end with the process that starts them."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from daskjobs.cluster.addresses import free, host_port
+from daskjobs.cluster.configured import dask_configured
+from daskjobs.cluster.connection import Connection, Workload
+from daskjobs.cluster.findings import Finding
+from daskjobs.cluster.removed import Removed
+from daskjobs.cluster.settings import ClusterSettings
+from daskjobs.errors import ConfigError, UsageError
+
+MOST_WORKERS = 128  # each has threads and sockets, or a process of its own
+
+
+class Local:
+    """The backend "local"."""
+
+    shares_disk = True
+    start_ahead = None  # the workers are there at once when they are needed
+
+    def check(self, settings: ClusterSettings) -> None:
+        """Raise UsageError for more workers than one machine can start."""
+        if settings.workers > MOST_WORKERS:
+            raise UsageError(
+                f"--workers must be at most {MOST_WORKERS} with --cluster {settings.backend}, got {settings.workers:,}"
+            )
+
+    @contextmanager
+    def connect(self, settings: ClusterSettings, workload: Workload) -> Iterator[Connection]:
+        """Start workers, threads of this process or processes of their own, and stop them at the end."""
+        with dask_configured():
+            from daskjobs.cluster.local.workers import local_cluster
+        with local_cluster(settings, workload) as connection:
+            yield connection
+
+    def remove(self, settings: ClusterSettings) -> Removed:
+        """Remove nothing: the workers have ended with the process that started them."""
+        return Removed()
+
+    def examine(self, settings: ClusterSettings, image: str) -> Iterator[Finding]:
+        """Look at the cores and at the dashboard's port."""
+        yield Finding(True, f"cores: {os.cpu_count()}, as many workers by default")
+        yield _port(settings.dashboard)
+
+
+def _port(address: str) -> Finding:
+    port = host_port(address)[1]
+    try:
+        if free(address) == address:
+            return Finding(True, f"port {port} is free for the Dask dashboard")
+    except ConfigError as error:
+        return Finding(False, str(error))
+    return Finding(True, f"port {port} is taken: the dashboard will be on another one, which the run prints")

@@ -1,0 +1,119 @@
+"""Calls to a Dask client, each with a time limit: Dask's own timeouts don't always hold."""
+
+import logging
+import socket
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from functools import partial
+from queue import Empty, SimpleQueue
+from threading import Thread
+from typing import Any, TypeVar
+
+from distributed import Client, Security, SpecCluster
+from distributed.comm.core import CommClosedError
+
+from daskjobs.errors import ClusterError
+
+ANSWER_SECONDS = 10
+NAME_SECONDS = 0.5
+CLOSE_SECONDS = 4  # a task that is at work in a thread can't be ended; its process can
+PROGRESS = "daskjobs"  # the scheduler's topic for progress, which `daskjobs dashboard` follows
+
+T = TypeVar("T")
+Closable = TypeVar("Closable", Client, SpecCluster)
+
+
+def within(seconds: float, work: Callable[[], T]) -> T:
+    """Return what ``work`` returns or raise what it raises, but raise TimeoutError when that takes longer.
+
+    The work then goes on in a thread of its own, which ends with the process.
+    """
+    results: SimpleQueue[Callable[[], T]] = SimpleQueue()
+
+    def do() -> None:
+        try:
+            result = work()
+        except BaseException as error:
+            raised = error  # the name in the clause is gone after it
+            results.put(lambda: _raise(raised))
+        else:
+            results.put(lambda: result)
+
+    Thread(target=do, daemon=True).start()
+    try:
+        outcome = results.get(timeout=seconds)
+    except Empty:
+        raise TimeoutError(f"no answer within {seconds:g} s") from None
+    return outcome()
+
+
+def _raise(error: BaseException) -> Any:
+    raise error
+
+
+@contextmanager
+def connected(address: str, seconds: float, security: Security | None = None) -> Iterator[Client]:
+    """Give a client of the scheduler at ``address``, whose TLS files are Dask's configuration's if none are given.
+
+    Raises ClusterError when none answers there within ``seconds``.
+    """
+    deadline = time.monotonic() + seconds
+    while True:
+        left = max(deadline - time.monotonic(), 1)
+        try:
+            opened = within(left, partial(Client, address, timeout=left, security=security))
+            break
+        except OSError as error:
+            # Dask looks for the name again once it has connected, and doesn't wait for a name server that is busy.
+            if isinstance(error, socket.gaierror) and time.monotonic() < deadline:
+                time.sleep(NAME_SECONDS)
+                continue
+            raise ClusterError(f"no Dask scheduler answers at {address} within {seconds:g} s: {error}") from error
+    with closing(opened) as client:
+        yield client
+
+
+@contextmanager
+def closing(opened: Closable) -> Iterator[Closable]:
+    """Close a client or cluster at the end of the block, without waiting for a thread that is still at work."""
+    try:
+        yield opened
+    finally:
+        try:
+            opened.close(timeout=CLOSE_SECONDS)
+        except TimeoutError:
+            logging.getLogger("distributed").setLevel(logging.CRITICAL)  # nobody waits for what it will log
+
+
+@contextmanager
+def answering() -> Iterator[None]:
+    """Raise ClusterError when the scheduler stops answering in this block."""
+    try:
+        yield
+    except (CommClosedError, TimeoutError) as error:
+        raise ClusterError(f"the Dask scheduler went away while it was needed: {error}") from error
+
+
+def ask(client: Client, operation: str, seconds: float = ANSWER_SECONDS, **arguments: Any) -> Any:
+    """Call an operation of the scheduler with a timeout, because some of Client's own methods can hang.
+
+    Raises OSError when the scheduler does not answer.
+    """
+    scheduler: Any = client.scheduler
+    return client.sync(getattr(scheduler, operation), callback_timeout=seconds, **arguments)
+
+
+def announce(client: Client, progress: str) -> None:
+    """Tell whoever watches the cluster how far the work is; nothing fails when the scheduler doesn't answer."""
+    with suppress(OSError):
+        ask(client, "log_event", topic=PROGRESS, msg=progress)
+
+
+def count_workers(client: Client) -> int:
+    """Return the number of workers. Raises ClusterError when the scheduler doesn't say."""
+    try:
+        identity = ask(client, "identity", n_workers=-1)
+    except OSError as error:
+        raise ClusterError(f"the Dask scheduler doesn't say how many workers it has: {error}") from error
+    return len(identity["workers"])

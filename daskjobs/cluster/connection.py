@@ -1,0 +1,100 @@
+"""A Dask cluster that is ready for work, as its backend hands it over, and what the work asks of a backend."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from daskjobs.cluster.removed import ObjectName
+from daskjobs.cluster.settings import ClusterSettings
+
+if TYPE_CHECKING:  # to import it takes a third of a second, and most commands need no client
+    from distributed import Client
+
+
+@dataclass(frozen=True)
+class Workload:
+    """What the work asks of the workers that are started for it; a scheduler that runs already has its own.
+
+    With ``processes``, workers on this machine are processes and not threads of this one; ``environment`` holds
+    variables that these processes start with. Workers import the modules that ``preload`` names before their first
+    task. ``check`` raises when the cluster has become another process's: it is not deleted then. All its processes look
+    for modules in the folder or zip file ``code`` first. ``tell`` takes sentences for people about the wait for it.
+    Tasks that leave no ``results`` with the workers, since they write them elsewhere, never wait for memory.
+    """
+
+    processes: bool = False
+    preload: tuple[str, ...] = ()
+    environment: Mapping[str, str] = field(default_factory=dict)
+    check: Callable[[], None] = lambda: None
+    code: str = ""
+    tell: Callable[[str], None] = lambda _: None
+    results: bool = True
+
+
+@dataclass(frozen=True)
+class Requested:
+    """What was asked for: the number of workers, and what each requests; empty where the backend takes no request.
+
+    ``cores`` are those of this machine, if the workers run on it. The names are those of the settings.
+    """
+
+    workers: int
+    worker_cpu: str = ""
+    worker_memory: str = ""
+    cores: int = 0
+
+
+@dataclass
+class ClusterFacts:
+    """How a Dask cluster came to be and how large it was; fields that a backend has nothing for are None.
+
+    ``cluster`` is the backend's name or the scheduler's address, ``workers_are`` "threads" or "processes", ``how``
+    "created" or "reused". ``queue_seconds`` in a queue come before the ``start_seconds``. ``why`` says why there were
+    fewer workers than wanted.
+    """
+
+    cluster: str
+    workers: int
+    dashboard: str
+    workers_are: str | None = None
+    how: str | None = None
+    workers_wanted: int | None = None
+    queue_seconds: float | None = None
+    start_seconds: float | None = None
+    objects: list[ObjectName] | None = None
+    why: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the fields that are not None, as JSON has them."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
+
+
+@dataclass(frozen=True)
+class WorkerEnd:
+    """How a worker ended, in words, and whether it ran out of memory."""
+
+    text: str
+    out_of_memory: bool = False
+
+
+@dataclass(frozen=True)
+class Connection:
+    """A client of a Dask cluster that is ready, and what the cluster's backend knows about it.
+
+    ``memory_advice`` says how to give workers more memory. ``how_worker_ended`` takes a worker's name. ``last_logs``
+    takes a number of lines, and returns so many of each process's log, by its name, where logs can be read. Workers
+    that ``share_process`` are threads of one process, and die together. People elsewhere may look at a cluster that is
+    ``watched``: so progress is announced to it, and its dashboard's pages are worth keeping.
+    """
+
+    settings: ClusterSettings
+    client: Client
+    facts: ClusterFacts
+    requested: Requested
+    memory_advice: str
+    how_worker_ended: Callable[[str], WorkerEnd]
+    last_logs: Callable[[int], dict[str, str]] = lambda _: {}
+    share_process: bool = False
+    watched: bool = True

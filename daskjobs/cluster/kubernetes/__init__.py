@@ -1,0 +1,20 @@
+"""An ephemeral Dask cluster on Kubernetes, which the Dask operator runs."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from daskjobs.cluster.configured import dask_configured
+from daskjobs.errors import ConfigError
+
+
+@contextmanager
+def kubernetes_packages() -> Iterator[None]:
+    """Import in this block what needs the packages of the extra "kubernetes".
+
+    Raises ConfigError, which says how to install them, where one is missing.
+    """
+    try:
+        with dask_configured():
+            yield
+    except ImportError as error:
+        raise ConfigError(f"Kubernetes needs a package: {error}; pip install 'daskjobs[kubernetes]'") from error

@@ -1,0 +1,55 @@
+"""The wait for a Kueue queue to admit a Dask cluster's pods: it is told, has a bound, and is no part of the start."""
+
+import time
+from collections.abc import Callable, Iterator
+
+import kr8s
+
+from daskjobs.cluster.kubernetes.api import POLL_SECONDS
+from daskjobs.cluster.kubernetes.diagnosis import held_by
+from daskjobs.cluster.settings import ClusterSettings
+from daskjobs.errors import ClusterError
+from daskjobs.events import event
+
+QUEUE_POLL_SECONDS = 2.0  # a queue may take an hour, and each look asks the API server
+
+
+class Admission:
+    """The waits for one cluster's pods; ``seconds`` is how long the queue has held them so far.
+
+    The bound, ``queue_timeout``, counts from the creation of this object, and is one for all pods. ``tell`` takes a
+    sentence for people.
+    """
+
+    def __init__(self, api: kr8s.Api, settings: ClusterSettings, tell: Callable[[str], None]) -> None:
+        self.seconds = 0.0
+        self._api, self._settings, self._tell = api, settings, tell
+        self._end = time.monotonic() + settings.queue_timeout
+
+    def waits(self, component: str) -> Iterator[float]:
+        """Yield, for ever, how long the start of a component takes, in seconds without those in the queue.
+
+        The component is "scheduler" or "worker". Raises ClusterError when the queue has not admitted any of its pods
+        within the queue timeout.
+        """
+        since = time.monotonic()
+        told = False
+        while True:
+            yield time.monotonic() - since
+            if not self._settings.queue or not (gates := held_by(self._api, self._settings, component)):
+                time.sleep(POLL_SECONDS)
+                continue
+            queue = self._settings.queue
+            if not told:
+                told = True
+                event("cluster.queued", queue=queue, component=component, gates=gates)
+                self._tell(f"waiting for the queue {queue} to admit the Dask {component}'s pod")
+            if time.monotonic() > self._end:
+                raise ClusterError(
+                    f"the queue {queue} did not admit the Dask {component}'s pod, which the scheduling gate {gates} "
+                    f"holds, within {self._settings.queue_timeout:,.0f} s: look at its quota (kubectl get "
+                    "workloads.kueue.x-k8s.io), or allow more with --queue-timeout"
+                )
+            time.sleep(QUEUE_POLL_SECONDS)
+            now = time.monotonic()
+            self.seconds, since = self.seconds + now - since, now

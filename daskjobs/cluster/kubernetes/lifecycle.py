@@ -1,0 +1,281 @@
+"""The life of a Dask cluster on Kubernetes: ensure, wait until ready, client, release."""
+
+import copy
+import logging
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import kr8s
+from distributed import Client
+
+from daskjobs.cluster.clients import connected, count_workers
+from daskjobs.cluster.connection import ClusterFacts, Connection, Requested, Workload
+from daskjobs.cluster.kubernetes.admission import Admission
+from daskjobs.cluster.kubernetes.api import (
+    POLL_SECONDS,
+    DaskCluster,
+    DaskWorkerGroup,
+    age,
+    api_call,
+    delete_object,
+    is_conflict,
+    is_ending,
+    list_objects,
+    open_api,
+    own_pod,
+)
+from daskjobs.cluster.kubernetes.diagnosis import how_worker_ended, last_logs, trouble
+from daskjobs.cluster.kubernetes.growth import growing
+from daskjobs.cluster.kubernetes.naming import (
+    CERTIFICATE,
+    DASHBOARD_PORT,
+    DEADLINE,
+    HASH,
+    KEPT,
+    cluster_name,
+    scheduler_address,
+    scheduler_host,
+    selector,
+)
+from daskjobs.cluster.kubernetes.network import ensure_policy
+from daskjobs.cluster.kubernetes.removal import object_name
+from daskjobs.cluster.kubernetes.secret import create_secret, known_pair
+from daskjobs.cluster.kubernetes.spec import deadline, lifetime, render
+from daskjobs.cluster.removed import ObjectName
+from daskjobs.cluster.security import KeyPair, new_key_pair
+from daskjobs.cluster.settings import TLS, ClusterSettings
+from daskjobs.cluster.versions import compare_versions
+from daskjobs.errors import ClusterError, DaskjobsError
+from daskjobs.events import event
+
+HEALTH_SECONDS = 2
+GATHER_SECONDS = 5  # for all workers to come once one has: a moment in which work is shared better
+GROUP_SECONDS = 60  # the operator may fail to make the workers' group and not try again (dask-kubernetes#976)
+
+
+@contextmanager
+def ephemeral_cluster(settings: ClusterSettings, workload: Workload) -> Iterator[Connection]:
+    """Give a connection to a Dask cluster that is created for it and deleted at the end.
+
+    The cluster stays with ``keep_cluster``, with ``keep_on_failure`` when the work fails, and when the workload's check
+    raises because the cluster has become another process's. Raises ClusterError, with Kubernetes' reason, when no
+    worker comes.
+    """
+    api = open_api(settings)
+    settings = replace(settings, namespace=api.namespace)
+    resource = render(settings, own_pod(api, settings), workload)
+    wanted = resource["spec"]["worker"]["replicas"]
+    started = time.monotonic()
+    uid, keep = "", settings.keep_cluster
+    try:
+        ensured = ensure(api, settings, resource)
+        uid = ensured.uid
+        admission = Admission(api, settings, workload.tell)
+        await_scheduler(api, settings, resource, admission)
+        security = ensured.pair.security() if ensured.pair else None
+        with connected(scheduler_address(settings), settings.start_timeout, security) as client:
+            _await_workers(api, settings, client, wanted, admission)
+            facts = ClusterFacts(
+                cluster=settings.backend,
+                workers=count_workers(client),
+                dashboard=f"http://{scheduler_host(settings)}:{DASHBOARD_PORT}/status",
+                how=ensured.how,
+                workers_wanted=wanted,
+                queue_seconds=round(admission.seconds, 3) if settings.queue else None,
+                start_seconds=round(time.monotonic() - started - admission.seconds, 3),
+                objects=ensured.secrets + [object_name(each) for each in list_objects(api, selector(settings))],
+            )
+            compare_versions(client)
+            connection = Connection(
+                settings,
+                client,
+                facts,
+                Requested(wanted, settings.worker_cpu, settings.worker_memory),
+                memory_advice=f"give each worker more memory with --worker-memory (now {settings.worker_memory})",
+                how_worker_ended=partial(how_worker_ended, api, settings),
+                last_logs=partial(last_logs, api, settings),
+            )
+            with growing(api, settings, client, wanted):
+                yield connection
+            with _failure_noted("count the workers"):
+                _note_workers(api, settings, client, facts)
+    except Exception:
+        keep = keep or settings.keep_on_failure
+        if keep and not settings.keep_cluster:
+            with _failure_noted("keep the Dask cluster"):
+                _mark_kept(api, settings)
+        raise
+    finally:
+        if not keep:
+            with _failure_noted("delete the Dask cluster"):
+                workload.check()
+                release(api, settings, uid)
+
+
+def start_ahead(settings: ClusterSettings, workload: Workload) -> tuple[str, list[ObjectName]]:
+    """Ensure the cluster without waiting until it is ready; return "created" or "reused", and its objects so far."""
+    api = open_api(settings)
+    settings = replace(settings, namespace=api.namespace)
+    ensured = ensure(api, settings, render(settings, own_pod(api, settings), workload))
+    return ensured.how, ensured.secrets + [object_name(each) for each in list_objects(api, selector(settings))]
+
+
+@dataclass(frozen=True)
+class Ensured:
+    """A DaskCluster that is there: "created" or "reused", its uid, its key pair if any, and the Secrets made for it."""
+
+    how: str
+    uid: str
+    pair: KeyPair | None
+    secrets: list[ObjectName]
+
+
+def ensure(api: kr8s.Api, settings: ClusterSettings, resource: dict[str, Any]) -> Ensured:
+    """Create the DaskCluster, its network policy and the Secret of its key pair unless they exist. Safe to repeat.
+
+    A cluster of the same name and spec, whose key pair this process has, is reused when its scheduler is healthy, or
+    when it is younger than the timeouts of queue and start, since it may still be starting; its certificate must be
+    valid until its new deadline. Any other of its name is deleted first, and waited for until it is gone. Raises
+    ClusterError when that takes longer than the delete timeout.
+    """
+    patience = time.monotonic() + settings.delete_timeout
+    secure = settings.security == TLS
+    pair = new_key_pair(lifetime(settings)) if secure else None
+    known = known_pair(cluster_name(settings)) if secure else None
+    lasts = known is None or known.seconds_left() > lifetime(settings)
+    resource = copy.deepcopy(resource)
+    if pair:
+        resource["metadata"]["annotations"][CERTIFICATE] = pair.fingerprint
+    while True:
+        wanted = DaskCluster(copy.deepcopy(resource), api=api, namespace=api.namespace)
+        try:
+            with api_call(f"create the DaskCluster {wanted.name}"):
+                wanted.create()
+        except ClusterError as error:
+            if not is_conflict(error):
+                raise
+        else:
+            event("cluster.ensured", cluster=wanted.name, how="created")
+            ensure_policy(api, wanted)
+            secrets = [create_secret(api, wanted, pair, settings.delete_timeout)] if pair else []
+            return Ensured("created", str(wanted.metadata["uid"]), pair, secrets)
+        existing = next(iter(list_objects(api, selector(settings), (DaskCluster,))), None)
+        if existing is not None and not is_ending(existing):
+            annotations = existing.metadata.get("annotations", {})
+            same = annotations.get(HASH) == resource["metadata"]["annotations"][HASH] and annotations.get(
+                CERTIFICATE
+            ) == (known and known.fingerprint)
+            young = age(existing) < settings.longest_queue + settings.start_timeout
+            if same and lasts and (young or is_healthy(scheduler_host(settings))):
+                with api_call(f"set the deadline of the DaskCluster {wanted.name}"):
+                    existing.patch({"metadata": {"annotations": {DEADLINE: deadline(settings), KEPT: None}}})
+                event("cluster.ensured", cluster=wanted.name, how="reused")
+                ensure_policy(api, existing)
+                return Ensured("reused", str(existing.metadata["uid"]), known, [])
+            event("cluster.replaced", cluster=wanted.name)
+            delete_object(existing)
+        if time.monotonic() > patience:
+            raise ClusterError(
+                f"the DaskCluster {wanted.name} is still there {settings.delete_timeout:.0f} s after it was deleted: "
+                "is the Dask operator running? its finalizer holds the object until it is"
+            )
+        time.sleep(POLL_SECONDS)
+
+
+def is_healthy(host: str) -> bool:
+    """Tell whether the scheduler on this host answers that it is healthy."""
+    try:
+        with urllib.request.urlopen(f"http://{host}:{DASHBOARD_PORT}/health", timeout=HEALTH_SECONDS) as response:
+            return bool(response.status == 200)
+    except OSError:
+        return False
+
+
+def await_scheduler(api: kr8s.Api, settings: ClusterSettings, resource: dict[str, Any], admission: Admission) -> None:
+    """Wait until the scheduler is healthy.
+
+    Raises ClusterError, with Kubernetes' reason, when that takes longer than the start timeout.
+    """
+    host = scheduler_host(settings)
+    group_made = False
+    for waited in admission.waits("scheduler"):
+        if is_healthy(host):
+            return
+        if waited > settings.start_timeout:
+            why = trouble(api, settings)
+            raise ClusterError(f"the Dask scheduler did not answer within {settings.start_timeout:.0f} s: {why}")
+        if waited > GROUP_SECONDS and not group_made:
+            make_group(api, settings, resource)
+            group_made = True
+
+
+def make_group(api: kr8s.Api, settings: ClusterSettings, resource: dict[str, Any]) -> None:
+    """Create the DaskWorkerGroup that the operator should have created, where it has not."""
+    if list_objects(api, selector(settings), (DaskWorkerGroup,)):
+        return
+    name = cluster_name(settings)
+    group = {
+        "apiVersion": DaskWorkerGroup.version,
+        "kind": DaskWorkerGroup.kind,
+        "metadata": {"name": f"{name}-default", "labels": resource["metadata"]["labels"]},
+        "spec": {"cluster": name, "worker": resource["spec"]["worker"]},
+    }
+    with api_call(f"create the DaskWorkerGroup {name}-default"):
+        DaskWorkerGroup(group, api=api, namespace=api.namespace).create()
+    event("cluster.group_made", cluster=name)
+
+
+def _await_workers(api: kr8s.Api, settings: ClusterSettings, client: Client, wanted: int, admission: Admission) -> None:
+    """Wait until one worker has come, and then a moment for the others.
+
+    Unlike Client.wait_for_workers, it survives a dropped connection. Raises ClusterError, with Kubernetes' reason, when
+    none comes within the worker timeout.
+    """
+    for waited in admission.waits("worker"):
+        if count_workers(client):
+            break
+        if waited > settings.worker_timeout:
+            why = trouble(api, settings)
+            raise ClusterError(f"no Dask worker came within {settings.worker_timeout:.0f} s: {why}")
+    end = time.monotonic() + GATHER_SECONDS
+    while count_workers(client) < wanted and time.monotonic() < end:
+        time.sleep(POLL_SECONDS / 2)
+
+
+def _note_workers(api: kr8s.Api, settings: ClusterSettings, client: Client, facts: ClusterFacts) -> None:
+    """Note among the facts how many workers there are at the end, and why fewer than wanted."""
+    facts.workers = count_workers(client)
+    if facts.workers < (facts.workers_wanted or 0):
+        facts.why = trouble(api, settings)
+        event("cluster.short", level=logging.WARNING, workers=facts.workers, wanted=facts.workers_wanted, why=facts.why)
+
+
+def release(api: kr8s.Api, settings: ClusterSettings, uid: str) -> None:
+    """Ask for the deletion of the cluster of this uid, or of any of its name where no uid is known; don't wait."""
+    for cluster in list_objects(api, selector(settings), (DaskCluster,)):
+        if uid and cluster.metadata["uid"] != uid:
+            continue
+        delete_object(cluster)
+        event("cluster.deleted", object=f"{cluster.kind}/{cluster.name}")
+
+
+def _mark_kept(api: kr8s.Api, settings: ClusterSettings) -> None:
+    """Note on the cluster that it stays although its work has failed; idleTimeout and its deadline end it."""
+    for cluster in list_objects(api, selector(settings), (DaskCluster,)):
+        with api_call(f"mark the DaskCluster {cluster.name} as kept"):
+            cluster.patch({"metadata": {"annotations": {KEPT: "true"}}})
+        event("cluster.kept", cluster=cluster.name, idle_seconds=cluster.spec.get("idleTimeout"))
+
+
+@contextmanager
+def _failure_noted(doing: str) -> Iterator[None]:
+    """Note a failure that must not hide how the work itself ended."""
+    try:
+        yield
+    except DaskjobsError as error:
+        event("cluster.failed", level=logging.WARNING, doing=doing, error=error)

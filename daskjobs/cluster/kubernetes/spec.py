@@ -1,0 +1,197 @@
+"""The DaskCluster resource.
+
+Its pods are copies of the pod that asks for it: image, environment, security context and placement are those of that
+pod, so they are written once.
+"""
+
+import copy
+import hashlib
+import json
+import os
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import dask
+from dask.utils import parse_bytes
+
+from daskjobs.cluster import tuning
+from daskjobs.cluster.connection import Workload
+from daskjobs.cluster.kubernetes import secret
+from daskjobs.cluster.kubernetes.naming import (
+    CLUSTER_LABEL,
+    COMPONENT_LABEL,
+    DASHBOARD_PORT,
+    DASK_VERSION,
+    DEADLINE,
+    HASH,
+    PART_OF,
+    QUEUE,
+    SCHEDULER_PORT,
+    WORKFLOW,
+    cluster_name,
+    scheduler_address,
+    selector,
+)
+from daskjobs.cluster.settings import TLS, ClusterSettings
+from daskjobs.cluster.tuning import DASK_SHARE
+from daskjobs.errors import ConfigError
+from daskjobs.options import quoted
+
+POD_FIELDS = ("securityContext", "imagePullSecrets", "nodeSelector", "tolerations", "affinity", "priorityClassName")
+CONTAINER_FIELDS = ("image", "imagePullPolicy", "env", "envFrom", "securityContext")
+# Of workers that hold no results: nothing could be moved away, so one that pauses for memory would pause for ever.
+NEVER_PAUSED = {"distributed.worker.memory.pause": "False"}
+# Begin the variables that differ from pod to pod, of which Dask needs none: Argo's, ours, and those by which EKS gives
+# a pod its identity; a Dask pod that is to have one gets its own.
+PODS_OWN = ("ARGO_", "DASKJOBS_", "TRACEPARENT", "AWS_ROLE_ARN", "AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_CONTAINER_")
+IDLE_ROUTE = "daskjobs.cluster.kubernetes.idle"
+WORKERS = 5  # where their number isn't given
+SCHEDULER_DISK = "128Mi"  # it writes nothing but its log, of which the kubelet keeps 50 MiB
+TRIES = 3  # of a task whose worker dies each time
+RETIREMENT = "daskjobs.cluster.retirement"
+
+
+def metadata(settings: ClusterSettings) -> dict[str, Any]:
+    """Return the cluster's name and labels and, where a workflow asks for it, its owner."""
+    described: dict[str, Any] = {"name": cluster_name(settings), "labels": {**PART_OF, **selector(settings)}}
+    if settings.queue:
+        described["labels"][QUEUE] = settings.queue
+    if settings.workflow:
+        described["annotations"] = {WORKFLOW: settings.workflow}
+        owner = {"apiVersion": "argoproj.io/v1alpha1", "kind": "Workflow", "name": settings.workflow}
+        described["ownerReferences"] = [{**owner, "uid": settings.workflow_uid, "blockOwnerDeletion": False}]
+    return described
+
+
+def render(settings: ClusterSettings, own: dict[str, Any], workload: Workload = Workload()) -> dict[str, Any]:  # noqa: B008  # frozen
+    """Return the DaskCluster as a resource, made from the spec of the pod that asks for it.
+
+    Raises ConfigError when a size is no quantity, or the workers' placement is no JSON.
+    """
+    name = cluster_name(settings)
+    memory = int(_bytes("--worker-memory", settings.worker_memory) * DASK_SHARE)
+    _bytes("--scheduler-memory", settings.scheduler_memory)
+    _bytes("--worker-disk", settings.worker_disk)
+    preload = (*workload.preload, secret.PRELOAD)
+    scheduler = ["dask", "scheduler", "--port", str(SCHEDULER_PORT), "--dashboard-address", f":{DASHBOARD_PORT}",
+                 "--preload", secret.PRELOAD]  # fmt: skip
+    worker = ["dask", "worker", "--name", "$(DASK_WORKER_NAME)", "--nthreads", str(settings.threads),
+              "--memory-limit", str(memory), "--local-directory", "/tmp", "--no-dashboard", "--death-timeout", "120",
+              "--preload-nanny", secret.PRELOAD, "--preload-nanny", RETIREMENT,
+              *(part for name in preload for part in ("--preload", name))]  # fmt: skip
+    ports = {"tcp-comm": SCHEDULER_PORT, "http-dashboard": DASHBOARD_PORT}
+    service = {
+        "type": "ClusterIP",
+        "selector": {CLUSTER_LABEL: name, COMPONENT_LABEL: "scheduler"},
+        "ports": [{"name": port, "port": number, "targetPort": port} for port, number in ports.items()],
+    }
+    size = ("100m", settings.scheduler_memory, SCHEDULER_DISK)
+    pod = _without_secrets(_pod(settings, own, scheduler, size, workload))
+    pod["containers"][0]["ports"] = [{"name": port, "containerPort": number} for port, number in ports.items()]
+    workers = _pod(settings, own, worker, (settings.worker_cpu, settings.worker_memory, settings.worker_disk), workload)
+    if settings.worker_node_selector:
+        workers["nodeSelector"] = _parsed("--worker-node-selector", settings.worker_node_selector, dict)
+    if settings.worker_tolerations:
+        more = _parsed("--worker-tolerations", settings.worker_tolerations, list)
+        workers["tolerations"] = [*workers.get("tolerations", []), *more]
+    spec = {
+        "idleTimeout": int(settings.longest_start + settings.idle_timeout),
+        "scheduler": {"spec": pod, "service": service},
+        "worker": {
+            "replicas": settings.workers or WORKERS,
+            "spec": workers,
+        },
+    }
+    described = metadata(settings)
+    described.setdefault("annotations", {}).update({HASH: _hash(spec), DEADLINE: deadline(settings)})
+    return {"apiVersion": DASK_VERSION, "kind": "DaskCluster", "metadata": described, "spec": spec}
+
+
+def deadline(settings: ClusterSettings) -> str:
+    """Return the time at which the cluster is useless."""
+    return (datetime.now(UTC) + timedelta(seconds=lifetime(settings))).isoformat(timespec="seconds")
+
+
+def lifetime(settings: ClusterSettings) -> float:
+    """Return the seconds after which the cluster's start, all of its work and all idleness have timed out."""
+    return settings.longest_start + settings.timeout + settings.longest_start + settings.idle_timeout
+
+
+def _hash(spec: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(spec, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _bytes(flag: str, quantity: str) -> int:
+    try:
+        return int(parse_bytes(quantity))  # Dask takes Kubernetes' Gi and M as they are
+    except ValueError as error:
+        raise ConfigError(f"{flag} must be a Kubernetes quantity like 2Gi or 500M, got {quoted(quantity)}") from error
+
+
+def _parsed(flag: str, text: str, kind: type) -> Any:
+    example = '{"pool": "spot"}' if kind is dict else '[{"key": "spot", "operator": "Exists"}]'
+    try:
+        value = json.loads(text)
+    except ValueError:
+        value = None
+    if not isinstance(value, kind):
+        raise ConfigError(f"{flag} must be JSON like {example}, got {quoted(text)}")
+    return value
+
+
+def _pod(
+    settings: ClusterSettings, own: dict[str, Any], args: list[str], size: tuple[str, str, str], workload: Workload
+) -> dict[str, Any]:
+    main = next((c for c in own["containers"] if c["name"] == "main"), own["containers"][0])
+    container = copy.deepcopy({field: main[field] for field in CONTAINER_FIELDS if field in main})
+    given = [entry for entry in container.get("env", []) if not entry["name"].startswith(PODS_OWN)]
+    bounds = tuning.variables(
+        {
+            "distributed.scheduler.no-workers-timeout": f"{settings.longest_start:.0f}s",  # by default, for ever
+            "distributed.scheduler.allowed-failures": str(TRIES - 1),
+            "distributed.scheduler.http.routes": str(
+                [*dask.config.get("distributed.scheduler.http.routes"), IDLE_ROUTE]
+            ),
+            **({} if workload.results else NEVER_PAUSED),
+        }
+    )
+    if settings.security == TLS:
+        bounds |= secret.environment(scheduler_address(settings))
+    if workload.code:  # before what the image has, which is this process's own, too
+        bounds["PYTHONPATH"] = os.pathsep.join(filter(None, [workload.code, os.environ.get("PYTHONPATH", "")]))
+    tuned = tuning.KEEP_MEMORY | tuning.variables(tuning.QUIET)
+    entries = [*_entries(tuned), *given, *_entries(bounds)]  # of two with one name, the later one counts
+    container["env"] = list({entry["name"]: entry for entry in entries}.values())
+    cpu, memory, disk = size
+    bounded = {"memory": memory, "ephemeral-storage": disk}
+    container |= {
+        "name": args[1],
+        "command": args[:1],
+        "args": args[1:],
+        "resources": {"requests": {"cpu": cpu, **bounded}, "limits": bounded},
+        "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}],
+    }
+    volumes: list[dict[str, Any]] = [{"name": "tmp", "emptyDir": {"sizeLimit": disk}}]
+    if settings.security == TLS:
+        container["volumeMounts"].append(secret.mount())
+        volumes.append(secret.volume(cluster_name(settings)))
+    return {
+        **copy.deepcopy({field: own[field] for field in POD_FIELDS if field in own}),
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "terminationGracePeriodSeconds": 30 if workload.results else 5,  # for results to go to other workers
+        "containers": [container],
+        "volumes": volumes,
+    }
+
+
+def _without_secrets(pod: dict[str, Any]) -> dict[str, Any]:
+    """Take out the variables that come from Secrets: the scheduler hands out tasks, and reads and writes no storage."""
+    (container,) = pod["containers"]
+    container["env"] = [each for each in container["env"] if "secretKeyRef" not in each.get("valueFrom", {})]
+    container["envFrom"] = [each for each in container.get("envFrom", []) if "secretRef" not in each]
+    return pod
+
+
+def _entries(variables: dict[str, str]) -> list[dict[str, str]]:
+    return [{"name": name, "value": value} for name, value in variables.items()]

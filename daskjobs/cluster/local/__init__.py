@@ -1,0 +1,1 @@
+"""Dask workers on this machine, that only the process which starts them can use."""

@@ -1,0 +1,83 @@
+"""`dask_cluster`: a Dask cluster for any code, on a laptop and in a pod alike."""
+
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, TypedDict, Unpack
+
+from daskjobs.cluster.backends import backend_of, connect, default_backend
+from daskjobs.cluster.connection import Workload
+from daskjobs.cluster.settings import ClusterSettings
+from daskjobs.options import from_environment
+
+if TYPE_CHECKING:  # to import it takes a third of a second, and a program may never come to its block
+    from distributed import Client
+
+
+class ClusterKeywords(TypedDict, total=False):
+    """The fields of `ClusterSettings`, as keyword arguments."""
+
+    backend: str
+    workers: int
+    dashboard: str
+    timeout: float
+    threads: int
+    worker_cpu: str
+    worker_memory: str
+    worker_disk: str
+    max_workers: int
+    worker_node_selector: str
+    worker_tolerations: str
+    security: str
+    queue: str
+    queue_timeout: float
+    scheduler_memory: str
+    keep_cluster: bool
+    keep_on_failure: bool
+    workflow: str
+    workflow_uid: str
+    pod: str
+    namespace: str
+    start_timeout: float
+    worker_timeout: float
+    delete_timeout: float
+    idle_timeout: float
+    key: str
+
+
+@contextmanager
+def dask_cluster(
+    *, processes: bool = True, preload: tuple[str, ...] = (), **settings: Unpack[ClusterKeywords]
+) -> Iterator["Client"]:
+    """Give a client of a Dask cluster that is there for this block alone, and is gone afterwards.
+
+    On a laptop the workers run on this machine, as processes or, without ``processes``, as threads of this one. In a
+    pod that knows its own name (DASKJOBS_POD, which flows/ sets) they run in pods like it, on an ephemeral Dask cluster
+    that belongs to the pod's workflow. ``backend`` chooses otherwise: "local", "kubernetes", or the address of a
+    scheduler. Workers import the modules that ``preload`` names before their first task.
+
+    The other keyword arguments are the fields of `ClusterSettings`. Where one is missing, its environment variable
+    counts, such as DASKJOBS_WORKER_MEMORY, and then its default. The client is distributed's own, and the default one
+    in the block:
+
+        with daskjobs.dask_cluster(workers=5, worker_memory="2Gi") as client:
+            client.gather(client.map(work, parts))
+
+    Every wait has a time limit. If this process is killed, the cluster ends by its idle timeout, with its workflow, or
+    by the janitor. Raises ClusterError when no scheduler or worker comes within the timeouts, or when something could
+    not be removed at the end, and ConfigError when versions differ between here and the workers.
+    """
+    chosen = _settings(settings)
+    with connect(chosen, Workload(processes, preload)) as connection, connection.client.as_current():
+        yield connection.client
+    if not chosen.keep_cluster:
+        backend_of(chosen).remove(chosen).check(chosen.delete_timeout)
+
+
+def _settings(given: ClusterKeywords) -> ClusterSettings:
+    """Return the settings: what is given, else what the environment says, else the defaults."""
+    values = {**from_environment(ClusterSettings, os.environ), **given}
+    values.setdefault("backend", default_backend(values.get("pod", "")))
+    values.setdefault("key", secrets.token_hex(4))  # so that two clusters of one workflow never meet
+    return ClusterSettings(**values)

@@ -1,0 +1,57 @@
+"""What the removal of a Dask cluster reports: every object that there was, and those that are still there."""
+
+from dataclasses import asdict, dataclass, field
+
+from daskjobs.errors import ClusterError
+
+
+@dataclass(frozen=True)
+class ObjectName:
+    """One object of a Dask cluster, as receipts and facts name it."""
+
+    kind: str
+    name: str
+    uid: str
+
+    def to_json(self) -> dict[str, str]:
+        """Return the fields as JSON has them."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Remaining:
+    """An object that is still there after the time limit, why, and the command that would remove it, if one would."""
+
+    named: ObjectName
+    why: str
+    command: str = ""
+
+    def to_json(self) -> dict[str, str]:
+        """Return the fields as JSON has them, without a command where there is none."""
+        return {**self.named.to_json(), "why": self.why, **({"command": self.command} if self.command else {})}
+
+
+@dataclass(frozen=True)
+class Removed:
+    """All objects that there were when the removal began or came while it lasted, and those that remain.
+
+    ``kept`` are the clusters that were left alone, because their work failed and people want to look at them.
+    """
+
+    objects: list[ObjectName] = field(default_factory=list)
+    remaining: list[Remaining] = field(default_factory=list)
+    kept: list[ObjectName] = field(default_factory=list)
+
+    def check(self, seconds: float) -> None:
+        """Raise ClusterError, which names the objects, the reasons and the commands, unless nothing remains."""
+        if not self.remaining:
+            return
+        told = [each for each in self.remaining if each.command] or self.remaining
+        names = "; ".join(f"{each.named.kind} {each.named.name}: {each.why}" for each in told)
+        others = len(self.remaining) - len(told)
+        commands = " && ".join(each.command for each in told if each.command)
+        raise ClusterError(
+            f"still there {seconds:.0f} s after the Dask cluster was deleted: {names}"
+            f"{f' ({others} more objects go with it)' if others else ''}"
+            f"{f'; to remove it at once: {commands}' if commands else ''}"
+        )

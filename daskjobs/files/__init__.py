@@ -1,0 +1,1 @@
+"""Files of any storage that fsspec reaches, their hashes, and Parquet."""

@@ -1,0 +1,175 @@
+"""Write and read Parquet files with checksummed pages and bounded memory."""
+
+import hashlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from daskjobs.files.digest import HashingFile, Output, Piece
+from daskjobs.files.storage import Storage, damaged
+
+PARQUET = {"compression": "lz4", "store_decimal_as_integer": True, "write_page_checksum": True}
+PIECES = {"compression": "lz4", "write_statistics": False, "use_dictionary": False, "store_schema": False}
+HELD_BYTES = 64 << 20  # of a file that is read into memory whole, as most partitions' files are
+BUFFER_BYTES = 1 << 20  # collected before they are written: pages are small, and each write takes Python's lock
+GROUP_ROWS, GROUP_BYTES = 1 << 15, 16 << 20  # a row group has at least one of them, except a file's last one
+
+
+@dataclass(frozen=True)
+class ColumnWriting:
+    """How columns are written, by their names; those that a file doesn't have are passed over.
+
+    Columns with ``few_values`` are written in codes of a dictionary, the integers and times that are ``ascending`` as
+    differences, and those with ``statistics`` with their minimum and maximum in each row group.
+    """
+
+    few_values: tuple[str, ...] = ()
+    ascending: tuple[str, ...] = ()
+    statistics: tuple[str, ...] = ()
+
+    def encodings(self, schema: pa.Schema) -> dict[str, str]:
+        """Return the encodings of a schema's columns that aren't pyarrow's own choice."""
+        return {name: "DELTA_BINARY_PACKED" for name in self.ascending if name in schema.names}
+
+
+@contextmanager
+def writing(
+    storage: Storage, name: str, schema: pa.Schema, columns: ColumnWriting
+) -> Iterator[tuple[pq.ParquetWriter, HashingFile]]:
+    """Write a Parquet file whole or not at all; its size and hash are known when the ``with`` block has ended."""
+    options = {
+        "use_dictionary": list(columns.few_values),
+        "write_statistics": list(columns.statistics),
+        "column_encoding": columns.encodings(schema),
+    }
+    with (
+        storage.write(name) as file,
+        pa.BufferedOutputStream(pa.PythonFile(file, "w"), BUFFER_BYTES) as buffered,
+        pq.ParquetWriter(buffered, schema, **options, **PARQUET) as writer,
+    ):
+        yield writer, file
+
+
+@contextmanager
+def writing_rows(
+    storage: Storage, name: str, schema: pa.Schema, columns: ColumnWriting
+) -> Iterator[tuple[Callable[[pa.Table], None], HashingFile]]:
+    """Give a function that takes tables of any size, and writes them in row groups that aren't small."""
+    held: list[pa.Table] = []
+
+    def write(table: pa.Table) -> None:
+        held.append(table)
+        if sum(map(len, held)) >= GROUP_ROWS or sum(table.nbytes for table in held) >= GROUP_BYTES:
+            writer.write_table(pa.concat_tables(held))
+            held.clear()
+
+    with writing(storage, name, schema, columns) as (writer, file):
+        yield write, file
+        if any(map(len, held)):
+            writer.write_table(pa.concat_tables(held))
+
+
+@contextmanager
+def reading(storage: Storage, name: str, vouched: Output) -> Iterator[pq.ParquetFile]:
+    """Open a Parquet file whose bytes are what was ``vouched`` for. Raises StorageError when they are not.
+
+    A file of up to `HELD_BYTES` is read into memory; a larger one is read twice, through the same handle.
+    """
+    small = vouched.size <= HELD_BYTES
+    source = nullcontext(pa.BufferReader(storage.read(name, vouched))) if small else storage.opened(name, vouched)
+    with source as file, sound(storage, name):
+        yield pq.ParquetFile(file, page_checksum_verification=True)
+
+
+@contextmanager
+def sound(storage: Storage, name: str) -> Iterator[None]:
+    """Turn what pyarrow raises for a damaged file into a StorageError."""
+    try:
+        yield
+    except (pa.ArrowInvalid, OSError) as error:
+        raise damaged(storage.uri(name), error) from error
+
+
+def footer_rows(storage: Storage, name: str) -> int:
+    """Return how many rows a Parquet file claims to have; its bytes are not held against a hash."""
+    with storage.open(name) as file, sound(storage, name):
+        return int(pq.ParquetFile(file).metadata.num_rows)
+
+
+def row_groups(storage: Storage, name: str, vouched: Output, columns: list[str] | None = None) -> Iterator[pa.Table]:
+    """Yield a Parquet file's row groups, one at a time."""
+    with reading(storage, name, vouched) as file:
+        for index in range(file.num_row_groups):
+            yield file.read_row_group(index, columns=columns, use_threads=False)
+
+
+def rows_between(storage: Storage, name: str, vouched: Output, key: str, first: int, end: int) -> pa.Table:
+    """Return the rows of a Parquet file whose ``key``, its first column, is at least ``first`` and below ``end``."""
+    with reading(storage, name, vouched) as file:
+        wanted = [
+            index
+            for index in range(file.num_row_groups)
+            if _overlaps(file.metadata.row_group(index).column(0).statistics, first, end)
+        ]
+        rows = file.read_row_groups(wanted, use_threads=False)
+    return rows.filter(pc.and_(pc.greater_equal(rows[key], first), pc.less(rows[key], end)))
+
+
+def _overlaps(row: Any, first: int, end: int) -> bool:
+    return bool(row is None or not row.has_min_max or (row.max >= first and row.min < end))
+
+
+def write_piece(file: HashingFile, table: pa.Table, columns: ColumnWriting) -> Piece:
+    """Append a table to a file as a Parquet file of its own, which can be read, and held against its hash, alone.
+
+    Of ``columns``, only those that are ascending count: a piece has neither dictionaries nor statistics.
+    """
+    start, buffer = file.tell(), pa.BufferOutputStream()
+    pq.write_table(table, buffer, column_encoding=columns.encodings(table.schema), **PIECES)
+    data = buffer.getvalue()
+    file.write(data)
+    return Piece(start, data.size, hashlib.sha256(data).hexdigest())
+
+
+def read_pieces(storage: Storage, name: str, pieces: list[Piece]) -> Iterator[pa.Table]:
+    """Yield tables that `write_piece` wrote. Raises StorageError when their bytes have changed."""
+    with storage.open(name, cache="none") as file:  # what lies beside a piece is another task's
+        for piece in pieces:
+            file.seek(piece.start)
+            data = file.read(piece.size)
+            if hashlib.sha256(data).hexdigest() != piece.sha256:
+                raise damaged(storage.uri(name))
+            yield pq.ParquetFile(pa.BufferReader(data)).read(use_threads=False)
+
+
+def column(table: pa.Table, name: str) -> Any:
+    """Return one column as one array."""
+    return table[name].combine_chunks()
+
+
+def rebatched(tables: Iterator[pa.Table], text: str, rows: int = 65_536, size: int = 16 << 20) -> Iterator[pa.Table]:
+    """Yield the same rows in tables of ``rows`` rows, or fewer where their ``text`` is long, however they came.
+
+    A table is full when the next row would be one too many, or make the text of all longer than ``size`` bytes.
+    """
+    held, count, used = list[pa.Table](), 0, 0
+    for table in tables:
+        rest = table
+        while len(rest):
+            ends = pc.cumulative_sum(pc.binary_length(column(rest, text)).cast(pa.int64())).to_numpy()
+            fit = min(rows - count, int(np.searchsorted(ends, size - used, "right")))
+            fit = max(fit, 0 if held else 1)  # a row alone may be longer
+            held.append(rest.slice(0, fit))
+            if fit >= len(rest):
+                count, used = count + len(rest), used + int(ends[-1])
+                break
+            yield pa.concat_tables(held).combine_chunks()
+            held, count, used, rest = [], 0, 0, rest.slice(fit)
+    if held:
+        yield pa.concat_tables(held).combine_chunks()

@@ -1,0 +1,81 @@
+"""What became of one row: its text, its partition, and each reason for its rejection with the rule's sentence."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from daskjobs.errors import UsageError
+from daskjobs.files.parquet import column
+from daskjobs.files.storage import Storage
+from daskjobs.orders import sources
+from daskjobs.orders.parse import mapped, trimmed
+from daskjobs.orders.plan import Partition, Plan
+from daskjobs.orders.schema import PAID
+from daskjobs.orders.sources.format import RowRange, SourceFile
+
+SHOWN = 5  # names of files, where one must be chosen
+
+
+@dataclass(frozen=True)
+class Explained:
+    """A row of the input: its reasons for rejection with their sentences, or the status of a valid one."""
+
+    row: int
+    source: str
+    partition: int
+    reasons: dict[str, str]
+    status: str
+    raw: str
+
+    @property
+    def verdict(self) -> list[str]:
+        """Return what became of the row, in a line for each reason."""
+        if self.reasons:
+            return [f"rejected   {reason}: {sentence}" for reason, sentence in self.reasons.items()]
+        paid = "and paid" if self.status == PAID else f"and not paid: its status is {self.status}"
+        return [f"valid      it passes every rule, {paid}"]
+
+
+def locate(plan: Plan, row: int, source: str) -> tuple[Partition, RowRange]:
+    """Return the partition and the range that hold a ``row``, counted from 1, of a file.
+
+    ``source`` is the file's name, or the end of it. Raises UsageError when there is no such row, or when it is the end
+    of several names or of none.
+    """
+    number = _file(plan.files, source)
+    last = 0
+    for partition in plan.partitions:
+        for part in partition.ranges:
+            if part.file == number:
+                last = part.first_row + part.rows - 1
+                if part.first_row <= row <= last:
+                    return partition, part
+    raise UsageError(f"--row must be one of the rows 1 to {last} of {plan.files[number].name}, got {row}")
+
+
+def _file(files: list[SourceFile], source: str) -> int:
+    named = [number for number, file in enumerate(files) if file.name.endswith(source)]
+    if len(named) != 1:
+        names = ", ".join(file.name for file in files[:SHOWN]) + (", …" if len(files) > SHOWN else "")
+        raise UsageError(
+            f"--source must be the end of the name of one of the input's files ({names}), "
+            f"got {repr(source) if source else 'nothing'}, which fits {len(named)} of them"
+        )
+    return named[0]
+
+
+def status_and_text(
+    storage: Storage, source: SourceFile, part: RowRange, row: int, statuses: dict[str, str]
+) -> tuple[str, str]:
+    """Return a valid row's status, under our name, and its text.
+
+    All of its range is read, since that holds it against the range's hash.
+    """
+    at, answer = row - part.first_row, ("", "")
+    for block in sources.blocks(storage, source, part):
+        if 0 <= at < block.rows:
+            fields = block.texts.slice(int(np.searchsorted(block.kept, at)), 1)
+            status = mapped(trimmed(column(fields, "status")), statuses)
+            answer = status[0].as_py(), block.raw(np.array([at]))[0].as_py()
+        at -= block.rows
+    return answer

@@ -1,0 +1,143 @@
+"""Turn the texts of orders into numbers, amounts and times, a column at a time and each row by itself."""
+
+from collections.abc import Callable
+from datetime import date, datetime
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from daskjobs.orders.money import MONEY
+from daskjobs.orders.schema import TIME
+
+_QUANTITY = r"^-?[0-9]{1,9}$"
+_MONEY = r"^-?[0-9]{1,16}(\.[0-9]{1,2})?$"
+_QUANTITY_ZEROS = r"^(-?[0-9]+)\.0+$"  # of 2.0: the number before them
+_MONEY_ZEROS = r"^(-?[0-9]+\.[0-9]{2})0+$"  # of 320.0000: the amount to the cent
+_CLOCK = r"([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9](\.[0-9]{1,6})?)?"
+_DAY = r"[1-9][0-9]{3}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])"
+_TIME = f"^{_DAY}([ T]{_CLOCK})?$"
+_ZONED = f"^{_DAY}[ T]{_CLOCK} ?(Z|[+-](0[0-9]|1[0-4])(:?[0-5][0-9])?)$"
+_LENGTHS = (10, 16, 19)  # of 2025-03-31, alone, and with a time to the minute or second
+_FIRST = pa.scalar(datetime(1000, 1, 1), TIME)
+_LAST = pa.scalar(datetime(9999, 12, 31, 23, 59, 59, 999_999), TIME)
+
+
+def trimmed(text: pa.Array) -> pa.Array:
+    """Return texts without the spaces and tabs around them."""
+    return pc.utf8_trim(text, " \t")
+
+
+def _understood(text: pa.Array, pattern: str, tidied: Callable[[pa.Array], pa.Array] = trimmed) -> pa.Array:
+    """Return the texts that match a pattern, and null in place of the others.
+
+    Where some don't match, all are tidied first, and then matched again. In most blocks all match as they are, and one
+    look is enough.
+    """
+    if pc.match_substring_regex(text, pattern).false_count == 0:
+        return text
+    text = tidied(text)
+    return pc.if_else(pc.match_substring_regex(text, pattern), text, None)
+
+
+def _each_once(text: pa.Array, pattern: str, zeros: str, kind: pa.DataType) -> pa.Array:
+    """Return texts as numbers, null where they don't match a pattern; each distinct text is parsed once.
+
+    ``zeros`` matches a number with insignificant zeros at its end; its group is the number without them.
+    """
+
+    def tidied(text: pa.Array) -> pa.Array:
+        return pc.replace_substring_regex(trimmed(text), zeros, r"\1")
+
+    coded = text.dictionary_encode()
+    return _understood(coded.dictionary, pattern, tidied).cast(kind).take(coded.indices)
+
+
+def quantities(text: pa.Array) -> pa.Array:
+    """Return whole numbers like 2 or 2.0 as int64, null where the text is not one."""
+    return _each_once(text, _QUANTITY, _QUANTITY_ZEROS, pa.int64())
+
+
+def amounts(text: pa.Array) -> pa.Array:
+    """Return amounts like -12.5 or 12.3400 as decimals, null where the text is not one, or finer than a cent."""
+    return _each_once(text, _MONEY, _MONEY_ZEROS, MONEY)
+
+
+def times(text: pa.Array) -> pa.Array:
+    """Return ISO 8601 dates and times as timestamps, null where the text is not one, or no such day exists.
+
+    A time with a zone becomes UTC; a time without a zone stays as it is.
+    """
+    plain = _plain_times(text)
+    if plain is not None:
+        return plain
+    local = _moments(_understood(text, _TIME), TIME)
+    if local.null_count == 0:
+        return local
+    zoned = _moments(_zone_at_once(_understood(text, _ZONED)), pa.timestamp("us", "UTC")).cast(TIME)
+    return pc.coalesce(local, pc.if_else(pc.less_equal(zoned, _LAST), zoned, None))
+
+
+def _plain_times(text: pa.Array) -> pa.Array | None:
+    """Return timestamps by a fast path, or None where it can't be taken.
+
+    If all strings have one of the known lengths, Arrow's own parser accepts exactly our format.
+    """
+    length = pc.min_max(pc.binary_length(text))
+    if length["min"] != length["max"] or length["min"].as_py() not in _LENGTHS:
+        return None
+    try:
+        read = text.cast(TIME)
+    except pa.ArrowInvalid:
+        return None
+    return read if pc.greater_equal(pc.min(read), _FIRST).as_py() else None
+
+
+def _zone_at_once(text: pa.Array) -> pa.Array:
+    """Return zoned times without the space before their zone, which Arrow's parser doesn't accept."""
+    return pc.replace_substring_regex(text, " ([Z+-])", r"\1")
+
+
+def _moments(text: pa.Array, kind: pa.DataType) -> pa.Array:
+    """Return timestamps, null where the day doesn't exist, like 30 February."""
+    try:
+        return text.cast(kind)
+    except pa.ArrowInvalid:
+        days = pc.utf8_slice_codeunits(text, 0, 10).dictionary_encode()
+        exists = pa.array([_is_day(day) for day in days.dictionary.to_pylist()], pa.bool_()).take(days.indices)
+        return pc.if_else(exists, text, None).cast(kind)
+
+
+def _is_day(text: str) -> bool:
+    try:
+        return bool(date.fromisoformat(text))
+    except ValueError:
+        return False
+
+
+READERS = {
+    "order_id": trimmed,
+    "quantity": quantities,
+    "price": amounts,
+    "total_amount": amounts,
+    "status": trimmed,
+    "timestamp": times,
+}
+
+
+def typed(texts: pa.Table, statuses: dict[str, str] | None = None) -> pa.Table:
+    """Return a table of texts with its quantities, amounts and times parsed, null where that can't be done.
+
+    ``statuses`` says which of our statuses each of the file's stands for; others stay as they are.
+    """
+    for name, read in READERS.items():
+        texts = texts.set_column(texts.schema.get_field_index(name), name, read(texts[name].combine_chunks()))
+    if statuses:
+        at = texts.schema.get_field_index("status")
+        texts = texts.set_column(at, "status", mapped(texts["status"].combine_chunks(), statuses))
+    return texts
+
+
+def mapped(status: pa.Array, statuses: dict[str, str]) -> pa.Array:
+    """Return trimmed statuses under our names, where ``statuses`` has one of ours for them."""
+    ours = pa.array(statuses.values(), pa.string()).take(pc.index_in(status, pa.array(statuses, pa.string())))
+    return pc.coalesce(ours, status)

@@ -1,0 +1,166 @@
+"""report.html: one self-contained page with the numbers, the reject reasons, and the plots."""
+
+import json
+import re
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from bokeh.embed import components
+from bokeh.models import ColumnDataSource, DataRange1d, FixedTicker, HoverTool, NumeralTickFormatter, PlainText
+from bokeh.plotting import figure
+from bokeh.resources import Resources
+from bokeh.settings import settings
+from jinja2 import Environment
+
+from daskjobs.orders.money import amount_text
+from daskjobs.orders.report.quality import Quality
+from daskjobs.orders.summary import by_period, most, of
+
+BARS = 20  # the most that one plot shows
+MOST_DAYS = 4000  # points of the plot by day: ten years
+MOST_NAME, MOST_LABEL = 200, 40  # characters of a name, where one points at its bar and beside it
+PERIODS = {"day": "%F", "month": "%Y-%m", "year": "%Y"}
+COLOR = "#2b6cb0"
+SHORT = "0.[0]a"  # 1.2m
+TOOLTIPS = [("revenue", "@revenue{0,0.00}"), ("orders", "@orders{0,0}")]
+_UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+
+
+@dataclass(frozen=True)
+class Request:
+    """The number of workers, and what each requests; empty where nothing is known."""
+
+    workers: int = 0
+    worker_cpu: str = ""
+    worker_memory: str = ""
+
+
+@dataclass(frozen=True)
+class Use:
+    """What the workers used: times of all together in seconds, and the largest memory of a process in bytes."""
+
+    workers: int
+    lost: int
+    busy_seconds: float
+    cores: float
+    cpu_seconds: float
+    queued_seconds: float
+    memory_bytes: int
+    peak_bytes: int
+
+
+@dataclass(frozen=True)
+class ResourcesSection:
+    """What the page shows of validate's resources: what was asked for, used, and should be asked for next time."""
+
+    asked: Request
+    used: Use
+    next: Request
+    advice: list[str]
+
+
+def page(revenue: int, quality: Quality, summary: pa.Table, resources: ResourcesSection | None) -> bytes:
+    """Render the page: ``revenue`` in cents, ``quality`` as in quality.json, ``summary`` as clean writes it.
+
+    ``resources`` are a section of their own, the only one that may differ between two runs of the same data.
+    """
+    period, days = by_period(of(summary, "day"), MOST_DAYS)
+    lines = {name: of(summary, name) for name in ("region", "product")}
+    shown = {name: most(each, BARS).to_pylist() for name, each in lines.items()}
+    settings.simple_ids = False  # but random ones, which can be told from what users wrote, and numbered
+    plots = {
+        f"Revenue by {period}": _days(period, days),
+        "Revenue by region": _bars(shown["region"]),
+        "Revenue by product": _bars(shown["product"]),
+    }
+    script, divs = components(dict(plots)) if summary.num_rows else ("", {})
+    settings.simple_ids.unset_value()
+    own = [line["value"] for each in shown.values() for line in each]
+    fixed = _fixed_ids(json.dumps([script, divs]), own)
+    script, divs = json.loads(fixed)
+    source = (files("daskjobs.orders.report") / "page.html.j2").read_text("utf-8")
+    template = Environment(autoescape=True).from_string(source)
+    html = template.render(
+        revenue_text=_grouped(revenue),
+        quality=quality,
+        bokeh=Resources(mode="inline", components=["bokeh"]).render_js() if divs else "",
+        script=script,
+        plots=divs,
+        period=period,
+        most_days=MOST_DAYS,
+        many=[name for name in lines if len(lines[name]) > BARS],
+        bars=BARS,
+        resources=resources,
+    )
+    return html.encode()
+
+
+def _grouped(cents: int) -> str:
+    whole, fraction = amount_text(cents).split(".")
+    return f"{int(whole):,}.{fraction}" if not whole.startswith("-0") else f"{whole}.{fraction}"
+
+
+def _fixed_ids(html: str, names: list[str]) -> str:
+    """Number the random ids that bokeh gives its elements, so that the same report is the same bytes.
+
+    An id that stands in ``names`` is the user's own.
+    """
+    ids = dict.fromkeys(_UUID.findall(" ".join(names)))
+    fixed: dict[str, str] = {}
+    return _UUID.sub(
+        lambda match: match[0] if match[0] in ids else fixed.setdefault(match[0], f"plot-{len(fixed)}"), html
+    )
+
+
+def _days(period: str, days: pa.Table) -> figure:
+    plot = _figure(x_axis_type="datetime", y_range=DataRange1d(start=0))
+    lines = days.to_pylist()
+    source = _source(lines, value=np.array([line["value"] for line in lines], "datetime64[ms]"))
+    plot.line("value", "revenue", source=source, color=COLOR, line_width=2)
+    plot.scatter("value", "revenue", source=source, color=COLOR, size=4, alpha=0.4)
+    tooltips = [(period, f"@value{{{PERIODS[period]}}}"), *TOOLTIPS]
+    plot.add_tools(HoverTool(tooltips=tooltips, formatters={"@value": "datetime"}))
+    plot.yaxis.formatter = NumeralTickFormatter(format=SHORT)
+    return plot
+
+
+def _bars(most: list[dict[str, Any]]) -> figure:
+    """Draw a bar for each line, the first on top, at places 0, 1, …: names as places would have to differ."""
+    names = [_label(line["value"]) for line in most]
+    places = list(range(len(most)))[::-1]
+    plot = _figure(y_range=(-0.5, len(most) - 0.5), x_range=DataRange1d(start=0), height=90 + 24 * len(most))
+    source = _source(most, name=names, place=places)
+    plot.hbar(y="place", right="revenue", source=source, height=0.7, color=COLOR)
+    plot.add_tools(HoverTool(tooltips=[("", "@name"), *TOOLTIPS]))
+    plot.xaxis.formatter = NumeralTickFormatter(format=SHORT)
+    plot.yaxis.ticker = FixedTicker(ticks=places)
+    # As PlainText, or bokeh would take what stands between dollars for a formula.
+    plot.yaxis.major_label_overrides = {
+        place: PlainText(text=_cut(name)) for place, name in zip(places, names, strict=True)
+    }
+    plot.ygrid.visible = False
+    return plot
+
+
+def _label(name: str) -> str:
+    """Return a name as the plots show it: on one line, and one that is empty so that one sees it."""
+    text = "".join(c if c.isprintable() else repr(c)[1:-1] for c in name[:MOST_NAME])
+    return f"{text}…" if len(name) > MOST_NAME else text or "(empty)"
+
+
+def _cut(name: str) -> str:
+    return name if len(name) <= MOST_LABEL else f"{name[: MOST_LABEL - 1]}…"
+
+
+def _source(lines: list[dict[str, Any]], **columns: Any) -> ColumnDataSource:
+    numbers = {"revenue": [float(line["revenue"]) for line in lines], "orders": [line["orders"] for line in lines]}
+    return ColumnDataSource({**columns, **numbers})
+
+
+def _figure(**options: Any) -> figure:
+    plot = figure(**{"height": 280, "sizing_mode": "stretch_width", "toolbar_location": None, "tools": "", **options})
+    plot.outline_line_color = None
+    return plot

@@ -1,0 +1,96 @@
+"""quality.json: the account of every row, why rows were rejected, and how well the rules found known anomalies."""
+
+from dataclasses import dataclass
+
+from daskjobs.errors import LostWorkError
+from daskjobs.files.documents import to_json
+from daskjobs.orders.validation.result import Ledger, Lines, LongRows, Score
+
+
+@dataclass(frozen=True)
+class Account(Ledger):
+    """The ledger, and how many of the valid rows are clean (paid) and unpaid."""
+
+    clean: int
+    unpaid: int
+
+
+@dataclass(frozen=True)
+class Reason:
+    """Why rows were rejected: the reason's name, how many rows have it, and its sentence."""
+
+    reason: str
+    rows: int
+    rule: str
+
+
+@dataclass(frozen=True)
+class Scored:
+    """How well a rule found a known anomaly; precision and recall are null where there was nothing to find."""
+
+    precision: float | None
+    recall: float | None
+    true_positives: int
+    false_positives: int
+    false_negatives: int
+
+
+@dataclass(frozen=True)
+class Quality:
+    """What quality.json holds; ``scores`` are by anomaly, and empty for the user's own orders."""
+
+    rows: Account
+    lines: Lines
+    warnings: list[str]
+    reasons: list[Reason]
+    unpaid_by_status: dict[str, int]
+    scores: dict[str, Scored]
+
+
+def balance(account: Account) -> None:
+    """Raise LostWorkError unless every row is accounted for."""
+    if account.rows_in != account.valid + account.quarantined or account.valid != account.clean + account.unpaid:
+        raise LostWorkError(
+            f"the ledger doesn't balance: {to_json(account)}; in must be valid + quarantined, and valid must be clean "
+            "+ unpaid; no report was written: run again from validate"
+        )
+
+
+def warnings(several: LongRows) -> list[str]:
+    """Return a sentence about rows that look like several rows: a stray quote may have swallowed those unseen."""
+    if not several.rows:
+        return []
+    count, first = several.rows, several.first
+    hold, look = ("row holds", "looks") if count == 1 else ("rows hold", "each look")
+    shown = ", ".join(f"row {row.row} of {row.source.rsplit('/', 1)[-1]}" for row in first)
+    more = f" and {count - len(first):,} more" if count > len(first) else ""
+    return [
+        f"{count:,} {hold} {several.line_ends:,} line ends inside quotes and {look} like several rows: {shown}{more}"
+        "; if quotes are plain characters in this file, use --quoting none"
+    ]
+
+
+def most_frequent(counts: dict[str, int], sentences: dict[str, str]) -> list[Reason]:
+    """Return the reasons with their sentences, those of most rows first."""
+    return [
+        Reason(reason, count, sentences.get(reason, ""))
+        for reason, count in sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
+    ]
+
+
+def scored(scores: dict[str, Score]) -> dict[str, Scored]:
+    """Return the scores with their precision and recall."""
+    return {
+        anomaly: Scored(
+            precision=_share(score.true_positives, score.true_positives + score.false_positives),
+            recall=_share(score.true_positives, score.true_positives + score.false_negatives),
+            true_positives=score.true_positives,
+            false_positives=score.false_positives,
+            false_negatives=score.false_negatives,
+        )
+        for anomaly, score in scores.items()
+    }
+
+
+def _share(part: int, whole: int) -> float | None:
+    return part / whole if whole else None

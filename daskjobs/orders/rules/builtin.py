@@ -1,0 +1,92 @@
+"""The built-in rules: each is a pure function from a frame of orders to a mask of the rows that it rejects.
+
+A rule is a function that `rule` marks, and its name is the function's. Its sentence is the argument of `rule`, and not
+the docstring, which Python leaves out under -OO. The frame is what `daskjobs.orders.schema.frame` returns: a row for
+each order, Arrow types, money as integer cents, and null where a text could not be parsed. A null in a mask rejects
+nothing, since the rule about unreadable values has rejected that row already.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+import pandas as pd
+
+from daskjobs.orders.rules.functions import SENTENCE, rule
+from daskjobs.orders.schema import PAID, STATUSES
+
+Rule = Callable[[pd.DataFrame], pd.Series]
+
+# Reasons of rows that could not be split into fields, and so are in no frame.
+WRONG_FIELDS = "wrong_number_of_fields"
+NOT_UTF8 = "not_utf8"
+MALFORMED = {
+    WRONG_FIELDS: "The row doesn't have as many fields as the header.",
+    NOT_UTF8: "The row holds bytes that are not text in the input's encoding.",
+}
+DUPLICATE = "duplicate_order_id"  # looked for across all partitions, among the rows that pass every rule
+DUPLICATES = {DUPLICATE: "A row before it, which passes every rule too, has the same order_id."}
+
+
+@rule("The order_id is empty.")
+def missing_order_id(orders: pd.DataFrame) -> pd.Series:
+    return orders["order_id"] == ""
+
+
+@rule("The quantity is not a whole number of at most nine digits, like 2 or 2.0.")
+def unreadable_quantity(orders: pd.DataFrame) -> pd.Series:
+    return orders["quantity"].isna()
+
+
+@rule("The quantity is zero or negative.")
+def quantity_below_one(orders: pd.DataFrame) -> pd.Series:
+    return orders["quantity"] < 1
+
+
+@rule("The price is not an amount like 12.34, of whole cents and with at most sixteen digits before the point.")
+def unreadable_price(orders: pd.DataFrame) -> pd.Series:
+    return orders["price_cents"].isna()
+
+
+@rule("The price is below zero.")
+def negative_price(orders: pd.DataFrame) -> pd.Series:
+    return orders["price_cents"] < 0
+
+
+@rule("The total_amount is not an amount like 12.34, of whole cents and with at most sixteen digits before the point.")
+def unreadable_total(orders: pd.DataFrame) -> pd.Series:
+    return orders["total_cents"].isna()
+
+
+@rule("The total_amount is not quantity times price, to the cent.")
+def wrong_total(orders: pd.DataFrame) -> pd.Series:
+    columns = [orders[name] for name in ("quantity", "price_cents", "total_cents")]
+    quantity, price, total = (column.fillna(0).to_numpy(np.int64) for column in columns)
+    wraps = np.abs(quantity.astype(float) * price) > 4e18  # more than any total can be
+    wrong = (quantity * price != total) | wraps
+    for column in columns:
+        wrong &= column.notna().to_numpy()
+    return pd.Series(wrong, orders.index)
+
+
+@rule("The status is none of success, failed, pending, cancelled and refunded, in lower case, and not mapped to one.")
+def unknown_status(orders: pd.DataFrame) -> pd.Series:
+    return ~orders["status"].isin(list(STATUSES))
+
+
+@rule("The timestamp is not a day that exists, like 2025-03-31, alone or with a time like 23:59:59 (ISO 8601).")
+def unreadable_timestamp(orders: pd.DataFrame) -> pd.Series:
+    return orders["timestamp"].isna()
+
+
+def failed_transaction(orders: pd.DataFrame) -> pd.Series:
+    """The status is not success: the order is valid, but was not paid. Clean leaves it out."""
+    return orders["status"] != PAID
+
+
+# By name, in the order in which a row carries its reasons; and what each reason says of a row.
+RULES: dict[str, Rule] = {name: each for name, each in globals().items() if hasattr(each, SENTENCE)}
+SENTENCES = MALFORMED | {name: str(getattr(each, SENTENCE)) for name, each in RULES.items()} | DUPLICATES
+# The known anomalies of generated orders, and the functions that must find them.
+ANOMALIES: dict[str, Rule] = {
+    function.__name__: function for function in (negative_price, wrong_total, failed_transaction)
+}

@@ -1,0 +1,70 @@
+"""The columns of orders and of quarantined rows, their types, and how Parquet files store them."""
+
+import pandas as pd
+import pyarrow as pa
+
+from daskjobs.files.parquet import ColumnWriting
+from daskjobs.orders.money import MONEY, cents_of
+
+COLUMNS = (
+    "order_id",
+    "user_id",
+    "region",
+    "product",
+    "quantity",
+    "price",
+    "total_amount",
+    "payment_mode",
+    "status",
+    "timestamp",
+)
+PAID = "success"
+TRUTH = "orders/truth.parquet"  # of generated orders: the rows that have an anomaly, and which one
+STATUSES = (PAID, "failed", "pending", "cancelled", "refunded")
+
+TIME = pa.timestamp("us")
+TYPES = {"quantity": pa.int64(), "price": MONEY, "total_amount": MONEY, "timestamp": TIME}
+QUARANTINE = pa.schema(
+    [
+        ("row", pa.int64()),
+        ("source", pa.string()),
+        ("partition", pa.int32()),
+        ("reasons", pa.list_(pa.string())),
+        ("raw", pa.string()),
+    ]
+)
+
+# How all Parquet files of a run are written; what is not named here is text, of which most values are different.
+WRITING = ColumnWriting(
+    few_values=(
+        "region",
+        "product",
+        "quantity",
+        "payment_mode",
+        "status",
+        "reasons.list.element",
+        "source",
+        "dimension",
+    ),
+    ascending=("row", "position", "timestamp"),  # mostly
+    # Those of texts take longer to make than all else about them, and help hardly any reader to skip a row group.
+    statistics=("row", "partition", *TYPES),
+)
+
+
+def orders_schema(extra: list[str]) -> pa.Schema:
+    """Return the columns of valid orders: the ten known ones, typed, and the input's other columns as text."""
+    return pa.schema(
+        [(name, TYPES.get(name, pa.string())) for name in COLUMNS] + [(name, pa.string()) for name in extra]
+    )
+
+
+def frame(orders: pa.Table) -> pd.DataFrame:
+    """Return what the rules see: a frame with Arrow types, money as integer cents in price_cents and total_cents."""
+    money = {"price": "price_cents", "total_amount": "total_cents"}
+    columns = {name: orders[name] for name in orders.column_names if name not in money}
+    for source, name in money.items():
+        amounts = orders[source].combine_chunks()
+        columns[name] = pa.array(cents_of(amounts), mask=amounts.is_null().to_numpy(zero_copy_only=False))
+    typed: pd.DataFrame = pa.table(columns).to_pandas(types_mapper=pd.ArrowDtype, use_threads=False)
+    return typed

@@ -1,0 +1,78 @@
+"""The orders as they come: files of several formats, described, cut into partitions, and read in blocks of texts."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+from daskjobs.errors import ConfigError, InputError, StorageError, UsageError
+from daskjobs.files.documents import from_json
+from daskjobs.files.storage import Storage, explained
+from daskjobs.orders.dialect import InputFormat
+from daskjobs.orders.sources import unpack
+from daskjobs.orders.sources.csv import CsvFormat
+from daskjobs.orders.sources.format import Block, Cuts, Format, InputFile, RowRange, SourceFile
+from daskjobs.orders.sources.names import column_names
+from daskjobs.orders.sources.parquet import ParquetFormat
+
+# A file is of the first format that recognises it. CSV is the last one, since any text may be CSV.
+FORMATS: tuple[Format[Any], ...] = (ParquetFormat(), CsvFormat())
+
+
+@dataclass(frozen=True)
+class _Kind:
+    kind: str
+
+
+def describe(storage: Storage, name: str, number: int, said: InputFormat) -> SourceFile:
+    """Describe the file of this name, the input's ``number``-th counted from 0, for split/partitions.json.
+
+    Raises InputError when it can't be read or isn't orders, UsageError when an option doesn't make sense.
+    """
+    wanted, delimiter = column_names(said.columns), {"tab": "\t"}.get(said.delimiter, said.delimiter)
+    if delimiter and (len(delimiter) > 1 or not delimiter.isascii() or delimiter in '"\r\n\0'):
+        raise UsageError(f"--delimiter must be one character like ';' or '|', or the word tab, got {delimiter!r}")
+    unpack.needs_decoding(said.encoding)  # which refuses an unknown encoding, whatever the format will be
+    try:
+        with explained(f"read {name}"), storage.open(name) as file:
+            first = file.read(unpack.FIRST_BYTES)
+    except (ConfigError, StorageError) as error:
+        raise InputError(f"the input can't be read: {error}") from error
+    source_format = next(each for each in FORMATS if each.sniff(first))
+    described: SourceFile = source_format.describe(
+        storage, InputFile(name, number, first, replace(said, delimiter=delimiter), wanted)
+    )
+    return described
+
+
+def read_sources(value: Any) -> list[SourceFile]:
+    """Return the files that a plan lists in JSON. Raises ValueError when one has not the shape of its format."""
+    return [_read_source(each, f"files[{number}]") for number, each in enumerate(from_json(value, list[Any], "files"))]
+
+
+def _read_source(value: Any, place: str) -> SourceFile:
+    kind = from_json(value, _Kind, place).kind
+    source_format = next((each for each in FORMATS if each.name == kind), None)
+    if source_format is None:
+        raise ValueError(f"{place}.kind must be one of {', '.join(each.name for each in FORMATS)}, got {kind!r:.100}")
+    source: SourceFile = from_json(value, source_format.source, place)
+    return source
+
+
+def format_of(source: SourceFile) -> Format[Any]:
+    """Return the format of a file."""
+    return next(each for each in FORMATS if each.name == source.kind)
+
+
+def weight(source: SourceFile) -> int:
+    """Return how many bytes of rows a file has, before compression."""
+    return format_of(source).weight(source)
+
+
+def ranges(storage: Storage, source: SourceFile, cuts: Cuts) -> Iterator[tuple[int, RowRange]]:
+    """Yield a file's ranges, each after the number of its partition."""
+    return format_of(source).ranges(storage, source, cuts)
+
+
+def blocks(storage: Storage, source: SourceFile, part: RowRange) -> Iterator[Block]:
+    """Yield a range's rows. Raises InputError when they are not those that were split."""
+    return format_of(source).blocks(storage, source, part)

@@ -1,0 +1,185 @@
+"""What a format of order files is: how to recognise, describe, cut and read its files. `FORMATS` has all of them."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Protocol, TypeVar
+
+import pyarrow as pa
+
+from daskjobs.files.digest import Output
+from daskjobs.files.storage import Storage
+from daskjobs.orders.dialect import COMMAS, Dialect, InputFormat
+from daskjobs.orders.sources.rows import Ints
+
+
+@dataclass(frozen=True)
+class InputFile:
+    """A file of the input that has not been described yet.
+
+    ``name`` is its path or URI, ``number`` its place in the input, counted from 0, and ``first`` its first bytes.
+    ``said`` is what the user says of how it is written, and ``columns`` which of its columns stand for ours, by ours.
+    """
+
+    name: str
+    number: int
+    first: bytes
+    said: InputFormat
+    columns: dict[str, str]
+
+
+@dataclass(frozen=True)
+class HeaderLines:
+    """How many line ends a file's header has, and how many of them stand in the names of columns."""
+
+    lines: int
+    inside: int
+
+
+class SourceFile(Protocol):
+    """A file of the input, as split/partitions.json describes it.
+
+    Each format has a frozen dataclass of its own with at least these fields, whose JSON is written to that file.
+    `SourceDefaults` has the properties that most formats don't need.
+    """
+
+    @property
+    def name(self) -> str:
+        """Its path or URI, without passwords or tokens."""
+
+    @property
+    def kind(self) -> str:
+        """The name of its format."""
+
+    @property
+    def columns(self) -> list[str]:
+        """Its columns, under our names."""
+
+    @property
+    def header(self) -> str:
+        """The first row of the file of its rejected rows."""
+
+    @property
+    def dialect(self) -> Dialect:
+        """How its rejected rows are written: what `Block.raw` gives are lines of this dialect."""
+
+    @property
+    def header_lines(self) -> HeaderLines | None:
+        """The line ends of its header, where all lines of the file are accounted for."""
+
+    @property
+    def written(self) -> dict[str, Output]:
+        """The files that were written into the run in order to read it, like its plain text."""
+
+
+class SourceDefaults:
+    """What a `SourceFile` has unless it says otherwise: comma-separated rejects, no account of lines, no files."""
+
+    @property
+    def dialect(self) -> Dialect:
+        """How its rejected rows are written."""
+        return COMMAS
+
+    @property
+    def header_lines(self) -> HeaderLines | None:
+        """The line ends of its header."""
+        return None
+
+    @property
+    def written(self) -> dict[str, Output]:
+        """The files that were written into the run in order to read it."""
+        return {}
+
+
+@dataclass(frozen=True, kw_only=True)
+class RowRange:
+    """Consecutive rows of a file, which belong to one partition.
+
+    ``file`` is the file's place in the input; ``start`` and ``end`` (not included) are in the format's unit.
+    ``first_row`` counts from 1. ``sha256`` changes when the rows do, at least when their file is another one.
+    ``lines`` are their line ends, where all lines of the file are accounted for.
+    """
+
+    file: int
+    start: int
+    first_row: int
+    rows: int
+    lines: int | None = None
+    sha256: str
+    end: int
+
+
+@dataclass(frozen=True)
+class Cuts:
+    """Where to cut a file, so that all ``count`` partitions of the input have about the same weight.
+
+    ``file`` is the file's place in the input; the files before it weigh ``before``, and all together ``total``.
+    ``sha256`` is the hash that the whole file must have, or empty where nothing is known of it.
+    """
+
+    file: int
+    before: int
+    total: int
+    count: int
+    sha256: str = ""
+
+    def partition(self, weight: int) -> int:
+        """Return the partition of a row before which the file's rows weigh ``weight``."""
+        return min(self.count - 1, (self.before + weight) * self.count // max(1, self.total))
+
+    def end(self, partition: int) -> int:
+        """Return the weight in this file at which a partition ends."""
+        return -(-(partition + 1) * self.total // self.count) - self.before
+
+
+@dataclass(frozen=True)
+class Block:
+    """Some ``rows`` of a source, one after another.
+
+    ``texts`` holds the fields of the rows that could be read, ``kept`` the place of each of these in the block, and
+    ``malformed`` the reason of each other row by its place; ``raw`` returns the text of rows, as it stands in the
+    source, by their places. Of a CSV file, ``inside`` is the number of line ends that stand in fields, and ``several``
+    has the rows that look like several rows, because at least two of their lines have as many fields as the header,
+    each with the number of line ends in it.
+    """
+
+    rows: int
+    texts: pa.Table
+    kept: Ints
+    malformed: dict[int, str]
+    raw: Callable[[Ints], pa.Array]
+    inside: int = 0
+    several: dict[int, int] = field(default_factory=dict)
+
+
+S = TypeVar("S", bound=SourceFile)
+
+
+class Format(Protocol[S]):
+    """A format of order files. A new one is a module of its own, and one line in `FORMATS`."""
+
+    @property
+    def name(self) -> str:
+        """Its name, which `SourceFile.kind` holds."""
+
+    @property
+    def unit(self) -> str:
+        """What `RowRange.start` and ``end`` count, in the plural: bytes, for example."""
+
+    @property
+    def source(self) -> type[S]:
+        """The dataclass that describes its files."""
+
+    def sniff(self, first: bytes) -> bool:
+        """Tell whether a file with these first bytes is of this format."""
+
+    def describe(self, storage: Storage, file: InputFile) -> S:
+        """Describe a file. Raises InputError when it can't be read, or doesn't have the columns of orders."""
+
+    def weight(self, source: S) -> int:
+        """Return about how many bytes a file's rows have, before compression: the measure of partitions."""
+
+    def ranges(self, storage: Storage, source: S, cuts: Cuts) -> Iterator[tuple[int, RowRange]]:
+        """Yield a file's ranges, each after the number of its partition, which ascends; together they are all rows."""
+
+    def blocks(self, storage: Storage, source: S, part: RowRange) -> Iterator[Block]:
+        """Yield a range's rows. Raises InputError, at the latest at its end, when they aren't those that were split."""

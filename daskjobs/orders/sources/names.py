@@ -1,0 +1,79 @@
+"""What the user calls our columns and statuses: --columns, --statuses, and the names in a file's header."""
+
+import re
+from collections import Counter
+
+from daskjobs.errors import InputError, UsageError
+from daskjobs.orders.schema import COLUMNS, STATUSES
+
+_FIELD_NAME = re.compile(r"[\w .#%()/-]{0,60}")
+
+
+def column_names(text: str) -> dict[str, str]:
+    """Return which of the user's columns stands for which of ours, by ours.
+
+    >>> column_names("price=unit_price,status=state")
+    {'price': 'unit_price', 'status': 'state'}
+    """
+    pairs = _pairs(text)
+    names = dict(pairs)
+    if len(names) < len(pairs) or not all(ours in COLUMNS and theirs for ours, theirs in pairs):
+        raise UsageError(
+            f"--columns must be pairs like price=unit_price,status=state, with each of our names at most once "
+            f"({', '.join(COLUMNS)}), got {text!r}"
+        )
+    return names
+
+
+def status_names(text: str) -> dict[str, str]:
+    """Return which of our statuses each of the user's stands for, by theirs.
+
+    >>> status_names("success=paid,success=complete,cancelled=canceled")
+    {'paid': 'success', 'complete': 'success', 'canceled': 'cancelled'}
+    """
+    pairs = _pairs(text)
+    names = {theirs: ours for ours, theirs in pairs}
+    if len(names) < len(set(pairs)) or not all(ours in STATUSES and theirs for ours, theirs in pairs):
+        raise UsageError(
+            f"--statuses must be pairs like success=paid,cancelled=canceled, each of one of our statuses "
+            f"({', '.join(STATUSES)}) and one of the file's, which can stand for only one of ours, got {text!r}"
+        )
+    return names
+
+
+def _pairs(text: str) -> list[tuple[str, str]]:
+    """Return the sides of each pair in text like 'a=b, c=d'."""
+    pairs = [pair.partition("=") for pair in text.split(",") if pair.strip()]
+    return [(ours.strip(), theirs.strip()) for ours, _, theirs in pairs]
+
+
+def our_names(header: list[str], wanted: dict[str, str], name: str) -> list[str]:
+    """Return a file's columns under our names.
+
+    ``wanted`` is what `column_names` returns. A column of theirs that has the name of another one's new name gets
+    '_original' at its end. A column without a name, as Excel writes them at the right, is called by its number:
+    column_11. Raises InputError when a column of ours is missing, or stands there twice.
+    """
+    back = {theirs: ours for ours, theirs in wanted.items()}
+    named = [column or f"column_{number}" for number, column in enumerate(header, 1)]
+    columns = [back.get(column, f"{column}_original" if column in wanted else column) for column in named]
+    missing = [wanted.get(column, column) for column in COLUMNS if column not in columns]
+    if missing:
+        raise InputError(
+            f"{name} has no column {', '.join(missing)}: its first row {_first_row(header, wanted)}; it must name "
+            f"{', '.join(COLUMNS)}, or --columns must say which of its columns these are (price=unit_price)"
+        )
+    twice = [column for column, times in Counter(columns).items() if times > 1]
+    if twice:
+        raise InputError(f"{name} has the column {', '.join(twice)} more than once; give each column a name of its own")
+    return columns
+
+
+def _first_row(header: list[str], wanted: dict[str, str]) -> str:
+    """Say what a file begins with; quote it only where it looks like a header, since it may be anybody's secrets."""
+    known = {wanted.get(column, column) for column in COLUMNS}
+    if known.isdisjoint(header):
+        return "has none of these names"
+    if not all(_FIELD_NAME.fullmatch(column) for column in header):
+        return "has some of these names, and others that are no names of columns"
+    return f"is {', '.join(header)[:300]!r}"

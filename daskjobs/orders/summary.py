@@ -1,0 +1,101 @@
+"""Orders and revenue by day, region and product, of a block, of a partition, or of all orders."""
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from daskjobs.files.parquet import column
+
+DIMENSIONS = ("day", "region", "product")
+REVENUE = pa.decimal128(38, 2)
+SCHEMA = pa.schema([("dimension", pa.string()), ("value", pa.string()), ("orders", pa.int64()), ("revenue", REVENUE)])
+LEAST_LINES = 1 << 16  # fewer are not worth an addition
+
+
+def summarize(orders: pa.Table) -> pa.Table:
+    """Return the orders and revenue of each day, region and product, in `SCHEMA`."""
+    days = orders["timestamp"].cast(pa.date32())
+    parts = []
+    for dimension in DIMENSIONS:
+        keys = days if dimension == "day" else orders[dimension]
+        sums = (
+            pa.table({"value": keys, "total": orders["total_amount"]})
+            .group_by("value", use_threads=False)
+            .aggregate([("total", "count"), ("total", "sum")])
+        )
+        columns = [
+            pa.repeat(dimension, len(sums)),
+            sums["value"].cast(pa.string()),
+            sums["total_count"],
+            sums["total_sum"].cast(REVENUE),
+        ]
+        parts.append(pa.table(columns, schema=SCHEMA))
+    return pa.concat_tables(parts)
+
+
+class Total:
+    """Adds up summaries that come one after another, in time proportional to their lines.
+
+    Summaries are held until they have as many lines as the sums so far, and only then added to them: to add each one at
+    once would take quadratic time.
+    """
+
+    def __init__(self) -> None:
+        self._sums, self._held = SCHEMA.empty_table(), list[pa.Table]()
+
+    def add(self, summary: pa.Table) -> None:
+        """Take a summary, in `SCHEMA`."""
+        self._held.append(summary)
+        if sum(map(len, self._held)) > max(LEAST_LINES, len(self._sums)):
+            self._add_up()
+
+    def sums(self) -> pa.Table:
+        """Return the sums of all summaries, sorted by dimension and value."""
+        self._add_up()
+        ordered = []
+        for dimension in sorted(DIMENSIONS):  # each by itself: to sort by two columns takes twice as long
+            lines = of(self._sums, dimension)
+            ordered.append(lines.take(pc.sort_indices(column(lines, "value"))))
+        return pa.concat_tables(ordered)
+
+    def _add_up(self) -> None:
+        sums = (
+            pa.concat_tables([self._sums, *self._held])
+            .group_by(["dimension", "value"], use_threads=False)
+            .aggregate([("orders", "sum"), ("revenue", "sum")])
+        )
+        self._sums = pa.table(
+            [sums["dimension"], sums["value"], sums["orders_sum"], sums["revenue_sum"].cast(REVENUE)], schema=SCHEMA
+        )
+        self._held.clear()
+
+
+def of(summary: pa.Table, dimension: str) -> pa.Table:
+    """Return the lines of one dimension."""
+    return summary.filter(pc.equal(summary["dimension"], dimension))
+
+
+def most(lines: pa.Table, count: int) -> pa.Table:
+    """Return the ``count`` lines with the most revenue, in descending order; equal ones are ordered by their value."""
+    return lines.take(pc.select_k_unstable(lines, count, [("revenue", "descending"), ("value", "ascending")]))
+
+
+def by_period(days: pa.Table, count: int) -> tuple[str, pa.Table]:
+    """Return the period that gives at most ``count`` lines, "day", "month" or "year", and the lines summed by it.
+
+    The value of a line is the first day of its period. Years are the last resort, even where they are more than
+    ``count``.
+    """
+    for period, length, first in (("day", 10, ""), ("month", 7, "-01"), ("year", 4, "-01-01")):
+        starts = pc.binary_join_element_wise(pc.utf8_slice_codeunits(days["value"], 0, length), first, "")
+        total = Total()
+        total.add(days.set_column(1, "value", starts))
+        summed = of(total.sums(), "day")
+        if len(summed) <= count or period == "year":
+            return period, summed
+    raise AssertionError("years are the last")
+
+
+def by_status(orders: pa.Table) -> dict[str, int]:
+    """Return how many orders have each status."""
+    counts = pc.value_counts(column(orders, "status"))
+    return {count["values"]: count["counts"] for count in counts.to_pylist()}

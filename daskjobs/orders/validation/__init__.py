@@ -1,0 +1,1 @@
+"""Checking rows: a block, a partition, and repeated ids across partitions."""

@@ -1,0 +1,94 @@
+"""Judge the rows of one block, each by itself: a pure function to valid orders and quarantined rows."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+
+from daskjobs.files.parquet import column
+from daskjobs.orders.parse import typed
+from daskjobs.orders.rules.builtin import ANOMALIES, DUPLICATE, failed_transaction
+from daskjobs.orders.rules.ruleset import Ruleset, mask
+from daskjobs.orders.schema import QUARANTINE, frame, orders_schema
+from daskjobs.orders.sources.format import Block
+from daskjobs.orders.sources.rows import Ints
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What came of a block.
+
+    ``paid`` and ``unpaid``, the valid orders, have `orders_schema`, ``quarantine`` has `QUARANTINE`, all in the
+    source's order; ``ids`` are those of all rows that pass every rule, repeated ones too; ``reasons`` counts rows by
+    reason (a row may have several); ``anomalies`` holds the row numbers of each known anomaly.
+    """
+
+    paid: pa.Table
+    unpaid: pa.Table
+    ids: pa.Array
+    quarantine: pa.Table
+    reasons: dict[str, int]
+    anomalies: dict[str, Ints]
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a block stands: in which partition, in which source, and the number of its first row there (from 1)."""
+
+    partition: int
+    source: str
+    row: int
+
+
+def judge(
+    block: Block,
+    extra: list[str],
+    place: Place,
+    ruleset: Ruleset,
+    repeated: Ints,
+    statuses: dict[str, str] | None = None,
+) -> Judged:
+    """Judge the rows of a block.
+
+    ``extra`` are the columns of all files that aren't ours. ``repeated`` says which of the rows that pass every rule,
+    counted from 0 in this block, repeat the id of a row before; it may go on beyond the block. ``statuses`` says which
+    of our statuses each of the file's stands for.
+    """
+    bits = {reason: 1 << index for index, reason in enumerate(ruleset.sentences)}
+    orders = typed(block.texts, statuses)
+    for name in set(extra) - set(orders.column_names):
+        orders = orders.append_column(name, pa.nulls(len(orders), pa.string()))
+    seen = frame(orders)
+    masks = dict(ruleset.masks(seen))
+    judged = np.zeros(len(orders), np.int64)
+    for name, rejected in masks.items():
+        judged[rejected] |= bits[name]
+    passing = np.flatnonzero(judged == 0)
+    ids = column(orders, "order_id").take(pa.array(passing))
+    judged[passing[repeated[repeated < len(passing)]]] = bits[DUPLICATE]
+    anomalies = {name: masks[name] if name in masks else mask(rule, seen) for name, rule in ANOMALIES.items()}
+    valid, unpaid = judged == 0, anomalies[failed_transaction.__name__]
+    orders = orders.select(orders_schema(extra).names)
+    codes = np.zeros(block.rows, np.int64)
+    codes[block.kept] = judged
+    for index, reason in block.malformed.items():
+        codes[index] = bits[reason]
+    bad = np.flatnonzero(codes)
+    return Judged(
+        paid=orders.filter(pa.array(valid & ~unpaid)),
+        unpaid=orders.filter(pa.array(valid & unpaid)),
+        ids=ids,
+        quarantine=_quarantined(block, codes, bad, place, bits),
+        reasons={reason: int(np.count_nonzero(codes[bad] & bit)) for reason, bit in bits.items()},
+        anomalies={name: place.row + block.kept[rows] for name, rows in anomalies.items()},
+    )
+
+
+def _quarantined(block: Block, codes: Ints, bad: Ints, place: Place, bits: dict[str, int]) -> pa.Table:
+    kinds, kind = np.unique(codes[bad], return_inverse=True)
+    reasons = pa.array(
+        [[reason for reason, bit in bits.items() if code & bit] for code in kinds], pa.list_(pa.string())
+    )
+    sources, partitions = pa.repeat(place.source, len(bad)), pa.repeat(pa.scalar(place.partition, pa.int32()), len(bad))
+    columns = [place.row + bad, sources, partitions, reasons.take(pa.array(kind)), block.raw(bad)]
+    return pa.table(columns, schema=QUARANTINE)

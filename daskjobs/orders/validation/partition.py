@@ -1,0 +1,202 @@
+"""The task that Dask runs: check one partition, straight from storage to storage."""
+
+from collections import Counter
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+
+import numpy as np
+import pyarrow as pa
+
+from daskjobs.errors import LostWorkError
+from daskjobs.events import event
+from daskjobs.files.digest import Output, Piece
+from daskjobs.files.documents import sealed, unsealed
+from daskjobs.files.parquet import column, rows_between, writing_rows
+from daskjobs.files.storage import Storage
+from daskjobs.orders import sources, summary
+from daskjobs.orders.plan import Partition
+from daskjobs.orders.rules.builtin import ANOMALIES
+from daskjobs.orders.rules.ruleset import Ruleset
+from daskjobs.orders.schema import PAID, QUARANTINE, TRUTH, WRITING, orders_schema
+from daskjobs.orders.sources.format import Block, SourceFile
+from daskjobs.orders.sources.rows import Ints
+from daskjobs.orders.validation.block import Judged, Place, judge
+from daskjobs.orders.validation.duplicates import buckets, positions, writing_ids
+from daskjobs.orders.validation.result import (
+    NAMED,
+    Checked,
+    Ledger,
+    LongRow,
+    PartitionLines,
+    PartitionResult,
+    Score,
+    partition_files,
+)
+
+
+@dataclass(frozen=True)
+class Task:
+    """What the tasks of all partitions have in common.
+
+    ``rows`` are those of the whole input, ``extra`` its columns that aren't ours. ``key`` stands for everything that a
+    result depends on, but for the rows that repeat an id. ``truth`` is what `TRUTH` must hold, where the orders were
+    generated. ``statuses`` says which of our statuses each of the file's stands for. ``secrets`` are those of
+    `Storage`.
+    """
+
+    root: str
+    rows: int
+    extra: list[str]
+    ruleset: Ruleset
+    key: str
+    truth: Output | None
+    statuses: dict[str, str] = field(default_factory=dict)
+    secrets: dict[str, str] = field(default_factory=dict, repr=False)
+
+
+def check_partition(
+    task: Task, partition: Partition, files: dict[int, SourceFile], repeats: dict[str, Piece]
+) -> Checked:
+    """Check a partition's rows, and write the paid, the unpaid and the quarantined ones, their sums, and the result.
+
+    ``files`` are those that the partition has rows of, by their place in the input. ``repeats`` has the pieces of
+    files, by their names, that say which rows repeat an id: none at first, when nobody knows yet. A result with the
+    same key and repeats, whose files hold against their hashes, is kept; at first, with any repeats. Raises InputError
+    when the orders changed since split, LostWorkError when rows or lines are missing.
+    """
+    storage = Storage(task.root, secrets=task.secrets)
+    kept = _kept(storage, partition.number, task, repeats)
+    if kept is not None:
+        return kept
+    names, counts = partition_files(partition.number), _Counts(partition.number, scored=task.truth is not None)
+    repeated, sums = positions(storage, repeats), summary.Total()
+    orders = orders_schema(task.extra)
+    schemas = {"paid": orders, "unpaid": orders, "quarantine": QUARANTINE, "summary": summary.SCHEMA}
+    with ExitStack() as stack:
+        opened = {
+            content: stack.enter_context(writing_rows(storage, names[content], schema, WRITING))
+            for content, schema in schemas.items()
+        }
+        take, file, pieces = stack.enter_context(writing_ids(storage, names["ids"], buckets(task.rows)))
+        opened["ids"] = take, file
+        write = {content: take for content, (take, _) in opened.items()}
+        for part in partition.ranges:
+            source, row = files[part.file], part.first_row
+            truth = _truth(storage, task.truth, row, part.rows)
+            counts.lines.in_files += part.lines or 0
+            for block in sources.blocks(storage, source, part):
+                place = Place(partition.number, source.name, row)
+                rest = repeated[np.searchsorted(repeated, counts.passed) :] - counts.passed
+                judged = judge(block, task.extra, place, task.ruleset, rest, task.statuses)
+                write["paid"](judged.paid)
+                write["unpaid"](judged.unpaid)
+                write["quarantine"](judged.quarantine)
+                write["ids"](judged.ids)
+                sums.add(summary.summarize(judged.paid))
+                counts.add(block, judged, place, in_lines=part.lines is not None, truth=truth)
+                row += block.rows
+        write["summary"](sums.sums())
+    counts.prove(partition.rows)
+    result = PartitionResult(
+        partition=partition.number,
+        key=task.key,
+        repeats=repeats,
+        rows=counts.ledger,
+        statuses=_counted(counts.statuses),
+        reasons=_counted(counts.reasons),
+        lines=counts.lines,
+        several=counts.several,
+        scores=counts.scores,
+        outputs={names[content]: file.output for content, (_, file) in opened.items()},
+        ids=pieces,
+    )
+    pa.default_memory_pool().release_unused()  # or a worker that rests would look as large as one that works
+    return Checked(result, storage.put(names["result"], sealed(result)))
+
+
+class _Counts:
+    """What the blocks of a partition add up to; ``passed`` are the rows that pass every rule, repeated ids or not."""
+
+    def __init__(self, number: int, scored: bool) -> None:
+        self.number = number
+        self.rows_in = self.quarantined = self.passed = 0
+        self.statuses, self.reasons = Counter[str](), Counter[str]()
+        self.lines, self.several = PartitionLines(), list[LongRow]()
+        self.scores = {anomaly: Score(0, 0, 0) for anomaly in ANOMALIES} if scored else {}
+
+    @property
+    def ledger(self) -> Ledger:
+        return Ledger(self.rows_in, self.statuses.total(), self.quarantined)
+
+    def add(self, block: Block, judged: Judged, place: Place, in_lines: bool, truth: dict[str, Ints]) -> None:
+        """Add a block; ``in_lines`` tells whether its file's lines are accounted for, ``truth`` has its anomalies."""
+        self.passed += len(judged.ids)
+        self.rows_in += block.rows
+        self.quarantined += len(judged.quarantine)
+        self.statuses.update({PAID: len(judged.paid)} | summary.by_status(judged.unpaid))
+        self.reasons.update(judged.reasons)
+        if in_lines:
+            self.lines.rows += block.rows
+            self.lines.inside_quotes += block.inside
+            self.lines.several += len(block.several)
+            self.lines.in_several += sum(block.several.values())
+            first = list(block.several.items())[: NAMED - len(self.several)]
+            self.several += [LongRow(place.source, place.row + index, line_ends) for index, line_ends in first]
+        for anomaly, score in self.scores.items():
+            score.add(_score(judged.anomalies[anomaly], truth[anomaly], place.row, place.row + block.rows))
+
+    def prove(self, rows: int) -> None:
+        """Raise LostWorkError unless the partition has so many rows, and all rows and lines are accounted for."""
+        ledger, lines = self.ledger, self.lines
+        if ledger.rows_in != rows or ledger.valid + ledger.quarantined != ledger.rows_in:
+            raise LostWorkError(
+                f"partition {self.number} must have {rows} rows, but {ledger.rows_in} came in, of which {ledger.valid} "
+                f"were valid and {ledger.quarantined} quarantined: run again from split"
+            )
+        if lines.in_files != lines.rows + lines.inside_quotes:
+            raise LostWorkError(
+                f"partition {self.number} has {lines.in_files} line ends in its files, but {lines.rows} rows with "
+                f"{lines.inside_quotes} line ends in their fields were read: run again from split"
+            )
+
+
+def _kept(storage: Storage, number: int, task: Task, repeats: dict[str, Piece]) -> Checked | None:
+    """Return the result that an earlier attempt left, if it can be used."""
+    names = partition_files(number)
+    result_name = names.pop("result")
+    if storage.size(result_name) is None:
+        return None
+    data = storage.read(result_name)
+    try:
+        result = unsealed(data, PartitionResult)
+    except ValueError:
+        return None  # cut off, or another version's
+    if (result.partition, result.key) != (number, task.key) or (repeats and repeats != result.repeats):
+        return None
+    if result.outputs.keys() != set(names.values()) or len(result.ids) != buckets(task.rows):
+        return None
+    if not all(
+        storage.size(name) == output.size and storage.holds(name, output) for name, output in result.outputs.items()
+    ):
+        return None
+    event("partition.kept", partition=number)
+    return Checked(result, Output.of(data))
+
+
+def _counted(counter: Counter[str]) -> dict[str, int]:
+    return {key: count for key, count in counter.items() if count}
+
+
+def _truth(storage: Storage, vouched: Output | None, first: int, count: int) -> dict[str, Ints]:
+    """Return the sorted row numbers of each anomaly among ``count`` rows from ``first``."""
+    if vouched is None:
+        return {}
+    rows = rows_between(storage, TRUTH, vouched, "row", first, first + count)
+    return {anomaly: column(rows.filter(rows[anomaly]), "row").to_numpy() for anomaly in ANOMALIES}
+
+
+def _score(judged: Ints, truth: Ints, first: int, end: int) -> Score:
+    """Compare the rows in which a rule sees an anomaly with those from ``first`` to before ``end`` that have it."""
+    low, high = np.searchsorted(truth, [first, end])
+    right = len(np.intersect1d(judged, truth[low:high], assume_unique=True))
+    return Score(right, len(judged) - right, int(high - low) - right)

@@ -1,0 +1,123 @@
+"""What came of the rows: the ledger, the lines of the CSV files, and a partition's result.
+
+This module needs neither pyarrow nor Dask, so that commands which only read results start quickly.
+"""
+
+from dataclasses import dataclass, field
+
+from daskjobs.files.digest import Output, Piece
+from daskjobs.files.documents import written_as
+
+STAGE, RULES = "validate", "validate/rules.json"
+NAMED = 3  # rows that look like several rows, of which the report names the first
+TASK_MODULES = (f"{__package__}.partition",)  # what a worker imports before its first task
+PARTITION_FILES = {
+    "paid": "paid.parquet",
+    "unpaid": "unpaid.parquet",
+    "quarantine": "quarantine.parquet",
+    "ids": "ids.pieces",
+    "summary": "summary.parquet",
+    "result": "result.json",
+}
+
+
+def partition_files(number: int) -> dict[str, str]:
+    """Return the names of a partition's files, by what they hold."""
+    return {content: f"{STAGE}/part-{number:05d}/{name}" for content, name in PARTITION_FILES.items()}
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """How many rows came in, were valid, and were quarantined: the first number is the sum of the others."""
+
+    rows_in: int = field(metadata=written_as("in"))
+    valid: int
+    quarantined: int
+
+
+@dataclass(frozen=True)
+class LongRow:
+    """A row that looks like several rows, and how many line ends it holds."""
+
+    source: str
+    row: int
+    line_ends: int
+
+
+@dataclass(frozen=True)
+class LongRows:
+    """How many rows look like several rows, the line ends in all of them, and the first few."""
+
+    rows: int
+    line_ends: int
+    first: list[LongRow]
+
+
+@dataclass(frozen=True)
+class Lines:
+    """What the lines of the CSV files are: ``in_files`` is the sum of the next three."""
+
+    in_files: int
+    headers: int
+    rows: int
+    inside_quotes: int
+    rows_like_several: LongRows
+
+
+@dataclass
+class PartitionLines:
+    """The lines of a partition's CSV rows: ``in_files`` is the sum of the next two.
+
+    ``several`` rows look like several rows, and hold ``in_several`` line ends.
+    """
+
+    in_files: int = 0
+    rows: int = 0
+    inside_quotes: int = 0
+    several: int = 0
+    in_several: int = 0
+
+
+@dataclass
+class Score:
+    """How often a rule found a known anomaly, found one where there is none, and missed one."""
+
+    true_positives: int
+    false_positives: int
+    false_negatives: int
+
+    def add(self, other: "Score") -> None:
+        """Add another score of the same rule."""
+        self.true_positives += other.true_positives
+        self.false_positives += other.false_positives
+        self.false_negatives += other.false_negatives
+
+
+@dataclass(frozen=True)
+class PartitionResult:
+    """What came of a partition.
+
+    ``key`` stands for everything that it depends on, but for ``repeats``: the pieces of files, by their names, that say
+    which of its rows repeat an id. ``statuses`` counts the valid rows, ``reasons`` the quarantined ones. ``scores`` are
+    by anomaly. ``ids`` are the pieces of its ids, by bucket.
+    """
+
+    partition: int
+    key: str
+    repeats: dict[str, Piece]
+    rows: Ledger
+    statuses: dict[str, int]
+    reasons: dict[str, int]
+    lines: PartitionLines
+    several: list[LongRow]
+    scores: dict[str, Score]
+    outputs: dict[str, Output]
+    ids: list[list[Piece]]
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A partition's result, and what the file holds that says so."""
+
+    result: PartitionResult
+    file: Output

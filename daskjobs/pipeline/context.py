@@ -1,0 +1,289 @@
+"""What a stage is given: settings and storage, and the way to commit its work (see `StageContext.commit`)."""
+
+import hashlib
+import logging
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from itertools import takewhile
+from typing import Any, Generic, Protocol, Self, TypeVar
+
+from fsspec.utils import get_protocol
+
+from daskjobs import options
+from daskjobs.errors import ConfigError
+from daskjobs.events import event
+from daskjobs.files.digest import Output
+from daskjobs.files.documents import dump, parse, to_json
+from daskjobs.files.storage import Storage, real_path
+from daskjobs.memory import peak_bytes
+from daskjobs.pipeline.lease import Check, lease
+from daskjobs.pipeline.manifest import Facts, Manifest
+from daskjobs.pipeline.stage import Stage, is_inside
+from daskjobs.version import __version__
+
+Committed = tuple[Manifest, str]  # with the SHA-256 of its file
+
+
+class RunSettings(Protocol):
+    """The settings that a context needs of every pipeline; they are a dataclass whose fields are `options`."""
+
+    @property
+    def run_uri(self) -> str:
+        """Where the run's files live."""
+
+    @property
+    def given(self) -> frozenset[str]:
+        """The names of the settings that the user set."""
+
+    @property
+    def workflow_uid(self) -> str:
+        """The uid of the workflow that runs this, if any; a later attempt of it may take over from an earlier one."""
+
+
+S = TypeVar("S", bound=RunSettings)
+
+
+@dataclass(frozen=True)
+class Done:
+    """What a stage did: its output files, and its row counts in the shape that the table of stages names.
+
+    ``facts`` say how it ran, and ``beside`` names further files; no result depends on either.
+    """
+
+    outputs: dict[str, Output]
+    rows: object
+    facts: dict[str, Any] = field(default_factory=dict)
+    beside: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class StageContext(Generic[S]):
+    """What the stages of one run are given: its settings, its storage, and how to report progress.
+
+    ``stages`` are all stages of the pipeline, in their order. ``progress`` takes a share from 0 to 1; ``tell`` takes a
+    line that a person should see at once. ``check`` raises LostWorkError when another process has taken over the run;
+    it is None while this process does not hold the run. ``known`` are the manifests that this process has written or
+    read, by stage: the next stages continue from these, even if the files change meanwhile. ``written`` has the
+    identities of local files that this process wrote (`Storage.identity`).
+    """
+
+    settings: S
+    stages: Mapping[str, Stage] = field(repr=False)
+    progress: Callable[[float], None] = field(default=lambda _: None)
+    tell: Callable[[str], None] = field(default=lambda _: None)
+    check: Check | None = None
+    known: dict[str, Committed] = field(default_factory=dict, repr=False, compare=False)
+    written: dict[str, tuple[int, ...] | None] = field(default_factory=dict, repr=False, compare=False)
+
+    @property
+    def storage(self) -> Storage:
+        """The run's files."""
+        run_uri = self.settings.run_uri
+        return Storage(run_uri, self.check) if self.check else Storage(run_uri)
+
+    def refuse_own(self, option: str, files: Iterable[str]) -> None:
+        """Raise ConfigError when one of the ``files`` lies in a folder of this run, which may overwrite it."""
+        protocol = get_protocol(self.settings.run_uri)
+        root = real_path(self.settings.run_uri)
+        for file in files:
+            if get_protocol(file) == protocol and is_inside(real_path(file), root, self.stages):
+                raise ConfigError(
+                    f"{option} {file} lies among the files of {self.settings.run_uri}, which this run may overwrite: "
+                    "choose another --run"
+                )
+
+    @contextmanager
+    def held(self) -> Iterator[Self]:
+        """Hold the run, so that no other process works on it, and give a context that can change it; see `lease`."""
+        if self.check:
+            self.check()
+            yield self
+            return
+        with lease(self.settings.run_uri, self.settings.workflow_uid) as check:
+            yield replace(self, check=check)
+
+    @property
+    def version(self) -> str:
+        """The version of this package: results depend on it as they do on inputs and settings."""
+        return __version__
+
+    def manifest(self, stage: str) -> Manifest:
+        """Return what a stage before this one committed.
+
+        Raises ConfigError when it has not run, or when a stage before it has been run again since.
+        """
+        return self._known(stage)[0]
+
+    def digest(self, stage: str) -> dict[str, str]:
+        """Return a stage's manifest as an input of the next: its name and hash."""
+        return {f"{stage}/manifest.json": self._known(stage)[1]}
+
+    def output(self, stage: str, name: str) -> Output:
+        """Return the size and hash of a file of ``stage``. Raises ConfigError when its manifest names no such file."""
+        output = self.manifest(stage).outputs.get(name)
+        if output is None:
+            raise ConfigError(f"{stage}/manifest.json names no {name}: {self._remedy(stage)}")
+        return output
+
+    def vouched(self, stage: str, name: str) -> bytes:
+        """Return the bytes of a file that ``stage`` committed. Raises StorageError when they have changed since."""
+        return self.storage.read(name, self.output(stage, name))
+
+    def hold(self, stage: str, given: bytes) -> None:
+        """Compare a manifest that was handed on as an artifact with the one in storage, and continue from it.
+
+        Raises ConfigError when the two differ, because another process has worked on the run since that stage ended.
+        A retry would find the same two, so the exit code is one that Argo does not retry.
+        """
+        self.known.pop(stage, None)
+        if self._known(stage)[1] != hashlib.sha256(given).hexdigest():
+            del self.known[stage]
+            raise ConfigError(
+                f"{self.storage.uri(f'{stage}/manifest.json')} is not the manifest that this stage was given: "
+                f"something else has worked on the run since {stage} ended; submit a new workflow, with its own folder"
+            )
+
+    def commit(self, name: str, inputs: dict[str, str], settings: dict[str, Any], work: Callable[[], Done]) -> Manifest:
+        """Do a stage's ``work`` once for the same inputs and settings, and commit it by its manifest.
+
+        The manifest is written last and atomically: writing it is the commit. The work is skipped when a manifest
+        already matches inputs, settings and version, and its outputs are in place; outputs in the stage's own folder
+        are checked against their hashes. Before the commit, all outputs are flushed to disk, and stale files with
+        names of this stage are removed.
+        """
+        stage = self.stages[name]
+        made = Manifest(name, self.version, inputs, settings, outputs={}, rows={})
+        committed = self._committed(name)
+        if committed is not None:
+            manifest, _ = committed
+            if replace(manifest, outputs={}, rows={}) == made:
+                damaged = self._damaged(manifest, stage.folder)
+                if damaged is None:
+                    self.known[name] = committed
+                    event("stage.skipped", stage=name, reason="same inputs and settings, outputs in place")
+                    return replace(manifest, skipped=True)
+                reason = f"{damaged} is not what the manifest says"
+                event("stage.again", level=logging.WARNING, stage=name, reason=reason)
+            elif manifest.daskjobs != self.version:
+                reason = f"daskjobs {manifest.daskjobs} made it, and this is daskjobs {self.version}"
+                event("stage.again", level=logging.WARNING, stage=name, reason=reason)
+        self.known.pop(name, None)
+        self.storage.remove(stage.manifest)
+        event("stage.started", stage=name, **settings)
+        started, cpu = time.time(), time.process_time()
+        done = work()
+        facts = {
+            "started": datetime.fromtimestamp(started, UTC).isoformat(timespec="milliseconds"),
+            "seconds": round(time.time() - started, 3),
+            "cpu_seconds": round(time.process_time() - cpu, 3),
+            "peak_bytes": peak_bytes(),
+            **done.facts,
+        }
+        self.storage.put(stage.facts, dump(facts))
+        kept = {*done.outputs, stage.facts, *done.beside}
+        for stale in stage.made(self.storage.names(stage.folder)) - kept:
+            self.storage.remove(stale)
+        # Files in other folders were flushed when their own stage committed them.
+        self.storage.sync([stage.facts, *(each for each in done.outputs if each.startswith(f"{stage.folder}/"))])
+        manifest = replace(made, outputs=done.outputs, rows=to_json(done.rows))
+        data = manifest.to_json()
+        self.storage.put(stage.manifest, data, durable=True)
+        self.known[name] = manifest, hashlib.sha256(data).hexdigest()
+        event("stage.done", stage=name, seconds=facts["seconds"])
+        return manifest
+
+    def unfiled(self, stage: str, rows: object = None, skipped: bool = False) -> Manifest:
+        """Return a manifest, which is not written, for a stage that commits nothing."""
+        return Manifest(
+            stage, self.version, inputs={}, settings={}, outputs={}, rows=to_json(rows or {}), skipped=skipped
+        )
+
+    def facts(self, stage: str) -> Facts:
+        """Return how a stage ran (durations, workers); no result depends on it."""
+        data = self._read(self.stages[stage].facts)
+        try:
+            return parse(data, Facts) if data is not None else {}
+        except ValueError as error:
+            event("facts.unreadable", level=logging.WARNING, stage=stage, error=error)
+            return {}
+
+    def note(self, stage: str, facts: dict[str, Any]) -> list[dict[str, str]]:
+        """Write ``facts`` before the stage has ended; return their objects with those of earlier attempts.
+
+        The receipt names them all, so the facts at the end of the stage must have them too.
+        """
+        known = self.facts(stage).get("objects", [])
+        objects = known + [each for each in facts["objects"] if each not in known]
+        self.storage.put(self.stages[stage].facts, dump({**facts, "objects": objects}))
+        return objects
+
+    def _known(self, stage: str) -> Committed:
+        """Return a manifest from memory or storage, and check that it was made from the manifests before it."""
+        if stage in self.known:
+            return self.known[stage]
+        committed = self._committed(stage)
+        if committed is None:
+            there = self.storage.size(f"{stage}/manifest.json") is not None
+            raise ConfigError(
+                f"{self.settings.run_uri} has no {stage}/manifest.json{' that can be read' if there else ''}: "
+                f"{self._remedy(stage)} first"
+            )
+        manifest, _ = committed
+        for before in takewhile(lambda other: other != stage, self.stages):
+            recorded = manifest.inputs.get(f"{before}/manifest.json")
+            if recorded is not None and recorded != self._known(before)[1]:
+                raise ConfigError(
+                    f"{stage}/manifest.json was made from another {before}/manifest.json than the one that is there: "
+                    f"{self._remedy(stage)} again"
+                )
+        self._refuse_other_settings(stage, manifest)
+        self.known[stage] = committed
+        return committed
+
+    def _refuse_other_settings(self, stage: str, manifest: Manifest) -> None:
+        """Raise ConfigError when the user gives this stage another value of a setting than an earlier stage had."""
+        mine, theirs = self.stages[stage].compared(self.settings, manifest)
+        for name in sorted(mine.keys() & theirs.keys()):
+            if mine[name] != theirs[name]:
+                raise ConfigError(
+                    f"{stage} was made with {options.flag(self.settings, name)} {theirs[name]!r}, and this stage is "
+                    f"given {mine[name]!r}: {self._remedy(stage)} again with the same value, or leave the option out"
+                )
+
+    def _committed(self, stage: str) -> Committed | None:
+        """Return the manifest in storage, or None where there is none that can be read."""
+        data = self._read(f"{stage}/manifest.json")
+        if data is None:
+            return None
+        try:
+            manifest = Manifest.from_json(data, stage, self.stages[stage].rows)
+        except ValueError as error:
+            event("manifest.unreadable", level=logging.WARNING, stage=stage, error=error)
+            return None
+        return manifest, hashlib.sha256(data).hexdigest()
+
+    def _read(self, name: str) -> bytes | None:
+        return None if self.storage.size(name) is None else self.storage.read(name)
+
+    def _remedy(self, stage: str) -> str:
+        return f"run `daskjobs {stage} --run {self.settings.run_uri}`"
+
+    def _damaged(self, manifest: Manifest, folder: str) -> str | None:
+        """Return the name of an output that is missing or changed, or None.
+
+        Outputs in the stage's own folder are checked against their hashes; the others only by size, since the stage
+        that wrote them checks their hashes.
+        """
+        outputs = manifest.outputs
+        for name, output in outputs.items():
+            if self.storage.size(name) != output.size:
+                return name
+        own = [name for name in outputs if name.startswith(f"{folder}/")]
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            held = pool.map(lambda name: self.storage.holds(name, outputs[name]), own)
+            return next((name for name, good in zip(own, held, strict=True) if not good), None)

@@ -1,0 +1,313 @@
+"""A marker shows that a folder belongs to a run, and a lock lets one process at a time work on the run.
+
+On a local file system the lock is one of the operating system, which ends with the process. In an object store it is an
+object with a token, which its holder renews. Before a holder changes anything, it checks that it still has the lock.
+"""
+
+import fcntl
+import json
+import os
+import secrets
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from fsspec.implementations.local import LocalFileSystem
+
+from daskjobs.errors import ConfigError, DaskjobsError, LostWorkError
+from daskjobs.events import event
+from daskjobs.files.storage import PARTIAL, Storage, explained, filesystem, make_folders, sync
+from daskjobs.pipeline.manifest import version_of
+from daskjobs.version import __version__
+
+MARKER, LOCK = "daskjobs-run.json", "daskjobs-run.lock"
+RENEW_SECONDS = 15
+STALE_SECONDS = 60  # a lock that was not renewed for so long may be taken by another process
+SHOWN = 5  # names of other files that a message lists
+MOST_FOLDERS = 12  # to look for a manifest in; a run of 0.3.0 had at most nine
+TRIES = 5
+
+Check = Callable[[], None]
+
+
+class InUseError(ConfigError):
+    """Another process works on this run; a retry fails the same way until that process has ended."""
+
+
+@dataclass(frozen=True)
+class Holder:
+    """A process that works on a run, and since when.
+
+    ``token`` is different for each holder; ``workflow`` is the uid of the Argo workflow, if any.
+    """
+
+    host: str
+    processes: str  # the namespace of pid: two pods on one node may have the same host name
+    pid: int
+    since: str
+    workflow: str
+    token: str
+
+    def is_dead(self, other: "Holder") -> bool:
+        """Tell whether ``other``, on the same machine, can see that this process has ended."""
+        if (self.host, self.processes) != (other.host, other.processes):
+            return False
+        try:
+            os.kill(self.pid, 0)
+        except ProcessLookupError:
+            return True
+        except OSError:
+            return False
+        return False
+
+
+@contextmanager
+def lease(run_uri: str, workflow_uid: str = "") -> Iterator[Check]:
+    """Lock a run during the block, and give a function that raises LostWorkError once another process has the lock.
+
+    A folder that is new or empty gets a marker. Raises ConfigError for a folder of other files, and InUseError, which
+    names the other process, while the run is locked.
+    """
+    fs, path = filesystem(run_uri)
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    me = Holder(socket.gethostname(), _processes(), os.getpid(), now, workflow_uid, secrets.token_hex(8))
+    local = isinstance(fs, LocalFileSystem)
+    with _local(run_uri, path, me) if local else _remote(run_uri, fs, path, me) as check:
+        yield check
+
+
+def mark(run_uri: str) -> None:
+    """Put the marker of a run into a folder that is new or empty, without locking the run.
+
+    `daskjobs cluster` needs this, which writes one file of the run while generate holds the lock. Raises ConfigError
+    for a folder of other files.
+    """
+    fs, path = filesystem(run_uri)
+    with explained(f"use {run_uri}"):
+        marked = _marked(run_uri, fs, path)
+    if not marked:
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        Storage(run_uri).put(MARKER, _marker(now), durable=True)
+
+
+def _processes() -> str:
+    try:
+        return os.readlink("/proc/self/ns/pid")
+    except OSError:  # not Linux
+        return ""
+
+
+def _marker(made: str) -> bytes:
+    return _dump({"daskjobs": __version__, "made": made})
+
+
+def _dump(value: dict[str, Any]) -> bytes:
+    return (json.dumps(value, indent=2) + "\n").encode()
+
+
+def _holder(data: bytes) -> Holder | None:
+    try:
+        return Holder(**json.loads(data))
+    except (ValueError, TypeError):  # the lock is free, or not written yet
+        return None
+
+
+def _refuse_others(run: str, names: list[str]) -> None:
+    """Raise ConfigError when a folder without a marker has files other than a lock and a half-written marker."""
+    others = sorted(name for name in names if name != LOCK and not name.startswith(f"{MARKER}{PARTIAL}"))
+    if version := _made_by(run, others[:MOST_FOLDERS]):
+        raise ConfigError(
+            f"{run} was made by daskjobs {version}, and this version can't continue its runs: "
+            "choose another --run, which is new or empty"
+        )
+    if others:
+        shown = ", ".join(others[:SHOWN]) + (f" and {len(others) - SHOWN} more" if len(others) > SHOWN else "")
+        raise ConfigError(
+            f"{run} is not the folder of a run (it has no {MARKER}), and holds {shown}: "
+            "choose another --run, which is new or empty"
+        )
+
+
+def _made_by(run: str, folders: list[str]) -> str:
+    """Return the version that made a run without a marker, which 0.3.0 and older did, or an empty text."""
+    storage = Storage(run)
+    for name in (f"{folder}/manifest.json" for folder in folders):
+        with suppress(DaskjobsError):
+            if storage.size(name) is not None and (version := version_of(storage.read(name))):
+                return version
+    return ""
+
+
+def _in_use(run: str, holder: Holder | None, until: str = "") -> InUseError:
+    who = f"process {holder.pid} on {holder.host} since {holder.since}" if holder else "another process"
+    return InUseError(
+        f"{run} is being worked on by {who}, and one process works on a run at a time: "
+        f"wait until it has ended, or choose another --run{until}"
+    )
+
+
+def _lost(run: str) -> LostWorkError:
+    return LostWorkError(
+        f"{run} was taken over by another process, or removed, while this process worked on it: "
+        "this process has stopped without changing it; look at the other one"
+    )
+
+
+@contextmanager
+def _local(run: str, root: str, me: Holder) -> Iterator[Check]:
+    lock, marker = os.path.join(root, LOCK), os.path.join(root, MARKER)
+    with explained(f"use {run}"):
+        made = make_folders(root)
+        # One listing, since another process may write the marker meanwhile.
+        if MARKER not in (names := os.listdir(root)):
+            _refuse_others(run, names)
+        descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+    try:
+        with explained(f"lock {lock}"):
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise _in_use(run, _written(descriptor)) from None
+            data = _dump(asdict(me))
+            os.pwrite(descriptor, data, 0)
+            os.ftruncate(descriptor, len(data))
+        if not os.path.isfile(marker):
+            Storage(root).put(MARKER, _marker(me.since), durable=True)
+            with explained(f"use {run}"):
+                for folder in made:
+                    sync(os.path.dirname(folder))
+
+        def check() -> None:
+            try:
+                if os.path.samestat(os.fstat(descriptor), os.lstat(lock)):
+                    return
+            except FileNotFoundError:
+                pass
+            raise _lost(run)
+
+        yield check
+    finally:
+        fcntl.flock(descriptor, fcntl.LOCK_UN)  # closing is not enough while a child has it that was forked meanwhile
+        os.close(descriptor)
+
+
+def _written(descriptor: int) -> Holder | None:
+    """Return the holder of a lock, who writes its name a moment after locking."""
+    for _ in range(TRIES):
+        if holder := _holder(os.pread(descriptor, 4096, 0)):
+            return holder
+        time.sleep(0.02)
+    return None
+
+
+@contextmanager
+def _remote(run: str, fs: Any, root: str, me: Holder) -> Iterator[Check]:
+    token = _Token(run, fs, f"{root}/{LOCK}", me)
+    with explained(f"use {run}"):
+        marked = _marked(run, fs, root)
+        token.take()
+        if not marked:
+            fs.pipe_file(f"{root}/{MARKER}", _marker(me.since))
+    ended = threading.Event()
+    renewing = threading.Thread(target=token.renew, args=(ended,), daemon=True)
+    renewing.start()
+    try:
+        yield token.check
+    finally:
+        ended.set()
+        renewing.join()
+        with suppress(DaskjobsError):  # the lock is then stale in a minute
+            token.release()
+
+
+def _marked(run: str, fs: Any, root: str) -> bool:
+    """Tell whether a folder has a marker, from one listing, since another process may write the marker meanwhile."""
+    fs.invalidate_cache()
+    try:
+        names = [each.removeprefix(root).strip("/") for each in fs.ls(root, detail=False)]
+    except FileNotFoundError:
+        return False
+    if MARKER not in names:
+        _refuse_others(run, names)
+    return MARKER in names
+
+
+class _Token:
+    """The lock of a run in an object store; S3 replaces the object only if its ETag still matches (If-Match).
+
+    In a store without such conditions, the last of two processes that take the lock at once gets it, and `check` fails
+    in the other one.
+    """
+
+    def __init__(self, run: str, fs: Any, path: str, me: Holder) -> None:
+        self.run, self.fs, self.path, self.me, self.tag = run, fs, path, me, ""
+
+    def take(self) -> None:
+        """Take the lock when it is free, stale, or held by an earlier attempt of this workflow. Raises InUseError."""
+        holder = None
+        for _ in range(TRIES):  # another process may be quicker
+            self.fs.invalidate_cache()
+            try:
+                tag = self.fs.info(self.path).get("ETag", "")
+                holder = _holder(self.fs.cat_file(self.path))
+            except FileNotFoundError:
+                tag = None
+            if holder and not self._may_take_from(holder):
+                until = self.fs.modified(self.path) + timedelta(seconds=STALE_SECONDS)
+                raise _in_use(self.run, holder, f"; if that process has died, the run is free at {until:%H:%M:%S} UTC")
+            if self._put(_dump(asdict(self.me)), tag):
+                if holder:
+                    event("run.taken_over", run=self.run, host=holder.host, pid=holder.pid, since=holder.since)
+                return
+        raise _in_use(self.run, holder)
+
+    def _may_take_from(self, holder: Holder) -> bool:
+        if holder.token == self.me.token or (self.me.workflow and holder.workflow == self.me.workflow):
+            return True
+        age = datetime.now(UTC) - self.fs.modified(self.path)
+        return holder.is_dead(self.me) or age > timedelta(seconds=STALE_SECONDS)
+
+    def check(self) -> None:
+        """Raise LostWorkError unless this process still has the lock."""
+        with explained(f"read {self.run}/{LOCK}"):
+            try:
+                holder = _holder(self.fs.cat_file(self.path))
+            except FileNotFoundError:
+                holder = None
+        if holder is None or holder.token != self.me.token:
+            raise _lost(self.run)
+
+    def renew(self, ended: threading.Event) -> None:
+        """Renew the lock regularly until ``ended`` is set."""
+        while not ended.wait(RENEW_SECONDS):
+            with suppress(DaskjobsError), explained(f"renew {self.run}/{LOCK}"):
+                self.check()
+                if not self._put(_dump(asdict(self.me)), self.tag):
+                    self.fs.invalidate_cache()
+                    self.tag = self.fs.info(self.path).get("ETag", "")  # an answer was lost, or the next check fails
+
+    def release(self) -> None:
+        """Free the lock, if this process still has it."""
+        with explained(f"release {self.run}/{LOCK}"):
+            self.check()
+            self._put(b"{}\n", self.tag)
+
+    def _put(self, data: bytes, tag: str | None) -> bool:
+        """Write the lock if its ETag is still ``tag`` (None: if there is no lock), and tell whether it was written."""
+        condition = {"mode": "create"} if tag is None else {"IfMatch": tag} if "s3" in self.fs.protocol else {}
+        try:
+            answer = self.fs.pipe_file(self.path, data, **condition)
+        except FileExistsError:
+            return False
+        except OSError as error:
+            answer = getattr(error.__cause__, "response", {}).get("ResponseMetadata", {})
+            if answer.get("HTTPStatusCode") not in (404, 409, 412):  # it is gone, or another process has it
+                raise
+            return False
+        self.tag = answer["ETag"] if isinstance(answer, dict) else ""
+        return True

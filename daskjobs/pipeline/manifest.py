@@ -1,0 +1,69 @@
+"""What the manifest of a stage says, and its facts."""
+
+import json
+import re
+from dataclasses import dataclass, replace
+from typing import Any, Self, TypedDict
+
+from daskjobs.files.digest import Output
+from daskjobs.files.documents import from_json, sealed, unsealed
+
+NAME = re.compile(r"[a-z]+(/\w[\w-]*(\.\w+)*)+", re.ASCII)  # of a file of a run: never absolute, never with ".."
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The commit of a stage: what it was made from, with which settings, what it wrote, and its row counts.
+
+    ``daskjobs`` is the version that made it. ``inputs`` are hashes by name, ``outputs`` are by file name. ``rows`` are
+    JSON of the shape that the table of stages names. ``skipped`` says that the stage found its work done; it is never
+    written to the file.
+    """
+
+    stage: str
+    daskjobs: str
+    inputs: dict[str, str]
+    settings: dict[str, Any]
+    outputs: dict[str, Output]
+    rows: dict[str, Any]
+    skipped: bool = False
+
+    def to_json(self) -> bytes:
+        """Return the manifest's file, with a checksum of its own."""
+        outputs = {name: self.outputs[name] for name in sorted(self.outputs)}
+        return sealed(replace(self, outputs=outputs, skipped=False))
+
+    @classmethod
+    def from_json(cls, data: bytes, stage: str, rows: Any) -> Self:
+        """Read the manifest of a ``stage`` whose row counts have the shape ``rows``.
+
+        Raises ValueError for anything that this version would not have written there.
+        """
+        try:
+            manifest = unsealed(data, cls)
+        except ValueError as error:
+            version = version_of(data)
+            raise ValueError(f"daskjobs {version} wrote it, and {error}" if version else str(error)) from error
+        if manifest.stage != stage:
+            raise ValueError(f"it is the manifest of {manifest.stage}")
+        from_json(manifest.rows, rows, "rows")
+        if not all(NAME.fullmatch(name) for name in manifest.outputs):
+            raise ValueError("it names files that no stage writes")
+        return replace(manifest, skipped=False)
+
+
+def version_of(data: bytes) -> str:
+    """Return the version that a manifest of any version names, or an empty text where it names none."""
+    try:
+        read = json.loads(data)
+        return str(read["daskjobs"]) if isinstance(read["stage"], str) else ""
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return ""
+
+
+class Facts(TypedDict, total=False):
+    """How a stage ran, which no result depends on."""
+
+    seconds: float
+    objects: list[dict[str, str]]
+    resources: dict[str, Any]

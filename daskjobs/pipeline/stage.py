@@ -1,0 +1,74 @@
+"""What is known of a stage without importing its module; tests check the commands, the flow and the docs against it."""
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from daskjobs.files.storage import PARTIAL
+from daskjobs.pipeline.manifest import Manifest
+
+Execute = Callable[[Any], Manifest]  # takes the context of the stage
+
+
+def _same_names(settings: Any, manifest: Manifest) -> tuple[dict[str, Any], dict[str, Any]]:
+    return {name: getattr(settings, name) for name in settings.given}, dict(manifest.settings)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage of a pipeline: a row in the table of stages.
+
+    ``needs`` are the stages whose manifests it reads. ``files`` are the names of all files that it writes beside its
+    manifest and facts; a star stands for a number of five or more digits. ``artifacts`` are the files among them that
+    people look at. ``rows`` is the shape of the row counts in its manifest. ``load`` imports the stage's module and
+    returns its ``execute``. ``compared`` takes the settings and the stage's manifest, and returns two dictionaries by
+    the settings' names, what the user gave and what the stage was made with, which must agree on common names.
+    """
+
+    name: str
+    summary: str
+    needs: tuple[str, ...]
+    files: tuple[str, ...]
+    rows: Any
+    load: Callable[[], Execute]
+    artifacts: tuple[str, ...] = ()
+    compared: Callable[[Any, Manifest], tuple[dict[str, Any], dict[str, Any]]] = _same_names
+
+    @property
+    def manifest(self) -> str:
+        """The name of its manifest; the stage is committed when this file is there."""
+        return f"{self.name}/manifest.json"
+
+    @property
+    def facts(self) -> str:
+        """The name of the file that says how it ran."""
+        return f"{self.name}/facts.json"
+
+    @property
+    def folder(self) -> str:
+        """The folder that its files are in."""
+        return self.files[0].partition("/")[0]
+
+    def made(self, names: Iterable[str]) -> set[str]:
+        """Return which of the ``names`` are files of this stage, whole or half written."""
+        return {name for name in names if self._pattern.fullmatch(name)}
+
+    def partial(self, names: Iterable[str]) -> list[str]:
+        """Return which of the ``names`` are files that this stage has half written."""
+        matches = ((name, self._pattern.fullmatch(name)) for name in names)
+        return [name for name, match in matches if match and match["partial"]]
+
+    @cached_property
+    def _pattern(self) -> re.Pattern[str]:
+        names = (self.manifest, self.facts, *self.files)
+        one = "|".join(re.escape(name).replace(r"\*", r"\d{5,}") for name in names)
+        return re.compile(rf"(?:{one})(?P<partial>{re.escape(PARTIAL)}[a-z0-9_]{{8}})?")
+
+
+def is_inside(path: str, root: str, stages: Mapping[str, Stage]) -> bool:
+    """Tell whether a path lies in a folder of a stage of the run at ``root``."""
+    root = root.rstrip("/") + "/"
+    folders = {stage.folder for stage in stages.values()} | stages.keys()
+    return path.startswith(root) and path.removeprefix(root).lstrip("/").partition("/")[0] in folders

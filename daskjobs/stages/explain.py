@@ -1,0 +1,28 @@
+"""Look up in a run's files what became of one row of its input."""
+
+from daskjobs.files.documents import parse
+from daskjobs.files.parquet import rows_between
+from daskjobs.orders.explain import Explained, locate, status_and_text
+from daskjobs.orders.validation.result import RULES, STAGE, partition_files
+from daskjobs.stages import split
+from daskjobs.stages.context import Context
+
+
+def explain(context: Context, row: int, source: str) -> Explained:
+    """Look up the ``row``, counted from 1, of a file of the input; ``source`` is its name, or the end of its name.
+
+    Raises UsageError when there is no such row, or when several files could be meant.
+    """
+    plan = split.read_plan(context)
+    partition, part = locate(plan, row, source)
+    file = plan.files[part.file]
+    sentences = parse(context.vouched(STAGE, RULES), dict[str, str])
+    quarantine = partition_files(partition.number)["quarantine"]
+    rejected = rows_between(context.storage, quarantine, context.output(STAGE, quarantine), "row", row, row + 1)
+    line = next((line for line in rejected.to_pylist() if line["source"] == file.name), None)
+    if line is None:
+        statuses = context.manifest(STAGE).settings["statuses"]
+        status, raw = status_and_text(split.opening(context), file, part, row, statuses)
+        return Explained(row, file.name, partition.number, {}, status, raw)
+    reasons = {reason: sentences.get(reason, "") for reason in line["reasons"]}
+    return Explained(row, file.name, partition.number, reasons, "", line["raw"])

@@ -1,0 +1,103 @@
+"""The settings of a run, built once from the command line, the environment or Python, and frozen."""
+
+import hashlib
+import secrets
+import time
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, Self
+
+from daskjobs.cluster.backends import backend_of
+from daskjobs.cluster.settings import ClusterSettings
+from daskjobs.display import shown
+from daskjobs.errors import UsageError
+from daskjobs.options import check, option, quoted
+from daskjobs.orders.dialect import QUOTINGS, RFC4180
+
+STORES = ("file://", "s3://")  # stores that can write a file whole or not at all, and remove it
+
+
+def new_run_uri() -> str:
+    """Return a new folder name for a run: below runs/ in the working directory, named by the time."""
+    return f"runs/{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{secrets.token_hex(2)}"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The settings of one run; the defaults stand here, and those of its Dask cluster in ``cluster``.
+
+    ``given`` are the names of those that the user set; earlier stages of the run must have been made with the same
+    values. ``rule_source`` is the source of rules that were given as functions instead of a file (see `source_of`).
+    Raises UsageError for a value that makes no sense.
+    """
+
+    run_uri: str = option(
+        "", "Where this run's files live: a path, file:// or s3:// URI.  [default: runs/<time>-<id>]",
+        flag="--run", path=True,
+    )  # fmt: skip
+    rows: int = option(50_000, "Orders to generate.", bounds=(0, 4_000_000_000))  # a partition counts in 32 bits
+    seed: int = option(7, "Same seed and rows, same bytes.", bounds=(0, 2**63 - 1))
+    input: str = option(
+        "", "Your own orders instead: the path or URI of a CSV or Parquet file, or a glob in quotes.", path=True
+    )
+    delimiter: str = option(
+        "", "What separates the input's fields: one character, or tab.  [default: found in the header]"
+    )
+    quoting: str = option(
+        RFC4180,
+        "What a quote is in the input: rfc4180 (fields may stand in quotes), none (a character like others), or "
+        "backslash (as rfc4180, and a backslash escapes the next character).",
+    )
+    encoding: str = option("", "The input's text encoding, like cp1252 or utf-16.  [default: UTF-8]")
+    columns: str = option("", "Which of the input's columns stand for ours: price=unit_price,status=state.")
+    statuses: str = option(
+        "", "Which of the input's statuses stand for ours: success=paid,success=complete,cancelled=canceled."
+    )
+    rules: str = option("", "Rules of your own: the path or URI of a Python file.", path=True)
+    max_rejected: float = option(
+        1.0, "Fail when more than this share of the rows is rejected, from 0 to 1.", bounds=(0, 1)
+    )
+    partitions: int = option(
+        0, "Parts that are checked in parallel; 0 is five, or a multiple of ten for large orders.", bounds=(0, 10_000)
+    )
+    rule_source: str = field(default="", repr=False)
+    cluster: ClusterSettings = field(default_factory=ClusterSettings)
+    given: frozenset[str] = frozenset()
+
+    @classmethod
+    def of(cls, **values: Any) -> Self:
+        """Build the settings of a run and of its cluster from one flat set of names.
+
+        >>> Settings.of(run_uri="/runs/1", rows=7, workers=2).cluster.workers
+        2
+        """
+        names = {each.name for each in fields(ClusterSettings)}
+        own = cls(**{name: value for name, value in values.items() if name not in names})
+        key = hashlib.sha256(own.run_uri.encode(errors="surrogateescape")).hexdigest()[:12]
+        cluster = {
+            "key": "" if values.get("workflow_uid") else key,
+            **{name: value for name, value in values.items() if name in names},
+        }
+        return replace(own, cluster=ClusterSettings(**cluster), given=own.given - names)
+
+    @property
+    def workflow_uid(self) -> str:
+        """The uid of the workflow that runs this, if any."""
+        return self.cluster.workflow_uid
+
+    def __post_init__(self) -> None:
+        check(self)
+        backend_of(self.cluster)
+        if "::" in self.run_uri:
+            raise UsageError(f"--run must be one path or URI, got the chain {quoted(shown(self.run_uri))}")
+        if "://" in self.run_uri and not self.run_uri.startswith(STORES):
+            raise UsageError(
+                f"--run must be a path, or a URI of {' or '.join(STORES)}, got {quoted(shown(self.run_uri))}"
+            )
+        if shown(self.run_uri) != self.run_uri:
+            raise UsageError(
+                f"--run {self.run_uri} must have no user, password or query: it is shown and stored, so give these by "
+                "the environment or the configuration of the storage's client"
+            )
+        if self.quoting not in QUOTINGS:
+            allowed = f"{', '.join(QUOTINGS[:-1])} or {QUOTINGS[-1]}"
+            raise UsageError(f"--quoting must be {allowed}, got {quoted(self.quoting)}")

@@ -1,0 +1,42 @@
+"""Functions that fail, to see what your workflow does then."""
+
+import os
+import time
+
+from distributed import Client
+
+
+def error(client: Client, message: str = "nothing was delivered today") -> None:
+    """Raise an exception in a task: exit code 12, and no further attempt."""
+    client.submit(_raise, message).result()
+
+
+def poison(client: Client) -> None:
+    """End each worker that takes the task: exit code 22, and a further attempt, which ends in the same way."""
+    client.submit(os._exit, 1, pure=False).result()
+
+
+def wait(client: Client, seconds: float = 60.0, each: float = 1.0) -> float:
+    """Keep one worker busy, in tasks of ``each`` seconds: time to kill a pod, or to look at the dashboard."""
+    begun = time.monotonic()
+    while (waited := time.monotonic() - begun) < seconds:
+        client.submit(time.sleep, each, pure=False).result()
+    return round(waited, 1)
+
+
+def crowd(client: Client, tasks: int = 60) -> int:
+    """Have many tasks of a second wait for workers, and return how many workers there are in the end."""
+    client.gather(client.map(time.sleep, [1] * tasks, pure=False))
+    return len(client.scheduler_info(n_workers=-1)["workers"])
+
+
+def hoard(client: Client, pieces: int = 25, megabytes: int = 20) -> int:
+    """Hold more data than the workers have memory for, and return how many bytes Dask has written to their disks."""
+    held = client.map(os.urandom, [megabytes << 20] * pieces, pure=False)
+    client.gather(client.map(len, held))
+    workers = client.scheduler_info(n_workers=-1)["workers"].values()
+    return sum(int(worker["metrics"]["spilled_bytes"]["disk"]) for worker in workers)
+
+
+def _raise(message: str) -> None:
+    raise ValueError(message)

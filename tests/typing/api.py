@@ -1,0 +1,57 @@
+"""What a type checker says of the public API; never run. See tests/unit/test_public.py."""
+
+from decimal import Decimal
+from pathlib import Path
+from typing import assert_type
+
+import pandas as pd
+from distributed import Client
+
+import daskjobs
+
+
+@daskjobs.rule("The order is of more than 100 pieces.")
+def bulk(orders: pd.DataFrame) -> pd.Series:
+    return orders["quantity"] > 100
+
+
+def runs() -> None:
+    result = daskjobs.run_orders("orders/*.csv.gz", run="runs/mine", rules=[bulk])
+    assert_type(result, daskjobs.OrdersResult)
+    assert_type(result.orders, int)
+    assert_type(result.revenue, Decimal)
+    assert_type(result.rejected, pd.DataFrame)
+    assert_type(result.report, str)
+    assert_type(result.rows.quarantined, int)
+    assert_type(result.explain(7, source="a.csv").reasons, dict[str, str])
+    daskjobs.run_orders(Path("a.csv"), run=Path("runs"), rules=Path("mine.py"), backend="tcp://host:8786", workers=2)
+    daskjobs.run_orders(rows=1000, seed=3, max_rejected=0.5)
+    daskjobs.run_orders(rowz=1000)  # type: ignore[call-arg]
+    daskjobs.run_orders(rows="1000")  # type: ignore[arg-type]
+    daskjobs.run_orders("a.csv", "runs/mine")  # type: ignore[call-arg]
+    result.orders = 3  # type: ignore[misc]
+
+
+def settings() -> None:
+    assert_type(daskjobs.Settings(run_uri="runs/mine").cluster, daskjobs.ClusterSettings)
+    assert_type(daskjobs.__version__, str)
+
+
+def clusters() -> None:
+    with daskjobs.dask_cluster(workers=5, worker_memory="2Gi") as client:
+        assert_type(client, Client)
+    daskjobs.dask_cluster(workers="5")  # type: ignore[arg-type]
+    daskjobs.dask_cluster(worker=5)  # type: ignore[call-arg]
+
+
+def errors() -> int:
+    try:
+        daskjobs.run_orders("nothing.csv")
+    except (daskjobs.InputError, daskjobs.UsageError) as error:
+        return error.exit_code
+    except daskjobs.DaskjobsError as error:
+        assert_type(error, daskjobs.DaskjobsError)
+    return 0
+
+
+daskjobs.run_order()  # type: ignore[attr-defined]

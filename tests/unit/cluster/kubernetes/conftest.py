@@ -1,0 +1,47 @@
+from collections.abc import Iterator
+from pathlib import Path
+
+import kr8s
+import pytest
+
+from daskjobs.cluster.kubernetes import admission, dashboard, doctor, lifecycle, reach, removal, secret
+from daskjobs.cluster.kubernetes.api import open_api
+from daskjobs.cluster.settings import ClusterSettings
+from kubeapi import KubeApi, kube_api
+from manifests import rights
+
+
+@pytest.fixture
+def kube(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Iterator[KubeApi]:
+    """An API server of this test's own, which KUBECONFIG leads to; nothing waits long between two looks at it.
+
+    It grants what k8s/ grants to the service account that the module names as ACCOUNT, or everything.
+    """
+    for module in (admission, lifecycle, removal, dashboard, doctor, reach, secret):
+        monkeypatch.setattr(module, "POLL_SECONDS", 0.01)
+    monkeypatch.setattr(secret, "_made", {})  # what this process knows is of this test alone
+    with kube_api() as api:
+        api.granted = rights(request.module.ACCOUNT) if hasattr(request.module, "ACCOUNT") else set()
+        monkeypatch.setenv("KUBECONFIG", str(api.kubeconfig(tmp_path)))
+        yield api
+
+
+@pytest.fixture
+def settings(kube: KubeApi) -> ClusterSettings:
+    """The settings of a workflow's cluster, in the server's namespace."""
+    return ClusterSettings(
+        "kubernetes",
+        workers=2,
+        workflow="flow",
+        workflow_uid="w",
+        pod="me",
+        namespace=kube.namespace,
+        start_timeout=60,
+        delete_timeout=10,
+    )
+
+
+@pytest.fixture
+def api(settings: ClusterSettings) -> kr8s.Api:
+    """A client of the server."""
+    return open_api(settings)

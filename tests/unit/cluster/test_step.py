@@ -1,0 +1,248 @@
+"""A function of somebody's, called with a client of a real Dask cluster on this machine."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from daskjobs.cluster import step
+from daskjobs.cluster.kubernetes.naming import PART_OF, selector
+from daskjobs.cluster.settings import ClusterSettings
+from daskjobs.cluster.step import Call, remove_step, run_step
+from daskjobs.errors import ConfigError, DaskjobsError, FunctionError, LostWorkError, StorageError, UsageError
+from kubeapi import kube_api
+
+SETTINGS = ClusterSettings(workers=1, dashboard="127.0.0.1:0")
+MODULE = """
+import os
+from pathlib import Path
+
+from distributed import get_client
+import helper
+from daskjobs.errors import InputError
+
+def build(client, day, times=2):
+    assert get_client() is client
+    (Path(os.environ["DASKJOBS_OUTPUTS"]) / "made.txt").write_text(day)
+    return {"day": day, "doubled": client.submit(helper.double, times).result()}
+
+def fails_in_a_task(client):
+    client.submit(helper.fail).result()
+
+def ends_its_workers(client):
+    client.submit(os._exit, 1).result()
+
+def loses_a_task(client):
+    future = client.submit(helper.double, 1)
+    future.cancel()
+    future.result()
+
+def waits(client):
+    import time
+    time.sleep(100)
+
+def exits(client):
+    raise SystemExit(3)
+
+def knows_daskjobs(client):
+    raise InputError("there are no orders today")
+
+def returns(client, what):
+    return {"set": {1}, "nan": float("nan"), "long": "x" * 131072}[what]
+
+class Steps:
+    @staticmethod
+    def one(client):
+        return 1
+
+number = 7
+"""
+SHIPPED = """
+class Box:
+    def __init__(self, value):
+        self.value = value
+
+def double(box):
+    return Box(2 * box.value), __file__
+
+def build(client):
+    box, there = client.submit(double, Box(4)).result()
+    return {"value": box.value, "here": __file__, "there": there}
+"""
+HELPER = """
+def double(x):
+    return 2 * x
+
+def fail():
+    raise ValueError("nothing was delivered")
+"""
+
+
+@pytest.fixture
+def code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A folder with somebody's modules, which no other test imports."""
+    (tmp_path / "code").mkdir()
+    (tmp_path / "code/theirs.py").write_text(MODULE)
+    (tmp_path / "code/helper.py").write_text(HELPER)
+    (tmp_path / "code/broken.py").write_text("import json\n1 / 0\n")
+    (tmp_path / "code/lacking.py").write_text("import a_package_that_nobody_has\n")
+    monkeypatch.setattr(sys, "path", sys.path[:])
+    for name in ("theirs", "helper", "broken", "lacking"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    monkeypatch.setenv("DASKJOBS_OUTPUTS", "")
+    monkeypatch.chdir(tmp_path)
+    return str(tmp_path / "code")
+
+
+def test_function_gets_a_client_and_its_result_facts_pages_and_files_are_kept(code: str, tmp_path: Path) -> None:
+    outputs = tmp_path / "outputs"
+    said: list[str] = []
+    result = run_step(Call("theirs:build", {"day": "monday", "times": 4}, code), SETTINGS, outputs, said.append)
+    assert json.loads(result) == {"day": "monday", "doubled": 8}
+    assert {path.name for path in outputs.iterdir()} == {"files", "cluster.json", "performance.html"}
+    assert (outputs / "files/made.txt").read_text() == "monday"
+    assert "<html" in (outputs / "performance.html").read_text()[:500]
+    facts = json.loads((outputs / "cluster.json").read_text())
+    assert (facts["cluster"], facts["workers"]) == ("local", 1)
+    assert "token=" in said[0]
+    assert "token" not in facts["dashboard"]
+
+
+def test_files_go_to_the_working_directory_when_there_are_no_outputs(code: str, tmp_path: Path) -> None:
+    run_step(Call("theirs:build", {"day": "monday"}, code), SETTINGS)
+    assert (tmp_path / "made.txt").exists()
+    assert os.environ["DASKJOBS_OUTPUTS"] == ""  # as it was before
+
+
+def test_exception_names_the_line_of_the_functions_own_package(code: str, tmp_path: Path) -> None:
+    with pytest.raises(FunctionError) as raised:
+        run_step(Call("theirs:fails_in_a_task", {}, code), SETTINGS, tmp_path / "outputs")
+    line = HELPER.splitlines().index('    raise ValueError("nothing was delivered")') + 1
+    assert (
+        str(raised.value)
+        == f"theirs:fails_in_a_task failed in {code}/helper.py, line {line}: ValueError: nothing was delivered"
+    )
+    assert isinstance(raised.value.__cause__, ValueError)
+    assert {path.name for path in (tmp_path / "outputs").iterdir()} == {"cluster.json", "performance.html"}
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "words"),
+    [
+        ("ends_its_workers", LostWorkError, "its worker died each of the 4 times that it was tried"),
+        ("loses_a_task", LostWorkError, "theirs:loses_a_task lost a task: .* cancelled"),
+        ("waits", LostWorkError, "theirs:waits was still at work after 1 s: allow more with --timeout"),
+        ("exits", FunctionError, "SystemExit: 3"),
+    ],
+)
+def test_exit_code_says_whether_a_second_attempt_can_help(
+    code: str, name: str, kind: type[DaskjobsError], words: str
+) -> None:
+    settings = replace(SETTINGS, timeout=1 if name == "waits" else 60)
+    with pytest.raises(kind, match=words):
+        run_step(Call(f"theirs:{name}", {}, code), settings)
+
+
+def test_error_of_daskjobs_keeps_its_kind(code: str) -> None:
+    with pytest.raises(DaskjobsError, match="there are no orders today") as raised:
+        run_step(Call("theirs:knows_daskjobs", {}, code), SETTINGS)
+    assert raised.value.exit_code == 10
+
+
+@pytest.mark.parametrize(
+    ("what", "words"),
+    [
+        ("set", "returned a set, which can't be written as JSON: .* leave the rest in files"),
+        ("nan", "returned a float, which can't be written as JSON"),
+        ("long", "returned 131,074 bytes of JSON, and at most 131,072 are kept"),
+    ],
+)
+def test_result_that_cant_be_shown_is_a_sentence(code: str, what: str, words: str) -> None:
+    with pytest.raises(FunctionError, match=words):
+        run_step(Call("theirs:returns", {"what": what}, code), SETTINGS)
+
+
+@pytest.mark.parametrize(
+    ("named", "arguments", "kind", "words"),
+    [
+        ("theirs.build", {}, UsageError, "must be given as module:function, .* got 'theirs.build'"),
+        ("nobodys:build", {}, ConfigError, "there is no module nobodys: it is neither in .*/code nor installed"),
+        ("nobodys.deep:build", {}, ConfigError, "there is no module nobodys: "),
+        ("theirs:bild", {}, ConfigError, "the module theirs has no function bild: theirs has .*build, fails_in_a_task"),
+        ("theirs:number", {}, ConfigError, "theirs:number is no function: it is '7'"),
+        ("theirs:build", {}, UsageError, r"missing a required argument: 'day'; it is theirs:build\(client, day"),
+        ("theirs:build", {"dya": 1, "day": 2}, UsageError, "got an unexpected keyword argument 'dya'"),
+        ("broken:build", {}, FunctionError, "broken:build failed in .*/broken.py, line 2: ZeroDivisionError"),
+        ("lacking:build", {}, FunctionError, "lacking.py, line 1: ModuleNotFoundError: No module named 'a_package"),
+    ],
+)
+def test_call_that_makes_no_sense_starts_no_cluster(
+    code: str, named: str, arguments: dict[str, Any], kind: type[DaskjobsError], words: str
+) -> None:
+    nowhere = ClusterSettings("tcp://127.0.0.1:9")  # would be another error, had it been tried
+    with pytest.raises(kind, match=words):
+        run_step(Call(named, arguments, code), nowhere)
+
+
+def test_method_of_a_class_can_be_called(code: str) -> None:
+    assert run_step(Call("theirs:Steps.one", {}, code), SETTINGS) == "1"
+
+
+def test_a_zip_file_can_have_the_module(code: str) -> None:
+    subprocess.run([sys.executable, "-m", "zipfile", "-c", "code.zip", "helper.py"], cwd=code, check=True)
+    with pytest.raises(UsageError, match="helper:double can't be called with a client and the arguments y: "):
+        run_step(Call("helper:double", {"y": 1}, f"{code}/code.zip"), SETTINGS)
+    assert sys.modules["helper"].__file__ == f"{code}/code.zip/helper.py"
+
+
+@pytest.mark.parametrize("what", ["folder", "zip"])
+def test_code_of_a_uri_is_given_to_all_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str) -> None:
+    """In a URI that only this process reads; a class of it travels to the scheduler and the worker, and back."""
+    (tmp_path / "there").mkdir()
+    (tmp_path / f"there/shipped_{what}.py").write_text(SHIPPED)
+    monkeypatch.setattr(sys, "path", sys.path[:])
+    uri = f"file://{tmp_path}/there"
+    if what == "zip":
+        shutil.make_archive(str(tmp_path / "code"), "zip", tmp_path / "there")
+        uri = f"file://{tmp_path}/code.zip"
+    (tmp_path / "tmp").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
+    result = json.loads(run_step(Call(f"shipped_{what}:build", {}, uri), SETTINGS))
+    assert list((tmp_path / "tmp").iterdir()) == []
+    assert result["value"] == 8
+    assert result["here"] != result["there"]
+    assert all(path.endswith(f"modules.zip/shipped_{what}.py") for path in (result["here"], result["there"]))
+
+
+def test_code_of_a_uri_that_is_not_there_is_a_sentence(tmp_path: Path) -> None:
+    for uri in (f"file://{tmp_path}/no.zip", f"file://{tmp_path}/no"):
+        with pytest.raises(StorageError, match="could not read .*/no.*: it is not there"):
+            run_step(Call("shipped:build", {}, uri), SETTINGS)
+
+
+def test_removal_is_tried_again_while_kubernetes_does_not_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(step, "AGAIN_SECONDS", (0.01, 0.01))
+    with kube_api() as kube:
+        monkeypatch.setenv("KUBECONFIG", str(kube.kubeconfig(tmp_path)))
+        settings = ClusterSettings("kubernetes", namespace=kube.namespace, workflow_uid="w", key="k")
+        kube.add("DaskCluster", "dv-w-k", {**PART_OF, **selector(settings)})
+        looks = 0
+
+        def fail_twice(plural: str) -> None:
+            nonlocal looks
+            looks += plural == "daskclusters"
+            if looks < 3:
+                raise ConnectionError("the API server is gone")
+
+        kube.before_list = fail_twice
+        assert [each.name for each in remove_step(settings).objects] == ["dv-w-k"]
+        assert kube.names("DaskCluster") == []

@@ -1,0 +1,128 @@
+"""Which files an --input names, and what is said when it names something else."""
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+import inline
+from conftest import csv_text, row
+from daskjobs.errors import InputError
+from daskjobs.orders.sources.inputs import find_inputs
+
+ODD_NAMES = ["orders[1].csv", "[2025] orders.csv", "a::b.csv", "what?.csv", "50%.csv", "#1.csv", "lat\udce9.csv"]
+
+
+def report(folder: Path, pattern: str) -> bytes:
+    return inline.run(folder, pattern)["report/analytics_report.json"]
+
+
+@pytest.mark.parametrize("name", ODD_NAMES)
+def test_file_that_exists_is_read_when_its_name_has_odd_characters(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(csv_text(row(), row(price="x")))
+    (tmp_path / "orders1.csv").write_bytes(b"what a glob would find")
+    assert report(tmp_path / "run", str(tmp_path / name)) == b'{"orders": 1, "revenue": 21.00}\n'
+    listed = os.fsencode(name).decode(errors="backslashreplace")
+    assert f"/{listed}" in (tmp_path / "run/merge/quarantine.csv").read_text()
+
+
+def test_files_with_odd_names_are_read_when_a_glob_finds_them(tmp_path: Path) -> None:
+    for name in ODD_NAMES:
+        (tmp_path / name).write_bytes(csv_text(row()))
+    assert report(tmp_path / "run", str(tmp_path / "*.csv")) == b'{"orders": 7, "revenue": 147.00}\n'
+
+
+@pytest.mark.parametrize("pattern", ["zip://orders.csv::{}/o.zip", "zip://*.csv::file://{}/o.zip"])
+def test_file_in_an_archive_is_read_when_a_uri_says_so(tmp_path: Path, pattern: str) -> None:
+    with zipfile.ZipFile(tmp_path / "o.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("orders.csv", csv_text(*(row() for _ in range(300))))
+    assert report(tmp_path / "run", pattern.format(tmp_path)) == b'{"orders": 300, "revenue": 6300.00}\n'
+
+
+@pytest.mark.parametrize(
+    "uri",
+    ["ftp://127.0.0.1:9/a.csv", "zip://orders.csv", "zip://a.csv::{}/missing.zip", "foo://x", "http://127.0.0.1:9/a.csv",
+     "zip://a.csv::{}/no.zip", "file://{}/missing.csv", "simplecache::x"],
+)  # fmt: skip
+def test_uri_that_leads_nowhere_is_a_sentence(tmp_path: Path, uri: str) -> None:
+    (tmp_path / "no.zip").write_bytes(b"no archive")
+    with pytest.raises(InputError, match="^--input .* (can't be reached|names no file)"):
+        find_inputs(uri.format(tmp_path))
+
+
+def test_input_is_said_to_be_what_it_is_when_it_is_no_file(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(tmp_path / "socket"))
+    for name, words in {
+        tmp_path: "is a folder: give a glob in quotes",
+        tmp_path / "pipe": "is a pipe, which can be read only once",
+        tmp_path / "socket": "is a socket",
+        "/dev/null": "is a device",
+        tmp_path / "missing.csv": "names no file; give the path, URI or glob",
+    }.items():
+        with pytest.raises(InputError, match=f"^--input {name} {words}"):
+            find_inputs(str(name))
+
+
+@pytest.mark.slow
+def test_input_is_said_to_be_forbidden_when_it_is(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    for name in ("folder/orders.csv", "orders.csv"):
+        (tmp_path / name).write_bytes(csv_text(row()))
+    (tmp_path / "orders.csv").chmod(0)
+    (tmp_path / "folder").chmod(0)
+    command = (
+        "import sys; sys.path[:0] = eval(sys.argv[1])\n"
+        "import os, pyarrow, fsspec.implementations.local\n"
+        "import daskjobs.orders.sources.inputs as f, daskjobs.orders.sources as s\n"
+        "from daskjobs.orders.dialect import InputFormat; from daskjobs.files.storage import Storage\n"
+        "os.getuid() or (os.setgroups([]), os.setgid(65534), os.setuid(65534))\n"
+        "for name in sys.argv[2:]:\n"
+        "  try: [s.describe(Storage('x'), uri, 0, InputFormat()) for uri in f.find_inputs(name)]\n"
+        "  except f.InputError as error: print(error)\n"
+    )
+    names = [str(tmp_path / name) for name in ("folder/orders.csv", "folder", "orders.csv")]
+    folder = tmp_path
+    while os.getuid() == 0 and folder != Path("/tmp") and folder != folder.parent:
+        folder.chmod(0o755) if folder.owner() == "root" else None
+        folder = folder.parent
+    done = subprocess.run(
+        [sys.executable, "-c", command, repr(sys.path), *names], capture_output=True, text=True, timeout=60, check=False
+    )
+    (tmp_path / "folder").chmod(0o700)
+    lines = done.stdout.splitlines()
+    assert len(lines) == 3, done.stderr
+    assert "may not be looked at: ask for the right to its folder" in lines[0]
+    assert "is a folder that may not be looked into" in lines[1]
+    assert "Permission denied" in lines[2]
+
+
+@pytest.mark.parametrize(
+    ("mark", "kind"),
+    [("_delta_log/0.json", "Delta"), ("metadata/v1.metadata.json", "Iceberg"), (".hoodie/hoodie.properties", "Hudi")],
+)
+def test_folder_of_a_table_is_refused_and_a_glob_of_its_files_too(tmp_path: Path, mark: str, kind: str) -> None:
+    table, plain = tmp_path / "table", tmp_path / "plain"
+    for path in (table / mark, table / "region=north/day=1/part-0.parquet", plain / "part-0.parquet"):
+        path.parent.mkdir(parents=True)
+        path.touch()
+    for pattern in (table, f"{table}/*/*/*.parquet", f"{table}/region=north/day=1/part-0.parquet"):
+        with pytest.raises(InputError, match=f"is of an? {kind} table: .* rows that were deleted .* export"):
+            find_inputs(str(pattern))
+    assert len(find_inputs(f"{plain}/*.parquet")) == 1
+
+
+def test_mark_changes_when_the_file_does(tmp_path: Path) -> None:
+    path = tmp_path / "x.csv"
+    path.write_bytes(b"one")
+    before = find_inputs(str(path))
+    assert find_inputs(str(path)) == before
+    shutil.copy(path, tmp_path / "y")
+    (tmp_path / "y").replace(path)
+    assert find_inputs(str(path)) != before

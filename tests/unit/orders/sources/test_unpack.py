@@ -1,0 +1,141 @@
+"""What isn't plain UTF-8 text: what it is said to be, and how much of it is unpacked."""
+
+import bz2
+import gzip
+import io
+import lzma
+import zipfile
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.feather
+import pyarrow.orc
+import pytest
+
+import inline
+from conftest import Pipeline, csv_text, row
+from daskjobs.errors import ConfigError, InputError, UsageError
+from daskjobs.orders.sources import rows, unpack
+from daskjobs.stages import generate
+
+
+def zipped(name: str, method: int = zipfile.ZIP_DEFLATED) -> bytes:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", method) as archive:
+        archive.writestr(name, "application/vnd.oasis.opendocument.spreadsheet")
+    return file.getvalue()
+
+
+def written(write: object) -> bytes:
+    file = io.BytesIO()
+    write(pa.table({"order_id": ["A1"]}), file)  # type: ignore[operator]
+    return file.getvalue()
+
+
+OTHERS = {
+    "an Excel workbook": [
+        zipped("[Content_Types].xml"),
+        zipped("xl/workbook.xml"),
+        b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1",
+    ],
+    "an OpenDocument spreadsheet": [zipped("mimetype", zipfile.ZIP_STORED)],
+    "a zip archive": [zipped("orders.csv")],
+    "compressed with xz": [lzma.compress(b"x")],
+    "compressed with bzip2": [bz2.compress(b"x")],
+    "compressed with lz4": [pa.compress(b"x" * 99, "lz4", asbytes=True)],
+    "compressed twice": [gzip.compress(gzip.compress(csv_text(row())))],
+    "a tar archive": [b"x" * 257 + b"ustar\x0000", gzip.compress(b"x" * 257 + b"ustar\x0000")],
+    "an ORC file": [written(pyarrow.orc.write_table)],
+    "an Arrow file": [written(pyarrow.feather.write_feather)],
+    "an Avro file": [b"Obj\x01\x04\x16avro.schema"],
+    "an SQLite database": [b"SQLite format 3\x00\x10\x00"],
+    "a PDF document": [b"%PDF-1.7\n"],
+    "a Parquet file in another one": [gzip.compress(b"PAR1\x15\x04")],
+    "JSON": [b'[{"order_id": 1}]', b'{"order_id": 1}\n', b"\xef\xbb\xbf [\n  {"],
+    "HTML or XML": [b"<!DOCTYPE html><html>", b'<?xml version="1.0"?>', b"\n<html>"],
+}
+
+
+@pytest.mark.parametrize("what", OTHERS)
+def test_file_is_said_to_be_what_it_is_when_it_is_no_csv_file(pipeline: Pipeline, tmp_path: Path, what: str) -> None:
+    for data in OTHERS[what]:
+        (tmp_path / "x.csv").write_bytes(data)
+        with pytest.raises(InputError, match=f"x.csv is {what}: "):
+            pipeline("split", input=str(tmp_path / "x.csv"))
+
+
+@pytest.mark.parametrize(
+    "encoding", [*unpack.NO_TEXT, "rot13", "base64", "zlib", "hex", "uu", "aliases", "é", "x" * 99]
+)
+def test_encoding_that_is_none_of_texts_is_a_usage_error(pipeline: Pipeline, tmp_path: Path, encoding: str) -> None:
+    (tmp_path / "x.csv").write_bytes(csv_text(row()))
+    with pytest.raises(UsageError, match="must be a text encoding that Python knows"):
+        pipeline("split", input=str(tmp_path / "x.csv"), encoding=encoding)
+
+
+@pytest.mark.parametrize("data", [b"\n" * (40 << 20), b"\0" * (40 << 20), b"id\n" + b"1\n" * (20 << 20)])
+def test_nothing_is_unpacked_when_what_would_come_has_no_header(
+    pipeline: Pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, data: bytes
+) -> None:
+    (tmp_path / "x.csv.gz").write_bytes(gzip.compress(data, 1))
+    monkeypatch.setattr(unpack, "unpack", lambda *_: pytest.fail("it was unpacked"))
+    with pytest.raises(InputError, match=r"has no column|begins with a row of more than 1 MiB"):
+        pipeline("split", input=str(tmp_path / "x.csv.gz"))
+
+
+def test_nothing_of_what_was_unpacked_stays_when_another_file_is_no_use(pipeline: Pipeline, tmp_path: Path) -> None:
+    (tmp_path / "a.csv.gz").write_bytes(gzip.compress(csv_text(*(row() for _ in range(9)))))
+    (tmp_path / "b.csv").write_bytes(b"no orders\n")
+    with pytest.raises(InputError, match="has no column"):
+        pipeline("split", input=str(tmp_path / "*.csv*"))
+    assert not list((tmp_path / "run").rglob("input-*"))
+
+
+def test_unpacking_ends_with_a_sentence_before_the_disk_is_full(
+    pipeline: Pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "x.csv.gz").write_bytes(gzip.compress(csv_text(*(row() for _ in range(99)))))
+    pipeline("split", input=str(tmp_path / "x.csv.gz"), where="small")
+    monkeypatch.setattr(unpack, "LOOK_BYTES", 1000)
+    monkeypatch.setattr(unpack, "RESERVE_BYTES", 1 << 60)
+    with pytest.raises(ConfigError, match=r"MiB are free in .*: make room there, or choose another --run"):
+        pipeline("split", input=str(tmp_path / "x.csv.gz"))
+    assert not list((tmp_path / "run").rglob("input-*"))
+
+
+def test_generating_ends_with_a_sentence_before_it_begins_when_the_disk_is_too_small(
+    pipeline: Pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = pipeline("generate", rows=1000)["generate"].outputs
+    size = sum(output.size for output in made.values())
+    assert generate.ROW_BYTES * 0.9 < size / 1000 < generate.ROW_BYTES * 1.1
+    monkeypatch.setattr(generate, "RESERVE_BYTES", 1 << 60)
+    assert pipeline("generate", rows=1000)["generate"].skipped
+    pipeline("generate", rows=2000)
+    monkeypatch.setattr(generate, "SMALL_BYTES", 1000)
+    with pytest.raises(ConfigError, match=r"--rows 3000 would write about 0.0 GB, and .* GB are free in"):
+        pipeline("generate", rows=3000)
+
+
+def test_blocks_have_few_rows_when_lines_are_empty(tmp_path: Path) -> None:
+    data, at, found = b"\n" * (rows.BLOCK_BYTES + 1000), 0, 0
+    for offset, block, ends in rows.blocks(io.BytesIO(data), 0, len(data), "x"):
+        assert offset == at
+        assert block[: ends[-1]] == data[at : at + int(ends[-1])]
+        assert len(ends) <= rows.BLOCK_ROWS
+        at, found = at + int(ends[-1]), found + len(ends)
+    assert found == at == len(data)
+
+
+def test_columns_without_a_name_are_called_by_their_number(tmp_path: Path) -> None:
+    text = csv_text(f"{row()},,", f"{row()},x,", header=csv_text().decode().strip() + ",,")
+    (tmp_path / "x.csv").write_bytes(text)
+    results = inline.run(tmp_path / "run", str(tmp_path / "x.csv"))
+    assert results["report/analytics_report.json"] == b'{"orders": 2, "revenue": 42.00}\n'
+
+
+def test_header_of_hundreds_of_kilobytes_is_a_header(pipeline: Pipeline, tmp_path: Path) -> None:
+    extra = [f"column{number}" for number in range(20_000)]
+    (tmp_path / "x.csv").write_bytes(csv_text(header=",".join([csv_text().decode().strip(), *extra])))
+    assert (tmp_path / "x.csv").stat().st_size > 128 << 10
+    assert pipeline("split", input=str(tmp_path / "x.csv"))["split"].rows["out"] == 0

@@ -1,0 +1,107 @@
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from conftest import Command, Pipeline, csv_text, row
+from daskjobs.errors import UsageError
+from daskjobs.orders.rules.builtin import SENTENCES
+from daskjobs.stages import new_context
+from daskjobs.stages.explain import explain
+from daskjobs.stages.settings import Settings
+
+STAGES = ("split", "validate", "merge", "clean", "report")
+
+
+@pytest.mark.slow
+def test_row_is_explained_by_its_reasons_partition_and_text(
+    pipeline: Pipeline, orders_file: Callable[..., Path], daskjobs: Command
+) -> None:
+    rows = [row(), row(price="-1.00", status="lost"), row(status="failed"), row()]
+    pipeline("split", "validate", input=str(orders_file(*rows)), partitions=4)
+    shown = [daskjobs("explain", "--run", "run", "--row", str(number)).stdout for number in (1, 2, 3)]
+    assert shown[0].splitlines()[0].startswith("row        1 of file://")
+    assert shown[0].splitlines()[1:] == [
+        "partition  0",
+        "valid      it passes every rule, and paid",
+        f"text       {rows[0]}",
+    ]
+    assert shown[1].splitlines()[1:] == [
+        "partition  1",
+        "rejected   negative_price: The price is below zero.",
+        "rejected   wrong_total: The total_amount is not quantity times price, to the cent.",
+        f"rejected   unknown_status: {SENTENCES['unknown_status']}",
+        f"text       {rows[1]}",
+    ]
+    assert "passes every rule, and not paid: its status is failed" in shown[2]
+
+
+@pytest.mark.parametrize(
+    ("number", "source", "words"),
+    [
+        (3, "a.csv", "--row must be one of the rows 1 to 2 of .*a.csv, got 3"),
+        (1, "", "--source must be .*a.csv, .*b.csv.*got nothing, which fits 2 of them"),
+    ],
+)
+def test_explain_says_what_there_is_when_a_row_or_file_is_not(
+    pipeline: Pipeline, orders_file: Callable[..., Path], tmp_path: Path, number: int, source: str, words: str
+) -> None:
+    for name in ("a.csv", "b.csv"):
+        orders_file(row(), row(), name=name)
+    pipeline("split", "validate", input=str(tmp_path / "*.csv"))
+    with pytest.raises(UsageError, match=words):
+        explain(new_context(Settings.of(run_uri=str(tmp_path / "run"))), number, source)
+    assert explain(new_context(Settings.of(run_uri=str(tmp_path / "run"))), 2, "b.csv").source.endswith("/b.csv")
+
+
+def test_rejected_rows_are_an_input_when_they_are_mended(
+    pipeline: Pipeline, orders_file: Callable[..., Path], tmp_path: Path
+) -> None:
+    header = "order_id;user_id;region;product;quantity;cost;total_amount;payment_mode;status;timestamp"
+    lines = [row(product='"a\nb"', price=price).replace(",", ";") for price in ("10.50", "10.5O", "-10.50")]
+    (tmp_path / "mine.csv").write_bytes(csv_text(*lines, header=header))
+    options = {"columns": "price=cost", "partitions": 2}
+    first = pipeline(*STAGES, input=str(tmp_path / "mine.csv"), **options)["report"].rows
+    assert (first["clean"], first["quarantined"]) == (1, 2)
+    rejected = tmp_path / "run/merge/rejected-00000.csv"
+    assert rejected.read_text() == "\n".join([header, *lines[1:]]) + "\n"
+    mended = tmp_path / "mended.csv"
+    mended.write_text(rejected.read_text().replace("10.5O", "10.50").replace("-10", "10"))
+    second = pipeline(*STAGES, where="second", input=str(mended), **options)["report"].rows
+    assert (second["clean"], second["quarantined"], second["revenue"]) == (2, 0, "42.00")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("most", "code"), [("0.49", 10), ("0.5", 0)])
+def test_run_fails_after_the_account_when_more_rows_than_allowed_are_rejected(
+    daskjobs: Command, orders_file: Callable[..., Path], tmp_path: Path, most: str, code: int
+) -> None:
+    path = orders_file(row(), row(price="x"))
+    arguments = ["run", "--run", "mine", "--input", str(path), "--dashboard", "127.0.0.1:0"]
+    daskjobs(*arguments)
+    done = daskjobs(*arguments, "--max-rejected", most)
+    assert done.returncode == code, done.stderr
+    assert "Traceback" not in done.stderr
+    report = tmp_path / "mine/report"
+    assert json.loads((report / "quality.json").read_text())["rows"]["quarantined"] == 1
+    assert (report / "report.html").exists()
+    assert (report / "analytics_report.json").exists() == (code == 0)
+    if code:
+        assert "1 of 2 rows were rejected, more than --max-rejected 0.49 allows" in done.stderr
+
+
+def test_row_is_explained_with_our_status_when_theirs_is_mapped_and_kept_as_it_stood(
+    pipeline: Pipeline, orders_file: Callable[..., Path], tmp_path: Path
+) -> None:
+    path = orders_file(row(status="canceled"), row(status="paid"), row(status="Paid"))
+    options = {"input": str(path), "statuses": "success=paid,cancelled=canceled"}
+    assert pipeline(*STAGES, **options)["validate"].rows == {"in": 3, "valid": 2, "quarantined": 1}
+    run = new_context(Settings.of(run_uri=str(tmp_path / "run")))
+    assert [explain(run, number, "").verdict[0].split("status is ")[-1] for number in (1, 2)] == [
+        "cancelled",
+        "valid      it passes every rule, and paid",
+    ]
+    assert ",Paid," in explain(run, 3, "").raw
+    again = pipeline(*STAGES, **{**options, "statuses": "success=paid,success=Paid,cancelled=canceled"})
+    assert (again["split"].skipped, again["validate"].rows["quarantined"]) == (True, 0)

@@ -1,0 +1,76 @@
+"""The files of tests/corpus: each comes to what corpus.yaml says, through every stage and a real Dask."""
+
+import csv
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import yaml
+
+import inline
+import opinions
+import oracle
+from conftest import TESTS, Pipeline
+from daskjobs.errors import InputError, UsageError
+
+CORPUS = TESTS / "corpus"
+ITEMS: dict[str, dict[str, Any]] = yaml.safe_load((CORPUS / "corpus.yaml").read_text())
+READ = [name for name, item in ITEMS.items() if "error" not in item]
+
+
+def pattern(name: str) -> str:
+    return str(CORPUS / ITEMS[name].get("file", f"{name}.csv"))
+
+
+def rejected(text: bytes) -> dict[int, str]:
+    lines = list(csv.DictReader(io.StringIO(text.decode(), newline="")))
+    return {int(line["row"]) + (100 if "several_b" in line["source"] else 0): line["reasons"] for line in lines}
+
+
+@pytest.mark.parametrize("name", READ)
+def test_file_comes_to_what_it_must(pipeline: Pipeline, tmp_path: Path, name: str) -> None:
+    item = ITEMS[name]
+    options = {"partitions": 2, **item.get("options", {})}
+    pipeline(*inline.STAGES, input=pattern(name), **options)
+    run = tmp_path / "run"
+    report, quality = (
+        json.loads((run / f"report/{name}.json").read_text()) for name in ("analytics_report", "quality")
+    )
+    assert rejected((run / "merge/quarantine.csv").read_bytes()) == item.get("rejected", {})
+    assert (report["orders"], f"{report['revenue']:.2f}") == (item.get("orders", 0), item.get("revenue", "0.00"))
+    assert quality["rows"]["unpaid"] == item.get("unpaid", 0)
+    assert quality["warnings"] == item.get("warnings", [])
+    files = [path for kind in ("paid", "unpaid") for path in sorted(run.glob(f"validate/part-*/{kind}.parquet"))]
+    valid = pa.concat_tables(map(pq.read_table, files))
+    assert {column: valid[column].to_pylist() for column in valid.column_names[10:]} == item.get("extra", {})
+    if "days" in item:
+        lines = pq.read_table(run / "clean/summary.parquet").to_pylist()
+        assert {line["value"]: line["orders"] for line in lines if line["dimension"] == "day"} == item["days"]
+
+
+@pytest.mark.parametrize("name", READ)
+def test_results_are_the_same_bytes_when_partitions_and_blocks_are_others(tmp_path: Path, name: str) -> None:
+    options = {name: value for name, value in ITEMS[name].get("options", {}).items() if name != "partitions"}
+    one = inline.run(tmp_path / "one", pattern(name), partitions=1, **options)
+    assert inline.run(tmp_path / "two", pattern(name), 100, partitions=7, **options) == one
+    opinions.assert_agreed(tmp_path / "two")
+    files = {path.name: path.read_bytes() for path in sorted(CORPUS.glob(ITEMS[name].get("file", f"{name}.csv")))}
+    if all(file.endswith("sv") for file in files) and options.keys() <= {"quoting", "delimiter"}:
+        delimiter = {"semicolon": ";", "pipe": "|"}.get(name, "\t" if pattern(name).endswith("tsv") else ",")
+        inline.assert_as_expected(one, oracle.expect(files, **{"delimiter": delimiter, **options}))
+
+
+@pytest.mark.parametrize("name", sorted(ITEMS.keys() - set(READ)))
+def test_run_ends_with_a_sentence_when_the_file_or_an_option_is_no_use(pipeline: Pipeline, name: str) -> None:
+    with pytest.raises((InputError, UsageError)) as raised:
+        pipeline("split", input=pattern(name), **ITEMS[name].get("options", {}))
+    assert ITEMS[name]["error"] in str(raised.value)
+
+
+def test_every_file_is_in_the_list() -> None:
+    listed = {path for name in ITEMS for path in CORPUS.glob(Path(pattern(name)).name)}
+    assert {path for path in CORPUS.iterdir() if path.suffix != ".yaml"} == listed

@@ -1,0 +1,325 @@
+"""flows/ against the Python that it starts: names, environment, exit codes, what is shown."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from conftest import Pipeline
+from daskjobs import errors
+from daskjobs.cli import main as cli
+from daskjobs.cli.artifacts import MANIFESTS, show
+from daskjobs.cli.commands import PENDING_SECONDS
+from daskjobs.cluster.kubernetes.naming import cluster_name, secret_name
+from daskjobs.cluster.kubernetes.secret import mount
+from daskjobs.cluster.settings import ClusterSettings
+from daskjobs.stages import STAGES, new_context
+from daskjobs.stages.settings import Settings
+from manifests import ROOT, assert_restricted, documents, lint, named
+
+TEXT = (ROOT / "flows/pipeline.yaml").read_text()
+SPEC: dict[str, Any] = yaml.safe_load(TEXT)["spec"]
+PARAMETERS = {parameter["name"]: parameter for parameter in SPEC["arguments"]["parameters"]}
+DEFAULTS = SPEC["templateDefaults"]
+TEMPLATES = {template["name"]: template for template in SPEC["templates"]}
+COMMANDS = {name: template["container"]["args"] for name, template in TEMPLATES.items() if "container" in template}
+VARIABLES = {entry["name"]: entry.get("value") for entry in DEFAULTS["container"]["env"]}
+DAGS = {
+    name: {task["name"]: task for task in template["dag"]["tasks"]}
+    for name, template in TEMPLATES.items()
+    if "dag" in template
+}
+PODS = {name: template for name, template in TEMPLATES.items() if "container" in template}
+FLOWS = {name: documents(f"flows/{name}.yaml")[0] for name in ("run", "smoke", "nightly")}
+WORKFLOWS = {name: flow["spec"].get("workflowSpec", flow["spec"]) for name, flow in FLOWS.items()}
+RETRIED = (errors.StorageError, errors.ClusterError, errors.LostWorkError)
+LOST = {-1, 137, 143, 0}  # no exit code, SIGKILL, SIGTERM, and work that is done where Argo failed after it
+
+
+def test_argo_finds_nothing_to_say_when_it_lints_the_flows() -> None:
+    done = lint(*sorted(path for path in (ROOT / "flows").glob("*.yaml") if path.name != "kustomization.yaml"))
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_lint_fails_when_a_field_is_unknown(tmp_path: Path) -> None:
+    (tmp_path / "flow.yaml").write_text(TEXT.replace("  podGC:", "  podGarbage:"))
+    done = lint(tmp_path / "flow.yaml")
+    assert done.returncode != 0
+    assert "podGarbage" in done.stdout + done.stderr
+
+
+def edges(tasks: dict[str, Any]) -> set[tuple[str, str]]:
+    return {(a, b) for b, task in tasks.items() for a in re.findall(r"[\w-]+", task.get("depends", ""))}
+
+
+def drawn(picture: str) -> set[tuple[str, str]]:
+    """Read the edges off a picture: a ─▶ b, and what comes together, ─┐ over ─┘, goes to what ├─▶ points to."""
+    found = set(re.findall(r"([\w-]+) ─+▶ (?=([\w-]+))", picture))
+    together, to = re.findall(r"([\w-]+) ─+[┐┘]", picture), re.findall(r"├─▶ ([\w-]+)", picture)
+    return found | {(a, b) for a in together for b in to}
+
+
+def test_pipeline_is_every_stage_as_a_task_and_split_the_first_half_of_validate() -> None:
+    tasks = DAGS[SPEC["entrypoint"]]
+    assert list(tasks) == ["cluster", "generate", "validate", "merge", "clean", "report"]
+    assert all(task["template"] == name for name, task in tasks.items())
+    assert {name: COMMANDS[name] for name in tasks} == {
+        name: ["stages", "split", "validate"] if name == "validate" else [name] for name in tasks
+    }
+    assert COMMANDS[SPEC["onExit"]] == ["cleanup"]
+    assert {*tasks, "split", "cleanup"} == {*STAGES, "cluster"}
+
+
+def test_pods_that_use_the_dask_cluster_have_its_key_pair_and_no_other_pod_has() -> None:
+    name = secret_name(cluster_name(ClusterSettings(workflow_uid="{{workflow.uid}}")))
+    for template, pod in PODS.items():
+        uses = {"cluster", "validate", "run"} & {*COMMANDS[template]}
+        volumes = [{"name": "tls", "secret": {"secretName": name, "optional": True}}]
+        assert pod.get("volumes", []) == (volumes if uses else []), template
+        assert pod["container"].get("volumeMounts", []) == ([mount()] if uses else []), template
+
+
+def test_compact_does_what_pipeline_does_in_two_pods() -> None:
+    tasks = DAGS["compact"]
+    assert edges(tasks) == {tuple(tasks)}
+    done = [stage for task in tasks.values() for stage in COMMANDS[task["template"]] if stage != "stages"]
+    assert done == ["cluster", *(stage for stage in STAGES if stage != "cleanup")]
+    for name, task in tasks.items():
+        assert task["template"] == name == "-".join(stage for stage in COMMANDS[name] if stage in STAGES)
+
+
+def test_pictures_are_the_dags_when_one_reads_the_file_or_the_docs() -> None:
+    pictures = TEXT[: TEXT.index("apiVersion")]
+    assert drawn(pictures) == edges(DAGS["pipeline"]) | edges(DAGS["compact"])
+    page = (ROOT / "docs/kubernetes.md").read_text()
+    section = page[: page.index("## Install")]
+    assert drawn(section) == edges(DAGS["pipeline"])
+    assert "cleanup" in pictures
+    assert "cleanup" in section
+
+
+def test_task_is_given_the_manifests_of_all_that_it_reads_by_those_who_made_them() -> None:
+    """What a stage reads is what its own manifest names as inputs; those of one pod need no artifact between them."""
+    given = {name: {path.stem for path in _paths(template, "inputs")} for name, template in PODS.items()}
+    shown = {name: {path.stem for path in _paths(template, "outputs")} for name, template in PODS.items()}
+    tasks = DAGS["pipeline"]
+    needed = needs(tasks)
+    assert {name: given[name] for name in tasks} == {
+        name: {stage for made in needed[name].values() for stage in made} for name in tasks
+    }
+    for name, task in tasks.items():
+        for artifact in task.get("arguments", {}).get("artifacts", []):
+            source, made = re.fullmatch(
+                r"\{\{tasks\.([\w-]+)\.outputs\.artifacts\.([\w-]+)\}\}", artifact["from"]
+            ).groups()
+            assert artifact["name"] == made
+            assert made.removesuffix("-manifest") in shown[source] & given[name]
+    assert not any(given[name] for name in DAGS["compact"])
+    optional = [a["name"] for t in PODS.values() for a in t.get("inputs", {}).get("artifacts", []) if a.get("optional")]
+    assert optional == ["generate-manifest"]  # that task is skipped where the orders are given
+
+
+def needs(tasks: dict[str, Any]) -> dict[str, dict[str, set[str]]]:
+    """For each task, the tasks that make what its stages need, and the stages that they need of each."""
+    stages = {name: [stage for stage in COMMANDS[name] if stage in STAGES] for name in tasks}
+    made_by = {stage: name for name, made in stages.items() for stage in made}
+    found: dict[str, dict[str, set[str]]] = {name: {} for name in tasks}
+    for name, own in stages.items():
+        for stage in own:
+            for need in set(STAGES[stage].needs) - set(own):
+                found[name].setdefault(made_by[need], set()).add(need)
+    return found
+
+
+def test_dependencies_of_the_dag_are_what_stages_need_and_no_more() -> None:
+    """Those that follow from others are left out: clean needs merge, so report needs to wait for clean alone."""
+    tasks = DAGS["pipeline"]
+    direct = {name: set(needed) for name, needed in needs(tasks).items()}
+    before = dict[str, set[str]]()
+    for name in tasks:  # in an order in which they can run
+        before[name] = direct[name].union(*(before[other] for other in direct[name]))
+    expected = {
+        (other, name)
+        for name in tasks
+        for other in direct[name]
+        if not any(other in before[third] for third in direct[name])
+    }
+    assert edges(tasks) == expected | {("cluster", "validate")}
+
+
+def _paths(template: dict[str, Any], side: str) -> list[Path]:
+    folder = {"inputs": VARIABLES["DASKJOBS_GIVEN"], "outputs": f"{VARIABLES['DASKJOBS_OUTPUTS']}/{MANIFESTS}"}[side]
+    paths = [Path(artifact["path"]) for artifact in template.get(side, {}).get("artifacts", [])]
+    return [path for path in paths if str(path.parent) == folder]
+
+
+def test_task_is_skipped_when_the_run_has_no_use_for_it() -> None:
+    when = {name: task["when"] for name, task in DAGS["pipeline"].items() if "when" in task}
+    assert when == {
+        "cluster": "{{= workflow.parameters.cluster == 'kubernetes' }}",
+        "generate": "{{= workflow.parameters.input == '' }}",
+    }
+
+
+def test_every_command_exists_when_a_template_calls_it() -> None:
+    assert DEFAULTS["container"]["command"] == ["daskjobs"]
+    assert {arguments[0] for arguments in COMMANDS.values()} <= set(cli.main.commands)
+
+
+def test_every_parameter_is_declared_when_it_is_used_and_used_when_it_is_declared() -> None:
+    used = set(re.findall(r"\{\{=? ?workflow\.parameters\.([\w-]+)", TEXT))
+    assert used == set(PARAMETERS)
+    for name, workflow in WORKFLOWS.items():
+        given = {parameter["name"] for parameter in workflow.get("arguments", {}).get("parameters", [])}
+        assert given <= set(PARAMETERS), name
+
+
+def test_every_parameter_has_a_description_and_one_default() -> None:
+    for name, parameter in PARAMETERS.items():
+        assert parameter["description"], name
+        assert ("value" in parameter) != ("valueFrom" in parameter), name
+
+
+def test_defaults_are_the_command_lines_when_it_has_the_option() -> None:
+    options = {option.name: option.default for option in cli.main.commands["validate"].params}
+    for name in ("rows", "seed", "input", "partitions"):
+        assert PARAMETERS[name]["value"] == str(options[name])
+
+
+def test_every_variable_is_read_when_a_pod_is_given_it() -> None:
+    read = {str(option.envvar) for command in cli.main.commands.values() for option in command.params}
+    read |= set(re.findall(r"DASKJOBS_\w+", "".join(path.read_text() for path in (ROOT / "daskjobs").rglob("*.py"))))
+    assert {variable["name"] for variable in DEFAULTS["container"]["env"]} <= read
+
+
+def test_retry_names_the_exit_codes_of_what_may_pass_on_a_second_try() -> None:
+    late = "specified deadline|did not start within|before main container starts|^timeout$"
+    expression = TEMPLATES["validate"]["retryStrategy"]["expression"]
+    codes = re.fullmatch(
+        rf'lastRetry\.exitCode in (\[.*\]) and not \(lastRetry\.message matches "{re.escape(late)}"\)', expression
+    )
+    assert codes
+    retried = {int(code) for code in json.loads(codes[1])}
+    assert retried == {error.exit_code for error in RETRIED} | LOST
+    assert retried.isdisjoint({1, 2, errors.InputError.exit_code, errors.ConfigError.exit_code})
+    assert TEMPLATES["validate"]["retryStrategy"]["backoff"]["factor"] > 1
+
+
+def test_every_pod_is_retried_alike_and_no_dag_is() -> None:
+    assert "retryStrategy" not in DEFAULTS
+    assert all("retryStrategy" not in TEMPLATES[name] for name in DAGS)
+    assert all(template["retryStrategy"] == PODS["validate"]["retryStrategy"] for template in PODS.values())
+
+
+def test_every_wait_has_an_end() -> None:
+    for name in ("validate", "generate-split-validate"):
+        assert SPEC["activeDeadlineSeconds"] > TEMPLATES[name]["activeDeadlineSeconds"] > ClusterSettings.timeout
+    assert DEFAULTS["activeDeadlineSeconds"] > TEMPLATES["cleanup"]["activeDeadlineSeconds"] > 0
+    first = [name for name, task in DAGS["pipeline"].items() if "depends" not in task]
+    assert {TEMPLATES[name]["activeDeadlineSeconds"] for name in first} == {600}  # of an image that can't be pulled
+    assert {template["pendingTimeout"] for template in PODS.values()} == {f"{PENDING_SECONDS / 60:.0f}m"}
+    assert set(SPEC["ttlStrategy"]) == {"secondsAfterSuccess", "secondsAfterFailure"}
+    assert SPEC["podGC"]
+
+
+def test_what_stages_show_is_an_artifact_when_people_look_at_the_run() -> None:
+    outputs = VARIABLES["DASKJOBS_OUTPUTS"]
+    for name, template in PODS.items():
+        paths = [artifact["path"] for artifact in template.get("outputs", {}).get("artifacts", [])]
+        stages = [stage for stage in COMMANDS[name] if stage in STAGES]
+        copied = [f"{outputs}/{file}" for stage in stages for file in STAGES[stage].artifacts]
+        if name in DAGS["pipeline"]:
+            copied += [f"{outputs}/{MANIFESTS}/{stage}.json" for stage in stages]
+        assert sorted(paths) == sorted(copied), name
+        assert len({Path(path).name for path in paths}) == len(paths), name  # by which Argo keeps them
+
+
+def test_output_parameters_are_what_stages_count_and_how_they_ran(pipeline: Pipeline, tmp_path: Path) -> None:
+    """And have names of their own for the workflow, where `argo get` shows them."""
+    for stage, manifest in pipeline().items():
+        show(new_context(Settings.of(run_uri=str(tmp_path / "run"))), stage, manifest.rows, str(tmp_path / "shown"))
+    names = list[str]()
+    for name, template in PODS.items():
+        for parameter in template.get("outputs", {}).get("parameters", []):
+            path = Path(parameter["valueFrom"]["path"]).relative_to(VARIABLES["DASKJOBS_OUTPUTS"])
+            assert (tmp_path / "shown" / path).read_text(), path
+            if name in DAGS["pipeline"]:
+                names.append(parameter["globalName"])
+                task = parameter["name"] if name == "report" else f"{name}-{parameter['name']}"
+                assert parameter["globalName"] == task
+    assert len(names) == len(set(names))
+    assert {"validate-workers", "validate-seconds", "merge-rows-out", "orders", "revenue", "rejected"} <= set(names)
+    for name in ("merge", "clean", "validate"):
+        assert {f"{name}-rows-in", f"{name}-rows-out"} <= set(names)
+
+
+def test_every_pod_carries_the_labels_of_its_run() -> None:
+    assert SPEC["podMetadata"]["labels"] == {
+        "app.kubernetes.io/part-of": "daskjobs",
+        "daskjobs/run": "{{workflow.uid}}",
+    }
+
+
+def test_every_container_is_restricted_when_a_namespace_asks_for_it() -> None:
+    patch = yaml.safe_load(SPEC["podSpecPatch"])
+    assert [container["name"] for container in patch["initContainers"] + patch["containers"]] == ["init", "wait"]
+    for container in (DEFAULTS["container"], *patch["initContainers"], *patch["containers"]):
+        assert_restricted(SPEC, container)
+    assert all(set(template["container"]) <= {"args", "volumeMounts"} for template in PODS.values())
+
+
+def test_accounts_maps_and_keys_exist_when_the_flow_refers_to_them() -> None:
+    base = documents("k8s/base")
+    maps = named(base, "ConfigMap")
+    accounts = {SPEC["serviceAccountName"]} | {
+        t["serviceAccountName"] for t in TEMPLATES.values() if "serviceAccountName" in t
+    }
+    assert accounts | {"daskjobs-janitor"} == set(named(base, "ServiceAccount"))
+    assert SPEC["artifactRepositoryRef"]["key"] in maps[SPEC["artifactRepositoryRef"]["configMap"]]["data"]
+    for parameter in PARAMETERS.values():
+        if "valueFrom" in parameter:
+            reference = parameter["valueFrom"]["configMapKeyRef"]
+            assert reference["key"] in maps[reference["name"]]["data"]
+            assert maps[reference["name"]]["metadata"]["labels"]["workflows.argoproj.io/configmap-type"] == "Parameter"
+
+
+def test_only_containers_that_need_a_token_have_one_and_cleanup_has_one_that_can_start_nothing() -> None:
+    """The others run as daskjobs-stage, whose token Argo's two containers alone have."""
+    assert SPEC["serviceAccountName"] == "daskjobs-stage"
+    assert yaml.safe_load(SPEC["podSpecPatch"])["automountServiceAccountToken"] is False
+    accounts = {name: t["serviceAccountName"] for name, t in TEMPLATES.items() if "serviceAccountName" in t}
+    owners = ("cluster", "validate", "generate-split-validate", "smoke")
+    assert accounts == {"cleanup": "daskjobs-cleanup"} | dict.fromkeys(owners, "daskjobs-cluster")
+    patches = {name: t["podSpecPatch"] for name, t in TEMPLATES.items() if "podSpecPatch" in t}
+    on_kubernetes = "{{= workflow.parameters.cluster == 'kubernetes' }}"
+    assert patches == dict.fromkeys(accounts, f"automountServiceAccountToken: {on_kubernetes}")
+
+
+def test_token_of_argos_own_containers_is_the_pods_and_ends_with_it() -> None:
+    patch = yaml.safe_load(SPEC["podSpecPatch"])
+    (volume,) = patch["volumes"]
+    assert [source for each in volume["projected"]["sources"] for source in each] == [
+        "serviceAccountToken",
+        "configMap",
+        "downwardAPI",
+    ]
+    for container in patch["initContainers"] + patch["containers"]:
+        (mount,) = container["volumeMounts"]
+        assert mount["name"] == volume["name"]
+        assert mount["mountPath"] == "/var/run/secrets/kubernetes.io/serviceaccount"
+    assert volume["name"] not in {mount["name"] for mount in DEFAULTS["container"]["volumeMounts"]}
+    assert "executor" not in SPEC
+
+
+def test_every_flow_starts_the_template_when_it_is_submitted() -> None:
+    for name, workflow in WORKFLOWS.items():
+        assert workflow["workflowTemplateRef"] == {"name": "daskjobs"}, name
+        assert workflow.get("entrypoint", SPEC["entrypoint"]) in TEMPLATES, name
+
+
+def test_nightly_uses_the_fields_of_version_4_when_two_runs_could_collide() -> None:
+    assert isinstance(FLOWS["nightly"]["spec"]["schedules"], list)
+    assert WORKFLOWS["nightly"]["synchronization"]["mutexes"]
+    assert FLOWS["nightly"]["spec"]["concurrencyPolicy"] == "Forbid"

@@ -1,0 +1,48 @@
+"""What must agree across files, and isn't code."""
+
+import tomllib
+
+import yaml
+from packaging.requirements import Requirement
+
+import opinions
+from conftest import TESTS
+from daskjobs import __version__
+from daskjobs.orders.rules.builtin import SENTENCES
+from daskjobs.orders.schema import COLUMNS
+
+ROOT = TESTS.parent
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+EXTRAS = ("s3", "kubernetes", "dev")
+NOT_IN_CONDA = {"types-pyyaml"}
+OTHERWISE_IN_CONDA = {"duckdb>=1.4": "python-duckdb>=1.4"}
+
+
+def requirements() -> set[str]:
+    lines = PROJECT["dependencies"] + [line for extra in EXTRAS for line in PROJECT["optional-dependencies"][extra]]
+    return {str(Requirement(line)).lower() for line in lines}
+
+
+def test_environment_yml_names_the_same_packages_and_versions_as_pyproject() -> None:
+    listed = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
+    pip = next(item["pip"] for item in listed if isinstance(item, dict))
+    conda = {str(Requirement(item)).lower() for item in listed if isinstance(item, str) and item != "pip"}
+    needed = {OTHERWISE_IN_CONDA.get(line, line) for line in requirements()}
+    assert conda == (needed | {f"python{PROJECT['requires-python']}"}) - NOT_IN_CONDA
+    assert pip == ["-e ."]
+
+
+def test_data_contract_names_every_column_and_reason_for_rejection() -> None:
+    contract = (ROOT / "docs/orders.md").read_text()
+    for name in (*COLUMNS, *SENTENCES):
+        assert f"`{name}`" in contract
+
+
+def test_data_contract_names_every_difference_from_other_readers() -> None:
+    contract = (ROOT / "docs/orders.md").read_text()
+    for name in opinions.DIFFERENCES:
+        assert f"| {name} |" in contract
+
+
+def test_changelog_has_the_version() -> None:
+    assert f"## {__version__}" in (ROOT / "CHANGELOG.md").read_text()
