@@ -116,9 +116,7 @@ def step_cleanup(node: str, outputs: str, artifacts: bool, log_level: str | None
     receipt = {
         "cluster": cluster_name(settings),
         "at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "objects": [each.to_json() for each in removed.objects],
-        "kept": [each.to_json() for each in removed.kept],
-        "remaining": [each.to_json() for each in removed.remaining],
+        **removed.to_json(),
     }
     if outputs and artifacts:
         write(_folder(outputs) / RECEIPT, json.dumps(receipt, indent=1))

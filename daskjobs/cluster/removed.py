@@ -42,6 +42,14 @@ class Removed:
     remaining: list[Remaining] = field(default_factory=list)
     kept: list[ObjectName] = field(default_factory=list)
 
+    def to_json(self) -> dict[str, list[dict[str, str]]]:
+        """Return the objects by field, as receipts have them."""
+        return {
+            "objects": [each.to_json() for each in self.objects],
+            "kept": [each.to_json() for each in self.kept],
+            "remaining": [each.to_json() for each in self.remaining],
+        }
+
     def check(self, seconds: float) -> None:
         """Raise ClusterError, which names the objects, the reasons and the commands, unless nothing remains."""
         if not self.remaining:

@@ -2,8 +2,8 @@
 
 import logging
 from contextlib import ExitStack
+from dataclasses import asdict
 from datetime import UTC, datetime
-from typing import Any
 
 from daskjobs.cluster.backends import backend_of
 from daskjobs.cluster.removed import Removed
@@ -20,7 +20,7 @@ RECEIPT = "cleanup/receipt.json"
 
 
 def execute(context: Context) -> Manifest:
-    """Write cleanup/receipt.json: every object of the run's Dask cluster, and those that could not be removed.
+    """Write cleanup/receipt.json: every object of the run's Dask cluster, and those that are kept or still there.
 
     What to remove is the backend's to know: local workers end with the process that started them, and a scheduler that
     was there before the run stays. Raises ClusterError, once the receipt is written, when something could not be
@@ -53,20 +53,21 @@ def _receipt(context: Context, removed: Removed) -> Manifest:
         context.storage.remove(name)
     uploads = _abort_uploads(context)
     known = context.facts("validate").get("objects", [])  # of each of its attempts, which may have removed them
-    objects = known + [name for name in (each.to_json() for each in removed.objects) if name not in known]
-    remaining = [each.to_json() for each in removed.remaining]
-    receipt: dict[str, Any] = {
+    listed = removed.to_json()
+    objects = known + [name for name in listed["objects"] if name not in known]
+    receipt = {
         "run": context.settings.run_uri,
         "at": datetime.now(UTC).isoformat(timespec="seconds"),
         "cluster": context.settings.cluster.backend,
         "removed_files": files,
         "aborted_uploads": uploads,
+        **listed,
         "objects": objects,
-        "remaining": remaining,
     }
     context.storage.put(RECEIPT, dump(receipt), durable=True)
-    event("cleanup.done", files=len(files), uploads=len(uploads), objects=len(objects), remaining=len(remaining))
-    return context.unfiled(NAME, CleanupRows(len(objects), len(files), len(remaining)))
+    counts = CleanupRows(len(objects), len(files), len(removed.kept), len(removed.remaining))
+    event("cleanup.done", uploads=len(uploads), **asdict(counts))
+    return context.unfiled(NAME, counts)
 
 
 def _abort_uploads(context: Context) -> list[str]:

@@ -66,10 +66,11 @@ class ReportRows(Account):
 
 @dataclass(frozen=True)
 class CleanupRows:
-    """How many objects and files cleanup removed, and how many objects it could not remove."""
+    """How many objects there were, files were removed, and objects were kept on purpose or could not be removed."""
 
     objects: int
     files: int
+    kept: int
     remaining: int
 
 

@@ -26,7 +26,7 @@ class Toy:
     """A backend of one's own: Dask's LocalCluster as it is."""
 
     shares_disk = True
-    stuck = False
+    stuck = kept = False
     named = NAMED
 
     def check(self, settings: ClusterSettings) -> None:
@@ -50,6 +50,8 @@ class Toy:
         return "created", [self.named]
 
     def remove(self, settings: ClusterSettings) -> Removed:
+        if self.kept:
+            return Removed(kept=[self.named])
         return Removed([self.named], [Remaining(NAMED, "it is stuck", "rm toy")] if self.stuck else [])
 
     def examine(self, settings: ClusterSettings, image: str) -> Iterator[Finding]:
@@ -100,6 +102,14 @@ def test_cleanup_fails_with_the_backends_words_once_the_receipt_is_written(
     assert receipt["remaining"] == [
         {"kind": "Toy", "name": "toy", "uid": "1", "why": "it is stuck", "command": "rm toy"}
     ]
+
+
+def test_receipt_says_which_cluster_was_left_up_for_a_look(toy: Toy, pipeline: Pipeline, tmp_path: Path) -> None:
+    toy.kept = True
+    counts = pipeline("cleanup", backend="toy")["cleanup"].rows
+    receipt = json.loads((tmp_path / "run/cleanup/receipt.json").read_text())
+    assert (receipt["kept"], receipt["remaining"]) == ([NAMED.to_json()], [])
+    assert (counts["kept"], counts["remaining"]) == (1, 0)
 
 
 def test_cluster_is_started_ahead_where_the_backend_can_do_so(toy: Toy, tmp_path: Path) -> None:
