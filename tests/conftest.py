@@ -45,6 +45,11 @@ Pipeline = Callable[..., dict[str, Manifest]]
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
+    """Let two of the quick tests share a core: they wait as long as they compute."""
+    return 2 * (os.cpu_count() or 1) if "not slow" in config.option.markexpr else None
+
+
 def row(**values: str) -> str:
     """One good order as CSV text, with an id of its own, and some fields changed."""
     return ",".join({**GOOD, "order_id": f"A{next(_ids)}", **values}.values())
