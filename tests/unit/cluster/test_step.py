@@ -215,7 +215,8 @@ def test_code_of_a_uri_is_given_to_all_processes(tmp_path: Path, monkeypatch: py
     (tmp_path / "tmp").mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
     result = json.loads(run_step(Call(f"shipped_{what}:build", {}, uri), SETTINGS))
-    assert list((tmp_path / "tmp").iterdir()) == []
+    left = [each.name for each in (tmp_path / "tmp").iterdir()]
+    assert [name for name in left if not name.startswith("pymp-")] == []  # multiprocessing's, until this process ends
     assert result["value"] == 8
     assert result["here"] != result["there"]
     assert all(path.endswith(f"modules.zip/shipped_{what}.py") for path in (result["here"], result["there"]))
