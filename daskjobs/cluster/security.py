@@ -7,16 +7,17 @@ have it, and nobody else. Dask checks no host names, so the certificate names no
 import hashlib
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
 
-import dask
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from distributed import Security
 
-from daskjobs.cluster.openssl import mend_openssl
 from daskjobs.cluster.tuning import variables
 from daskjobs.errors import ConfigError
+
+if TYPE_CHECKING:  # to import it takes a quarter of a second, and cleanup and the janitor have no client
+    from distributed import Security
 
 TLS_FILES = ("ca-file", "client.cert", "client.key")
 ROLES = ("client", "scheduler", "worker")
@@ -40,8 +41,12 @@ class KeyPair:
         certificate = x509.load_pem_x509_certificate(self.certificate.encode())
         return (certificate.not_valid_after_utc - datetime.now(UTC)).total_seconds()
 
-    def security(self) -> Security:
+    def security(self) -> "Security":
         """Return what Dask's client, scheduler, nannies and workers need to speak TLS with this pair alone."""
+        from distributed import Security
+
+        from daskjobs.cluster.openssl import mend_openssl
+
         mend_openssl()
         pair = {"cert": self.certificate, "key": self.key}
         files = {f"tls_{role}_{part}": text for role in ROLES for part, text in pair.items()}
@@ -74,6 +79,9 @@ def new_key_pair(seconds: float) -> KeyPair:
 
 def check_certificates() -> None:
     """Raise ConfigError unless Dask's configuration names the files with which a client speaks TLS."""
+    import dask
+    from distributed import Security
+
     keys = {f"distributed.comm.tls.{name}": dask.config.get(f"distributed.comm.tls.{name}", None) for name in TLS_FILES}
     missing = [key for key, path in keys.items() if not path]
     if missing:

@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import dask
+import distributed  # noqa: F401  # puts the defaults of its settings into dask.config
 from dask.utils import parse_bytes
 
 from daskjobs.cluster import tuning

@@ -124,7 +124,15 @@ print(sorted(name for name in sys.modules if name.startswith(others)))
     assert done.stdout == "[]\n[]\n"
 
 
-def test_backends_are_known_without_dask() -> None:
-    code = "import sys, daskjobs.cluster.public; print(sorted({'dask', 'distributed', 'kr8s'} & sys.modules.keys()))"
+@pytest.mark.parametrize(
+    ("module", "absent"),
+    [
+        ("daskjobs.cluster.public", {"dask", "distributed", "kr8s"}),
+        ("daskjobs.cluster.kubernetes.removal", {"dask", "distributed"}),
+        ("daskjobs.cluster.kubernetes.janitor", {"dask", "distributed"}),
+    ],
+)
+def test_what_has_no_client_starts_without_dask(module: str, absent: set[str]) -> None:
+    code = f"import sys, {module}; print(sorted({absent} & sys.modules.keys()))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout == "[]\n"
