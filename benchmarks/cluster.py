@@ -74,7 +74,7 @@ def main() -> None:
     options = parser.parse_args()
     install_plain(options.namespace)
     ours = [flow for flow in FLOWS if flow != "plain"]
-    lines = [f"| rows | a look each | {' | '.join(FLOWS)} | {' | '.join(f'{flow} to plain' for flow in ours)} |"]
+    lines = [f"| rows | requeue time | {' | '.join(FLOWS)} | {' | '.join(f'{flow} to plain' for flow in ours)} |"]
     lines.append(f"| ---: |{' ---: |' * (1 + len(FLOWS) + len(ours))}")
     last: dict[int, dict[str, list[Hop]]] = {}
     for look in options.requeue:
