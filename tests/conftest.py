@@ -11,6 +11,7 @@ from shutil import which
 from typing import Any
 
 import hypothesis
+import psutil
 import pytest
 
 from daskjobs.orders.schema import COLUMNS
@@ -59,6 +60,15 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+def listening(pid: int | None = None) -> set[tuple[str, int]]:
+    """Return the addresses at which a process, this one by default, and its children listen."""
+    process = psutil.Process(pid)
+    found = set()
+    for each in [process, *process.children(recursive=True)]:
+        found |= {c.laddr for c in each.net_connections("inet") if c.status == psutil.CONN_LISTEN or c.type == 2}
+    return {(address.ip, address.port) for address in found}
 
 
 def until(good: Callable[[], object], what: str, seconds: float = 20) -> None:

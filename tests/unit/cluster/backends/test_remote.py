@@ -10,24 +10,15 @@ import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-import psutil
 import pytest
 from distributed import Client, LocalCluster
 
-from conftest import until
+from conftest import listening, until
 from daskjobs.cluster.backends import backend_of, connect, remote
 from daskjobs.cluster.findings import Finding
 from daskjobs.cluster.settings import ClusterSettings
 from daskjobs.errors import ClusterError
 from manifests import ROOT
-
-
-def listening(pid: int | None = None) -> set[tuple[str, int]]:
-    process = psutil.Process(pid)
-    found = set()
-    for each in [process, *process.children(recursive=True)]:
-        found |= {c.laddr for c in each.net_connections("inet") if c.status == psutil.CONN_LISTEN or c.type == 2}
-    return {(address.ip, address.port) for address in found}
 
 
 class _Web(BaseHTTPRequestHandler):

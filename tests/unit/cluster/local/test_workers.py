@@ -16,7 +16,7 @@ import pytest
 from distributed import Security
 from distributed.comm import connect
 
-from conftest import RESULTS, Pipeline
+from conftest import RESULTS, Pipeline, listening
 from daskjobs.cluster.connection import Connection, Workload
 from daskjobs.cluster.local import workers
 from daskjobs.cluster.local.workers import local_cluster
@@ -93,14 +93,6 @@ def test_no_worker_process_is_left_nor_a_stack_trace_shown_when_a_run_ends(
     assert not left
     assert "Traceback" not in said
     assert (process.returncode == 0) == (ending is None)
-
-
-def listening(pid: int | None = None) -> set[tuple[str, int]]:
-    process = psutil.Process(pid)
-    found = set()
-    for each in [process, *process.children(recursive=True)]:
-        found |= {c.laddr for c in each.net_connections("inet") if c.status == psutil.CONN_LISTEN or c.type == 2}
-    return {(address.ip, address.port) for address in found}
 
 
 @pytest.fixture(params=["threads", "processes"])
