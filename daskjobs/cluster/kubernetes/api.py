@@ -106,10 +106,17 @@ def is_kept(cluster: APIObject) -> bool:
     return KEPT in cluster.metadata.get("annotations", {})
 
 
-def is_conflict(error: Exception) -> bool:
-    """Tell whether a creation failed because an object of that name exists already."""
-    cause = error.__cause__
-    return isinstance(cause, kr8s.ServerError) and cause.response is not None and cause.response.status_code == 409
+def create_object(new: Any) -> ClusterError | None:
+    """Create an object; return None, or Kubernetes' refusal where one of its name exists already."""
+    try:
+        with api_call(f"create the {new.kind} {new.name}"):
+            new.create()
+    except ClusterError as error:
+        cause = error.__cause__
+        if isinstance(cause, kr8s.ServerError) and cause.response is not None and cause.response.status_code == 409:
+            return error
+        raise
+    return None
 
 
 def delete_object(existing: APIObject) -> None:

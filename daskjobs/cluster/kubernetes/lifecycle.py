@@ -22,8 +22,8 @@ from daskjobs.cluster.kubernetes.api import (
     DaskWorkerGroup,
     age,
     api_call,
+    create_object,
     delete_object,
-    is_conflict,
     is_ending,
     list_objects,
     open_api,
@@ -153,13 +153,7 @@ def ensure(api: kr8s.Api, settings: ClusterSettings, resource: dict[str, Any]) -
         resource["metadata"]["annotations"][CERTIFICATE] = pair.fingerprint
     while True:
         wanted = DaskCluster(copy.deepcopy(resource), api=api, namespace=api.namespace)
-        try:
-            with api_call(f"create the DaskCluster {wanted.name}"):
-                wanted.create()
-        except ClusterError as error:
-            if not is_conflict(error):
-                raise
-        else:
+        if create_object(wanted) is None:
             event("cluster.ensured", cluster=wanted.name, how="created")
             ensure_policy(api, wanted)
             secrets = [create_secret(api, wanted, pair, settings.delete_timeout)] if pair else []

@@ -9,9 +9,8 @@ from typing import Any
 import kr8s
 from kr8s.objects import APIObject, NetworkPolicy
 
-from daskjobs.cluster.kubernetes.api import api_call, is_conflict, owner_reference
+from daskjobs.cluster.kubernetes.api import create_object, owner_reference
 from daskjobs.cluster.kubernetes.naming import RUN_LABEL
-from daskjobs.errors import ClusterError
 
 
 def run_policy(owner: APIObject) -> dict[str, Any]:
@@ -39,9 +38,4 @@ def run_policy(owner: APIObject) -> dict[str, Any]:
 def ensure_policy(api: kr8s.Api, owner: APIObject) -> None:
     """Create the owner's policy unless it exists. It is safe to repeat."""
     policy = NetworkPolicy(run_policy(owner), api=api, namespace=api.namespace)
-    try:
-        with api_call(f"create the NetworkPolicy {policy.name}"):
-            policy.create()
-    except ClusterError as error:
-        if not is_conflict(error):
-            raise
+    create_object(policy)

@@ -13,12 +13,11 @@ import kr8s
 from kr8s._async_utils import as_sync_func  # see api.py
 from kr8s.objects import APIObject, Secret
 
-from daskjobs.cluster.kubernetes.api import POLL_SECONDS, api_call, is_conflict, owner_reference
+from daskjobs.cluster.kubernetes.api import POLL_SECONDS, api_call, create_object, owner_reference
 from daskjobs.cluster.kubernetes.naming import secret_name
 from daskjobs.cluster.removed import ObjectName
 from daskjobs.cluster.security import ROLES, KeyPair
 from daskjobs.cluster.tuning import variables
-from daskjobs.errors import ClusterError
 
 FOLDER = Path("/etc/daskjobs/tls")  # in the pods of stages and of Dask alike
 CERTIFICATE, KEY = FILES = FOLDER / "tls.crt", FOLDER / "tls.key"
@@ -48,17 +47,14 @@ def create_secret(api: kr8s.Api, cluster: APIObject, pair: KeyPair, seconds: flo
     data = {CERTIFICATE.name: pair.certificate, KEY.name: pair.key}
     while True:
         secret: Any = Secret({"metadata": metadata, "stringData": data}, api=api, namespace=api.namespace)
-        try:
-            with api_call(f"create the Secret {name}"):
-                secret.create()
-        except ClusterError as error:
-            if not is_conflict(error) or time.monotonic() > deadline:
-                raise
-            delete_secret(api, cluster.name)
-            time.sleep(POLL_SECONDS)
-        else:
+        conflict = create_object(secret)
+        if conflict is None:
             _made[cluster.name] = pair
             return ObjectName(secret.kind, name, str(secret.metadata["uid"]))
+        if time.monotonic() > deadline:
+            raise conflict
+        delete_secret(api, cluster.name)
+        time.sleep(POLL_SECONDS)
 
 
 def delete_secret(api: kr8s.Api, cluster: str) -> ObjectName | None:
