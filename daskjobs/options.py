@@ -1,17 +1,21 @@
 """Options: each is one field of a settings class, where its default, bounds and help text are written once."""
 
+import difflib
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import Field, dataclass, field, fields
+from dataclasses import Field, dataclass, field, fields, replace
+from decimal import Decimal
+from numbers import Integral, Real
 from typing import Any
 
+from daskjobs.display import shown
 from daskjobs.errors import UsageError
 
 SECONDS = (1, 30 * 86_400)  # a longer wait than a month is a mistake, and beyond 2^31 s some of Dask's timers fail
 MOST_TEXT = 4096  # characters; Linux takes no longer path
 TRUE, FALSE = ("1", "true", "t", "yes", "y", "on"), ("0", "false", "f", "no", "n", "off")
 _OPTION = "option"
-KINDS = {int: "a whole number", float: "a number", bool: "True or False", str: "a text"}
+KINDS = {int: "a whole number", float: "a number", bool: "True or False", str: "a text", tuple: "a text"}
 
 
 @dataclass(frozen=True)
@@ -19,12 +23,15 @@ class Option:
     """How a field appears on the command line: its flag, its help text, and its least and greatest value.
 
     A ``path`` may hold any bytes. It becomes absolute unless it is a URI, because Dask workers run in other folders.
+    One of ``several`` may be given more than once on the command line: the values of a text are joined by commas, and
+    those of a tuple are its items, which an environment variable has one a line.
     """
 
     flag: str
     help: str
     bounds: tuple[float, float] | None
     path: bool
+    several: bool = False
 
     @property
     def variable(self) -> str:
@@ -33,10 +40,16 @@ class Option:
 
 
 def option(
-    default: Any, help: str, *, flag: str = "", bounds: tuple[float, float] | None = None, path: bool = False
+    default: Any,
+    help: str,
+    *,
+    flag: str = "",
+    bounds: tuple[float, float] | None = None,
+    path: bool = False,
+    several: bool = False,
 ) -> Any:
     """Return a dataclass field that is an option; ``flag`` is needed where it differs from the field's name."""
-    return field(default=default, metadata={_OPTION: Option(flag, help, bounds, path)})
+    return field(default=default, metadata={_OPTION: Option(flag, help, bounds, path, several)})
 
 
 def options(settings: Any) -> Iterator[tuple[Field[Any], Option]]:
@@ -51,7 +64,7 @@ def options(settings: Any) -> Iterator[tuple[Field[Any], Option]]:
     for each in fields(settings):
         if found := each.metadata.get(_OPTION):
             flag = found.flag or f"--{each.name.replace('_', '-')}"
-            yield each, Option(flag, found.help, found.bounds, found.path)
+            yield each, replace(found, flag=flag)
 
 
 def flag(settings: Any, name: str) -> str:
@@ -60,25 +73,74 @@ def flag(settings: Any, name: str) -> str:
 
 
 def check(settings: Any) -> None:
-    """Check the types and bounds of a frozen settings object, and make its paths absolute.
+    """Check the types and bounds of a frozen settings object; give each field its default's type, and absolute paths.
 
     Raises UsageError, which says what was given and what is allowed.
     """
     for each, option in options(settings):
         value: Any = getattr(settings, each.name)
         kind: Any = type(each.default)
-        if not isinstance(value, int | float if kind in (int, float) else kind):
+        if kind is tuple:
+            several = (value,) if isinstance(value, str | os.PathLike) else value
+            for one in several:
+                refuse_empty(option.flag, one)
+            value = tuple(_text(option, one) for one in several)
+        else:
+            value = _text(option, value) if kind is str else _number(option, value, kind)
+        object.__setattr__(settings, each.name, value)
+
+
+def refuse_empty(flag: str, value: object) -> None:
+    """Raise UsageError for an empty text that a user gives to an option: mostly, it is a variable that isn't set."""
+    if isinstance(value, str) and not value:
+        raise UsageError(f"{flag} is empty: give it a value, or leave it out for the default")
+
+
+def keywords(function: str, given: Mapping[str, Any], flags: Mapping[str, str]) -> dict[str, Any]:
+    """Return the options that a caller gives a Python ``function`` by keyword, without those that are None.
+
+    ``flags`` has the flag of each option by its name. Raises UsageError for what is no option, and names the nearest
+    one, and for an empty text.
+    """
+    for name, value in given.items():
+        if name not in flags:
+            by_flag = {flag.removeprefix("--").replace("-", "_"): name for name, flag in flags.items()}
+            near = [by_flag[name]] if name in by_flag else difflib.get_close_matches(name, flags, 1)
+            hint = f"did you mean {near[0]}={shown(_shown(value))}?" if near else f"it has {', '.join(flags)}"
+            raise UsageError(f"{function} has no option {name}: {hint}")
+        refuse_empty(flags[name], value)
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def _number(option: Option, value: Any, kind: type) -> Any:
+    """Return a number or a truth value as Python's own type; numpy's and decimal's are taken as well."""
+    if getattr(value, "shape", None) == ():
+        value = value.item()
+    if kind is bool or isinstance(value, bool):
+        if kind is not bool or not isinstance(value, bool):
             raise UsageError(f"{option.flag} must be {KINDS[kind]}, got {_shown(value)}")
-        if option.bounds:
-            least, most = option.bounds
-            if not least <= value <= most:  # also refuses nan
-                raise UsageError(f"{option.flag} must be between {least:,} and {most:,}, got {_shown(value)}")
-            if not isinstance(value, int) and kind is int:
-                raise UsageError(f"{option.flag} must be {KINDS[kind]}, got {_shown(value)}")
-        if isinstance(value, str):
-            _check_text(option, value)
-            if option.path and value and "://" not in value:
-                object.__setattr__(settings, each.name, os.path.abspath(os.path.expanduser(value)))
+        return value
+    if not isinstance(value, Real | Decimal) or (isinstance(value, Decimal) and value.is_snan()):
+        raise UsageError(f"{option.flag} must be {KINDS[kind]}, got {_shown(value)}")
+    number: Any = float(value) if isinstance(value, Decimal) else value
+    if option.bounds:
+        least, most = option.bounds
+        if not least <= number <= most:  # also refuses nan
+            raise UsageError(f"{option.flag} must be between {least:,} and {most:,}, got {_shown(value)}")
+    if kind is int and not isinstance(number, Integral):
+        raise UsageError(f"{option.flag} must be {KINDS[kind]}, got {_shown(value)}")
+    return kind(number)
+
+
+def _text(option: Option, value: Any) -> str:
+    """Return a text, or the path that an object stands for where one is meant."""
+    text = os.fspath(value) if option.path and isinstance(value, os.PathLike) else value
+    if not isinstance(text, str):
+        raise UsageError(f"{option.flag} must be {KINDS[str]}, got {_shown(value)}")
+    _check_text(option, text)
+    if option.path and text and "://" not in text:
+        return os.path.abspath(os.path.expanduser(text))
+    return text
 
 
 def _check_text(option: Option, text: str) -> None:
@@ -126,7 +188,18 @@ def _value(variable: str, text: str, kind: type) -> Any:
         if word not in TRUE + FALSE:
             raise UsageError(f"{variable} must be true or false, got {quoted(text)}")
         return word in TRUE
+    if kind is tuple:
+        return lines(text)
     try:
         return kind(text)
     except ValueError:
         raise UsageError(f"{variable} must be {KINDS[kind]}, got {quoted(text)}") from None
+
+
+def lines(text: str) -> tuple[str, ...]:
+    """Return the values that an environment variable has, one a line; blank lines count only where there is no other.
+
+    >>> lines("a b.csv"), lines("a.csv\\n\\nb.csv\\n")
+    (('a b.csv',), ('a.csv', 'b.csv'))
+    """
+    return tuple(line for line in text.split("\n") if line.strip()) or (text,)

@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from daskjobs import events
-from daskjobs.cli.options import DEFAULTS, settings, stage_options, text_option
+from daskjobs.cli.options import DEFAULTS, option, settings, stage_options, text_option
 from daskjobs.cli.terminal import say
 from daskjobs.cluster.kubernetes import kubernetes_packages
 from daskjobs.cluster.settings import ClusterSettings
@@ -20,22 +20,20 @@ PENDING_SECONDS = 300.0
 
 
 @click.command()
-@click.option("--run", required=True, envvar="DASKJOBS_RUN", show_envvar=True, help="Where the run's files are.")
-@click.option("--row", required=True, type=click.IntRange(1), help="The row's number in its file, from 1.")
-@click.option(
-    "--source", default="", help="The file that the row is of, or the end of its name, where there are several."
-)
-@click.option(
+@option("--run", required=True, envvar="DASKJOBS_RUN", show_envvar=True, help="Where the run's files are.")
+@option("--row", required=True, type=click.IntRange(1), help="The row's number in its file, from 1.")
+@option("--source", default="", help="The file that the row is of, or the end of its name, where there are several.")
+@option(
     "--input",
-    "pattern",
-    default="",
+    "patterns",
+    multiple=True,
     help="The run's --input again, where its URI has a password or token: these are stored nowhere.",
 )
-def explain(run: str, row: int, source: str, pattern: str) -> None:
+def explain(run: str, row: int, source: str, patterns: tuple[str, ...]) -> None:
     """Show a row of the input, its partition, and why it was rejected."""
     from daskjobs.stages.explain import explain  # imported late: it loads pyarrow
 
-    explained = explain(new_context(settings({"run_uri": run, "input": pattern})), row, source)
+    explained = explain(new_context(settings({"run_uri": run, "input": patterns})), row, source)
     say(f"row        {explained.row} of {explained.source}")
     say(f"partition  {explained.partition}")
     for line in explained.verdict:
@@ -60,18 +58,16 @@ def start_ahead(context: Context) -> None:
 
 
 @click.command()
-@click.option(
-    "--run", default="runs", envvar="DASKJOBS_RUN", show_envvar=True, help="Where the run's files would live."
-)
-@click.option(
+@option("--run", default="runs", envvar="DASKJOBS_RUN", show_envvar=True, help="Where the run's files would live.")
+@option(
     "--cluster",
     default=DEFAULTS["backend"],
     show_default=True,
     help="Where Dask would run: local, kubernetes, or the address of a scheduler.",
 )
 @text_option("--namespace", "On Kubernetes: where.")
-@click.option("--image", default="", help="On Kubernetes: an image to start a pod of, and remove again.")
-@click.option("--network", is_flag=True, help="On Kubernetes: try in three pods of the image who reaches whom.")
+@option("--image", default="", help="On Kubernetes: an image to start a pod of, and remove again.")
+@option("--network", is_flag=True, help="On Kubernetes: try in three pods of the image who reaches whom.")
 def doctor(run: str, cluster: str, namespace: str, image: str, network: bool) -> None:
     """Check this machine, or a Kubernetes cluster, for what a run needs, and say what is missing."""
     from daskjobs.cli.doctor import examine  # here, since it needs packages that no other command does
@@ -87,9 +83,9 @@ def doctor(run: str, cluster: str, namespace: str, image: str, network: bool) ->
 
 
 @click.command()
-@click.option("--workflow", required=True, help="The name of the workflow that runs.")
+@option("--workflow", required=True, help="The name of the workflow that runs.")
 @text_option("--namespace", "Where it runs.")
-@click.option(
+@option(
     "--start-timeout",
     default=DEFAULTS["start_timeout"],
     show_default=True,
@@ -108,7 +104,7 @@ def dashboard(workflow: str, namespace: str, start_timeout: float) -> None:
 
 @click.command()
 @text_option("--namespace", "Where to look.")
-@click.option(
+@option(
     "--delete-timeout",
     default=DEFAULTS["delete_timeout"],
     envvar="DASKJOBS_DELETE_TIMEOUT",
@@ -116,7 +112,7 @@ def dashboard(workflow: str, namespace: str, start_timeout: float) -> None:
     show_default=True,
     help="Seconds until what was deleted must be gone.",
 )
-@click.option(
+@option(
     "--pending-timeout",
     default=PENDING_SECONDS,
     envvar="DASKJOBS_PENDING_TIMEOUT",

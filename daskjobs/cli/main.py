@@ -51,7 +51,7 @@ def main() -> None:
 def run(log_level: str | None, **values: Any) -> None:
     """Run all stages on this machine, or on the Dask cluster that --cluster names, and print the report."""
     events.configure(log_level or "warning")
-    chosen = settings(values)
+    chosen = settings(values, whole=True)
     say(f"run        {short(chosen.run_uri)}")
     context = new_context(chosen)
     print_report(context, run_all(context, with_bar))

@@ -1,7 +1,8 @@
 """The options of all stages, each also an environment variable, and the settings made from them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import Field
+from functools import partial
 from typing import Any
 
 import click
@@ -9,14 +10,68 @@ from click.core import ParameterSource
 
 from daskjobs import events
 from daskjobs.cluster.settings import ClusterSettings
+from daskjobs.display import shown
 from daskjobs.errors import UsageError
-from daskjobs.options import Option, options
+from daskjobs.options import Option, lines, options, quoted, refuse_empty
 from daskjobs.stages.settings import Settings, new_run_uri
 
 FIELDS = [*options(Settings), *options(ClusterSettings)]
 DEFAULTS = {each.name: each.default for each, _ in FIELDS}
 LOG_LEVEL = "Events to show.  [default: info for a stage, warning for run]"
-KINDS: dict[type, Any] = {int: int, float: float, bool: bool}
+
+
+class Once(click.Option):
+    """An option of any command: given twice, or given an empty value, it is refused, since only one can be meant.
+
+    One that is ``multiple`` may be given several times, and a flag as well if it says the same each time.
+    """
+
+    def add_to_parser(self, parser: Any, ctx: click.Context) -> None:
+        """Have the parser keep every value, where it would keep the last one alone."""
+        multiple, self.multiple = self.multiple, True
+        try:
+            super().add_to_parser(parser, ctx)
+        finally:
+            self.multiple = multiple
+
+    def consume_value(self, ctx: click.Context, opts: Mapping[str, Any]) -> tuple[Any, ParameterSource]:
+        """Return the one value on the command line, or else what click finds elsewhere."""
+        name = str(self.name)
+        values: list[Any] = opts.get(name, [])
+        for value in values:
+            refuse_empty(self.opts[0], value)
+        if values and not self.multiple:
+            if len(set(values) if self.is_flag else values) > 1:
+                raise UsageError(f"{self._named(values)}: give it once")
+            opts = {**opts, name: values[0]}
+        return super().consume_value(ctx, opts)
+
+    def _named(self, values: list[Any]) -> str:
+        if self.is_flag:
+            return f"{self.opts[0]} and {self.secondary_opts[0]} are both given"
+        return f"{self.opts[0]} is given more than once, as {' and as '.join(quoted(shown(each)) for each in values)}"
+
+
+option = partial(click.option, cls=Once)
+
+
+class Lines(click.types.StringParamType):
+    """A text of which an environment variable may have several, one a line."""
+
+    def split_envvar_value(self, rv: str) -> tuple[str, ...]:
+        """Return the values in a variable."""
+        return lines(rv)
+
+
+class Joined(click.types.StringParamType):
+    """A text whose values on the command line are joined by commas, as an environment variable has them already."""
+
+    def split_envvar_value(self, rv: str) -> tuple[str, ...]:
+        """Return the one value in a variable."""
+        return (rv,)
+
+
+KINDS: dict[type, Any] = {int: int, float: float, bool: bool, tuple: Lines()}
 
 
 def stage_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -30,39 +85,44 @@ def cluster_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _with_options(command: Callable[..., Any], chosen: list[tuple[Field[Any], Option]]) -> Callable[..., Any]:
-    described = [(option.flag, option.variable, each.name, each.default, option.help) for each, option in chosen]
-    described.append(("--log-level", "DASKJOBS_LOG_LEVEL", "log_level", None, LOG_LEVEL))
-    for flag, variable, name, default, text in reversed(described):
-        command = click.option(
-            flag,
-            name,
-            default=default,
-            type=click.Choice(events.LEVELS) if name == "log_level" else KINDS.get(type(default), str),
-            envvar=variable,
+    levels = click.Choice(events.LEVELS)
+    command = option("--log-level", type=levels, envvar="DASKJOBS_LOG_LEVEL", show_envvar=True, help=LOG_LEVEL)(command)
+    for each, its in reversed(chosen):
+        joined = its.several and isinstance(each.default, str)
+        command = option(
+            its.flag,
+            each.name,
+            default=() if joined else each.default,
+            type=Joined() if joined else KINDS.get(type(each.default), str),
+            multiple=its.several,
+            envvar=its.variable,
             show_envvar=True,
-            show_default=bool(default),
-            callback=_not_empty,
-            help=text,
+            show_default=bool(each.default),
+            callback=_joined if joined else None,
+            help=its.help,
         )(command)
     return command
+
+
+def _joined(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> str:
+    return ",".join(values)
 
 
 def text_option(flag: str, help: str, *names: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Add an option to a command that is a text, empty by default; ``names`` are its parameter's, if not the flag's."""
     variable = Option(flag, help, None, False).variable
-    return click.option(flag, *names, default="", envvar=variable, show_envvar=True, help=help)
+    return option(flag, *names, default="", envvar=variable, show_envvar=True, help=help)
 
 
-def _not_empty(context: click.Context, parameter: click.Parameter, value: Any) -> Any:
-    """Refuse an empty value on the command line, mostly an unset variable; in the environment it means the default."""
-    if value == "" and context.get_parameter_source(str(parameter.name)) is ParameterSource.COMMANDLINE:
-        raise UsageError(f"{parameter.opts[0]} is empty: give it a value, or leave it out for the default")
-    return value
+def settings(values: dict[str, Any], whole: bool = False) -> Settings:
+    """Build the settings from options; without --run, the run gets a new folder below runs/.
 
-
-def settings(values: dict[str, Any]) -> Settings:
-    """Build the settings from options; without --run, the run gets a new folder below runs/."""
+    ``whole`` says whether the command runs all stages.
+    """
     context = click.get_current_context()
+    source = {name: context.get_parameter_source(name) for name in values}
     set_by = (ParameterSource.COMMANDLINE, ParameterSource.ENVIRONMENT)
-    given = frozenset(name for name in values if context.get_parameter_source(name) in set_by)
-    return Settings.of(**{**values, "run_uri": values["run_uri"] or new_run_uri()}, given=given)
+    given = frozenset(name for name in values if source[name] in set_by)
+    built = Settings.of(**{**values, "run_uri": values["run_uri"] or new_run_uri()}, given=given)
+    built.refuse_useless({name for name in values if source[name] is ParameterSource.COMMANDLINE}, whole)
+    return built

@@ -5,6 +5,7 @@ import os
 import secrets
 import traceback
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import click
 from click.core import ParameterSource
 
 from daskjobs import events
-from daskjobs.cli.options import cluster_options, text_option
+from daskjobs.cli.options import cluster_options, option, text_option
 from daskjobs.cli.terminal import say
 from daskjobs.cluster.backends import default_backend
 from daskjobs.cluster.kubernetes.naming import cluster_name, node_key
@@ -31,7 +32,7 @@ _node = text_option(
 _outputs = text_option(
     "--outputs", "A local directory for the result, the function's files, and pages about the Dask cluster."
 )
-_artifacts = click.option(
+_artifacts = option(
     "--artifacts/--no-artifacts",
     default=True,
     envvar="DASKJOBS_ARTIFACTS",
@@ -43,7 +44,7 @@ _artifacts = click.option(
 
 @click.command()
 @click.argument("function", envvar="DASKJOBS_CALL", metavar="MODULE:FUNCTION")
-@click.option(
+@option(
     "--arg", "pairs", multiple=True, metavar="NAME=VALUE", help="An argument; JSON where it can be, and else a text."
 )
 @text_option("--args", "All arguments as a JSON object; an --arg counts before it.", "document")
@@ -81,7 +82,7 @@ def step(
 
     settings = _settings(node, values)
     events.configure(log_level or ("info" if settings.pod else "warning"))
-    arguments = _arguments(document) | dict(_argument(pair) for pair in pairs)
+    arguments = _arguments(document) | _once([_argument(pair) for pair in pairs], "--arg")
     call = Call(function, arguments, code if "://" in code else os.path.abspath(code or os.getcwd()))
     seconds = settings.longest_start + settings.timeout + CLOSE_SECONDS
     try:
@@ -141,12 +142,28 @@ def _folder(outputs: str) -> Path:
 
 def _arguments(document: str) -> dict[str, object]:
     try:
-        arguments = json.loads(document or "{}")
+        arguments = json.loads(document or "{}", object_pairs_hook=partial(_once, source="--args"))
     except ValueError as error:
         raise UsageError(f"--args must be a JSON object, got {quoted(document)}: {error}") from None
     if not isinstance(arguments, dict):
         raise UsageError(f'--args must be a JSON object, like {{"day": "2026-11-25"}}, got {quoted(document)}')
     return arguments
+
+
+def _once(pairs: list[tuple[str, object]], source: str) -> dict[str, object]:
+    """Return the pairs as a dictionary. Raises UsageError for a name that is there twice."""
+    values = dict[str, object]()
+    for name, value in pairs:
+        if name in values:
+            raise UsageError(
+                f"{source} has {name} more than once, as {_value(values[name])} and as {_value(value)}: give it once"
+            )
+        values[name] = value
+    return values
+
+
+def _value(value: object) -> str:
+    return quoted(shown(json.dumps(value, ensure_ascii=False)))
 
 
 def _argument(pair: str) -> tuple[str, object]:

@@ -11,6 +11,7 @@ from typing import Any
 
 from daskjobs import events
 from daskjobs.cluster.configured import dask_configured
+from daskjobs.display import listed
 from daskjobs.errors import ConfigError, DaskjobsError, StorageError
 from daskjobs.files.storage import Storage
 from daskjobs.orders.validation.result import PARTITION_FILES, Ledger
@@ -67,6 +68,8 @@ def _cleanup() -> Execute:
 
 def _split_compared(settings: Settings, manifest: Manifest) -> tuple[dict[str, Any], dict[str, Any]]:
     mine = {name: getattr(settings, name) for name in settings.given}
+    if "input" in mine:
+        mine["input"] = [listed(pattern) for pattern in settings.input]
     generated = {"input": "none"} if "generate/manifest.json" in manifest.inputs else {}
     return mine, {**manifest.settings, **generated}
 

@@ -3,6 +3,7 @@
 import hashlib
 import secrets
 import time
+from collections.abc import Container, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Self
 
@@ -10,9 +11,11 @@ from daskjobs.cluster.backends import backend_of
 from daskjobs.cluster.settings import ClusterSettings
 from daskjobs.display import shown
 from daskjobs.errors import UsageError
-from daskjobs.options import check, option, quoted
+from daskjobs.options import check, flag, option, quoted
 from daskjobs.orders.dialect import QUOTINGS, RFC4180
 
+OF_GENERATED = ("rows", "seed")  # what is said of orders that are generated, and of an input
+OF_INPUT = ("delimiter", "quoting", "encoding", "columns")
 STORES = ("file://", "s3://")  # stores that can write a file whole or not at all, and remove it
 
 
@@ -25,9 +28,9 @@ def new_run_uri() -> str:
 class Settings:
     """The settings of one run; the defaults stand here, and those of its Dask cluster in ``cluster``.
 
-    ``given`` are the names of those that the user set; earlier stages of the run must have been made with the same
-    values. ``rule_source`` is the source of rules that were given as functions instead of a file (see `source_of`).
-    Raises UsageError for a value that makes no sense.
+    ``input`` may be one text or several, and is a tuple afterwards. ``given`` are the names of those settings that the
+    user set; earlier stages of the run must have been made with the same values. ``rule_source`` is the source of rules
+    that were given as functions instead of a file (see `source_of`). Raises UsageError for a value that makes no sense.
     """
 
     run_uri: str = option(
@@ -36,9 +39,10 @@ class Settings:
     )  # fmt: skip
     rows: int = option(50_000, "Orders to generate.", bounds=(0, 4_000_000_000))  # a partition counts in 32 bits
     seed: int = option(7, "Same seed and rows, same bytes.", bounds=(0, 2**63 - 1))
-    input: str = option(
-        "", "Your own orders instead: the path or URI of a CSV or Parquet file, or a glob in quotes.", path=True
-    )
+    input: Sequence[str] = option(
+        (), "Your own orders instead: the path or URI of a CSV or Parquet file, or a glob in quotes; may be given "
+        "several times.", path=True, several=True,
+    )  # fmt: skip
     delimiter: str = option(
         "", "What separates the input's fields: one character, or tab.  [default: found in the header]"
     )
@@ -48,10 +52,13 @@ class Settings:
         "backslash (as rfc4180, and a backslash escapes the next character).",
     )
     encoding: str = option("", "The input's text encoding, like cp1252 or utf-16.  [default: UTF-8]")
-    columns: str = option("", "Which of the input's columns stand for ours: price=unit_price,status=state.")
-    statuses: str = option(
-        "", "Which of the input's statuses stand for ours: success=paid,success=complete,cancelled=canceled."
+    columns: str = option(
+        "", "Which of the input's columns stand for ours: price=unit_price,status=state.", several=True
     )
+    statuses: str = option(
+        "", "Which of the input's statuses stand for ours: success=paid,success=complete,cancelled=canceled.",
+        several=True,
+    )  # fmt: skip
     rules: str = option("", "Rules of your own: the path or URI of a Python file.", path=True)
     max_rejected: float = option(
         1.0, "Fail when more than this share of the rows is rejected, from 0 to 1.", bounds=(0, 1)
@@ -101,3 +108,20 @@ class Settings:
         if self.quoting not in QUOTINGS:
             allowed = f"{', '.join(QUOTINGS[:-1])} or {QUOTINGS[-1]}"
             raise UsageError(f"--quoting must be {allowed}, got {quoted(self.quoting)}")
+
+    def __repr__(self) -> str:
+        values = (f"{each.name}={getattr(self, each.name)!r}" for each in fields(self) if each.repr)
+        return f"{type(self).__name__}({', '.join(map(shown, values))})"  # without passwords and tokens
+
+    def refuse_useless(self, named: Container[str], whole: bool) -> None:
+        """Raise UsageError when the user has named a setting that says nothing of the orders that are to be read.
+
+        Environment variables don't name one, since a workflow sets them all. ``whole`` says whether all stages run.
+        """
+        for name in OF_GENERATED if self.input else OF_INPUT if whole else ():
+            if name in named:
+                raise UsageError(
+                    f"{flag(self, name)} is for generated orders, and --input names your own: leave one of them out"
+                    if self.input
+                    else f"{flag(self, name)} says how your orders are written: name these by --input"
+                )

@@ -1,12 +1,13 @@
 """Find partitions of whole rows in the orders, without copying what can be read in ranges."""
 
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 
 from fsspec.core import has_magic
 
 from daskjobs.display import listed
-from daskjobs.errors import DaskjobsError, InputError
+from daskjobs.errors import DaskjobsError, InputError, UsageError
 from daskjobs.files.documents import dump, parse
 from daskjobs.files.storage import Storage, damaged
 from daskjobs.orders import sources
@@ -15,7 +16,7 @@ from daskjobs.orders.plan import Partition, Plan
 from daskjobs.orders.schema import COLUMNS, TRUTH
 from daskjobs.orders.sources.format import Cuts, RowRange
 from daskjobs.orders.sources.inputs import find_inputs
-from daskjobs.orders.sources.names import status_names
+from daskjobs.orders.sources.names import column_names, status_names
 from daskjobs.orders.sources.unpack import plain_name
 from daskjobs.pipeline.context import Done
 from daskjobs.pipeline.manifest import Manifest
@@ -39,12 +40,15 @@ def execute(context: Context) -> Manifest:
     split/ first.
     Raises InputError when the orders are missing or aren't orders, ConfigError when they are this run's own files.
     """
+    column_names(context.settings.columns)
     status_names(context.settings.statuses)  # which validate needs, but a mistake in it is told at once
     inputs = _listed(context.settings.input) if context.settings.input else context.digest(generate.NAME)
     if context.settings.input:
         context.refuse_own("--input", inputs)
     names = ("partitions", "delimiter", "quoting", "encoding", "columns")
     settings = {name: getattr(context.settings, name) for name in names}
+    if len(context.settings.input) > 1:  # their order says which of two rows with one id counts
+        settings["input"] = [listed(pattern) for pattern in context.settings.input]
     return context.commit(NAME, inputs, settings, lambda: _write(context, inputs))
 
 
@@ -53,10 +57,11 @@ def opening(context: Context) -> Storage:
 
     A password, a token, or bytes that are not UTF-8 stand in no file of the run; --input is asked for them again.
     """
-    pattern = context.settings.input
-    if listed(pattern) == pattern and not has_magic(pattern):
+    unlisted = [each for each in context.settings.input if listed(each) != each or has_magic(each)]
+    if not unlisted:
         return context.storage
-    return replace(context.storage, secrets={listed(uri): uri for uri in find_inputs(pattern) if listed(uri) != uri})
+    uris = [uri for pattern in unlisted for uri in find_inputs(pattern)]
+    return replace(context.storage, secrets={listed(uri): uri for uri in uris if listed(uri) != uri})
 
 
 def read_plan(context: Context) -> Plan:
@@ -68,13 +73,24 @@ def read_plan(context: Context) -> Plan:
         raise damaged(context.storage.uri(PARTITIONS), error) from error
 
 
-def _listed(pattern: str) -> dict[str, str]:
-    marks = find_inputs(pattern)
+def _listed(patterns: Sequence[str]) -> dict[str, str]:
+    """Return the files of all patterns in their order, each once, with their marks.
+
+    Raises UsageError where the same is given twice, since nobody can tell whether something else was meant.
+    """
+    marks, given = dict[str, str](), set[str]()
+    for pattern in patterns:
+        found = find_inputs(pattern)
+        names = {pattern} if has_magic(pattern) else found.keys()
+        if given & names:
+            raise UsageError(f"--input names {listed(pattern)} twice: give each file once")
+        given |= names
+        marks |= {uri: mark for uri, mark in found.items() if uri not in marks}
     named = {listed(uri): mark for uri, mark in marks.items()}
     if len(named) < len(marks):
         raise InputError(
-            f"--input {pattern} names files that differ in nothing but their query, which is neither shown nor stored: "
-            "give each in a run of its own"
+            f"--input {' '.join(map(listed, patterns))} names files that differ in nothing but their query, which is "
+            "neither shown nor stored: give each in a run of its own"
         )
     return named
 

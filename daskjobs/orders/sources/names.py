@@ -17,10 +17,11 @@ def column_names(text: str) -> dict[str, str]:
     """
     pairs = _pairs(text)
     names = dict(pairs)
-    if len(names) < len(pairs) or not all(ours in COLUMNS and theirs for ours, theirs in pairs):
+    once = len(names) == len(set(names.values())) == len(pairs)
+    if not once or not all(ours in COLUMNS and theirs for ours, theirs in pairs):
         raise UsageError(
             f"--columns must be pairs like price=unit_price,status=state, with each of our names at most once "
-            f"({', '.join(COLUMNS)}), got {text!r}"
+            f"({', '.join(COLUMNS)}) and each of the file's at most once, got {text!r}"
         )
     return names
 
