@@ -72,6 +72,11 @@ def flag(settings: Any, name: str) -> str:
     return next(option.flag for each, option in options(settings) if each.name == name)
 
 
+def flags(settings: Any) -> dict[str, str]:
+    """Return the flag of each option by its field's name."""
+    return {each.name: option.flag for each, option in options(settings)}
+
+
 def check(settings: Any) -> None:
     """Check the types and bounds of a frozen settings object; give each field its default's type, and absolute paths.
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypedDict, Unpack
 from daskjobs.cluster.backends import backend_of, connect, default_backend
 from daskjobs.cluster.connection import Workload
 from daskjobs.cluster.settings import ClusterSettings
-from daskjobs.options import from_environment
+from daskjobs.options import flags, from_environment, keywords
 
 if TYPE_CHECKING:  # to import it takes a third of a second, and a program may never come to its block
     from distributed import Client
@@ -46,6 +46,9 @@ class ClusterKeywords(TypedDict, total=False):
     key: str
 
 
+CLUSTER_FLAGS = {**flags(ClusterSettings), "key": "--key"}
+
+
 @contextmanager
 def dask_cluster(
     *, processes: bool = True, preload: tuple[str, ...] = (), **settings: Unpack[ClusterKeywords]
@@ -77,7 +80,7 @@ def dask_cluster(
 
 def _settings(given: ClusterKeywords) -> ClusterSettings:
     """Return the settings: what is given, else what the environment says, else the defaults."""
-    values = {**from_environment(ClusterSettings, os.environ), **given}
+    values = {**from_environment(ClusterSettings, os.environ), **keywords("dask_cluster", given, CLUSTER_FLAGS)}
     values.setdefault("backend", default_backend(values.get("pod", "")))
     values.setdefault("key", secrets.token_hex(4))  # so that two clusters of one workflow never meet
     return ClusterSettings(**values)

@@ -1,16 +1,20 @@
 """The pipeline from Python: one call, and what came of it."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import TYPE_CHECKING, Any, Protocol, Unpack
 
-from daskjobs.cluster.public import ClusterKeywords
+from daskjobs.cluster.public import CLUSTER_FLAGS, ClusterKeywords
+from daskjobs.errors import UsageError
+from daskjobs.options import flags, keywords, refuse_empty
 from daskjobs.orders.rules.functions import source_of
+from daskjobs.pipeline.manifest import Manifest
 from daskjobs.stages import new_context, run_all
 from daskjobs.stages.context import Context
+from daskjobs.stages.given import TABLE, AnyPath, paths_or_table, write_table
 from daskjobs.stages.rows import ReportRows, counted
 from daskjobs.stages.settings import Settings, new_run_uri
 
@@ -19,8 +23,14 @@ if TYPE_CHECKING:
 
     from daskjobs.orders.explain import Explained
 
-AnyPath = str | os.PathLike[str]
 Rules = AnyPath | Callable[..., Any] | Sequence[Callable[..., Any]]
+
+
+class Table(Protocol):
+    """A table that exports itself to Arrow, as DataFrames of pandas and Polars and tables of Arrow do."""
+
+    def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
+        """Return the table as a stream of Arrow's C data interface."""
 
 
 class Options(ClusterKeywords, total=False):
@@ -37,6 +47,10 @@ class Options(ClusterKeywords, total=False):
     partitions: int
 
 
+NAMED = ("run_uri", "input", "rules")  # settings that are parameters of their own
+FLAGS = {name: flag for name, flag in (flags(Settings) | CLUSTER_FLAGS).items() if name not in NAMED}
+
+
 @dataclass(frozen=True)
 class OrdersResult:
     """What came of a run: its numbers, and where its files are.
@@ -44,6 +58,10 @@ class OrdersResult:
     ``orders`` are those that are valid and paid, and ``revenue`` is their sum, exact to the cent. ``rows`` is the
     account of all rows: its fields are rows_in, valid, quarantined, clean and unpaid. ``run_uri`` is the path or URI of
     the folder with all files, and ``report`` that of the page in it.
+
+    A result can be pickled and copied; its rows are looked up in the run's files, which another process must be able to
+    reach. Where a URI of ``input`` has a password or token, a pickle has it too, since `explain` needs it; nothing that
+    is shown does.
     """
 
     run_uri: str
@@ -52,6 +70,9 @@ class OrdersResult:
     rows: ReportRows
     report: str
     _context: Context = field(repr=False, compare=False)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name != "rejected"}
 
     @cached_property
     def rejected(self) -> "pd.DataFrame":
@@ -83,30 +104,49 @@ class OrdersResult:
 
 
 def run_orders(
-    input: AnyPath = "", *, run: AnyPath = "", rules: Rules = (), **options: Unpack[Options]
+    input: AnyPath | Iterable[AnyPath] | Table | None = None,
+    *,
+    run: AnyPath | None = None,
+    rules: Rules = (),
+    **options: Unpack[Options],
 ) -> OrdersResult:
     """Check orders in parallel, write the report, and return its numbers.
 
-    ``input`` is the path or URI of a CSV or Parquet file, or a glob; without it, orders are generated (``rows`` and
-    ``seed`` say which). ``run`` is the folder of the run's files: a path or an s3:// URI, new or empty or a run's
-    already; without it, a new one below runs/. ``rules`` are rules of your own: functions, as `daskjobs.rule` marks
-    them or with a docstring, or the path of a Python file of them. The ``options`` are those of the command line.
+    ``input`` is the path or URI of a CSV or Parquet file, a glob, or several of these in the order in which they are
+    to be read. It may be a table as well, like a DataFrame (its index is left out), which is written to
+    input/orders.parquet of the run. Instead of an input, ``rows`` asks for so many generated orders, which ``seed``
+    varies. ``run`` is the folder of the run's files: a path or an s3:// URI, new or empty or a run's already; without
+    it, a new one below runs/. ``rules`` are rules of your own: functions, as `daskjobs.rule` marks them or with a
+    docstring, or the path of a Python file of them. The ``options`` are those of the command line, with underscores,
+    and ``backend`` for --cluster; one that is None is left out.
 
     All stages run in this process, and Dask on this machine unless ``backend`` says otherwise. The same call again goes
-    on where a failed one ended. Raises an error of `daskjobs.DaskjobsError`: InputError when the input is not orders,
-    or when more rows are rejected than ``max_rejected`` allows.
+    on where a failed one ended. Raises an error of `daskjobs.DaskjobsError`: UsageError when an argument makes no
+    sense, InputError when the input is not orders, or when more rows are rejected than ``max_rejected`` allows.
     """
-    given = {"input": os.fspath(input)} if input else {}
+    chosen = keywords("run_orders", options, FLAGS)
+    refuse_empty("--run", run)
+    refuse_empty("--rules", rules)
+    given: dict[str, Any] = {"run_uri": run} if run is not None else {}
+    place = new_run_uri() if run is None else run
+    paths, table = paths_or_table(input) if input is not None else ((), None)
+    if input is not None:
+        given["input"] = paths or f"{str(place).rstrip('/')}/{TABLE}"
     if isinstance(rules, str | os.PathLike):
         given |= {"rules": os.fspath(rules)} if rules else {}
     else:
         functions = [rules] if callable(rules) else rules
         given |= {"rule_source": source_of(functions)} if functions else {}
-    names = frozenset({*given, *options, *(["run_uri"] if run else [])})
-    context = new_context(
-        Settings.of(**options, **given, run_uri=os.fspath(run) if run else new_run_uri(), given=names)
-    )
-    rows = counted(run_all(context), ReportRows)
+    values = {**chosen, **given}
+    settings = Settings.of(**{"run_uri": place, **values}, given=frozenset(values))
+    settings.refuse_useless(values, whole=True)
+    if input is None and "rows" not in chosen:
+        raise UsageError(
+            "run_orders needs orders: give their path, run_orders('orders.csv'), or say how many to generate, "
+            "run_orders(rows=50_000)"
+        )
+    context = new_context(settings)
+    rows = counted(_run(context, table), ReportRows)
     return OrdersResult(
         run_uri=context.settings.run_uri,
         orders=rows.clean,
@@ -115,3 +155,11 @@ def run_orders(
         report=context.storage.uri("report/report.html"),
         _context=context,
     )
+
+
+def _run(context: Context, table: Any) -> Manifest:
+    if table is None:
+        return run_all(context)
+    with context.held() as held:
+        write_table(table, held.storage)
+        return run_all(held)

@@ -1,13 +1,25 @@
 """The pipeline from Python: the same numbers and files as from the command line, and nothing of its process changed."""
 
+import copy
+import io
 import logging
+import multiprocessing
+import pickle
+import re
 import subprocess
 import sys
+from concurrent.futures import ProcessPoolExecutor
 from decimal import Decimal
+from fractions import Fraction
 from pathlib import Path
-from typing import get_type_hints
+from typing import Any, get_type_hints
+from urllib.parse import urlparse
 
+import cloudpickle
+import dask.dataframe
+import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 
 import daskjobs
@@ -16,6 +28,7 @@ from daskjobs import run_orders
 from daskjobs.cli import options
 from daskjobs.errors import ConfigError, InputError, UsageError
 from daskjobs.stages.api import Options
+from daskjobs.stages.settings import Settings
 
 HERE = {"dashboard": "127.0.0.1:0", "workers": 1, "partitions": 1}
 BAD = dict(quantity="200", total_amount="2100.00")
@@ -106,20 +119,183 @@ def test_input_that_is_not_orders_is_an_input_error(tmp_path: Path) -> None:
         ({"rows": -1}, "--rows must be between 0 and"),
         ({"rows": "many"}, "--rows must be a whole number, got 'many'"),
         ({"rows": 1.5}, "--rows must be a whole number, got 1.5"),
+        ({"rows": True}, "--rows must be a whole number, got True"),
+        ({"rows": np.float64(5)}, "--rows must be a whole number, got 5.0"),
+        ({"rows": Decimal("sNaN")}, "--rows must be a whole number, got 'sNaN'"),
+        ({"max_rejected": False}, "--max-rejected must be a number, got False"),
+        ({"max_rejected": Decimal("1.01")}, "--max-rejected must be between 0 and 1, got '1.01'"),
+        ({"keep_cluster": 1}, "--keep-cluster must be True or False, got 1"),
         ({"max_rejected": "1"}, "--max-rejected must be a number, got '1'"),
         ({"keep_cluster": "no"}, "--keep-cluster must be True or False, got 'no'"),
         ({"columns": {"price": "cost"}}, "--columns must be a text, got"),
+        ({"columns": ""}, "--columns is empty: give it a value, or leave it out for the default"),
+        ({"worker_memory": ""}, "--worker-memory is empty"),
+        ({"rules": ""}, "--rules is empty"),
+        ({"run": ""}, "--run is empty"),
         ({"run": "ftp://host/run"}, "--run must be a path, or a URI"),
+        ({"run": 5}, "--run must be a text, got 5"),
+        ({"delimeter": ";"}, "run_orders has no option delimeter: did you mean delimiter=';'?"),
+        (
+            {"cluster": "tcp://me:secret@host:1"},
+            "run_orders has no option cluster: did you mean backend='tcp://host:1'?",
+        ),
+        ({"cluster": daskjobs.ClusterSettings()}, "run_orders has no option cluster: did you mean backend="),
+        ({"max-rejected": 0.5}, "did you mean max_rejected=0.5?"),
+        ({"output": "report"}, "run_orders has no option output: it has rows, seed, delimiter"),
+        ({"input": "a.csv", "rows": 5}, "--rows is for generated orders, and --input names your own"),
+        ({"input": "a.csv", "seed": 5}, "--seed is for generated orders, and --input names your own"),
+        ({"rows": 5, "columns": "price=cost"}, "--columns says how your orders are written: name these by --input"),
+        ({}, r"run_orders needs orders: give their path, run_orders('orders.csv'), or say how many to generate"),
+        ({"seed": 5}, "run_orders needs orders"),
+        ({"rows": None}, "run_orders needs orders"),
+        ({"input": None}, "run_orders needs orders"),
+        ({"input": ""}, "--input is empty: give it a value"),
+        ({"input": ["a.csv", ""]}, "--input is empty: give it a value"),
+        ({"input": []}, "input is an empty list: give at least one path, URI or glob"),
+        ({"input": iter([])}, "input is an empty list_iterator"),
+        ({"input": {"b.csv", "a.csv"}}, "got set, which has no order, and the first of two equal ids counts: sort it"),
+        ({"input": {"order_id": ["A1"]}}, "got dict: if it has columns, make a pandas.DataFrame of it"),
+        (
+            {"input": 5},
+            "input must be a path, a URI or a glob, a list of these, or a table like a pandas DataFrame, got",
+        ),
+        ({"input": b"a.csv"}, "got bytes: give a path as a text"),
+        ({"input": [["a.csv"]]}, "got list in a list: give the paths of files alone"),
+        ({"input": [pd.DataFrame()]}, "got DataFrame in a list"),
+        ({"input": io.StringIO("order_id")}, "got StringIO: give its path, or read it yourself: pandas.read_csv"),
+        ({"input": urlparse("https://host/a.csv")}, "got ParseResult: give its text: url.geturl()"),
+        (
+            {"input": dask.dataframe.from_dict({"a": [1]}, npartitions=1)},
+            "give the DataFrame that its compute() returns",
+        ),
+        ({"input": pd.DataFrame({"price": [1, "1"]})}, "given as input is no table with one type in each column"),
+        ({"input": pa.chunked_array([[1]])}, "the ChunkedArray given as input is no table"),
     ],
 )
 def test_setting_of_no_sense_is_a_usage_error(given: dict[str, object], words: str) -> None:
-    with pytest.raises(UsageError, match=words):
+    with pytest.raises(UsageError, match=re.escape(words)):
         daskjobs.run_orders(**given)  # type: ignore[arg-type]
 
 
-def test_unknown_setting_is_a_type_error() -> None:
-    with pytest.raises(TypeError, match="rowz"):
-        daskjobs.run_orders(rowz=1)  # type: ignore[call-arg]
+def test_unknown_or_empty_setting_of_a_cluster_is_a_usage_error() -> None:
+    for given, words in [
+        ({"worker": 5}, "dask_cluster has no option worker: did you mean workers=5?"),
+        ({"cluster": "local"}, "dask_cluster has no option cluster: did you mean backend='local'?"),
+        ({"namespace": ""}, "--namespace is empty"),
+    ]:
+        with pytest.raises(UsageError, match=re.escape(words)), daskjobs.dask_cluster(**given):  # type: ignore[arg-type]
+            pass
+
+
+def test_numbers_of_other_libraries_become_pythons_and_an_option_that_is_none_is_left_out(tmp_path: Path) -> None:
+    given: dict[str, Any] = {"rows": np.int64(3), "max_rejected": Decimal("0.5"), "keep_cluster": np.bool_(False)}
+    settings = Settings.of(run_uri=tmp_path / "run", rules=Path("mine.py"), **given)
+    values = settings.rows, settings.max_rejected, settings.cluster.keep_cluster
+    assert [(value, type(value)) for value in values] == [(3, int), (0.5, float), (False, bool)]
+    assert (settings.run_uri, settings.rules) == (str(tmp_path / "run"), str(Path("mine.py").absolute()))
+    assert type(Settings("run", max_rejected=Fraction(1)).max_rejected) is float  # type: ignore[arg-type]
+    none: dict[str, Any] = dict.fromkeys(["columns", "seed", "workers"])
+    result = daskjobs.run_orders(rows=10, run=tmp_path / "run", **{**HERE, **none, "workers": 1})
+    assert result.rows.rows_in == 10
+
+
+def test_several_paths_and_globs_are_read_in_their_order_and_each_file_once(tmp_path: Path) -> None:
+    for name in "abc":
+        (tmp_path / f"{name}.csv").write_bytes(csv_text(row(order_id="A1", product=name)))
+    given: Any = (path for path in [tmp_path / "c.csv", f"file://{tmp_path}/[ab].csv", str(tmp_path / "*.csv")])
+    result = daskjobs.run_orders(given, run=tmp_path / "run", **HERE)
+    assert result.rows.rows_in == 3
+    assert result.explain(1, "c.csv").status == "success"
+    assert [source[-5:] for source in result.rejected["source"]] == ["a.csv", "b.csv"]
+    again = daskjobs.run_orders([tmp_path / "b.csv", tmp_path / "c.csv"], run=tmp_path / "run", **HERE)
+    assert again.rejected["source"][0].endswith("c.csv")
+    again = daskjobs.run_orders([tmp_path / "c.csv", tmp_path / "b.csv"], run=tmp_path / "run", **HERE)
+    assert again.rejected["source"][0].endswith("b.csv")
+    with pytest.raises(UsageError, match="--input names .*a.csv twice: give each file once"):
+        daskjobs.run_orders([tmp_path / "a.csv", f"{tmp_path}/./a.csv"], run=tmp_path / "run", **HERE)
+
+
+FRAME = pd.DataFrame(
+    {
+        "order_id": ["A1", "A2", "A3", "A4"],
+        "user_id": "U1",
+        "region": pd.Categorical(["north", "south", "north", "south"]),
+        "product": "lamp",
+        "quantity": [2, 2, 200, 2],
+        "price": [10.5, -10.5, 10.5, 10.5],
+        "total_amount": [21.0, -21.0, 2100.0, 21.004],
+        "payment_mode": "card",
+        "status": "success",
+        "timestamp": pd.Timestamp("2025-03-01 12:00:00"),
+    },
+    index=list("wxyz"),
+)
+
+
+def test_table_is_judged_like_a_parquet_file_of_it_and_is_a_file_of_the_run(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    FRAME.to_parquet(tmp_path / "frame.parquet")
+    expected = daskjobs.run_orders(tmp_path / "frame.parquet", run=tmp_path / "file", **HERE)
+    result = daskjobs.run_orders(FRAME, run=tmp_path / "run", **HERE)
+    assert (result.orders, result.revenue, result.rows) == (expected.orders, expected.revenue, expected.rows)
+    shown = ["row", "reasons", "raw"]
+    assert result.rejected[shown].to_dict() == expected.rejected[shown].to_dict()
+    assert list(result.rejected["row"]) == [2, 4]
+    assert result.explain(3).source == f"file://{tmp_path}/run/input/orders.parquet"
+    with caplog.at_level(logging.INFO, "daskjobs"):
+        again = daskjobs.run_orders(pa.Table.from_pandas(FRAME, preserve_index=False), run=tmp_path / "run", **HERE)
+    assert again == result
+    assert "stage.started" not in caplog.text
+    fewer = daskjobs.run_orders(FRAME[:1], run=tmp_path / "run", **HERE)
+    assert (fewer.rows.rows_in, fewer.revenue) == (1, Decimal("21.00"))
+
+
+def test_table_that_is_not_orders_is_an_input_error(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="has no column region"):
+        daskjobs.run_orders(FRAME.set_index("region"), run=tmp_path / "run", **HERE)
+
+
+def run_elsewhere(path: Path, run: Path) -> daskjobs.OrdersResult:
+    return daskjobs.run_orders(path, run=run, **HERE)
+
+
+@pytest.fixture(scope="module")
+def result(tmp_path_factory: pytest.TempPathFactory) -> daskjobs.OrdersResult:
+    """A result that came back from another process."""
+    folder = tmp_path_factory.mktemp("elsewhere")
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        return pool.submit(run_elsewhere, orders_of(folder), folder / "run").result(timeout=100)
+
+
+@pytest.mark.slow
+def test_result_of_another_process_has_its_numbers_and_finds_its_rows(result: daskjobs.OrdersResult) -> None:
+    assert (result.orders, result.revenue) == (2, Decimal("2121.00"))
+    assert list(result.rejected["row"]) == [2]
+    assert result.explain(4).status == "failed"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "copied",
+    [copy.copy, copy.deepcopy, lambda r: pickle.loads(pickle.dumps(r)), lambda r: pickle.loads(cloudpickle.dumps(r))],
+)
+def test_copy_of_a_result_is_the_same_without_the_rows_in_memory(result: daskjobs.OrdersResult, copied: Any) -> None:
+    assert len(result.rejected) == 1
+    other = copied(result)
+    assert other == result
+    assert "rejected" not in vars(other)
+    assert other.rejected.equals(result.rejected)
+    assert other.explain(2).reasons == result.explain(2).reasons
+
+
+def test_settings_are_shown_without_passwords_and_tokens() -> None:
+    settings = Settings(
+        "run", input=["https://me:secret@host/a.csv?token=secret", "b.csv"], rules="s3://me:secret@b/r.py"
+    )
+    assert "secret" not in repr(settings)
+    assert "https://host/a.csv" in repr(settings)
+    assert "b.csv" in repr(settings)
 
 
 def test_rule_that_can_not_be_written_is_told_before_anything_starts(tmp_path: Path) -> None:

@@ -1,0 +1,95 @@
+"""Orders as they are given from Python: paths and globs, or a table, which becomes a file of the run."""
+
+import os
+from collections.abc import Iterable, Mapping, Set
+from typing import TYPE_CHECKING, Any
+
+from daskjobs.errors import UsageError
+from daskjobs.files.digest import Output
+from daskjobs.files.storage import Storage
+from daskjobs.options import refuse_empty
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+AnyPath = str | os.PathLike[str]
+TABLE = "input/orders.parquet"
+GROUP_ROWS = 100_000  # a partition is whole row groups: with fewer of them, fewer cores have something to do
+TAKEN = "input must be a path, a URI or a glob, a list of these, or a table like a pandas DataFrame"
+# What people give as well, by an attribute that only it has, and what to give instead.
+INSTEAD = {
+    "read": "give its path, or read it yourself: pandas.read_csv(file, dtype=str)",
+    "geturl": "give its text: url.geturl()",
+    "compute": "give the DataFrame that its compute() returns, or write it as Parquet and give a glob of the files",
+    "collect": "give the DataFrame that its collect() returns, or write it as Parquet and give a glob of the files",
+}
+
+
+def paths_or_table(given: Any) -> "tuple[tuple[str, ...], pa.Table | None]":
+    """Return the paths, URIs and globs that a caller gives for the input, or else the table.
+
+    A table is anything that exports itself to Arrow, as DataFrames of pandas and Polars do; an index is left out.
+    Raises UsageError, which says what was given and what to give instead.
+    """
+    if isinstance(given, str | os.PathLike):
+        return (_path(given),), None
+    if hasattr(given, "__arrow_c_stream__"):
+        return (), _table(given)
+    kind = type(given).__name__
+    for attribute, hint in INSTEAD.items():
+        if hasattr(given, attribute):
+            raise UsageError(f"{TAKEN}, got {kind}: {hint}")
+    if isinstance(given, Mapping):
+        raise UsageError(f"{TAKEN}, got {kind}: if it has columns, make a pandas.DataFrame of it")
+    if isinstance(given, Set):
+        raise UsageError(f"{TAKEN}, got {kind}, which has no order, and the first of two equal ids counts: sort it")
+    if isinstance(given, bytes | bytearray | memoryview) or not isinstance(given, Iterable):
+        raise UsageError(f"{TAKEN}, got {kind}: give a path as a text")
+    paths = tuple(map(_path, given))
+    if not paths:
+        raise UsageError(f"input is an empty {kind}: give at least one path, URI or glob")
+    return paths, None
+
+
+def _path(given: object) -> str:
+    if not isinstance(given, str | os.PathLike):
+        raise UsageError(f"{TAKEN}, got {type(given).__name__} in a list: give the paths of files alone")
+    path = os.fspath(given)
+    if not isinstance(path, str):
+        raise UsageError(f"{TAKEN}, got a path of {type(path).__name__}: give the path as a text")
+    refuse_empty("--input", path)
+    return path
+
+
+def _table(given: Any) -> "pa.Table":
+    import pandas as pd
+    import pyarrow as pa
+
+    try:
+        if isinstance(given, pd.DataFrame):
+            table = pa.Table.from_pandas(given, preserve_index=False)
+        else:
+            table = pa.table(given)
+    except (pa.ArrowException, TypeError, ValueError) as error:
+        said = "; ".join(map(str, error.args))
+        raise UsageError(
+            f"the {type(given).__name__} given as input is no table with one type in each column: {said}; make such a "
+            'column text: orders["price"] = orders["price"].astype(str)'
+        ) from error
+    return table.replace_schema_metadata(None)
+
+
+def write_table(table: "pa.Table", storage: Storage) -> None:
+    """Write the table to `TABLE`, unless this file has the same bytes: then stages that have read it are kept."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    sink = pa.BufferOutputStream()
+    try:
+        pq.write_table(table, sink, row_group_size=GROUP_ROWS)
+    except (pa.ArrowException, TypeError, ValueError) as error:
+        raise UsageError(f"the table that is given as input can't be written as Parquet: {error}") from error
+    data = sink.getvalue().to_pybytes()
+    there = storage.size(TABLE) == len(data) and storage.holds(TABLE, Output.of(data))
+    if not there:
+        storage.put(TABLE, data)
