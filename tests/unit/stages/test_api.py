@@ -235,7 +235,7 @@ FRAME = pd.DataFrame(
 def test_table_is_judged_like_a_parquet_file_of_it_and_is_a_file_of_the_run(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    FRAME.to_parquet(tmp_path / "frame.parquet")
+    FRAME.to_parquet(tmp_path / "frame.parquet", index=False)
     expected = daskjobs.run_orders(tmp_path / "frame.parquet", run=tmp_path / "file", **HERE)
     result = daskjobs.run_orders(FRAME, run=tmp_path / "run", **HERE)
     assert (result.orders, result.revenue, result.rows) == (expected.orders, expected.revenue, expected.rows)
