@@ -7,6 +7,9 @@ Run all stages over orders, on this machine:
     result.rejected                       a table of the rejected rows, with all reasons
     result.explain(7)                     what became of row 7
 
+The orders may be a list of paths, URIs and globs, or a table such as a DataFrame. `run_orders(rows=50_000)` checks
+generated ones.
+
 Add a rule of your own, a function from a frame of orders to a boolean for each row:
 
     @daskjobs.rule("The order is of more than 100 pieces.")

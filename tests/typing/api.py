@@ -26,6 +26,11 @@ def runs() -> None:
     assert_type(result.explain(7, source="a.csv").reasons, dict[str, str])
     daskjobs.run_orders(Path("a.csv"), run=Path("runs"), rules=Path("mine.py"), backend="tcp://host:8786", workers=2)
     daskjobs.run_orders(rows=1000, seed=3, max_rejected=0.5)
+    daskjobs.run_orders(["a.csv", Path("b.csv")], run=None)
+    daskjobs.run_orders(Path().glob("*.csv"))
+    daskjobs.run_orders(pd.DataFrame())
+    daskjobs.run_orders(7)  # type: ignore[arg-type]
+    daskjobs.run_orders([7])  # type: ignore[list-item]
     daskjobs.run_orders(rowz=1000)  # type: ignore[call-arg]
     daskjobs.run_orders(rows="1000")  # type: ignore[arg-type]
     daskjobs.run_orders("a.csv", "runs/mine")  # type: ignore[call-arg]
@@ -33,7 +38,7 @@ def runs() -> None:
 
 
 def settings() -> None:
-    assert_type(daskjobs.Settings(run_uri="runs/mine").cluster, daskjobs.ClusterSettings)
+    assert_type(daskjobs.Settings(run_uri="runs/mine", input="a.csv").cluster, daskjobs.ClusterSettings)
     assert_type(daskjobs.__version__, str)
 
 

@@ -185,7 +185,8 @@ def test_every_parameter_has_a_description_and_one_default() -> None:
 def test_defaults_are_the_command_lines_when_it_has_the_option() -> None:
     options = {option.name: option.default for option in cli.main.commands["validate"].params}
     for name in ("rows", "seed", "input", "partitions"):
-        assert PARAMETERS[name]["value"] == str(options[name] or "")
+        default = options[name]
+        assert PARAMETERS[name]["value"] == ("\n".join(default) if isinstance(default, tuple) else str(default))
 
 
 def test_every_variable_is_read_when_a_pod_is_given_it() -> None:
