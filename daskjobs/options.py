@@ -86,10 +86,9 @@ def check(settings: Any) -> None:
         value: Any = getattr(settings, each.name)
         kind: Any = type(each.default)
         if kind is tuple:
-            several = (value,) if isinstance(value, str | os.PathLike) else value
-            for one in several:
+            value = tuple(_text(option, one) for one in (value if isinstance(value, list | tuple) else [value]))
+            for one in value:
                 refuse_empty(option.flag, one)
-            value = tuple(_text(option, one) for one in several)
         else:
             value = _text(option, value) if kind is str else _number(option, value, kind)
         object.__setattr__(settings, each.name, value)

@@ -9,6 +9,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
+from fsspec.core import has_magic
+
 from daskjobs import events
 from daskjobs.cluster.configured import dask_configured
 from daskjobs.display import listed
@@ -68,10 +70,18 @@ def _cleanup() -> Execute:
 
 def _split_compared(settings: Settings, manifest: Manifest) -> tuple[dict[str, Any], dict[str, Any]]:
     mine = {name: getattr(settings, name) for name in settings.given}
+    theirs = dict(manifest.settings)
     if "input" in mine:
-        mine["input"] = [listed(pattern) for pattern in settings.input]
-    generated = {"input": "none"} if "generate/manifest.json" in manifest.inputs else {}
-    return mine, {**manifest.settings, **generated}
+        mine["input"] = _input([listed(pattern) for pattern in settings.input])
+        if "generate/manifest.json" in manifest.inputs:
+            theirs["input"] = "none"
+        elif len(settings.input) == 1 and "://" not in settings.input[0] and not has_magic(settings.input[0]):
+            theirs["input"] = _input([name.removeprefix("file://") for name in manifest.inputs])
+    return mine, theirs
+
+
+def _input(names: list[str]) -> str | list[str]:
+    return names[0] if len(names) == 1 else names
 
 
 def _validate_compared(settings: Settings, manifest: Manifest) -> tuple[dict[str, Any], dict[str, Any]]:

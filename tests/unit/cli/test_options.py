@@ -142,3 +142,7 @@ def test_stage_refuses_other_inputs_than_the_run_was_made_with(
         given = [word for each in inputs for word in ("--input", each)]
         error = CliRunner().invoke(cli.main, ["report", "--run", "run-0", *given]).exception
         assert str(error).startswith(f"split was made with --input ['{tmp_path}/a.csv', '{tmp_path}/b.csv']")
+    run("--input", "a.csv")
+    for name, same in ("a.csv", True), ("./a.csv", True), ("[a].csv", True), ("b.csv", False):
+        error = CliRunner().invoke(cli.main, ["report", "--run", "run-1", "--input", name]).exception
+        assert (error is None) == same, error

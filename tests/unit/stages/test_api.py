@@ -194,9 +194,20 @@ def test_numbers_of_other_libraries_become_pythons_and_an_option_that_is_none_is
     assert [(value, type(value)) for value in values] == [(3, int), (0.5, float), (False, bool)]
     assert (settings.run_uri, settings.rules) == (str(tmp_path / "run"), str(Path("mine.py").absolute()))
     assert type(Settings("run", max_rejected=Fraction(1)).max_rejected) is float  # type: ignore[arg-type]
+    for bad in (5, None, [5]):
+        with pytest.raises(UsageError, match="--input must be a text, got"):
+            Settings("run", input=bad)  # type: ignore[arg-type]
     none: dict[str, Any] = dict.fromkeys(["columns", "seed", "workers"])
     result = daskjobs.run_orders(rows=10, run=tmp_path / "run", **{**HERE, **none, "workers": 1})
     assert result.rows.rows_in == 10
+
+
+def test_rows_of_several_files_are_explained_when_their_names_are_no_text(tmp_path: Path) -> None:
+    paths = [tmp_path / "a.csv", tmp_path / "\udce9.csv"]
+    for path in paths:
+        path.write_bytes(csv_text(row()))
+    result = daskjobs.run_orders(paths, run=tmp_path / "run", **HERE)
+    assert result.explain(1, "a.csv").status == result.explain(1, r"\xe9.csv").status == "success"
 
 
 def test_several_paths_and_globs_are_read_in_their_order_and_each_file_once(tmp_path: Path) -> None:
