@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Unpack
 
 from daskjobs.cluster.public import ClusterKeywords
-from daskjobs.orders.rules.functions import source_of
+from daskjobs.orders.rules.functions import functions_of
 from daskjobs.stages import new_context, run_all
 from daskjobs.stages.context import Context
 from daskjobs.stages.rows import ReportRows, counted
@@ -96,12 +96,12 @@ def run_orders(
     on where a failed one ended. Raises an error of `daskjobs.DaskjobsError`: InputError when the input is not orders,
     or when more rows are rejected than ``max_rejected`` allows.
     """
-    given = {"input": os.fspath(input)} if input else {}
+    given: dict[str, Any] = {"input": os.fspath(input)} if input else {}
     if isinstance(rules, str | os.PathLike):
         given |= {"rules": os.fspath(rules)} if rules else {}
     else:
-        functions = [rules] if callable(rules) else rules
-        given |= {"rule_source": source_of(functions)} if functions else {}
+        functions = functions_of(rules)
+        given |= {"rule_functions": functions} if functions else {}
     names = frozenset({*given, *options, *(["run_uri"] if run else [])})
     context = new_context(
         Settings.of(**options, **given, run_uri=os.fspath(run) if run else new_run_uri(), given=names)
