@@ -1,7 +1,7 @@
 """The pipeline from Python: one call, and what came of it."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import cached_property
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from daskjobs.orders.explain import Explained
 
 AnyPath = str | os.PathLike[str]
-Rules = AnyPath | Callable[..., Any] | Sequence[Callable[..., Any]]
+Rules = AnyPath | Callable[..., Any] | Iterable[Callable[..., Any]] | None
 
 
 class Options(ClusterKeywords, total=False):
@@ -89,8 +89,9 @@ def run_orders(
 
     ``input`` is the path or URI of a CSV or Parquet file, or a glob; without it, orders are generated (``rows`` and
     ``seed`` say which). ``run`` is the folder of the run's files: a path or an s3:// URI, new or empty or a run's
-    already; without it, a new one below runs/. ``rules`` are rules of your own: functions, as `daskjobs.rule` marks
-    them or with a docstring, or the path of a Python file of them. The ``options`` are those of the command line.
+    already; without it, a new one below runs/. ``rules`` are rules of your own: a function or several, as
+    `daskjobs.rule` marks them or with a docstring, or the path of a Python file of them. The ``options`` are those of
+    the command line.
 
     All stages run in this process, and Dask on this machine unless ``backend`` says otherwise. The same call again goes
     on where a failed one ended. Raises an error of `daskjobs.DaskjobsError`: InputError when the input is not orders,

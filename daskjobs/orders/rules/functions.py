@@ -8,6 +8,7 @@ are installed, names of these, plain values, and other functions of the user's t
 
 import dis
 import inspect
+import pickle
 import re
 import sys
 import sysconfig
@@ -18,6 +19,7 @@ from datetime import date, datetime, time, timedelta, timezone
 from decimal import Decimal
 from functools import cache, partial
 from hashlib import sha256
+from importlib.util import find_spec
 from keyword import iskeyword
 from pathlib import Path
 from types import CellType, CodeType, EllipsisType, FunctionType, ModuleType, NoneType
@@ -38,6 +40,7 @@ OTHERS = {
     inspect.iscoroutinefunction: "an async def",
     inspect.isasyncgenfunction: "an async def with a yield",
 }
+IN_CLASSES = ("LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS")  # how a class's body reads a global name
 ARGUMENTS = inspect.CO_VARARGS | inspect.CO_VARKEYWORDS  # the flags of a code that depend on nothing but its text
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -82,23 +85,31 @@ def functions_of(rules: object) -> Functions | None:
     """
     import cloudpickle
 
-    given = _listed(rules)
-    copied, copies = _Copied({str(getattr(each, "__module__", "")).partition(".")[0] for each in given}), {}
-    names: dict[str, object] = {}
-    for each in given:
-        name = _name(each)
-        if names.setdefault(name, each) is not each:
-            raise ConfigError(f"two different functions given as rules have the name {name}: give one another __name__")
+    named: dict[str, FunctionType] = {}
+    for each in _listed(rules):
+        function = _rule(each)
+        if named.setdefault(function.__name__, function) is not function:
+            raise ConfigError(
+                f"two different functions given as rules have the name {function.__name__}: give one another __name__"
+            )
+    if not named:
+        return None
+    copied = _Copied({_package(each.__module__) for each in named.values()})
     try:
-        for name, each in names.items():
-            copies[name] = copied.function(each, name)  # type: ignore[arg-type]
-        return (
-            Functions(cloudpickle.dumps(copies), sha256("\n".join(copied.said).encode()).hexdigest())
-            if copies
-            else None
-        )
+        copies = {name: copied.value(each, name, name) for name, each in named.items()}
+        files = {name: each.__code__.co_filename for name, each in named.items()}  # which cloudpickle leaves out
+        return Functions(cloudpickle.dumps((copies, files)), sha256("\n".join(copied.said).encode()).hexdigest())
     except RecursionError as error:
-        raise ConfigError(f"the rules use values within values, too deep to be sent to a worker; {FILE}") from error
+        raise ConfigError(f"the rules use values that lie too deep in each other to be sent; {FILE}") from error
+
+
+def load_functions(pickled: bytes) -> dict[str, FunctionType]:
+    """Return functions that were sent, by name; the code of each says in which file it was written."""
+    functions: dict[str, FunctionType]
+    functions, files = pickle.loads(pickled)
+    for name, function in functions.items():
+        function.__code__ = function.__code__.replace(co_filename=files[name])
+    return functions
 
 
 def why_not(value: object) -> str:
@@ -125,8 +136,8 @@ def _listed(rules: object) -> list[object]:
     return list(rules)
 
 
-def _name(function: object) -> str:
-    """Return a rule's name, by which its rows are rejected. Raises ConfigError when it is no function with a name."""
+def _rule(function: object) -> FunctionType:
+    """Return what is given as a rule. Raises ConfigError when it is no function with a name."""
     if not isinstance(function, FunctionType):
         raise ConfigError(f"a rule must be a function, got {_shown(function)}: write it with def, or {FILE}")
     name = function.__name__
@@ -137,8 +148,8 @@ def _name(function: object) -> str:
             f"a rule's name is a reason, like big_order, got {name!r}: give the function another __name__"
         )
     if what := why_not(function):
-        raise ConfigError(f"the rule {name} is {what}, and so gives no mask: write it with def and return, or {FILE}")
-    return name
+        raise ConfigError(f"the rule {name} is {what}, and so gives no mask: write it with def and return")
+    return function
 
 
 def _shown(value: object) -> str:
@@ -203,6 +214,9 @@ class _Copied:
             copy = self._keep(value, {})
             copy.update((self.value(key, name, rule), self.value(each, name, rule)) for key, each in value.items())
             return copy
+        elif kind in (list, set) and all(map(_is_plain, value)):
+            self.said.append(_text(value))
+            return self._keep(value, kind(value))
         elif kind is list:
             self.said.append(f"list {len(value)}")
             copy = self._keep(value, [])
@@ -211,9 +225,6 @@ class _Copied:
         elif kind is tuple:
             self.said.append(f"tuple {len(value)}")
             return tuple(self.value(each, name, rule) for each in value)
-        elif kind is set and all(map(_is_plain, value)):
-            self.said.append(_text(value))
-            return self._keep(value, set(value))
         else:
             raise _refused(rule, name, f"an object of {kind.__name__}")
         return value
@@ -255,10 +266,10 @@ def _is_plain(value: object) -> bool:
 
 
 def _text(value: Any) -> str:
-    """Return the text of a plain value, or of a set of them: always the same for the same value."""
-    if isinstance(value, tuple | set | frozenset):
+    """Return the text of a plain value, or of a list or set of them: always the same for the same value."""
+    if isinstance(value, tuple | list | set | frozenset):
         items = [_text(each) for each in value]
-        return f"{type(value).__name__} [{', '.join(items if isinstance(value, tuple) else sorted(items))}]"
+        return f"{type(value).__name__} [{', '.join(items if isinstance(value, tuple | list) else sorted(items))}]"
     if isinstance(value, re.Pattern):
         return f"pattern {value.pattern!r} {value.flags}"
     return f"{type(value).__name__} {value!r}"
@@ -273,7 +284,7 @@ def _names(code: CodeType, outside: dict[str, Any], rule: str) -> set[str]:
     for each in dis.get_instructions(code):
         if each.opname.endswith("_GLOBAL") and each.argval in outside:
             names.add(each.argval)
-        elif each.opname in ("LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS") and each.argval in outside.keys() - {"__name__"}:
+        elif each.opname in IN_CLASSES and each.argval != "__name__" and each.argval in outside:
             raise _refused(rule, each.argval, "a name outside of a class that is inside of a function")
         elif each.opname == "IMPORT_NAME" and not _is_installed(each.argval):
             raise _refused(rule, each.argval or ".", "a module that is not installed")
@@ -298,7 +309,10 @@ def _is_installed(module: str) -> bool:
     folders = [str(each.locate_file("")) for each in distributions]
     if package in sys.stdlib_module_names:
         folders += [sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib")]
-    file = getattr(sys.modules.get(package), "__file__", None)
+    file = None
+    with suppress(ValueError):  # a module that was made without a file
+        if folders and (spec := find_spec(package)) and spec.has_location:
+            file = spec.origin
     return bool(folders) and (
         not file or any(Path(file).resolve().is_relative_to(Path(each).resolve()) for each in folders)
     )

@@ -4,7 +4,6 @@ The user's module is code that may do anything, like loop for ever or end its pr
 it, and never the process whose exit code says how the run ended.
 """
 
-import pickle
 import sys
 import traceback
 from collections.abc import Iterator
@@ -19,7 +18,7 @@ import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 from pandas.api.extensions import ExtensionArray
-from pandas.api.types import is_bool_dtype
+from pandas.api.types import is_bool_dtype, is_numeric_dtype
 from pandas.arrays import ArrowExtensionArray
 
 from daskjobs.display import shown
@@ -27,7 +26,7 @@ from daskjobs.errors import ConfigError, StorageError
 from daskjobs.files.storage import Storage, explained
 from daskjobs.orders.rules.builtin import RULES, SENTENCES, Rule
 from daskjobs.orders.rules.file import rules_in
-from daskjobs.orders.rules.functions import SENTENCE, Functions
+from daskjobs.orders.rules.functions import SENTENCE, Functions, load_functions
 
 FUNCTIONS = "run_orders(rules=…)"  # the name of rules that were given as functions
 MOST_BYTES = 1 << 20  # of the user's module
@@ -73,9 +72,10 @@ class Ruleset:
             except BaseException as error:  # sys.exit is none of the others
                 said = f"{_where(error, rule, self.name)} failed: {_told(error)}{_columns(error, frame)}"
             if said:  # raised here, without the user's exception as its context, which pickle may refuse
+                others = "" if self.name == FUNCTIONS else ", and what is no rule has a name with a leading underscore"
                 raise ConfigError(
                     f"the rule {name} of {self.name}{said}; "
-                    "a rule takes a frame of orders and returns a boolean for each of its rows"
+                    f"a rule takes a frame of orders and returns a boolean for each of its rows{others}"
                 )
             yield name, rejected
 
@@ -131,7 +131,7 @@ def aligned(given: object, index: pd.Index) -> Mask:
     if len(given) != len(index):
         raise TypeError(f"it gave {len(given)} values for {len(index)} rows")
     values = given if isinstance(given, pd.Series) else pd.Series(given, index)
-    if not values.index.equals(index):
+    if values.index is not index and not (_is_number(values.index) and values.index.equals(index)):
         values = values.iloc[_places(values.index, index)]
     if isinstance(values.dtype, np.dtype | pd.BooleanDtype | pd.ArrowDtype) and is_bool_dtype(values.dtype):
         return values.to_numpy(dtype=bool, na_value=False)
@@ -145,9 +145,8 @@ def aligned(given: object, index: pd.Index) -> Mask:
 
 def _places(given: pd.Index, index: pd.Index) -> npt.NDArray[np.intp]:
     """Return where each label of a frame's index stands in that of a mask."""
-    kinds = given.nlevels == 1 and not is_bool_dtype(given.dtype)  # True is no 1 here
-    places = given.get_indexer(index) if kinds and given.is_unique else None
-    if places is None or (places < 0).any():
+    places = given.get_indexer(index) if _is_number(given) and given.is_unique else np.full(1, -1)
+    if (places < 0).any():
         raise TypeError(
             "it gave a mask whose index is not the frame's: keep the index (without reset_index or set_index), or "
             "return mask.to_numpy() if its values are in the order of the rows"
@@ -155,11 +154,19 @@ def _places(given: pd.Index, index: pd.Index) -> npt.NDArray[np.intp]:
     return places
 
 
+def _is_number(index: pd.Index) -> bool:
+    """Tell whether labels are numbers, as a frame's: pandas also takes False for 0, and an interval for what it has."""
+    if isinstance(index, pd.MultiIndex):
+        return False
+    kind = index.infer_objects().dtype
+    return is_numeric_dtype(kind) and not is_bool_dtype(kind)
+
+
 @lru_cache(maxsize=4)
 def _load(code: str | bytes, name: str) -> dict[str, Rule]:
     said = ""
     try:
-        loaded: Any = pickle.loads(code) if isinstance(code, bytes) else _module(code, name)
+        loaded: Any = load_functions(code) if isinstance(code, bytes) else _module(code, name)
     except BaseException as error:  # sys.exit is none of the others
         said = f"{_line(error, name)} can't be imported: {_told(error)}"
     if said:
@@ -203,7 +210,7 @@ def _columns(error: BaseException, frame: pd.DataFrame) -> str:
     missing = error.args[:1] if type(error) is KeyError else ()
     if type(error) is AttributeError and isinstance(error.obj, pd.DataFrame):
         missing = (error.name,)
-    if not missing or missing[0] in list(frame.columns):
+    if not missing or type(missing[0]) is not str or missing[0] in frame.columns:
         return ""
     names = [*frame.columns[:MOST_NAMED], *(["…"] if len(frame.columns) > MOST_NAMED else [])]
     return f"; the frame has {', '.join(names)} (money is integer cents, in price_cents and total_cents)"
