@@ -296,14 +296,22 @@ def _package(module: object) -> str:
 
 
 @cache
+def _distributions() -> Mapping[str, list[str]]:
+    """Return the names of the distributions that each package comes from, which takes long to look up."""
+    from importlib.metadata import packages_distributions
+
+    return packages_distributions()
+
+
+@cache
 def _is_installed(module: str) -> bool:
     """Tell whether a module is Python's or a package's, and not a file of the user's that bears the same name."""
-    from importlib.metadata import distribution, packages_distributions
+    from importlib.metadata import distribution
 
     package = _package(module)
     if package == "daskjobs":
         return True
-    distributions = [distribution(name) for name in packages_distributions().get(package, [])]
+    distributions = [distribution(name) for name in _distributions().get(package, [])]
     if any('"editable": true' in (each.read_text("direct_url.json") or "") for each in distributions):
         return True
     folders = [str(each.locate_file("")) for each in distributions]

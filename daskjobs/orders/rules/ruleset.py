@@ -101,7 +101,7 @@ def read_rules(storage: Storage, where: str, functions: Functions | None = None)
             raise ConfigError(
                 f"--rules {where} has more than {MOST_BYTES >> 20} MiB: give the path or URI of a Python file"
             )
-        return Ruleset(source.decode(), shown(where), sha256(source).hexdigest())
+        return Ruleset(source.decode("utf-8-sig"), shown(where), sha256(source).hexdigest())
     except StorageError as error:
         raise ConfigError(f"--rules can't be read: {error}; give the path or URI of a Python file") from error
     except UnicodeDecodeError as error:

@@ -5,13 +5,19 @@ import re
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import inline
 from conftest import csv_text, row
 from daskjobs.errors import ConfigError
+from daskjobs.files.storage import Storage
 from daskjobs.orders.rules.builtin import SENTENCES
-from daskjobs.orders.rules.ruleset import Ruleset
+from daskjobs.orders.rules.ruleset import Ruleset, read_rules
+from daskjobs.orders.schema import COLUMNS
+from daskjobs.orders.sources import fields
+from daskjobs.orders.sources.rows import row_ends
+from daskjobs.orders.validation.block import Judged, Place, judge
 from manifests import ROOT
 
 ABOVE = "def _above(orders, cents=2000):\n    'Above.'\n    return orders['total_cents'] > cents\n"
@@ -88,17 +94,21 @@ MEANT = {
 }
 
 
+def judged_rows(rules: Ruleset, *rows: str) -> Judged:
+    text = "".join(f"{each}\n" for each in rows).encode()
+    block = fields.read_block(text, row_ends(text), list(COLUMNS))
+    return judge(block, [], Place(0, "x.csv", 1), rules, np.empty(0, np.int64))
+
+
 @pytest.mark.parametrize("name", MEANT)
-def test_what_is_meant_as_a_rule_runs(tmp_path: Path, name: str) -> None:
-    (tmp_path / "orders.csv").write_bytes(csv_text(row(), row(), row(quantity="1", total_amount="10.50")))
-    (tmp_path / "mine.py").write_text(OTHERS + ABOVE + MEANT[name])
-    results = inline.run(tmp_path / "run", str(tmp_path / "orders.csv"), rules=str(tmp_path / "mine.py"), partitions=2)
-    assert results["report/analytics_report.json"] == b'{"orders": 1, "revenue": 10.50}\n'
-    (reason,) = json.loads(results["report/quality.json"])["reasons"]
-    assert (reason["reason"].removeprefix("_"), reason["rows"], reason["rule"]) in {
-        ("expensive", 2, "Above."),
-        ("above", 2, "Above."),
-    }
+def test_what_is_meant_as_a_rule_runs(name: str) -> None:
+    rules = Ruleset(OTHERS + ABOVE + MEANT[name], "mine.py")
+    (mine,) = rules.own
+    assert mine.removeprefix("_") in ("expensive", "above")
+    assert rules.sentences[mine] == "Above."
+    judged = judged_rows(rules, row(), row(quantity="1", total_amount="10.50"), row())
+    assert judged.quarantine["row"].to_pylist() == [1, 3]
+    assert {reason: rows for reason, rows in judged.reasons.items() if rows} == {mine: 2}
 
 
 def test_rules_keep_the_order_of_the_file_or_of_all(tmp_path: Path) -> None:
@@ -150,6 +160,11 @@ def test_what_may_be_meant_as_a_rule_and_is_none_is_a_sentence(
     sys.modules.pop("helper_of_rules", None)
 
 
+def test_byte_order_mark_is_no_part_of_the_source(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_bytes(b"\xef\xbb\xbf" + GOOD.encode())
+    assert list(read_rules(Storage("."), str(tmp_path / "mine.py")).own) == ["good"]
+
+
 def test_imported_rules_run_when_all_names_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "helper_of_rules.py").write_text("def shared(orders):\n    return orders['quantity'] > 1\n")
     monkeypatch.syspath_prepend(tmp_path)
@@ -159,23 +174,37 @@ def test_imported_rules_run_when_all_names_them(tmp_path: Path, monkeypatch: pyt
     sys.modules.pop("helper_of_rules", None)
 
 
-def test_name_given_to_something_that_is_no_rule_fails_with_a_sentence(tmp_path: Path) -> None:
-    (tmp_path / "orders.csv").write_bytes(csv_text(row()))
-    (tmp_path / "mine.py").write_text("import numpy as np\nroot = np.sqrt\n" + GOOD)
-    with pytest.raises(ConfigError, match="the rule root of .*mine.py failed: TypeError"):
-        inline.run(tmp_path / "run", str(tmp_path / "orders.csv"), rules=str(tmp_path / "mine.py"), partitions=1)
+def test_name_given_to_something_that_is_no_rule_fails_with_a_sentence() -> None:
+    rules = Ruleset("import numpy as np\nroot = np.sqrt\n" + GOOD, "mine.py")
+    with pytest.raises(ConfigError, match="the rule root of mine.py failed: .* has a name with a leading underscore"):
+        judged_rows(rules, row())
 
 
-def test_example_of_the_docs_runs_on_the_ten_columns(tmp_path: Path) -> None:
+def test_whole_run_rejects_by_rules_that_are_no_plain_functions(tmp_path: Path) -> None:
+    (tmp_path / "orders.csv").write_bytes(csv_text(row(quantity="3", price="7.25", total_amount="21.75")))
+    for name in ("a partial", "a callable object"):
+        (tmp_path / "mine.py").write_text(
+            ABOVE + MEANT[name] + "def other(orders):\n    return orders['quantity'] < 0\n"
+        )
+        path, rules = str(tmp_path / "orders.csv"), str(tmp_path / "mine.py")
+        results = inline.run(tmp_path / name, path, rules=rules, partitions=2)
+        assert results["report/analytics_report.json"] == b'{"orders": 0, "revenue": 0.00}\n'
+        assert b',"expensive",' in results["merge/quarantine.csv"]
+
+
+@pytest.mark.parametrize("own", ["", ",channel,note"])
+def test_example_of_the_docs_runs_with_and_without_columns_of_its_own(tmp_path: Path, own: str) -> None:
     section = (ROOT / "docs/orders.md").read_text().partition("\n## Rules of your own\n")[2].partition("\n## ")[0]
     (example,) = re.findall(r"```python\n(.*?)```", section, re.DOTALL)
     (tmp_path / "mine.py").write_text(example)
-    cash = row(payment_mode="cash", quantity="50", total_amount="525.00")
-    big = row(quantity="1000", total_amount="10500.00")
-    (tmp_path / "orders.csv").write_bytes(csv_text(row(), cash, row(payment_mode="cash"), big))
+    rows = [row(), row(), row(quantity="1000", total_amount="10500.00")]
+    rows = (
+        [f"{each}{note}" for each, note in zip(rows, (",gift,", ",gift,you", ",shop,"), strict=True)] if own else rows
+    )
+    (tmp_path / "orders.csv").write_bytes(csv_text(*rows, header=",".join(COLUMNS) + own))
     results = inline.run(tmp_path / "run", str(tmp_path / "orders.csv"), rules=str(tmp_path / "mine.py"), partitions=2)
-    assert results["report/analytics_report.json"] == b'{"orders": 2, "revenue": 42.00}\n'
-    assert {line["reason"]: line["rule"] for line in json.loads(results["report/quality.json"])["reasons"]} == {
-        "big_order": "The order is of 10,000.00 or more.",
-        "much_cash": "More than 500.00 were paid in cash.",
-    }
+    reasons = {line["reason"]: line["rule"] for line in json.loads(results["report/quality.json"])["reasons"]}
+    gift = {"gift_without_note": "A gift has no note."} if own else {}
+    assert reasons == {"big_order": "The order is of 10,000.00 or more."} | gift
+    report = '{"orders": 1, "revenue": 21.00}\n' if own else '{"orders": 2, "revenue": 42.00}\n'
+    assert results["report/analytics_report.json"].decode() == report

@@ -343,6 +343,7 @@ def test_hash_is_another_when_a_part_of_the_function_is(field: str) -> None:
     assert digest(function) != before
 
 
+@pytest.mark.slow
 def test_hash_is_the_same_in_another_process_and_elsewhere_in_the_file(tmp_path: Path) -> None:
     function = (
         "def f(orders, most=3, names=frozenset({'a', 'b', 'c'})):\n"
