@@ -60,11 +60,25 @@ def orders_schema(extra: list[str]) -> pa.Schema:
 
 
 def frame(orders: pa.Table) -> pd.DataFrame:
-    """Return what the rules see: a frame with Arrow types, money as integer cents in price_cents and total_cents."""
+    """Return what the rules see: a frame with Arrow types, money as integer cents in price_cents and total_cents.
+
+    It shares the table's memory, so what rules see of that can't be written to.
+    """
     money = {"price": "price_cents", "total_amount": "total_cents"}
     columns = {name: orders[name] for name in orders.column_names if name not in money}
     for source, name in money.items():
         amounts = orders[source].combine_chunks()
         columns[name] = pa.array(cents_of(amounts), mask=amounts.is_null().to_numpy(zero_copy_only=False))
-    typed: pd.DataFrame = pa.table(columns).to_pandas(types_mapper=pd.ArrowDtype, use_threads=False)
+    table = pa.table(columns)
+    table = pa.table([_read_only(each) for each in table.columns], table.column_names)
+    typed: pd.DataFrame = table.to_pandas(types_mapper=pd.ArrowDtype, use_threads=False)
     return typed
+
+
+def _read_only(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Return a column of plain values over the same memory, whose buffers nobody can write to."""
+    chunks = []
+    for chunk in column.chunks:
+        buffers = [None if each is None else pa.py_buffer(memoryview(each).toreadonly()) for each in chunk.buffers()]
+        chunks.append(pa.Array.from_buffers(chunk.type, len(chunk), buffers, -1, chunk.offset))
+    return pa.chunked_array(chunks, column.type)

@@ -90,10 +90,14 @@ def _validate_compared(settings: Settings, manifest: Manifest) -> tuple[dict[str
         from daskjobs.orders.sources.names import status_names  # imports pyarrow, which few commands need
 
         mine["statuses"] = status_names(mine["statuses"])
-    if "rules" in mine or "rule_source" in mine:
+    if "rules" in mine or "rule_functions" in mine:
         with suppress(StorageError):  # if the file is gone by now, validate has read it
-            source = settings.rule_source.encode() or Storage(settings.run_uri).read(settings.rules)
-            mine["rules"] = hashlib.sha256(source).hexdigest()
+            functions = settings.rule_functions
+            mine["rules"] = (
+                functions.sha256
+                if functions
+                else hashlib.sha256(Storage(settings.run_uri).read(settings.rules)).hexdigest()
+            )
             theirs["rules"] = manifest.inputs.get("rules", "none")
     return mine, theirs
 

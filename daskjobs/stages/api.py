@@ -1,7 +1,7 @@
 """The pipeline from Python: one call, and what came of it."""
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import cached_property
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Unpack
 from daskjobs.cluster.public import CLUSTER_FLAGS, ClusterKeywords
 from daskjobs.errors import UsageError
 from daskjobs.options import flags, keywords, refuse_empty
-from daskjobs.orders.rules.functions import source_of
+from daskjobs.orders.rules.functions import functions_of
 from daskjobs.pipeline.manifest import Manifest
 from daskjobs.stages import new_context, run_all
 from daskjobs.stages.context import Context
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from daskjobs.orders.explain import Explained
 
-Rules = AnyPath | Callable[..., Any] | Sequence[Callable[..., Any]]
+Rules = AnyPath | Callable[..., Any] | Iterable[Callable[..., Any]] | None
 
 
 class Table(Protocol):
@@ -116,9 +116,9 @@ def run_orders(
     to be read. It may be a table as well, like a DataFrame (its index is left out), which is written to
     input/orders.parquet of the run. Instead of an input, ``rows`` asks for so many generated orders, which ``seed``
     varies. ``run`` is the folder of the run's files: a path or an s3:// URI, new or empty or a run's already; without
-    it, a new one below runs/. ``rules`` are rules of your own: functions, as `daskjobs.rule` marks them or with a
-    docstring, or the path of a Python file of them. The ``options`` are those of the command line, with underscores,
-    and ``backend`` for --cluster; one that is None is left out.
+    it, a new one below runs/. ``rules`` are rules of your own: a function or several, as `daskjobs.rule` marks them
+    or with a docstring, or the path of a Python file of them. The ``options`` are those of the command line, with
+    underscores, and ``backend`` for --cluster; one that is None is left out.
 
     All stages run in this process, and Dask on this machine unless ``backend`` says otherwise. The same call again goes
     on where a failed one ended. Raises an error of `daskjobs.DaskjobsError`: UsageError when an argument makes no
@@ -135,8 +135,8 @@ def run_orders(
     if isinstance(rules, str | os.PathLike):
         given |= {"rules": os.fspath(rules)} if rules else {}
     else:
-        functions = [rules] if callable(rules) else rules
-        given |= {"rule_source": source_of(functions)} if functions else {}
+        functions = functions_of(rules)
+        given |= {"rule_functions": functions} if functions else {}
     values = {**chosen, **given}
     settings = Settings.of(**{"run_uri": place, **values}, given=frozenset(values))
     settings.refuse_useless(values, whole=True)

@@ -13,6 +13,7 @@ from daskjobs.display import shown
 from daskjobs.errors import UsageError
 from daskjobs.options import check, flag, option, quoted
 from daskjobs.orders.dialect import QUOTINGS, RFC4180
+from daskjobs.orders.rules.functions import Functions
 
 OF_GENERATED = ("rows", "seed")  # what is said of orders that are generated, and of an input
 OF_INPUT = ("delimiter", "quoting", "encoding", "columns")
@@ -29,8 +30,8 @@ class Settings:
     """The settings of one run; the defaults stand here, and those of its Dask cluster in ``cluster``.
 
     ``input`` may be one text or several, and is a tuple afterwards. ``given`` are the names of those settings that the
-    user set; earlier stages of the run must have been made with the same values. ``rule_source`` is the source of rules
-    that were given as functions instead of a file (see `source_of`). Raises UsageError for a value that makes no sense.
+    user set; earlier stages of the run must have been made with the same values. ``rule_functions`` are rules that were
+    given as functions instead of a file (see `functions_of`). Raises UsageError for a value that makes no sense.
     """
 
     run_uri: str = option(
@@ -66,7 +67,7 @@ class Settings:
     partitions: int = option(
         0, "Parts that are checked in parallel; 0 is five, or a multiple of ten for large orders.", bounds=(0, 10_000)
     )
-    rule_source: str = field(default="", repr=False)
+    rule_functions: Functions | None = None
     cluster: ClusterSettings = field(default_factory=ClusterSettings)
     given: frozenset[str] = frozenset()
 

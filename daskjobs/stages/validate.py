@@ -47,8 +47,8 @@ def execute(context: Context) -> Manifest:
     rules and version, is kept. Raises LostWorkError when tasks are lost or don't end within the timeout.
     """
     context.refuse_own("--rules", filter(None, [context.settings.rules]))
-    ruleset = read_rules(context.storage, context.settings.rules, context.settings.rule_source)
-    rules = {"rules": hashlib.sha256(ruleset.source.encode()).hexdigest()} if ruleset.name else {}
+    ruleset = read_rules(context.storage, context.settings.rules, context.settings.rule_functions)
+    rules = {"rules": ruleset.sha256} if ruleset.name else {}
     settings = {"statuses": status_names(context.settings.statuses)}
     return context.commit(
         NAME, context.digest(split.NAME) | rules, settings, lambda: _check(context, rules, ruleset, settings)

@@ -1,29 +1,60 @@
-"""Rules that are given as Python functions: written as source, as if they stood in a file of rules.
+"""Rules that are given as Python functions: copied as they are now, and sent to the workers.
 
-Workers get source, and not the function: what a rule says of a row then depends on nothing but text, and that text is
-hashed with the other inputs of a run. So a function may use what such a text can hold: modules that are installed,
-names of these, plain values, and other functions of the user's that keep to the same.
+A copy has all that a function's code takes from outside of it: defaults, closures, globals, and the functions that it
+calls. So what runs is what Python would run here, whatever has become of the file or of the notebook's cell since. What
+is copied is hashed with the other inputs of a run, but not where it stands. So a function may use modules that
+are installed, names of these, plain values, and other functions of the user's that keep to the same.
 """
 
-import ast
+import dis
 import inspect
-import math
-import symtable
+import pickle
+import re
 import sys
-import textwrap
-from collections.abc import Callable, Iterable, Iterator
-from functools import cache
-from importlib.metadata import packages_distributions
-from types import FunctionType, ModuleType, NoneType
+import sysconfig
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import date, datetime, time, timedelta, timezone
+from decimal import Decimal
+from functools import cache, partial
+from hashlib import sha256
+from importlib.util import find_spec
+from keyword import iskeyword
+from pathlib import Path
+from types import CellType, CodeType, EllipsisType, FunctionType, ModuleType, NoneType
 from typing import Any, TypeVar
 
-from daskjobs.errors import ConfigError
+from daskjobs.errors import ConfigError, UsageError
 
 SENTENCE = "daskjobs_sentence"  # the attribute of a function that has what `rule` says of it
 FILE = "give the path of a Python file of rules instead"
-PLAIN = (NoneType, bool, int, float, str, bytes)
+# Values that never change, and that their texts describe wholly.
+PLAIN = (
+    *(NoneType, EllipsisType, bool, int, float, complex, str, bytes),
+    *(Decimal, date, datetime, time, timedelta, timezone),
+)
+# Functions that give something else than what they return.
+OTHERS = {
+    inspect.isgeneratorfunction: "a generator (it has a yield)",
+    inspect.iscoroutinefunction: "an async def",
+    inspect.isasyncgenfunction: "an async def with a yield",
+}
+IN_CLASSES = ("LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS")  # how a class's body reads a global name
+ARGUMENTS = inspect.CO_VARARGS | inspect.CO_VARKEYWORDS  # the flags of a code that depend on nothing but its text
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True)
+class Functions:
+    """Rules that were given as functions: a pickle of them by their names, and a hash of all that they do.
+
+    The same functions have the same hash, wherever they stand.
+    """
+
+    pickled: bytes = field(repr=False)
+    sha256: str
 
 
 def rule(sentence: str) -> Callable[[F], F]:
@@ -35,6 +66,10 @@ def rule(sentence: str) -> Callable[[F], F]:
     ... def bulk(orders):
     ...     return orders["quantity"] > 100
     """
+    if not isinstance(sentence, str):
+        raise ConfigError(
+            f'daskjobs.rule takes a sentence, got {_shown(sentence)}: write @daskjobs.rule("The order …")'
+        )
 
     def mark(function: F) -> F:
         setattr(function, SENTENCE, sentence)
@@ -43,59 +78,175 @@ def rule(sentence: str) -> Callable[[F], F]:
     return mark
 
 
-def source_of(functions: Iterable[Callable[..., Any]]) -> str:
-    """Return the source of a file of rules that does what these functions do.
+def functions_of(rules: object) -> Functions | None:
+    """Return the rules that were given as one function or several, ready to be sent; None without any.
 
-    The same functions give the same text, wherever they stand. Raises ConfigError, which names the function and what
-    of it can't be written.
+    Raises UsageError when they are no functions at all, ConfigError, which names the function, when one can't be sent.
     """
-    written = _Written()
-    names = [written.add_rule(function) for function in functions]
-    head = ["from __future__ import annotations", f"__all__ = {list(dict.fromkeys(names))!r}"]
-    return "\n\n".join([*head, *written.texts.values()]) + "\n"
+    import cloudpickle
+
+    named: dict[str, FunctionType] = {}
+    for each in _listed(rules):
+        function = _rule(each)
+        if named.setdefault(function.__name__, function) is not function:
+            raise ConfigError(
+                f"two different functions given as rules have the name {function.__name__}: give one another __name__"
+            )
+    if not named:
+        return None
+    copied = _Copied({_package(each.__module__) for each in named.values()})
+    try:
+        copies = {name: copied.value(each, name, name) for name, each in named.items()}
+        files = {name: each.__code__.co_filename for name, each in named.items()}  # which cloudpickle leaves out
+        return Functions(cloudpickle.dumps((copies, files)), sha256("\n".join(copied.said).encode()).hexdigest())
+    except RecursionError as error:
+        raise ConfigError(f"the rules use values that lie too deep in each other to be sent; {FILE}") from error
 
 
-class _Written:
-    """The definitions that have been written so far, by the name that each has in the text."""
+def load_functions(pickled: bytes) -> dict[str, FunctionType]:
+    """Return functions that were sent, by name; the code of each says in which file it was written."""
+    functions: dict[str, FunctionType]
+    functions, files = pickle.loads(pickled)
+    for name, function in functions.items():
+        function.__code__ = function.__code__.replace(co_filename=files[name])
+    return functions
 
-    def __init__(self) -> None:
-        self.texts: dict[str, str] = {}
-        self.values: dict[str, object] = {}
 
-    def add_rule(self, function: Callable[..., Any]) -> str:
-        """Write a rule with all that it uses, and return its name."""
-        if not isinstance(function, FunctionType):
-            raise ConfigError(f"a rule must be a function, got {function!r}: write it with def, or {FILE}")
-        self._add(function.__name__, function, function.__name__, is_rule=True)
-        return function.__name__
+def why_not(value: object) -> str:
+    """Say why something that can be called is no rule; empty where it may be one.
 
-    def _add(self, name: str, value: object, rule: str, is_rule: bool = False) -> None:
-        """Write what makes a name mean in the text what it means to the function."""
-        if name in self.values:  # a function that calls itself, too
-            if self.values[name] is not value and not _literal(value) == _literal(self.values[name]) != "":
-                raise ConfigError(
-                    f"the functions given as rules mean different things by {name}: give one of them another name"
-                )
-            return
-        self.values[name] = value
-        if isinstance(value, ModuleType):
+    >>> why_not(int)
+    'a class'
+    """
+    if isinstance(value, type):
+        return "a class"
+    if not callable(value):
+        return f"an object of {type(value).__name__}, which can't be called"
+    called = value if inspect.isroutine(value) or isinstance(value, partial) else type(value).__call__
+    return next((what for is_other, what in OTHERS.items() if is_other(called)), "")
+
+
+def _listed(rules: object) -> list[object]:
+    if rules is None or callable(rules):
+        return [] if rules is None else [rules]
+    if isinstance(rules, bytes | Mapping | set | frozenset) or not isinstance(rules, Iterable):
+        raise UsageError(
+            f"rules must be a function, a list of functions, or the path of a Python file, got {_shown(rules)}"
+        )
+    return list(rules)
+
+
+def _rule(function: object) -> FunctionType:
+    """Return what is given as a rule. Raises ConfigError when it is no function with a name."""
+    if not isinstance(function, FunctionType):
+        raise ConfigError(f"a rule must be a function, got {_shown(function)}: write it with def, or {FILE}")
+    name = function.__name__
+    if name == "<lambda>":
+        raise ConfigError(f"a rule must be a function with a name, got a lambda: write it with def, or {FILE}")
+    if not name.isidentifier() or iskeyword(name):
+        raise ConfigError(
+            f"a rule's name is a reason, like big_order, got {name!r}: give the function another __name__"
+        )
+    if what := why_not(function):
+        raise ConfigError(f"the rule {name} is {what}, and so gives no mask: write it with def and return")
+    return function
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 100 else f"{text[:100]}…"
+
+
+class _Copied:
+    """The copies of functions and of all that they use, and what they are: a text that has nothing of their places.
+
+    ``own`` are the packages that the rules stand in. Their functions are copied even where the package is installed: a
+    worker would import its files as they are now.
+    """
+
+    def __init__(self, own: set[str]) -> None:
+        self.own, self.said = own, list[str]()
+        self.copies: dict[int, tuple[int, Any]] = {}  # of what can change or lead back to itself, by its id
+
+    def function(self, function: FunctionType, rule: str) -> FunctionType:
+        """Copy a function, with the globals that its code uses, its closure, its defaults and its attributes."""
+        code = function.__code__
+        cells = tuple(self._once(cell, CellType) for cell in function.__closure__ or ())
+        values = self._once(function.__globals__, dict)
+        copy = FunctionType(code, values, function.__name__, None, cells)
+        self._keep(function, copy)
+        # As a function of the script that was started, which cloudpickle always sends by its value.
+        copy.__module__, copy.__doc__ = "__main__", function.__doc__
+        self.said.append(f"function {function.__name__!r} {function.__doc__!r}")
+        self._code(code)
+        for name in sorted(_names(code, function.__globals__, rule)):  # others are builtins, or a NameError here too
+            self.said.append(f"global {name!r}")
+            values[name] = self.value(function.__globals__[name], name, rule)
+        values.setdefault("__name__", function.__globals__.get("__name__"))  # which a class inside of it needs
+        for name, cell, new in zip(code.co_freevars, function.__closure__ or (), cells, strict=True):
+            self.said.append(f"closure {name!r}")
+            with suppress(ValueError):  # it has no value yet
+                new.cell_contents = self.value(cell.cell_contents, name, rule)
+        copy.__defaults__ = self.value(function.__defaults__, "its defaults", rule)
+        copy.__kwdefaults__ = self.value(function.__kwdefaults__, "its defaults", rule)
+        vars(copy).update(self.value(vars(function), "its attributes", rule))
+        return copy
+
+    def value(self, value: Any, name: str, rule: str) -> Any:
+        """Copy what a function means by a name. Raises ConfigError when it is nothing that can be sent."""
+        kind = type(value)
+        if _is_plain(value):
+            self.said.append(_text(value))
+        elif isinstance(value, ModuleType):
             if not _is_installed(value.__name__):
                 raise _refused(rule, name, "a module that is not installed")
-            package, _, last = value.__name__.rpartition(".")
-            self.texts[name] = f"{f'from {package} ' if package else ''}import {last} as {name}"
-        elif not is_rule and _is_importable(value):
-            self.texts[name] = f"from {value.__module__} import {value.__name__} as {name}"  # type: ignore[attr-defined]
-        elif isinstance(value, FunctionType):
-            tree = _parsed(value, rule)
-            tree.name = name
-            for used, meant in _used(value, tree):
-                self._add(used, meant, rule)
-            sentence = getattr(value, SENTENCE, "")
-            self.texts[name] = ast.unparse(tree) + (f"\n\n{name}.{SENTENCE} = {sentence!r}" if sentence else "")
-        elif literal := _literal(value):
-            self.texts[name] = f"{name} = {literal}"
+            self.said.append(f"module {value.__name__}")
+        elif id(value) in self.copies:
+            number, copy = self.copies[id(value)]
+            self.said.append(f"again {number}")
+            return copy
+        elif _is_importable(value) and not (kind is FunctionType and _package(value.__module__) in self.own):
+            self.said.append(f"from {value.__module__} import {value.__name__}")
+        elif kind is FunctionType:
+            return self.function(value, rule)
+        elif kind is dict:
+            self.said.append(f"dict {len(value)}")
+            copy = self._keep(value, {})
+            copy.update((self.value(key, name, rule), self.value(each, name, rule)) for key, each in value.items())
+            return copy
+        elif kind in (list, set) and all(map(_is_plain, value)):
+            self.said.append(_text(value))
+            return self._keep(value, kind(value))
+        elif kind is list:
+            self.said.append(f"list {len(value)}")
+            copy = self._keep(value, [])
+            copy.extend(self.value(each, name, rule) for each in value)
+            return copy
+        elif kind is tuple:
+            self.said.append(f"tuple {len(value)}")
+            return tuple(self.value(each, name, rule) for each in value)
         else:
-            raise _refused(rule, name, f"an object of {type(value).__name__}")
+            raise _refused(rule, name, f"an object of {kind.__name__}")
+        return value
+
+    def _code(self, code: CodeType) -> None:
+        """Say what a code does, without its file, its lines, and the function that it stands in."""
+        counts = code.co_argcount, code.co_posonlyargcount, code.co_kwonlyargcount, code.co_flags & ARGUMENTS
+        names = code.co_names, code.co_varnames, code.co_freevars, code.co_cellvars
+        self.said.append(f"code {code.co_name!r} {counts} {names} {code.co_code.hex()} {code.co_exceptiontable.hex()}")
+        for each in code.co_consts:
+            if isinstance(each, CodeType):
+                self._code(each)
+            else:
+                self.said.append(_text(each))
+
+    def _keep(self, value: object, copy: Any) -> Any:
+        self.copies[id(value)] = len(self.copies), copy
+        return copy
+
+    def _once(self, value: object, kind: type) -> Any:
+        """Return the copy, at first empty, of a closure's cell or of a module's globals, which functions may share."""
+        return self.copies[id(value)][1] if id(value) in self.copies else self._keep(value, kind())
 
 
 def _refused(rule: str, name: str, what: str) -> ConfigError:
@@ -105,57 +256,74 @@ def _refused(rule: str, name: str, what: str) -> ConfigError:
     )
 
 
-def _parsed(function: FunctionType, rule: str) -> ast.FunctionDef:
-    """Return a function's definition, without what only Python's tools read. Raises ConfigError when it has none."""
-    if function.__name__ == "<lambda>":
-        raise ConfigError(f"a rule must be a function with a name, got a lambda: write it with def, or {FILE}")
-    try:
-        tree = ast.parse(textwrap.dedent(inspect.getsource(function))).body[0]
-    except (OSError, TypeError, SyntaxError, IndexError) as error:
-        raise ConfigError(
-            f"the source of the function {function.__name__} can't be found, which the rule {rule} needs: write it in "
-            f"a file or a notebook, or {FILE}"
-        ) from error
-    decorated = not isinstance(tree, ast.FunctionDef) or len(tree.decorator_list) > hasattr(function, SENTENCE)
-    if decorated or hasattr(function, "__wrapped__"):
-        raise ConfigError(
-            f"the function {function.__name__} has a decorator other than daskjobs.rule, with which the rule {rule} "
-            f"can't be given as a function: leave the decorator out, or {FILE}"
-        )
-    assert isinstance(tree, ast.FunctionDef)
-    tree.decorator_list, tree.returns = [], None
-    for node in ast.walk(tree.args):
-        if isinstance(node, ast.arg):
-            node.annotation = None
-    return tree
+def _is_plain(value: object) -> bool:
+    """Tell whether a value never changes, and `_text` says all of it."""
+    if type(value) in (tuple, frozenset):
+        return all(map(_is_plain, value))  # type: ignore[call-overload]
+    return isinstance(value, re.Pattern) or (
+        type(value) in PLAIN and type(getattr(value, "tzinfo", None)) in (NoneType, timezone)
+    )
 
 
-def _used(function: FunctionType, tree: ast.FunctionDef) -> Iterator[tuple[str, object]]:
-    """Yield each name that a function takes from outside of it, with what it means there."""
-    cells = function.__closure__ or ()
-    enclosing = {name: cell.cell_contents for name, cell in zip(function.__code__.co_freevars, cells, strict=True)}
-    outside = function.__globals__ | enclosing
-    for name in sorted(set(_free(symtable.symtable(ast.unparse(tree), tree.name, "exec")))):
-        if name in outside:  # otherwise it is a builtin, or a NameError in a worker as it is here
-            yield name, outside[name]
+def _text(value: Any) -> str:
+    """Return the text of a plain value, or of a list or set of them: always the same for the same value."""
+    if isinstance(value, tuple | list | set | frozenset):
+        items = [_text(each) for each in value]
+        return f"{type(value).__name__} [{', '.join(items if isinstance(value, tuple | list) else sorted(items))}]"
+    if isinstance(value, re.Pattern):
+        return f"pattern {value.pattern!r} {value.flags}"
+    return f"{type(value).__name__} {value!r}"
 
 
-def _free(table: symtable.SymbolTable) -> Iterator[str]:
-    """Yield the global names that are read in a scope or in those within it."""
-    for symbol in table.get_symbols():
-        if symbol.is_referenced() and (symbol.is_global() or table.get_type() == "module"):
-            yield symbol.get_name()
-    for child in table.get_children():
-        yield from _free(child)
+def _names(code: CodeType, outside: dict[str, Any], rule: str) -> set[str]:
+    """Return those of the names ``outside`` that a code, or one within it, uses.
+
+    Raises ConfigError for what can't be sent: what a class within it uses, and an import of a module of the user's own.
+    """
+    names = set[str]()
+    for each in dis.get_instructions(code):
+        if each.opname.endswith("_GLOBAL") and each.argval in outside:
+            names.add(each.argval)
+        elif each.opname in IN_CLASSES and each.argval != "__name__" and each.argval in outside:
+            raise _refused(rule, each.argval, "a name outside of a class that is inside of a function")
+        elif each.opname == "IMPORT_NAME" and not _is_installed(each.argval):
+            raise _refused(rule, each.argval or ".", "a module that is not installed")
+    return names.union(*(_names(each, outside, rule) for each in code.co_consts if isinstance(each, CodeType)))
+
+
+def _package(module: object) -> str:
+    return str(module).partition(".")[0]
 
 
 @cache
-def _installed() -> frozenset[str]:
-    return frozenset({"daskjobs", *sys.stdlib_module_names, *packages_distributions()})
+def _distributions() -> Mapping[str, list[str]]:
+    """Return the names of the distributions that each package comes from, which takes long to look up."""
+    from importlib.metadata import packages_distributions
+
+    return packages_distributions()
 
 
+@cache
 def _is_installed(module: str) -> bool:
-    return module.partition(".")[0] in _installed()
+    """Tell whether a module is Python's or a package's, and not a file of the user's that bears the same name."""
+    from importlib.metadata import distribution
+
+    package = _package(module)
+    if package == "daskjobs":
+        return True
+    distributions = [distribution(name) for name in _distributions().get(package, [])]
+    if any('"editable": true' in (each.read_text("direct_url.json") or "") for each in distributions):
+        return True
+    folders = [str(each.locate_file("")) for each in distributions]
+    if package in sys.stdlib_module_names:
+        folders += [sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib")]
+    file = None
+    with suppress(ValueError):  # a module that was made without a file
+        if folders and (spec := find_spec(package)) and spec.has_location:
+            file = spec.origin
+    return bool(folders) and (
+        not file or any(Path(file).resolve().is_relative_to(Path(each).resolve()) for each in folders)
+    )
 
 
 def _is_importable(value: object) -> bool:
@@ -164,17 +332,3 @@ def _is_importable(value: object) -> bool:
     if not isinstance(module, str) or not isinstance(name, str) or not _is_installed(module):
         return False
     return getattr(sys.modules.get(module), name, None) is value
-
-
-def _literal(value: object) -> str:
-    """Return the text of a plain value, always the same for the same value; empty where a text can't say it."""
-    if type(value) in PLAIN:
-        return f"float({str(value)!r})" if isinstance(value, float) and not math.isfinite(value) else repr(value)
-    if type(value) is dict:
-        pairs = [(_literal(key), _literal(each)) for key, each in value.items()]
-        return f"{{{', '.join(f'{key}: {each}' for key, each in pairs)}}}" if all(map(all, pairs)) else ""
-    if type(value) in (list, tuple, set, frozenset):
-        items = [_literal(each) for each in value]  # type: ignore[attr-defined]
-        items = sorted(items) if isinstance(value, set | frozenset) else items
-        return f"{type(value).__name__}([{', '.join(items)}])" if all(items) else ""
-    return ""

@@ -8,65 +8,74 @@ import sys
 import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from hashlib import sha256
-from inspect import isfunction
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+import pyarrow as pa
+from pandas.api.extensions import ExtensionArray
+from pandas.api.types import is_bool_dtype, is_numeric_dtype
+from pandas.arrays import ArrowExtensionArray
 
 from daskjobs.display import shown
 from daskjobs.errors import ConfigError, StorageError
 from daskjobs.files.storage import Storage, explained
 from daskjobs.orders.rules.builtin import RULES, SENTENCES, Rule
-from daskjobs.orders.rules.functions import SENTENCE
+from daskjobs.orders.rules.file import rules_in
+from daskjobs.orders.rules.functions import SENTENCE, Functions, load_functions
 
 FUNCTIONS = "run_orders(rules=…)"  # the name of rules that were given as functions
 MOST_BYTES = 1 << 20  # of the user's module
 MOST = 40  # rules of the user's own: a row's reasons are the bits of one integer
 MOST_TEXT = 500  # characters of what a rule raised, in an error message
+MOST_NAMED = 20  # columns, in an error message
+
+Mask = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
 class Ruleset:
-    """The rules of a run: the Python source of the user's own ones, and its name in errors; both empty without any.
+    """The rules of a run: the name of the user's own ones in errors, and what they are; empty without any.
 
-    The user's rules are the functions that ``__all__`` of the source names, or else those without a leading underscore.
-    The source is not loaded before ``own`` or what needs it is used, which raises ConfigError when it can't be: to make
-    a ruleset, or to send it to a worker, is safe.
+    ``code`` is the source of a file, or a pickle of functions (see `functions_of`), and ``sha256`` is the hash of what
+    they do. It is not loaded before ``own`` or what needs it is used, which raises ConfigError when it can't be: to
+    make a ruleset, or to send it to a worker, is safe.
     """
 
-    source: str = ""
+    code: str | bytes = ""
     name: str = ""
+    sha256: str = ""
 
     @property
     def own(self) -> dict[str, Rule]:
         """Return the user's own rules, by name."""
-        return _load(self.source, self.name) if self.name else {}
+        return _load(self.code, self.name) if self.name else {}
 
     @property
     def sentences(self) -> dict[str, str]:
         """Return what each reason says of a row, in the order in which a row carries its reasons."""
-        return {**SENTENCES, **{name: _sentence(rule) for name, rule in self.own.items()}}
+        return {**SENTENCES, **{name: _sentence(name, rule) for name, rule in self.own.items()}}
 
-    def masks(self, frame: pd.DataFrame) -> Iterator[tuple[str, npt.NDArray[np.bool_]]]:
+    def masks(self, frame: pd.DataFrame) -> Iterator[tuple[str, Mask]]:
         """Yield each rule's name and the rows that it rejects. Raises ConfigError when one of the user's fails."""
         for name, rule in RULES.items():
             yield name, mask(rule, frame)
         for name, rule in self.own.items():
-            said = ""
+            rejected, said = np.zeros(len(frame), bool), ""
             try:
-                rejected = mask(rule, frame.copy(deep=False))
-                if rejected.shape != (len(frame),):
-                    raise TypeError(f"it gave {rejected.shape} values for {len(frame)} rows")
+                if len(frame):  # what pandas makes of no values need not be booleans
+                    rejected = aligned(rule(frame.copy(deep=False)), frame.index)
             except BaseException as error:  # sys.exit is none of the others
-                said = f"{_line(error, self.source, self.name)} failed: {_told(error)}"
+                said = f"{_where(error, rule, self.name)} failed: {_told(error)}{_columns(error, frame)}"
             if said:  # raised here, without the user's exception as its context, which pickle may refuse
+                others = "" if self.name == FUNCTIONS else ", and what is no rule has a name with a leading underscore"
                 raise ConfigError(
                     f"the rule {name} of {self.name}{said}; "
-                    "a rule takes a frame of orders and returns a boolean for each of its rows"
+                    f"a rule takes a frame of orders and returns a boolean for each of its rows{others}"
                 )
             yield name, rejected
 
@@ -76,13 +85,13 @@ def load_sentences(ruleset: Ruleset) -> dict[str, str]:
     return ruleset.sentences
 
 
-def read_rules(storage: Storage, where: str, functions: str = "") -> Ruleset:
-    """Return the user's rules, if any are given: ``functions``, as `source_of` wrote them, or a file's path or URI.
+def read_rules(storage: Storage, where: str, functions: Functions | None = None) -> Ruleset:
+    """Return the user's rules, if any are given: ``functions``, or a file's path or URI.
 
     Raises ConfigError when the file can't be read.
     """
     if functions:
-        return Ruleset(functions, FUNCTIONS)
+        return Ruleset(functions.pickled, FUNCTIONS, functions.sha256)
     if not where:
         return Ruleset()
     try:
@@ -92,38 +101,77 @@ def read_rules(storage: Storage, where: str, functions: str = "") -> Ruleset:
             raise ConfigError(
                 f"--rules {where} has more than {MOST_BYTES >> 20} MiB: give the path or URI of a Python file"
             )
-        return Ruleset(source.decode(), shown(where))
+        return Ruleset(source.decode("utf-8-sig"), shown(where), sha256(source).hexdigest())
     except StorageError as error:
         raise ConfigError(f"--rules can't be read: {error}; give the path or URI of a Python file") from error
     except UnicodeDecodeError as error:
         raise ConfigError(f"--rules {where} is no Python file: {error}") from error
 
 
-def mask(rule: Rule, frame: pd.DataFrame) -> npt.NDArray[np.bool_]:
-    """Return which rows a rule rejects; a null rejects nothing."""
-    rejected = pd.Series(rule(frame))
-    if not pd.api.types.is_bool_dtype(rejected.dtype):
-        raise TypeError(f"it gave {rejected.dtype}, not booleans")
-    return rejected.to_numpy(dtype=bool, na_value=False)
+def mask(rule: Rule, frame: pd.DataFrame) -> Mask:
+    """Return which rows one of our own rules rejects; a null rejects nothing."""
+    return rule(frame).to_numpy(dtype=bool, na_value=False)
+
+
+def aligned(given: object, index: pd.Index) -> Mask:
+    """Return which rows a rule of the user's rejects, from what it gave for a frame with this index.
+
+    A Series is aligned by its index, which must have the frame's labels, in any order. What has no index (a list, an
+    array) is in the order of the rows. A null rejects nothing. Raises TypeError, which says what is wrong.
+    """
+    if isinstance(given, pa.Array | pa.ChunkedArray):
+        given = ArrowExtensionArray(given)
+    if given is None:
+        raise TypeError("it gave nothing (None), as a function without a return does")
+    if (
+        not isinstance(given, pd.Series | pd.Index | ExtensionArray | np.ndarray | list | tuple)
+        or getattr(given, "ndim", 1) != 1
+    ):
+        raise TypeError(f"it gave {type(given).__name__}, which is no mask")
+    if len(given) != len(index):
+        raise TypeError(f"it gave {len(given)} values for {len(index)} rows")
+    values = given if isinstance(given, pd.Series) else pd.Series(given, index)
+    if values.index is not index and not (_is_number(values.index) and values.index.equals(index)):
+        values = values.iloc[_places(values.index, index)]
+    if isinstance(values.dtype, np.dtype | pd.BooleanDtype | pd.ArrowDtype) and is_bool_dtype(values.dtype):
+        return values.to_numpy(dtype=bool, na_value=False)
+    rejected, some = np.zeros(len(index), bool), values.notna().to_numpy(bool)
+    known = values[some].tolist()
+    if not all(isinstance(value, bool | np.bool_) for value in known):
+        raise TypeError(f"it gave {values.dtype}, not booleans")
+    rejected[some] = known
+    return rejected
+
+
+def _places(given: pd.Index, index: pd.Index) -> npt.NDArray[np.intp]:
+    """Return where each label of a frame's index stands in that of a mask."""
+    places = given.get_indexer(index) if _is_number(given) and given.is_unique else np.full(1, -1)
+    if (places < 0).any():
+        raise TypeError(
+            "it gave a mask whose index is not the frame's: keep the index (without reset_index or set_index), or "
+            "return mask.to_numpy() if its values are in the order of the rows"
+        )
+    return places
+
+
+def _is_number(index: pd.Index) -> bool:
+    """Tell whether labels are numbers, as a frame's: pandas also takes False for 0, and an interval for what it has."""
+    if isinstance(index, pd.MultiIndex):
+        return False
+    kind = index.infer_objects().dtype
+    return is_numeric_dtype(kind) and not is_bool_dtype(kind)
 
 
 @lru_cache(maxsize=4)
-def _load(source: str, name: str) -> dict[str, Rule]:
-    module = ModuleType(f"daskjobs_rules_{sha256(source.encode()).hexdigest()[:12]}")
-    sys.modules[module.__name__] = module
+def _load(code: str | bytes, name: str) -> dict[str, Rule]:
     said = ""
     try:
-        # Not optimized, even under -O: docstrings are the rules' sentences, and a rule may rely on its asserts.
-        exec(compile(source, name, "exec", dont_inherit=True, optimize=0), module.__dict__)
+        loaded: Any = load_functions(code) if isinstance(code, bytes) else _module(code, name)
     except BaseException as error:  # sys.exit is none of the others
-        said = f"{_line(error, source, name)} can't be imported: {_told(error)}"
+        said = f"{_line(error, name)} can't be imported: {_told(error)}"
     if said:
         raise ConfigError(f"{name}{said}")
-    functions: dict[str, Rule] = {
-        name: each for name, each in vars(module).items() if isfunction(each) and each.__module__ == module.__name__
-    }
-    chosen = getattr(module, "__all__", [name for name in functions if not name.startswith("_")])
-    own = {name: functions[name] for name in chosen if name in functions}
+    own: dict[str, Rule] = loaded if isinstance(code, bytes) else rules_in(loaded, code, name)
     if not own or len(own) > MOST:
         raise ConfigError(f"{name} has {len(own)} rules: from 1 to {MOST} functions without a leading underscore")
     taken = sorted(own.keys() & SENTENCES.keys())
@@ -132,20 +180,46 @@ def _load(source: str, name: str) -> dict[str, Rule]:
     return own
 
 
-def _line(error: BaseException, source: str, name: str) -> str:
-    """Return the number of the line that raised an error, or that line itself where the user has given functions."""
-    if isinstance(error, SyntaxError):
+def _module(source: str, name: str) -> ModuleType:
+    module = ModuleType(f"daskjobs_rules_{sha256(source.encode()).hexdigest()[:12]}")
+    sys.modules[module.__name__] = module
+    # Not optimized, even under -O: docstrings are the rules' sentences, and a rule may rely on its asserts.
+    exec(compile(source, name, "exec", dont_inherit=True, optimize=0), module.__dict__)
+    return module
+
+
+def _line(error: BaseException, file: str) -> str:
+    """Return the number of the line, in a file of the user's, that raised an error; empty where it is not known."""
+    if isinstance(error, SyntaxError) and error.filename == file:
         return f", line {error.lineno},"
-    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == name]
-    if not lines or lines[-1] is None:
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
+    return f", line {lines[-1]}," if lines and lines[-1] is not None else ""
+
+
+def _where(error: BaseException, rule: Rule, name: str) -> str:
+    """Return the line at which a rule failed, of its file, or of the file in which it was defined as a function."""
+    if name != FUNCTIONS:
+        return _line(error, name)
+    file = rule.__code__.co_filename
+    line = _line(error, file)
+    return line and f"{line[:-1]} of {shown(file)},"
+
+
+def _columns(error: BaseException, frame: pd.DataFrame) -> str:
+    """Return which columns there are, where an error says that one isn't."""
+    missing = error.args[:1] if type(error) is KeyError else ()
+    if type(error) is AttributeError and isinstance(error.obj, pd.DataFrame):
+        missing = (error.name,)
+    if not missing or type(missing[0]) is not str or missing[0] in frame.columns:
         return ""
-    return f", at {source.splitlines()[lines[-1] - 1].strip()!r}," if name == FUNCTIONS else f", line {lines[-1]},"
+    names = [*frame.columns[:MOST_NAMED], *(["…"] if len(frame.columns) > MOST_NAMED else [])]
+    return f"; the frame has {', '.join(names)} (money is integer cents, in price_cents and total_cents)"
 
 
-def _sentence(rule: Rule) -> str:
+def _sentence(name: str, rule: Rule) -> str:
     """Return what a rule says of a row: what `functions.rule` was given, or else its docstring's first line."""
-    said = str(getattr(rule, SENTENCE, "") or rule.__doc__ or "").strip()
-    return (said or rule.__name__).splitlines()[0]
+    said = getattr(rule, SENTENCE, "") or (rule.func if isinstance(rule, partial) else rule).__doc__ or ""
+    return (str(said).strip() or name).splitlines()[0]
 
 
 def _told(error: BaseException) -> str:
