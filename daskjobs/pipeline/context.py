@@ -220,6 +220,8 @@ class StageContext(Generic[S]):
         except BaseException:
             with suppress(DaskjobsError):  # the first failure is the one to report
                 self.take_back(name)
+                folder = self.stages[name].folder  # half-written files of tasks that were ended may be large
+                self.storage.remove_all(self.stages[name].partial(self.storage.names(folder)))
             raise
 
     def take_back(self, name: str) -> None:
