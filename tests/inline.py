@@ -31,9 +31,13 @@ def _connected(*_: Any, **__: Any) -> Iterator[Any]:
     yield SimpleNamespace(facts=ClusterFacts("inline", 1, ""), watched=False)
 
 
-def _gather(*arguments: Any, **_: Any) -> list[Any]:
+def _gather(*arguments: Any, done: Callable[[Any], None] = lambda _: None, **_: Any) -> list[Any]:
     work: Callable[..., Any] = arguments[-2]
-    return [work(*job.arguments) for job in arguments[-1]]
+    results = []
+    for job in arguments[-1]:
+        results.append(work(*job.arguments))
+        done(results[-1])
+    return results
 
 
 @contextmanager

@@ -89,8 +89,8 @@ def _names(stage: Stage) -> list[str]:
 
 def _clear(folder: Storage, stages: list[Stage]) -> None:
     for stage in reversed(stages):
-        for name in _names(stage):
-            folder.remove(name)
+        if not set(stage.artifacts) & set(stage.lasting):
+            folder.remove_all(_names(stage))
 
 
 def _open_to_all(folder: Storage, names: Iterable[str]) -> None:

@@ -18,7 +18,7 @@ from daskjobs.cli.options import settings, stage_options, text_option
 from daskjobs.cli.step import step, step_cleanup
 from daskjobs.cli.terminal import print_report, say, short, with_bar
 from daskjobs.display import shown
-from daskjobs.errors import ConfigError, DaskjobsError, UsageError
+from daskjobs.errors import ClusterError, ConfigError, DaskjobsError, UsageError
 from daskjobs.files.storage import explained
 from daskjobs.pipeline import ending
 from daskjobs.pipeline.context import AccountedError
@@ -94,7 +94,7 @@ def _do(name: str, context: Context, outputs: str) -> None:
         context = showing(context, outputs)
     try:
         manifest = run_stage(name, context)
-    except AccountedError:
+    except (AccountedError, ClusterError):  # report has written its account, and cleanup what it could not remove
         if outputs:
             show(context, name, {}, outputs)
         raise
