@@ -69,6 +69,10 @@ class Done:
     beside: tuple[str, ...] = ()
 
 
+def _nothing(_: object) -> None:
+    """Do nothing; a function of a module can be pickled, and so can a context that has it."""
+
+
 @dataclass(frozen=True)
 class StageContext(Generic[S]):
     """What the stages of one run are given: its settings, its storage, and how to report progress.
@@ -83,9 +87,9 @@ class StageContext(Generic[S]):
 
     settings: S
     stages: Mapping[str, Stage] = field(repr=False)
-    progress: Callable[[float], None] = field(default=lambda _: None)
-    tell: Callable[[str], None] = field(default=lambda _: None)
-    taken_back: Callable[[list[Stage]], None] = field(default=lambda _: None)
+    progress: Callable[[float], None] = _nothing
+    tell: Callable[[str], None] = _nothing
+    taken_back: Callable[[list[Stage]], None] = _nothing
     check: Check | None = None
     known: dict[str, Committed] = field(default_factory=dict, repr=False, compare=False)
     written: dict[str, tuple[int, ...] | None] = field(default_factory=dict, repr=False, compare=False)

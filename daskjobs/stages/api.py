@@ -94,7 +94,7 @@ def run_orders(
 
     All stages run in this process, and Dask on this machine unless ``backend`` says otherwise. The same call again goes
     on where a failed one ended. Raises an error of `daskjobs.DaskjobsError`: InputError when the input is not orders,
-    or when more rows are rejected than ``max_rejected`` allows.
+    or when more rows are rejected than ``max_rejected`` allows, or all of them.
     """
     given = {"input": os.fspath(input)} if input else {}
     if isinstance(rules, str | os.PathLike):
