@@ -6,7 +6,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,6 +19,7 @@ from conftest import RESULTS
 from daskjobs.cluster.connection import ClusterFacts
 from daskjobs.cluster.usage import Measurement
 from daskjobs.orders.sources import rows
+from daskjobs.pipeline.context import AccountedError
 from daskjobs.stages import new_context, report, run_stage, validate
 from daskjobs.stages.settings import Settings
 
@@ -30,9 +31,13 @@ def _connected(*_: Any, **__: Any) -> Iterator[Any]:
     yield SimpleNamespace(facts=ClusterFacts("inline", 1, ""), watched=False)
 
 
-def _gather(*arguments: Any, **_: Any) -> list[Any]:
+def _gather(*arguments: Any, done: Callable[[Any], None] = lambda _: None, **_: Any) -> list[Any]:
     work: Callable[..., Any] = arguments[-2]
-    return [work(*job.arguments) for job in arguments[-1]]
+    results = []
+    for job in arguments[-1]:
+        results.append(work(*job.arguments))
+        done(results[-1])
+    return results
 
 
 @contextmanager
@@ -54,12 +59,13 @@ def stages_inline(block_bytes: int = rows.BLOCK_BYTES, real: bool = False) -> It
 def run(
     folder: Path, pattern: str, block_bytes: int = rows.BLOCK_BYTES, real: bool = False, **settings: Any
 ) -> dict[str, bytes]:
-    """Run the stages from split on; return the results' bytes."""
+    """Run the stages from split on; return the results' bytes, which are none where every row is rejected."""
     with stages_inline(block_bytes, real):
         given = {"run_uri": str(folder), "input": pattern, "dashboard": "127.0.0.1:0", **settings}
         for name in STAGES:
-            run_stage(name, new_context(Settings.of(**given)))
-    return {name: (folder / name).read_bytes() for name in RESULTS}
+            with suppress(AccountedError) if name == "report" else nullcontext():
+                run_stage(name, new_context(Settings.of(**given)))
+    return {name: (folder / name).read_bytes() if (folder / name).exists() else b"" for name in RESULTS}
 
 
 def assert_as_expected(results: dict[str, bytes], expected: oracle.Expected) -> None:
@@ -85,9 +91,9 @@ def assert_as_expected(results: dict[str, bytes], expected: oracle.Expected) -> 
     assert {line["reason"]: line["rows"] for line in quality["reasons"]} == counted
     sign, cents = "-" if expected.cents < 0 else "", abs(expected.cents)
     revenue = f"{sign}{cents // 100}.{cents % 100:02d}"
-    assert (
-        results["report/analytics_report.json"].decode() == f'{{"orders": {expected.orders}, "revenue": {revenue}}}\n'
-    )
+    report = f'{{"orders": {expected.orders}, "revenue": {revenue}}}\n'
+    nothing_valid = 0 < expected.rows == len(expected.rejected)
+    assert results["report/analytics_report.json"].decode() == ("" if nothing_valid else report)
     csv.field_size_limit(1 << 27)
     lines = list(csv.reader(io.StringIO(results["merge/quarantine.csv"].decode(), newline="")))[1:]
     rejected = [(source.rsplit("/", 1)[-1], int(row), reasons.split(";"), raw) for row, source, reasons, raw in lines]
@@ -98,4 +104,6 @@ def assert_as_expected(results: dict[str, bytes], expected: oracle.Expected) -> 
 
 def as_cell(text: str) -> str:
     """What quarantine.csv makes of a row's text, so that a spreadsheet takes it for no formula."""
-    return f"'{text}" if re.match(r"[-=+@\t\r\n\uFF1D\uFF0B\uFF0D\uFF20]", text) else text
+    formula = "[-=+@\uff1d\uff0b\uff0d\uff20]"
+    at_start = re.sub(rf"^(?:[\t\r\n]| *{formula})", r"'\g<0>", text)
+    return re.sub(rf'([;\t\r\n][ "]*)({formula})', r"\1'\2", at_start)

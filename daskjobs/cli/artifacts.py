@@ -1,11 +1,16 @@
 """Copy what people look at (results, row counts, the manifest) to where Argo picks it up."""
 
+import os
+from collections.abc import Iterable
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from daskjobs.files.digest import Output
 from daskjobs.files.documents import keys
-from daskjobs.files.storage import explained
+from daskjobs.files.storage import Storage, explained, make_folders
+from daskjobs.pipeline.stage import Stage
 from daskjobs.stages.context import Context
 
 FACTS = ("workers", "seconds")
@@ -13,32 +18,87 @@ MANIFESTS = "manifests"  # a folder: Argo keeps the artifacts of a pod by file n
 SAMPLE_BYTES = 1 << 20  # at most so much of a CSV file is copied, up to the end of a row
 
 
+def showing(context: Context, directory: str) -> Context:
+    """Return a context whose stages take back what ``directory`` has of them, when they take back what the run has.
+
+    Raises RefusedError for a directory among the files of the run.
+    """
+    folder = _folder(directory)
+    context.refuse_own("--outputs", [folder.uri(f"{stage}/rows") for stage in context.stages])
+    return replace(context, taken_back=partial(_clear, folder))
+
+
 def show(context: Context, stage: str, rows: dict[str, Any], directory: str) -> None:
     """Copy a stage's artifacts into a local ``directory``, and its manifest to manifests/<stage>.json in it.
 
-    Each row count is written to <stage>/rows/<name>, and how the stage ran to <stage>/facts/<name>. The table of stages
-    says which files are copied; no name comes from a file of the run. Files that the stage has committed are checked
-    against their hashes. Raises ConfigError when the directory can't be written.
+    Each row count is written to <stage>/rows/<name>, and how the stage ran to <stage>/facts/<name>; what is there of
+    the stage and isn't copied is removed. The table of stages says which files are copied; no name comes from a file of
+    the run. Files that the stage has committed are checked against their hashes. The copies are their owner's alone;
+    in a pod anybody may read them, since Argo's containers may run as another user. No link in the directory is
+    followed. Raises ConfigError when the directory can't be written.
     """
-    folder, facts = Path(directory), dict[str, Any](context.facts(stage))
+    folder, about = _folder(directory), context.stages[stage]
     committed = context.known[stage][0].outputs if stage in context.known else {}
-    copies = {name: folder / name for name in context.stages[stage].artifacts}
-    copies[f"{stage}/manifest.json"] = folder / MANIFESTS / f"{stage}.json"
+    said = {"rows": rows, "facts": dict[str, Any](context.facts(stage) if rows else {})}
+    copies = {
+        copy: str(said[kind][name]).encode()
+        for kind, names in _counts(about).items()
+        for name, copy in names.items()
+        if name in said[kind]
+    }
+    for name, copy in _artifacts(about).items():
+        if context.storage.size(name) is not None:
+            vouched = committed.get(name)
+            sampled = name.endswith(".csv")
+            copies[copy] = _sample(context, name, vouched) if sampled else context.storage.read(name, vouched)
     with explained(f"write {directory}"):
-        for kind in ("rows", "facts"):
-            (folder / stage / kind).mkdir(parents=True, exist_ok=True)
-        for name, of in keys(context.stages[stage].rows).items():
-            if of in (int, str) and name in rows:
-                (folder / stage / "rows" / name).write_text(str(rows[name]))
-        for name in FACTS:
-            if name in facts:
-                (folder / stage / "facts" / name).write_text(str(facts[name]))
-        for name, copy in copies.items():
-            if context.storage.size(name) is not None:
-                vouched = committed.get(name)
-                data = _sample(context, name, vouched) if name.endswith(".csv") else context.storage.read(name, vouched)
-                copy.parent.mkdir(exist_ok=True)
-                copy.write_bytes(data)
+        for kind in said:
+            make_folders(os.path.join(folder.root, stage, kind))
+        for name in _names(about):
+            if name in copies:
+                folder.put(name, copies[name])
+            else:
+                folder.remove(name)
+        if context.settings.cluster.pod:
+            _open_to_all(folder, copies)
+
+
+def _folder(directory: str) -> Storage:
+    return Storage(os.path.abspath(directory))
+
+
+def _artifacts(stage: Stage) -> dict[str, str]:
+    """Return the names of a stage's files that are copied, each with the copy's."""
+    return {**{name: name for name in stage.artifacts}, stage.manifest: f"{MANIFESTS}/{stage.name}.json"}
+
+
+def _counts(stage: Stage) -> dict[str, dict[str, str]]:
+    """Return the names of a stage's row counts and facts that are shown, each with its file's."""
+    rows = [name for name, of in keys(stage.rows).items() if of in (int, str)]
+    return {
+        kind: {name: f"{stage.name}/{kind}/{name}" for name in names}
+        for kind, names in (("rows", rows), ("facts", FACTS))
+    }
+
+
+def _names(stage: Stage) -> list[str]:
+    """Return the names of all files that are copied or written for a stage."""
+    counts = _counts(stage)
+    return [*_artifacts(stage).values(), *counts["rows"].values(), *counts["facts"].values()]
+
+
+def _clear(folder: Storage, stages: list[Stage]) -> None:
+    for stage in reversed(stages):
+        if not set(stage.artifacts) & set(stage.lasting):
+            folder.remove_all(_names(stage))
+
+
+def _open_to_all(folder: Storage, names: Iterable[str]) -> None:
+    for path in (Path(folder.uri(name)) for name in names):
+        path.chmod(0o644)
+        for above in list(path.relative_to(folder.root).parents):
+            if (found := Path(folder.root, above)).stat().st_mode & 0o755 != 0o755:
+                found.chmod(0o755)
 
 
 def _sample(context: Context, name: str, vouched: Output | None) -> bytes:

@@ -12,15 +12,16 @@ import click
 
 from daskjobs import events
 from daskjobs.cli import streams
-from daskjobs.cli.artifacts import show
+from daskjobs.cli.artifacts import show, showing
 from daskjobs.cli.commands import START, cluster, dashboard, doctor, explain, janitor, start_ahead
 from daskjobs.cli.options import settings, stage_options, text_option
 from daskjobs.cli.step import step, step_cleanup
 from daskjobs.cli.terminal import print_report, say, short, with_bar
 from daskjobs.display import shown
-from daskjobs.errors import ConfigError, DaskjobsError, InputError, UsageError
+from daskjobs.errors import ClusterError, ConfigError, DaskjobsError, UsageError
 from daskjobs.files.storage import explained
 from daskjobs.pipeline import ending
+from daskjobs.pipeline.context import AccountedError
 from daskjobs.pipeline.stage import Stage
 from daskjobs.stages import STAGES, new_context, run_all, run_stage
 from daskjobs.stages.context import Context
@@ -89,10 +90,12 @@ def _hold(context: Context, given: str) -> None:
 
 def _do(name: str, context: Context, outputs: str) -> None:
     """Run one stage, copy its artifacts, and print what it did."""
+    if outputs:
+        context = showing(context, outputs)
     try:
         manifest = run_stage(name, context)
-    except InputError:
-        if outputs:  # the quality and the quarantine of bad orders, as far as they are written
+    except (AccountedError, ClusterError):  # report has written its account, and cleanup what it could not remove
+        if outputs:
             show(context, name, {}, outputs)
         raise
     if outputs:

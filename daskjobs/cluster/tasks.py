@@ -41,20 +41,21 @@ def gather(
     jobs: list[Job],
     progress: Callable[[float], None] = lambda _: None,
     suspect: str = "",
+    done: Callable[[Any], None] = lambda _: None,
 ) -> list[Any]:
     """Call ``work`` for each job on a worker by ``deadline`` (of time.monotonic); return the results in their order.
 
     There are never more tasks than workers, so that a worker that dies has one job and takes no other with it; threads
     of one process die together, and get all jobs at once. A job whose worker dies each time is given up once the others
     are done. ``progress`` takes the share of the jobs that are done; ``suspect`` names code of the user's own
-    that may have ended a worker.
+    that may have ended a worker. ``done`` takes each result as it comes; what it raises ends the others.
     Raises LostWorkError when tasks are lost, TooLateError when they don't end in time, ConfigError when one needs more
     memory, or ends its worker where code is ``suspect``, and ClusterError when the scheduler doesn't answer any more.
     """
     if not jobs:
         return []
     with answering():
-        return _gather(connection, deadline, work, jobs, progress, suspect)
+        return _gather(connection, deadline, work, jobs, progress, suspect, done)
 
 
 def _gather(
@@ -64,6 +65,7 @@ def _gather(
     jobs: list[Job],
     progress: Callable[[float], None],
     suspect: str,
+    done: Callable[[Any], None],
 ) -> list[Any]:
     client, finished, mark = connection.client, SimpleQueue[Future[Any]](), secrets.token_hex(8)
     waiting, running = list(enumerate(jobs)), dict[str, tuple[int, Future[Any]]]()
@@ -99,6 +101,8 @@ def _gather(
                 results[number] = _result(future, jobs[number].name, deadline)
             except KilledWorker as error:
                 killed.append((jobs[number], error))
+            else:
+                done(results[number])
             del future  # a later release would delay the next task by the client's 10 ms between messages
             progress(len(results) / len(jobs))
             if connection.watched:

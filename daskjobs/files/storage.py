@@ -252,7 +252,7 @@ class Storage:
             if os.path.islink(inner):
                 raise ConfigError(
                     f"{inner} is a link to {os.path.realpath(inner)}, and a run writes only into folders of its own: "
-                    "remove the link, or choose another --run"
+                    "remove the link, or choose another folder"
                 )
             inner = os.path.dirname(inner)
         return folder
@@ -288,6 +288,16 @@ class Storage:
                 paths = fs.find(path)
             return sorted(f"{folder}/{each.removeprefix(path).strip('/')}".lstrip("/") for each in paths)
 
+    def folders(self) -> set[str]:
+        """Return the names of what lies directly in the run's folder: one request to an object store."""
+        fs, root = filesystem(self.root)
+        with explained(f"list {self.root}"):
+            fs.invalidate_cache()
+            try:
+                return {each.removeprefix(root).strip("/") for each in fs.ls(root, detail=False)}
+            except FileNotFoundError:
+                return set()
+
     def remove(self, name: str) -> None:
         """Remove a file, if it is there; a local one is not back after a power cut."""
         fs, path = filesystem(self.uri(name))
@@ -301,6 +311,11 @@ class Storage:
                 self.check()
                 os.remove(path)
                 sync(folder)
+
+    def remove_all(self, names: Iterable[str]) -> None:
+        """Remove files as `remove` does, several at a time."""
+        with ThreadPoolExecutor(SYNC_THREADS) as pool:
+            list(pool.map(self.remove, names))
 
     def abort_uploads(self, ours: Callable[[str], bool]) -> list[str]:
         """Abort the uploads of ``ours`` that were never ended, and return the names of their files.

@@ -6,27 +6,35 @@ import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from itertools import takewhile
+from itertools import dropwhile, takewhile
 from typing import Any, Generic, Protocol, Self, TypeVar
 
 from fsspec.utils import get_protocol
 
 from daskjobs import options
-from daskjobs.errors import ConfigError
+from daskjobs.errors import ConfigError, DaskjobsError, InputError, UsageError
 from daskjobs.events import event
 from daskjobs.files.digest import Output
 from daskjobs.files.documents import dump, parse, to_json
 from daskjobs.files.storage import Storage, real_path
 from daskjobs.memory import peak_bytes
-from daskjobs.pipeline.lease import Check, lease
+from daskjobs.pipeline.lease import Check, InUseError, lease
 from daskjobs.pipeline.manifest import Facts, Manifest
 from daskjobs.pipeline.stage import Stage, is_inside
 from daskjobs.version import __version__
 
 Committed = tuple[Manifest, str]  # with the SHA-256 of its file
+
+
+class RefusedError(ConfigError):
+    """A stage was not begun, since the run is not one that it may work on: the run's files stay as they are."""
+
+
+class AccountedError(InputError):
+    """A stage fails for what it has written an account of: that stays, without a manifest, for people to look at."""
 
 
 class RunSettings(Protocol):
@@ -70,7 +78,8 @@ class StageContext(Generic[S]):
     """What the stages of one run are given: its settings, its storage, and how to report progress.
 
     ``stages`` are all stages of the pipeline, in their order. ``progress`` takes a share from 0 to 1; ``tell`` takes a
-    line that a person should see at once. ``check`` raises LostWorkError when another process has taken over the run;
+    line that a person should see at once. ``taken_back`` takes the stages whose results are about to be removed; see
+    `take_back`. ``check`` raises LostWorkError when another process has taken over the run;
     it is None while this process does not hold the run. ``known`` are the manifests that this process has written or
     read, by stage: the next stages continue from these, even if the files change meanwhile. ``written`` has the
     identities of local files that this process wrote (`Storage.identity`).
@@ -80,6 +89,7 @@ class StageContext(Generic[S]):
     stages: Mapping[str, Stage] = field(repr=False)
     progress: Callable[[float], None] = _nothing
     tell: Callable[[str], None] = _nothing
+    taken_back: Callable[[list[Stage]], None] = _nothing
     check: Check | None = None
     known: dict[str, Committed] = field(default_factory=dict, repr=False, compare=False)
     written: dict[str, tuple[int, ...] | None] = field(default_factory=dict, repr=False, compare=False)
@@ -91,12 +101,12 @@ class StageContext(Generic[S]):
         return Storage(run_uri, self.check) if self.check else Storage(run_uri)
 
     def refuse_own(self, option: str, files: Iterable[str]) -> None:
-        """Raise ConfigError when one of the ``files`` lies in a folder of this run, which may overwrite it."""
+        """Raise RefusedError when one of the ``files`` lies in a folder of this run, which may overwrite it."""
         protocol = get_protocol(self.settings.run_uri)
         root = real_path(self.settings.run_uri)
         for file in files:
             if get_protocol(file) == protocol and is_inside(real_path(file), root, self.stages):
-                raise ConfigError(
+                raise RefusedError(
                     f"{option} {file} lies among the files of {self.settings.run_uri}, which this run may overwrite: "
                     "choose another --run"
                 )
@@ -141,13 +151,13 @@ class StageContext(Generic[S]):
     def hold(self, stage: str, given: bytes) -> None:
         """Compare a manifest that was handed on as an artifact with the one in storage, and continue from it.
 
-        Raises ConfigError when the two differ, because another process has worked on the run since that stage ended.
+        Raises RefusedError when the two differ, because another process has worked on the run since that stage ended.
         A retry would find the same two, so the exit code is one that Argo does not retry.
         """
         self.known.pop(stage, None)
         if self._known(stage)[1] != hashlib.sha256(given).hexdigest():
             del self.known[stage]
-            raise ConfigError(
+            raise RefusedError(
                 f"{self.storage.uri(f'{stage}/manifest.json')} is not the manifest that this stage was given: "
                 f"something else has worked on the run since {stage} ended; submit a new workflow, with its own folder"
             )
@@ -157,8 +167,9 @@ class StageContext(Generic[S]):
 
         The manifest is written last and atomically: writing it is the commit. The work is skipped when a manifest
         already matches inputs, settings and version, and its outputs are in place; outputs in the stage's own folder
-        are checked against their hashes. Before the commit, all outputs are flushed to disk, and stale files with
-        names of this stage are removed.
+        are checked against their hashes. Otherwise, what this stage and those after it have committed is taken back
+        before the work begins. Before the commit, all outputs are flushed to disk, and stale files with names of this
+        stage are removed.
         """
         stage = self.stages[name]
         made = Manifest(name, self.version, inputs, settings, outputs={}, rows={})
@@ -176,8 +187,7 @@ class StageContext(Generic[S]):
             elif manifest.daskjobs != self.version:
                 reason = f"daskjobs {manifest.daskjobs} made it, and this is daskjobs {self.version}"
                 event("stage.again", level=logging.WARNING, stage=name, reason=reason)
-        self.known.pop(name, None)
-        self.storage.remove(stage.manifest)
+        self.take_back(name)
         event("stage.started", stage=name, **settings)
         started, cpu = time.time(), time.process_time()
         done = work()
@@ -200,6 +210,40 @@ class StageContext(Generic[S]):
         self.known[name] = manifest, hashlib.sha256(data).hexdigest()
         event("stage.done", stage=name, seconds=facts["seconds"])
         return manifest
+
+    @contextmanager
+    def making(self, name: str) -> Iterator[None]:
+        """Take back a stage, and those after it, when the block fails: what is there then was made by an earlier run.
+
+        It stays where the stage was refused, which is no word on the run, and where the failure is accounted for.
+        """
+        try:
+            yield
+        except (RefusedError, UsageError, InUseError, AccountedError):
+            raise
+        except BaseException:
+            with suppress(DaskjobsError):  # the first failure is the one to report
+                self.take_back(name)
+                folder = self.stages[name].folder  # half-written files of tasks that were ended may be large
+                self.storage.remove_all(self.stages[name].partial(self.storage.names(folder)))
+            raise
+
+    def take_back(self, name: str) -> None:
+        """Remove what a stage and those after it have committed, since it is made anew, or can't be made.
+
+        Their files go but those from which a later attempt goes on, and so do their manifests. The last stage comes
+        first, and files come before their manifest, each removal durable: if this is cut short, no file is left that
+        people take for a result of this run, and a manifest whose files are gone is no commit.
+        """
+        stages = [self.stages[each] for each in dropwhile(lambda other: other != name, self.stages)]
+        self.taken_back(stages)
+        there = self.storage.folders()
+        for stage in reversed(stages):
+            self.known.pop(stage.name, None)
+            names = {each for folder in {stage.folder, stage.name} & there for each in self.storage.names(folder)}
+            self.storage.remove_all(sorted(stage.passing(names)))
+            if stage.name == name or stage.manifest in names:
+                self.storage.remove(stage.manifest)
 
     def unfiled(self, stage: str, rows: object = None, skipped: bool = False) -> Manifest:
         """Return a manifest, which is not written, for a stage that commits nothing."""
@@ -250,11 +294,11 @@ class StageContext(Generic[S]):
         return committed
 
     def _refuse_other_settings(self, stage: str, manifest: Manifest) -> None:
-        """Raise ConfigError when the user gives this stage another value of a setting than an earlier stage had."""
+        """Raise RefusedError when the user gives this stage another value of a setting than an earlier stage had."""
         mine, theirs = self.stages[stage].compared(self.settings, manifest)
         for name in sorted(mine.keys() & theirs.keys()):
             if mine[name] != theirs[name]:
-                raise ConfigError(
+                raise RefusedError(
                     f"{stage} was made with {options.flag(self.settings, name)} {theirs[name]!r}, and this stage is "
                     f"given {mine[name]!r}: {self._remedy(stage)} again with the same value, or leave the option out"
                 )

@@ -22,7 +22,8 @@ class Stage:
 
     ``needs`` are the stages whose manifests it reads. ``files`` are the names of all files that it writes beside its
     manifest and facts; a star stands for a number of five or more digits. ``artifacts`` are the files among them that
-    people look at. ``rows`` is the shape of the row counts in its manifest. ``load`` imports the stage's module and
+    people look at. ``lasting`` are those of all its files that stay when the stage is taken back, since a later attempt
+    goes on from them. ``rows`` is the shape of the row counts in its manifest. ``load`` imports the stage's module and
     returns its ``execute``. ``compared`` takes the settings and the stage's manifest, and returns two dictionaries by
     the settings' names, what the user gave and what the stage was made with, which must agree on common names.
     """
@@ -34,6 +35,7 @@ class Stage:
     rows: Any
     load: Callable[[], Execute]
     artifacts: tuple[str, ...] = ()
+    lasting: tuple[str, ...] = ()
     compared: Callable[[Any, Manifest], tuple[dict[str, Any], dict[str, Any]]] = _same_names
 
     @property
@@ -55,6 +57,10 @@ class Stage:
         """Return which of the ``names`` are files of this stage, whole or half written."""
         return {name for name in names if self._pattern.fullmatch(name)}
 
+    def passing(self, names: Iterable[str]) -> set[str]:
+        """Return which of the ``names`` are files of this stage that go when it is taken back, all but its manifest."""
+        return {name for name in self.made(names) if name != self.manifest and not self._stay.fullmatch(name)}
+
     def partial(self, names: Iterable[str]) -> list[str]:
         """Return which of the ``names`` are files that this stage has half written."""
         matches = ((name, self._pattern.fullmatch(name)) for name in names)
@@ -62,9 +68,16 @@ class Stage:
 
     @cached_property
     def _pattern(self) -> re.Pattern[str]:
-        names = (self.manifest, self.facts, *self.files)
-        one = "|".join(re.escape(name).replace(r"\*", r"\d{5,}") for name in names)
-        return re.compile(rf"(?:{one})(?P<partial>{re.escape(PARTIAL)}[a-z0-9_]{{8}})?")
+        return _pattern((self.manifest, self.facts, *self.files))
+
+    @cached_property
+    def _stay(self) -> re.Pattern[str]:
+        return _pattern(self.lasting)
+
+
+def _pattern(names: Iterable[str]) -> re.Pattern[str]:
+    one = "|".join(re.escape(name).replace(r"\*", r"\d{5,}") for name in names)
+    return re.compile(rf"(?:{one})(?P<partial>{re.escape(PARTIAL)}[a-z0-9_]{{8}})?")
 
 
 def is_inside(path: str, root: str, stages: Mapping[str, Stage]) -> bool:

@@ -135,6 +135,7 @@ STAGES = {
             rows=Ledger,
             load=_validate,
             artifacts=("validate/performance.html",),
+            lasting=("validate/facts.json", *(f"validate/part-*/{name}" for name in PARTITION_FILES.values())),
             compared=_validate_compared,
         ),
         Stage(
@@ -171,6 +172,7 @@ STAGES = {
             rows=rows.CleanupRows,
             load=_cleanup,
             artifacts=("cleanup/receipt.json",),
+            lasting=("cleanup/receipt.json",),
         ),
     )
 }
@@ -183,16 +185,19 @@ def new_context(settings: Settings) -> Context:
 
 def run_stage(name: str, context: Context) -> Manifest:
     """Run one stage while holding the run; see the stage's module for what it reads and writes."""
+    with events.bound(run=context.settings.run_uri):
+        if name == "cleanup":  # it holds the run itself, and removes the Dask cluster even when that fails
+            return _loaded(name)(context)
+        with context.held() as held, held.making(name):
+            return _loaded(name)(held)
+
+
+def _loaded(name: str) -> Execute:
     limit = resource.getrlimit(resource.RLIMIT_AS)[0]
     if 0 <= limit < LEAST_MEMORY:
         raise ConfigError(f"this process is limited to {limit >> 20} MiB of memory: allow it 1 GiB or more (ulimit -v)")
     with dask_configured():
-        execute = STAGES[name].load()
-    with events.bound(run=context.settings.run_uri):
-        if name == "cleanup":  # it holds the run itself, and removes the Dask cluster even when that fails
-            return execute(context)
-        with context.held() as held:
-            return execute(held)
+        return STAGES[name].load()
 
 
 def run_all(context: Context, run: Callable[[str, Context], Manifest] = run_stage) -> Manifest:

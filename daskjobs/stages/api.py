@@ -122,7 +122,8 @@ def run_orders(
 
     All stages run in this process, and Dask on this machine unless ``backend`` says otherwise. The same call again goes
     on where a failed one ended. Raises an error of `daskjobs.DaskjobsError`: UsageError when an argument makes no
-    sense, InputError when the input is not orders, or when more rows are rejected than ``max_rejected`` allows.
+    sense, InputError when the input is not orders, or when more rows are rejected than ``max_rejected``
+    allows, or all of them.
     """
     chosen = keywords("run_orders", options, FLAGS)
     refuse_empty("--run", run)

@@ -29,7 +29,13 @@ from daskjobs.stages.rows import MergeRows, PartitionLedger
 NAME = "merge"
 QUARANTINE_PARQUET, QUARANTINE_CSV = "merge/quarantine.parquet", "merge/quarantine.csv"
 VALID = ("paid", "unpaid", "summary")
-FORMULA = pa.array(list("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20"))  # first characters of formulas; four are full-width
+FORMULA = r"[-=+@\x{ff1d}\x{ff0b}\x{ff0d}\x{ff20}]"  # which a formula begins with; four are full-width
+STARTS = pa.array(list("-=+@\t\r\n \uff1d\uff0b\uff0d\uff20"))  # what a text begins with that `AT_START` may match
+AT_START = rf"^([\t\r\n]| *{FORMULA})"
+SEPARATORS = (
+    b";\t\r\n"  # of cells, in a spreadsheet that doesn't separate at commas, and so sees no quotes around a text
+)
+AFTER_SEPARATOR = rf'([;\t\r\n][ "]*)({FORMULA})'
 # Without the number of the partition, so that the bytes don't depend on how the rows were partitioned.
 MERGED = pa.schema([field for field in QUARANTINE if field.name != "partition"])
 
@@ -154,7 +160,8 @@ def _quarantine(context: Context, partitions: int) -> dict[str, Output]:
         for batch in rebatched(groups, "raw"):
             parquet.write_table(batch)
             reasons = pc.binary_join(batch["reasons"], ";")
-            cells = pa.table([batch["row"], batch["source"], reasons, _no_formula(batch["raw"])], MERGED.names)
+            source, raw = map(_no_formula, (batch["source"], batch["raw"]))
+            cells = pa.table([batch["row"], source, reasons, raw], MERGED.names)
             pa.csv.write_csv(cells, text, pa.csv.WriteOptions(include_header=False))
     return {QUARANTINE_PARQUET: file.output, QUARANTINE_CSV: text.output}
 
@@ -162,10 +169,19 @@ def _quarantine(context: Context, partitions: int) -> dict[str, Output]:
 def _no_formula(cells: pa.ChunkedArray) -> pa.ChunkedArray:
     """Put a single quote before text that a spreadsheet would take for a formula, as OWASP advises on CSV injection.
 
-    The other columns are ours: a number, a URI, and names of Python functions.
+    Where it separates cells at semicolons, as in half of the world, or at tabs, one text becomes several cells: each of
+    them gets a quote that needs one. The other columns are a number and names of Python functions.
     """
-    formula = pc.is_in(pc.utf8_slice_codeunits(cells, 0, 1), value_set=FORMULA)
-    return pc.if_else(formula, pc.binary_join_element_wise("'", cells, ""), cells) if pc.any(formula).as_py() else cells
+    starts = pc.is_in(pc.utf8_slice_codeunits(cells, 0, 1), value_set=STARTS)
+    if pc.any(starts).as_py():
+        cells = pc.replace_substring_regex(cells, AT_START, r"'\1")
+    # Most texts have no separator, which is sooner known from their bytes than by the expression.
+    texts = [chunk.buffers()[2].to_pybytes() for chunk in cells.chunks if chunk.buffers()[2]]
+    if any(bytes([separator]) in text for separator in SEPARATORS for text in texts) and (
+        pc.any(pc.match_substring_regex(cells, AFTER_SEPARATOR)).as_py()
+    ):
+        cells = pc.replace_substring_regex(cells, AFTER_SEPARATOR, r"\1'\2")
+    return cells
 
 
 def _rejected(context: Context, files: list[SourceFile], quarantine: Output) -> dict[str, Output]:

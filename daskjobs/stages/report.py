@@ -15,8 +15,9 @@ from daskjobs.orders.money import amount_text
 from daskjobs.orders.report.page import ResourcesSection, page
 from daskjobs.orders.report.quality import Account, Quality, balance, most_frequent, scored, warnings
 from daskjobs.orders.summary import SCHEMA, of
+from daskjobs.orders.validation.limit import Limit
 from daskjobs.orders.validation.result import RULES, STAGE
-from daskjobs.pipeline.context import Done
+from daskjobs.pipeline.context import AccountedError, Done
 from daskjobs.pipeline.manifest import Manifest
 from daskjobs.stages import clean, merge
 from daskjobs.stages.context import Context
@@ -30,13 +31,18 @@ REPORT, QUALITY, RUN, PAGE = (
     "report/report.html",
 )
 MOST_CENTS = 10**18
+EVERY_ROW = (
+    "this may be no file of orders, or be written in another way than it was taken; look at a row with `daskjobs "
+    "explain`, say how the file is written with --delimiter, --quoting, --encoding, --columns and --statuses, or mend "
+    "the orders"
+)
 
 
 def execute(context: Context) -> Manifest:
     """Write the report, once the ledger balances: in = valid + quarantined, and valid = clean + unpaid.
 
-    Raises LostWorkError when it doesn't, and InputError when the revenue is beyond 10^18 cents, or when too many rows
-    were rejected: then all but analytics_report.json is there.
+    Raises LostWorkError when it doesn't, and InputError when the revenue is beyond 10^18 cents. When too many rows were
+    rejected, or all of them, it raises AccountedError, and all but analytics_report.json is there.
     """
     inputs = context.digest(merge.NAME) | context.digest(clean.NAME) | context.digest(STAGE)
     return context.commit(NAME, inputs, {"max_rejected": context.settings.max_rejected}, lambda: _write(context))
@@ -46,8 +52,6 @@ def _write(context: Context) -> Done:
     merged = counted(context.manifest(merge.NAME), MergeRows)
     cleaned = counted(context.manifest(clean.NAME), CleanRows)
     account = Account(merged.rows_in, merged.valid, merged.quarantined, cleaned.clean, cleaned.unpaid)
-    for name in (REPORT, QUALITY, PAGE):
-        context.storage.remove(name)  # one that an earlier run wrote would look like this one's, if this one fails
     balance(account)
     vouched = context.output(clean.NAME, clean.SUMMARY)
     summary = pa.concat_tables([SCHEMA.empty_table(), *row_groups(context.storage, clean.SUMMARY, vouched)])
@@ -68,16 +72,15 @@ def _write(context: Context) -> Done:
         unpaid_by_status=cleaned.unpaid_by_status,
         scores=scored(merged.scores),
     )
+    limit = Limit(account.rows_in, context.settings.max_rejected)
+    broken = limit.broken(account.quarantined, merged.reasons)
     outputs = {
         QUALITY: context.storage.put(QUALITY, dump(quality)),
-        PAGE: context.storage.put(PAGE, page(revenue, quality, summary, _resources(context))),
+        PAGE: context.storage.put(PAGE, page(revenue, quality, summary, _resources(context), broken)),
     }
-    if account.quarantined > context.settings.max_rejected * account.rows_in:
-        raise InputError(
-            f"{account.quarantined} of {account.rows_in} rows were rejected, more than --max-rejected "
-            f"{context.settings.max_rejected:g} allows; {QUALITY} says why, and {merge.QUARANTINE_CSV} has each row: "
-            "mend the orders, or allow more"
-        )
+    if broken:
+        todo = EVERY_ROW if account.quarantined == account.rows_in else "mend the orders, or allow more"
+        raise AccountedError(f"{broken}; {QUALITY} says why, and {merge.QUARANTINE_CSV} has each row: {todo}")
     # Not through a float: 0.1 + 0.2 has no place in a sum of money.
     text = f'{{"orders": {account.clean}, "revenue": {amount_text(revenue)}}}\n'
     outputs[REPORT] = context.storage.put(REPORT, text.encode())

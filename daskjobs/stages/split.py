@@ -42,6 +42,7 @@ def execute(context: Context) -> Manifest:
     """
     column_names(context.settings.columns)
     status_names(context.settings.statuses)  # which validate needs, but a mistake in it is told at once
+    sources.understood(_said(context))  # or a mistake in an option would be told after what was there is taken back
     inputs = _listed(context.settings.input) if context.settings.input else context.digest(generate.NAME)
     if context.settings.input:
         context.refuse_own("--input", inputs)
@@ -95,6 +96,11 @@ def _listed(patterns: Sequence[str]) -> dict[str, str]:
     return named
 
 
+def _said(context: Context) -> InputFormat:
+    settings = context.settings
+    return InputFormat(settings.delimiter, settings.quoting, settings.encoding, settings.columns)
+
+
 def _count(size: int) -> int:
     """Return how many partitions so many bytes should have: a multiple of ten, which two, five and ten workers share.
 
@@ -116,8 +122,7 @@ def _write(context: Context, inputs: dict[str, str]) -> Done:
 
 def _planned(context: Context, inputs: dict[str, str]) -> Done:
     storage, generated = opening(context), not context.settings.input
-    settings = context.settings
-    said = InputFormat(settings.delimiter, settings.quoting, settings.encoding, settings.columns)
+    said = _said(context)
     files = [
         sources.describe(storage, name, number, InputFormat(",") if generated else said)
         for number, name in enumerate([generate.ORDERS] if generated else inputs)

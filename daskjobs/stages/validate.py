@@ -2,6 +2,7 @@
 
 import hashlib
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from functools import partial
@@ -26,6 +27,7 @@ from daskjobs.orders.plan import Plan
 from daskjobs.orders.rules.ruleset import Ruleset, load_sentences, read_rules
 from daskjobs.orders.sources.names import status_names
 from daskjobs.orders.validation.duplicates import buckets, find_repeats
+from daskjobs.orders.validation.limit import Limit
 from daskjobs.orders.validation.partition import Task, check_partition
 from daskjobs.orders.validation.result import RULES, STAGE, TASK_MODULES, Checked, Ledger, partition_files
 from daskjobs.pipeline.context import Done
@@ -36,7 +38,7 @@ from daskjobs.stages.context import Context
 
 NAME = STAGE
 PERFORMANCE = "validate/performance.html"
-Gathered = Callable[[Callable[..., Any], list[Job]], list[Any]]
+Gathered = Callable[..., list[Any]]  # what `gather` does, with this run's connection
 PROCESS_ROWS = 5_000_000  # from which on processes earn their start, with two cores
 
 
@@ -44,7 +46,8 @@ def execute(context: Context) -> Manifest:
     """Write for each partition, under validate/, the files that `partition_files` names.
 
     validate/rules.json has every rule's sentence. A partition that a run before has finished, with the same inputs,
-    rules and version, is kept. Raises LostWorkError when tasks are lost or don't end within the timeout.
+    rules and version, is kept. Raises LostWorkError when tasks are lost or don't end within the timeout, and InputError
+    as soon as more rows are rejected than the run may reject; a small run goes on, to write its whole account.
     """
     context.refuse_own("--rules", filter(None, [context.settings.rules]))
     ruleset = read_rules(context.storage, context.settings.rules, context.settings.rule_functions)
@@ -60,7 +63,7 @@ def _check(context: Context, rules: dict[str, str], ruleset: Ruleset, settings: 
     plan = split.read_plan(context)
     task = Task(
         root=context.settings.run_uri,
-        rows=plan.rows,
+        limit=Limit(plan.rows, context.settings.max_rejected),
         extra=plan.extra,
         ruleset=ruleset,
         key=hashlib.sha256(dump(depends)).hexdigest(),
@@ -131,7 +134,7 @@ def _validated(gathered: Gathered, task: Task, plan: Plan) -> list[Checked]:
         return Job(f"partition {number}", arguments, plan.place(partition))
 
     jobs = [job(number, {}) for number in range(len(plan.partitions))]
-    checked: list[Checked] = gathered(check_partition, jobs)
+    checked: list[Checked] = gathered(check_partition, jobs, done=_judging(task.limit))
     targets = [f"validate/repeats-{bucket:05d}.pieces" for bucket in range(buckets(plan.rows))]
     pieces = [
         [(partition_files(each.result.partition)["ids"], each.result.ids[bucket]) for each in checked]
@@ -150,6 +153,20 @@ def _validated(gathered: Gathered, task: Task, plan: Plan) -> list[Checked]:
     for number, each in zip(again, second, strict=True):
         checked[number] = each
     return checked
+
+
+def _judging(limit: Limit) -> Callable[[Checked], None]:
+    """Return what adds up the partitions' rejected rows, and raises InputError once the run may not reject so many."""
+    reasons, rejected = Counter[str](), 0
+
+    def done(each: Checked) -> None:
+        nonlocal rejected
+        rejected += each.result.rows.quarantined
+        reasons.update(each.result.reasons)
+        if limit.ends_early(rejected):
+            raise limit.early(rejected, reasons)
+
+    return done
 
 
 def _processes(rows: int, rules: str) -> tuple[bool, str]:

@@ -62,10 +62,13 @@ class ResourcesSection:
     advice: list[str]
 
 
-def page(revenue: int, quality: Quality, summary: pa.Table, resources: ResourcesSection | None) -> bytes:
+def page(
+    revenue: int, quality: Quality, summary: pa.Table, resources: ResourcesSection | None, broken: str = ""
+) -> bytes:
     """Render the page: ``revenue`` in cents, ``quality`` as in quality.json, ``summary`` as clean writes it.
 
-    ``resources`` are a section of their own, the only one that may differ between two runs of the same data.
+    ``broken`` says why the run has failed, if it has. ``resources`` are a section of their own, the only one that may
+    differ between two runs of the same data.
     """
     period, days = by_period(of(summary, "day"), MOST_DAYS)
     lines = {name: of(summary, name) for name in ("region", "product")}
@@ -94,6 +97,7 @@ def page(revenue: int, quality: Quality, summary: pa.Table, resources: Resources
         many=[name for name in lines if len(lines[name]) > BARS],
         bars=BARS,
         resources=resources,
+        broken=broken,
     )
     return html.encode()
 

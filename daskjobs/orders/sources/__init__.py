@@ -23,15 +23,24 @@ class _Kind:
     kind: str
 
 
+def understood(said: InputFormat) -> tuple[dict[str, str], str]:
+    """Return the columns' names, as `column_names` does, and the delimiter that the user said, if any.
+
+    Raises UsageError when an option doesn't make sense, whatever the format of the files will be.
+    """
+    wanted, delimiter = column_names(said.columns), {"tab": "\t"}.get(said.delimiter, said.delimiter)
+    if delimiter and (len(delimiter) > 1 or not delimiter.isascii() or delimiter in '"\r\n\0'):
+        raise UsageError(f"--delimiter must be one character like ';' or '|', or the word tab, got {delimiter!r}")
+    unpack.needs_decoding(said.encoding)
+    return wanted, delimiter
+
+
 def describe(storage: Storage, name: str, number: int, said: InputFormat) -> SourceFile:
     """Describe the file of this name, the input's ``number``-th counted from 0, for split/partitions.json.
 
     Raises InputError when it can't be read or isn't orders, UsageError when an option doesn't make sense.
     """
-    wanted, delimiter = column_names(said.columns), {"tab": "\t"}.get(said.delimiter, said.delimiter)
-    if delimiter and (len(delimiter) > 1 or not delimiter.isascii() or delimiter in '"\r\n\0'):
-        raise UsageError(f"--delimiter must be one character like ';' or '|', or the word tab, got {delimiter!r}")
-    unpack.needs_decoding(said.encoding)  # which refuses an unknown encoding, whatever the format will be
+    wanted, delimiter = understood(said)
     try:
         with explained(f"read {name}"), storage.open(name) as file:
             first = file.read(unpack.FIRST_BYTES)

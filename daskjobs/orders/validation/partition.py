@@ -22,6 +22,7 @@ from daskjobs.orders.sources.format import Block, SourceFile
 from daskjobs.orders.sources.rows import Ints
 from daskjobs.orders.validation.block import Judged, Place, judge
 from daskjobs.orders.validation.duplicates import buckets, positions, writing_ids
+from daskjobs.orders.validation.limit import Limit
 from daskjobs.orders.validation.result import (
     NAMED,
     Checked,
@@ -38,14 +39,14 @@ from daskjobs.orders.validation.result import (
 class Task:
     """What the tasks of all partitions have in common.
 
-    ``rows`` are those of the whole input, ``extra`` its columns that aren't ours. ``key`` stands for everything that a
-    result depends on, but for the rows that repeat an id. ``truth`` is what `TRUTH` must hold, where the orders were
-    generated. ``statuses`` says which of our statuses each of the file's stands for. ``secrets`` are those of
-    `Storage`.
+    ``limit`` has the rows of the whole input, and how many of them may be rejected; ``extra`` are its columns that
+    aren't ours. ``key`` stands for everything that a result depends on, but for the rows that repeat an id. ``truth``
+    is what `TRUTH` must hold, where the orders were generated. ``statuses`` says which of our statuses each of the
+    file's stands for. ``secrets`` are those of `Storage`.
     """
 
     root: str
-    rows: int
+    limit: Limit
     extra: list[str]
     ruleset: Ruleset
     key: str
@@ -62,7 +63,8 @@ def check_partition(
     ``files`` are those that the partition has rows of, by their place in the input. ``repeats`` has the pieces of
     files, by their names, that say which rows repeat an id: none at first, when nobody knows yet. A result with the
     same key and repeats, whose files hold against their hashes, is kept; at first, with any repeats. Raises InputError
-    when the orders changed since split, LostWorkError when rows or lines are missing.
+    when the orders changed since split, or once its rejected rows are too many for the whole run; LostWorkError when
+    rows or lines are missing.
     """
     storage = Storage(task.root, secrets=task.secrets)
     kept = _kept(storage, partition.number, task, repeats)
@@ -77,7 +79,7 @@ def check_partition(
             content: stack.enter_context(writing_rows(storage, names[content], schema, WRITING))
             for content, schema in schemas.items()
         }
-        take, file, pieces = stack.enter_context(writing_ids(storage, names["ids"], buckets(task.rows)))
+        take, file, pieces = stack.enter_context(writing_ids(storage, names["ids"], buckets(task.limit.rows)))
         opened["ids"] = take, file
         write = {content: take for content, (take, _) in opened.items()}
         for part in partition.ranges:
@@ -94,6 +96,8 @@ def check_partition(
                 write["ids"](judged.ids)
                 sums.add(summary.summarize(judged.paid))
                 counts.add(block, judged, place, in_lines=part.lines is not None, truth=truth)
+                if task.limit.ends_early(counts.quarantined):
+                    raise task.limit.early(counts.quarantined, counts.reasons)
                 row += block.rows
         write["summary"](sums.sums())
     counts.prove(partition.rows)
@@ -173,7 +177,7 @@ def _kept(storage: Storage, number: int, task: Task, repeats: dict[str, Piece]) 
         return None  # cut off, or another version's
     if (result.partition, result.key) != (number, task.key) or (repeats and repeats != result.repeats):
         return None
-    if result.outputs.keys() != set(names.values()) or len(result.ids) != buckets(task.rows):
+    if result.outputs.keys() != set(names.values()) or len(result.ids) != buckets(task.limit.rows):
         return None
     if not all(
         storage.size(name) == output.size and storage.holds(name, output) for name, output in result.outputs.items()

@@ -85,7 +85,7 @@ def test_run_fails_after_the_account_when_more_rows_than_allowed_are_rejected(
     assert "Traceback" not in done.stderr
     report = tmp_path / "mine/report"
     assert json.loads((report / "quality.json").read_text())["rows"]["quarantined"] == 1
-    assert (report / "report.html").exists()
+    assert ("This run has failed" in (report / "report.html").read_text()) == (code != 0)
     assert (report / "analytics_report.json").exists() == (code == 0)
     if code:
         assert "1 of 2 rows were rejected, more than --max-rejected 0.49 allows" in done.stderr

@@ -149,7 +149,8 @@ def test_file_of_a_new_format_goes_through_all_stages_beside_one_of_another(pipe
 
 @pytest.mark.usefixtures("json_lines")
 def test_rejected_rows_of_a_new_format_are_an_input_when_they_are_mended(pipeline: Pipeline, tmp_path: Path) -> None:
-    (tmp_path / "a.json").write_text(json.dumps({**GOOD, "product": 'lamp, "big"', "price": "10.5O"}) + "\n")
+    bad = {**GOOD, "product": 'lamp, "big"', "price": "10.5O"}
+    (tmp_path / "a.json").write_text(f"{json.dumps(GOOD)}\n{json.dumps(bad)}\n")
     pipeline(*STAGES, input=str(tmp_path / "a.json"))
     rejected = (tmp_path / "run/merge/rejected-00000.csv").read_text()
     (tmp_path / "mended.csv").write_text(rejected.replace("10.5O", "10.50"))

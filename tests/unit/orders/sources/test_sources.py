@@ -21,9 +21,11 @@ from daskjobs.orders.sources.names import column_names, our_names
 def test_orders_and_rules_are_read_when_they_are_in_s3(pipeline: Pipeline, tmp_path: Path, s3: str) -> None:
     folder = Storage(f"{s3}/{tmp_path.name}")
     for name in "ab":
-        folder.put(f"{name}.csv.gz", gzip.compress(csv_text(row(), row(price="x"))))
+        folder.put(f"{name}.csv.gz", gzip.compress(csv_text(row(), row(price="x"), row(region="south"))))
     folder.put("c.parquet", (CORPUS / "parquet_of_texts.parquet").read_bytes())
-    folder.put("rules.py", b"def no_lamps(orders):\n    return orders['product'] == 'lamp'\n")
+    folder.put(
+        "rules.py", b"def no_lamps(orders):\n    return (orders['product'] == 'lamp') & (orders['region'] != 'south')\n"
+    )
     options = {"run_uri": f"{folder.root}/run", "input": f"{folder.root}/*[zt]", "rules": f"{folder.root}/rules.py"}
     manifests = pipeline(*inline.STAGES, **options)
     assert manifests["merge"].rows["reasons"] == {"no_lamps": 7, "unreadable_price": 2, "negative_price": 1}

@@ -1,0 +1,57 @@
+"""How many rows a run may reject, and what it says when there are more."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+
+from daskjobs.errors import InputError
+
+FEW_ROWS = 200_000  # up to which a run is done in a second, and writes its whole account before it is judged
+SHOWN = 3  # reasons that a sentence names
+
+
+@dataclass(frozen=True)
+class Limit:
+    """The rows of an input, and the share of them, from 0 to 1, that may be rejected."""
+
+    rows: int
+    share: float = 1.0
+
+    @property
+    def most(self) -> int:
+        """The number of rows that may be rejected.
+
+        >>> Limit(100, 0.29).most  # which is 28.999… in binary
+        29
+        """
+        return int(Decimal(repr(float(self.share))) * self.rows)
+
+    def ends_early(self, rejected: int) -> bool:
+        """Tell whether a run ends now that so many rows are rejected, though not all have been looked at."""
+        return self.rows > FEW_ROWS and rejected > self.most
+
+    def broken(self, rejected: int, reasons: Mapping[str, int], all_seen: bool = True) -> str:
+        """Say why so many rejected rows are too many, or return an empty text where they are not.
+
+        ``reasons`` counts them by reason. Every row is too many, whatever the share: most likely the file is written in
+        another way than the run takes it. Not ``all_seen``, there may be more of them.
+        """
+        too_many, all_of_them = rejected > self.most, 0 < self.rows == rejected
+        if not too_many and not all_of_them:
+            return ""
+        counts = sorted(
+            ((reason, count) for reason, count in reasons.items() if count), key=lambda pair: (-pair[1], pair[0])
+        )
+        why = ", ".join(f"{reason} {count}" for reason, count in counts[:SHOWN])
+        why += f" and {len(counts) - SHOWN} more reasons" if len(counts) > SHOWN else ""
+        head = f"{'' if all_seen else 'at least '}{rejected} of {self.rows} rows were rejected"
+        allows = f"more than --max-rejected {self.share:.15g} allows" if too_many else "every one of them"
+        return f"{head}, {allows} ({why})"
+
+    def early(self, rejected: int, reasons: Mapping[str, int]) -> InputError:
+        """Return the error of a run that ends before all of its rows have been looked at."""
+        return InputError(
+            f"{self.broken(rejected, reasons, all_seen=False)}; the run has ended at once, without an account of its "
+            "rows: mend the orders, say how the file is written (--delimiter, --columns, --statuses), or allow more, "
+            "which gives the account"
+        )
