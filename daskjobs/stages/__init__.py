@@ -10,7 +10,7 @@ from contextlib import suppress
 from typing import Any
 
 from daskjobs import events
-from daskjobs.cluster.configured import dask_configured
+from daskjobs.configured import dask_configured
 from daskjobs.errors import ConfigError, DaskjobsError, StorageError
 from daskjobs.files.storage import Storage
 from daskjobs.orders.validation.result import PARTITION_FILES, Ledger

@@ -14,6 +14,8 @@ from tornado.httputil import HTTPMessageDelegate, HTTPServerRequest
 from tornado.routing import Router
 from tornado.web import Application, RequestHandler
 
+from daskjobs.cluster.local.quiet import calm, unprofiled
+
 TOKEN = "token"
 
 
@@ -63,6 +65,11 @@ class GuardedScheduler(Scheduler):
     """A scheduler whose web server has a `Door` from its first request on."""
 
     door: Door
+
+    def __init__(self, **options: Any) -> None:
+        unprofiled()
+        super().__init__(**options, dashboard=True)
+        calm(self)
 
     def start_http_server(self, routes: Any, dashboard_address: Any, *others: Any, **more: Any) -> None:
         """Start the server; no request is taken before this returns."""
