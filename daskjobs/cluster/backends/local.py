@@ -42,8 +42,15 @@ class Local:
 
     def examine(self, settings: ClusterSettings, image: str) -> Iterator[Finding]:
         """Look at the cores and at the dashboard's port."""
-        yield Finding(True, f"cores that this process may use: {cores()}, as many workers by default")
+        yield _cores()
         yield _port(settings.dashboard)
+
+
+def _cores() -> Finding:
+    try:
+        return Finding(True, f"cores that this process may use: {cores()}, as many workers by default")
+    except ConfigError as error:
+        return Finding(False, str(error))
 
 
 def _port(address: str) -> Finding:

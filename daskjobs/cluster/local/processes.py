@@ -51,14 +51,8 @@ def fork_server(folder: str, preload: Sequence[str], environment: Mapping[str, s
 
     Its socket lies in ``folder``. ``environment`` is what it and its forks start with, except for `SAFE`.
     """
-    with _starting:  # Python starts the tracker, once for a process, and gives it this process's environment
-        added = {name: value for name, value in SAFE.items() if name not in os.environ}
-        os.environ.update(added)
-        try:
-            resource_tracker.ensure_running()
-        finally:
-            for name in added:
-                del os.environ[name]
+    with briefly(SAFE):  # Python starts the tracker, once for a process, and gives it this process's environment
+        resource_tracker.ensure_running()
     server = _Server(folder, {**environment, **SAFE})
     server.set_forkserver_preload([*preload])
     try:
@@ -68,8 +62,21 @@ def fork_server(folder: str, preload: Sequence[str], environment: Mapping[str, s
         server.end()
 
 
+@contextmanager
+def briefly(values: Mapping[str, str]) -> Iterator[None]:
+    """Have variables in this process's environment, unless they are there: for what can't be told in another way."""
+    with _starting:
+        added = {name: value for name, value in values.items() if name not in os.environ}
+        os.environ.update(added)
+        try:
+            yield
+        finally:
+            for name in added:
+                os.environ.pop(name, None)
+
+
 def environment_now() -> dict[str, str]:
-    """Return a copy of this process's environment."""
+    """Return a copy of this process's environment, without what is `briefly` in it."""
     with _starting:
         return dict(os.environ)
 

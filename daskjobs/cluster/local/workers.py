@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
+from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any
 
@@ -25,7 +26,7 @@ from daskjobs.cluster.addresses import free
 from daskjobs.cluster.clients import closing
 from daskjobs.cluster.connection import ClusterFacts, Connection, Requested, WorkerEnd, Workload
 from daskjobs.cluster.local.door import GuardedScheduler
-from daskjobs.cluster.local.processes import Nanny, environment_now, fork_server
+from daskjobs.cluster.local.processes import Nanny, briefly, environment_now, fork_server
 from daskjobs.cluster.local.quiet import QuietWorker
 from daskjobs.cluster.loops import silent_loop
 from daskjobs.cluster.security import new_key_pair
@@ -54,6 +55,7 @@ def local_cluster(settings: ClusterSettings, workload: Workload) -> Iterator[Con
     _find(workload.preload)
     with ExitStack() as stack:
         folder = stack.enter_context(_folder())
+        _import_pages(folder)
         worker = stack.enter_context(_processes(settings, workload, folder)) if workload.processes else _threads()
         loop = stack.enter_context(silent_loop())
         cluster = stack.enter_context(_cluster(workers, worker, settings, address, folder, loop))
@@ -200,6 +202,15 @@ def _try_threads(count: int) -> None:
         over.set()
         for thread in started:
             thread.join()
+
+
+def _import_pages(folder: str) -> None:
+    """Import the dashboard where this user has no home directory, in which bokeh looks for settings."""
+    try:
+        Path.home()
+    except RuntimeError:
+        with briefly({"HOME": folder}):
+            import distributed.dashboard.scheduler  # noqa: F401
 
 
 def _find(modules: tuple[str, ...]) -> None:
