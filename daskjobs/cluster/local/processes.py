@@ -23,7 +23,7 @@ import distributed
 from distributed import Status, nanny
 from distributed.process import AsyncProcess
 
-from daskjobs.cluster.local.quiet import calm
+from daskjobs.cluster.local.servers import calm
 
 # The processes that Python starts to serve others must not import from the working folder, whosever that is; and the
 # resource tracker must not tell, after a run that was stopped, what it tidied up.

@@ -25,9 +25,8 @@ from tornado.ioloop import IOLoop
 from daskjobs.cluster.addresses import free
 from daskjobs.cluster.clients import closing
 from daskjobs.cluster.connection import ClusterFacts, Connection, Requested, WorkerEnd, Workload
-from daskjobs.cluster.local.door import GuardedScheduler
 from daskjobs.cluster.local.processes import Nanny, briefly, environment_now, fork_server
-from daskjobs.cluster.local.quiet import QuietWorker
+from daskjobs.cluster.local.servers import GuardedScheduler, LinkedCluster, QuietWorker
 from daskjobs.cluster.loops import silent_loop
 from daskjobs.cluster.security import new_key_pair
 from daskjobs.cluster.settings import ClusterSettings
@@ -61,14 +60,13 @@ def local_cluster(settings: ClusterSettings, workload: Workload) -> Iterator[Con
         cluster = stack.enter_context(_cluster(workers, worker, settings, address, folder, loop))
         client = stack.enter_context(closing(Client(cluster, loop=loop, timeout=START_SECONDS, set_as_default=False)))
         client.wait_for_workers(workers, timeout=START_SECONDS)
-        guarded: Any = cluster.scheduler
         yield Connection(
             settings,
             client,
             ClusterFacts(
                 cluster=settings.backend,
                 workers=workers,
-                dashboard=guarded.door.link(),
+                dashboard=cluster.dashboard_link,
                 workers_are="processes" if workload.processes else "threads",
             ),
             Requested(workers, cores=cores()),
@@ -115,7 +113,7 @@ def _processes(settings: ClusterSettings, workload: Workload, folder: str) -> It
 @contextmanager
 def _cluster(
     workers: int, kind: _Kind, settings: ClusterSettings, dashboard: str, folder: str, loop: IOLoop
-) -> Iterator[SpecCluster]:
+) -> Iterator[LinkedCluster]:
     """Give what Dask's LocalCluster would, with addresses, dashboard and folder of our choice."""
     common = {**kind.common, "local_directory": folder}
     worker = {
@@ -132,8 +130,9 @@ def _cluster(
         "cls": GuardedScheduler,
         "options": {**common, "dashboard_address": dashboard, "port": 0, "allowed_failures": TRIES - 1},
     }
+    made: Any = LinkedCluster
     try:
-        cluster = SpecCluster(
+        cluster = made(
             scheduler=scheduler,
             workers=dict.fromkeys(range(workers), worker),
             security=kind.common["security"],
@@ -142,13 +141,18 @@ def _cluster(
         )
     except (RuntimeError, OSError) as error:  # Dask turns most failures into the first
         raise ClusterError(f"Dask's workers on this machine didn't start: {error}") from error
-    with closing(cluster):
-        try:
-            yield cluster
-        finally:
-            if kind.worker is Nanny:
-                with suppress(OSError):  # if the loop doesn't answer in time, `closing` ends what it can
-                    cluster.sync(_kill, cluster, callback_timeout=KILL_SECONDS)
+    try:
+        with closing(cluster):
+            try:
+                yield cluster
+            finally:
+                if kind.worker is Nanny:
+                    with suppress(OSError):  # if the loop doesn't answer in time, `closing` ends what it can
+                        cluster.sync(_kill, cluster, callback_timeout=KILL_SECONDS)
+    finally:
+        for server in (cluster.scheduler, *cluster._created):
+            if server._workdir:
+                server._workdir.release()  # or one that couldn't be closed would complain when its folder is gone
 
 
 async def _kill(cluster: SpecCluster) -> None:
