@@ -6,14 +6,19 @@ the Dask operator by `KubeApi.on_create` and `KubeApi.finalize`.
 """
 
 import json
+import select
+import socket
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
+
+import wsproto
+from wsproto.events import AcceptConnection, BytesMessage, CloseConnection
 
 KINDS = {
     "daskclusters": ("kubernetes.dask.org/v1", "DaskCluster"),
@@ -37,7 +42,8 @@ class KubeApi:
     """The server's objects, and how it behaves.
 
     ``refused`` has the "verb plural" pairs that get status 403; ``granted``, unless it is empty, those that don't.
-    ``missing`` has the kinds that are not served, and ``logs`` the log of a pod by its name. ``used`` has each pair
+    ``missing`` has the kinds that are not served, ``logs`` the log of a pod by its name, and ``ports`` the port of this
+    machine that stands for a port of any pod. ``used`` has each pair
     that was asked for, and ``calls`` each "verb plural/name" that changed something or tried to.
     ``on_create`` is called with each object that was created through the API, ``before_delete`` with the name of an
     object before it is deleted, and ``before_list`` with a plural before its objects are listed.
@@ -51,6 +57,7 @@ class KubeApi:
         self.used: set[str] = set()
         self.missing: set[str] = set()
         self.logs: dict[str, str] = {}
+        self.ports: dict[int, int] = {}
         self.calls: list[str] = []
         self.on_create: Callable[[Object], None] = lambda _: None
         self.before_delete: Callable[[str], None] = lambda _: None
@@ -94,6 +101,14 @@ class KubeApi:
                 said = {"apiVersion": owner["apiVersion"], "kind": owner["kind"], "name": owner["metadata"]["name"]}
                 made["metadata"]["ownerReferences"] = [{**said, "uid": owner["metadata"]["uid"]}]
             return made
+
+    def serve(self, service: str, port: int, here: int) -> None:
+        """Have a service with a pod, for whose ``port`` the port ``here`` of this machine stands."""
+        self.ports[port] = here
+        spec = {"selector": {"app": service}, "ports": [{"port": port, "targetPort": port}]}
+        conditions = [{"type": kind, "status": "True"} for kind in ("Ready", "ContainersReady")]
+        self.add("Service", service, spec=spec)
+        self.add("Pod", service, {"app": service}, status={"phase": "Running", "conditions": conditions})
 
     def names(self, kind: str) -> list[str]:
         """Return the names of the objects of a kind."""
@@ -208,7 +223,37 @@ class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def do_GET(self) -> None:
-        self._do("get")
+        path = urlsplit(self.path)
+        if path.path.endswith("/portforward"):
+            self._forward(int(parse_qs(path.query)["ports"][0]))
+        else:
+            self._do("get")
+
+    def _forward(self, port: int) -> None:
+        """Carry bytes between the client, in messages on channel 0, and what stands for a pod's port."""
+        self.close_connection = True
+        with suppress(OSError), socket.create_connection(("127.0.0.1", self.api.ports[port])) as pod:
+            upgrade = wsproto.WSConnection(wsproto.ConnectionType.SERVER)
+            headers = [(name.encode(), value.encode()) for name, value in self.headers.items()]
+            upgrade.initiate_upgrade_connection(headers, self.path)
+            self.wfile.write(upgrade.send(AcceptConnection()))
+            for channel in (0, 1):
+                self.wfile.write(upgrade.send(BytesMessage(bytes([channel]) + port.to_bytes(2, "little"))))
+            while True:
+                readable, _, _ = select.select([pod, self.connection], [], [], 30)
+                if pod in readable:
+                    data = pod.recv(1 << 15)
+                    if not data:
+                        self.wfile.write(upgrade.send(CloseConnection(1000)))
+                        return
+                    self.wfile.write(upgrade.send(BytesMessage(b"\0" + data)))
+                if self.connection in readable:
+                    upgrade.receive_data(self.connection.recv(1 << 16) or None)
+                    for event in upgrade.events():
+                        if isinstance(event, CloseConnection):
+                            return
+                        if isinstance(event, BytesMessage):
+                            pod.sendall(bytes(event.data).removeprefix(b"\0"))
 
     def do_POST(self) -> None:
         self._do("create")

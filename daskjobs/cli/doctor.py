@@ -35,12 +35,10 @@ def examine(run: str, settings: ClusterSettings, image: str, network: bool) -> I
         yield shared_storage(run)
         return
     python = ".".join(map(str, sys.version_info[:3]))
-    available = psutil.virtual_memory().available
     yield Finding(python in PYTHON, f"Python {python} ({PYTHON} is needed)")
     yield from (_package(Requirement(line)) for line in requires("daskjobs") or () if "extra ==" not in line)
     yield _writable(run)
-    memory = f"memory: {available / 1e9:.1f} GB free ({MEMORY_BYTES / 1e9:.1f} GB are needed)"
-    yield Finding(available >= MEMORY_BYTES, memory)
+    yield _memory()
     yield from backend.examine(settings, image)
 
 
@@ -57,6 +55,15 @@ def _package(needed: Requirement) -> Finding:
         return Finding(False, f"{needed.name} is not installed: pip install '{needed}'")
     good = needed.specifier.contains(found, prereleases=True)
     return Finding(good, f"{needed.name} {found}" + ("" if good else f": {needed} is needed: pip install '{needed}'"))
+
+
+def _memory() -> Finding:
+    try:
+        available = psutil.virtual_memory().available
+    except (OSError, psutil.Error) as error:
+        return Finding(False, f"the free memory can't be read ({error}): mount /proc")
+    memory = f"memory: {available / 1e9:.1f} GB free ({MEMORY_BYTES / 1e9:.1f} GB are needed)"
+    return Finding(available >= MEMORY_BYTES, memory)
 
 
 def _writable(run: str) -> Finding:

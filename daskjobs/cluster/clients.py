@@ -1,6 +1,5 @@
 """Calls to a Dask client, each with a time limit: Dask's own timeouts don't always hold."""
 
-import logging
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -13,6 +12,7 @@ from typing import Any, TypeVar
 from distributed import Client, Security, SpecCluster
 from distributed.comm.core import CommClosedError
 
+from daskjobs.cluster.loops import silent_loop
 from daskjobs.errors import ClusterError
 
 ANSWER_SECONDS = 10
@@ -59,19 +59,20 @@ def connected(address: str, seconds: float, security: Security | None = None) ->
     Raises ClusterError when none answers there within ``seconds``.
     """
     deadline = time.monotonic() + seconds
-    while True:
-        left = max(deadline - time.monotonic(), 1)
-        try:
-            opened = within(left, partial(Client, address, timeout=left, security=security))
-            break
-        except OSError as error:
-            # Dask looks for the name again once it has connected, and doesn't wait for a name server that is busy.
-            if isinstance(error, socket.gaierror) and time.monotonic() < deadline:
-                time.sleep(NAME_SECONDS)
-                continue
-            raise ClusterError(f"no Dask scheduler answers at {address} within {seconds:g} s: {error}") from error
-    with closing(opened) as client:
-        yield client
+    with silent_loop() as loop:
+        while True:
+            left = max(deadline - time.monotonic(), 1)
+            try:
+                opened = within(left, partial(Client, address, timeout=left, security=security, loop=loop))
+                break
+            except OSError as error:
+                # Dask looks for the name again once it has connected, and doesn't wait for a name server that is busy.
+                if isinstance(error, socket.gaierror) and time.monotonic() < deadline:
+                    time.sleep(NAME_SECONDS)
+                    continue
+                raise ClusterError(f"no Dask scheduler answers at {address} within {seconds:g} s: {error}") from error
+        with closing(opened) as client:
+            yield client
 
 
 @contextmanager
@@ -80,10 +81,8 @@ def closing(opened: Closable) -> Iterator[Closable]:
     try:
         yield opened
     finally:
-        try:
+        with suppress(TimeoutError):  # its event loop then goes on in silence (`silent_loop`)
             opened.close(timeout=CLOSE_SECONDS)
-        except TimeoutError:
-            logging.getLogger("distributed").setLevel(logging.CRITICAL)  # nobody waits for what it will log
 
 
 @contextmanager

@@ -6,8 +6,7 @@ import sys
 from pathlib import Path
 from tempfile import mkdtemp
 
-import dask
-from distributed import Client, Worker, WorkerPlugin
+from distributed import Client, Scheduler, Worker, WorkerPlugin
 from distributed.protocol.pickle import dumps
 
 from daskjobs.cluster.clients import answering, ask
@@ -42,7 +41,7 @@ def ship(client: Client, archive: Path) -> None:
     """
     data = archive.read_bytes()
     with answering():
-        client.run_on_scheduler(_receive, data, callback_timeout=SHIP_SECONDS)
+        client.run_on_scheduler(_receive_there, data, callback_timeout=SHIP_SECONDS)
         plugin = dumps(Modules(data))
         ask(client, "register_worker_plugin", SHIP_SECONDS, plugin=plugin, name=Modules.name, idempotent=False)
 
@@ -60,9 +59,12 @@ class Modules(WorkerPlugin):
         _receive(self._data, worker.local_directory)
 
 
-def _receive(data: bytes, folder: str = "") -> None:
+def _receive_there(data: bytes, dask_scheduler: Scheduler) -> None:
+    _receive(data, dask_scheduler.local_directory)
+
+
+def _receive(data: bytes, folder: str) -> None:
     """Write a zip file below Dask's own folder, which is removed in the end, and put it first on the path."""
-    below = folder or dask.config.get("temporary-directory", None)
-    archive = os.path.join(mkdtemp(prefix="modules-", dir=below), "modules.zip")
+    archive = os.path.join(mkdtemp(prefix="modules-", dir=folder), "modules.zip")
     Path(archive).write_bytes(data)
     sys.path.insert(0, archive)

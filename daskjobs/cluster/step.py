@@ -17,10 +17,10 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from daskjobs.cluster.backends import backend_of, connect
-from daskjobs.cluster.configured import dask_configured
 from daskjobs.cluster.connection import Connection, Workload
 from daskjobs.cluster.removed import Removed
 from daskjobs.cluster.settings import ClusterSettings
+from daskjobs.configured import dask_configured
 from daskjobs.errors import (
     ClusterError,
     ConfigError,

@@ -12,6 +12,7 @@ KEEP_MEMORY = {
     "MALLOC_MMAP_THRESHOLD_": str(8 << 20),
     "MALLOC_TRIM_THRESHOLD_": str(128 << 20),
 }
+TRIES = 3  # of a task whose worker dies each time
 DASK_SHARE = 0.9  # of a container's memory is its worker's limit for Dask, which then spills before the kernel kills
 
 

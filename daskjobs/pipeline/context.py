@@ -2,7 +2,6 @@
 
 import hashlib
 import logging
-import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +14,7 @@ from typing import Any, Generic, Protocol, Self, TypeVar
 from fsspec.utils import get_protocol
 
 from daskjobs import options
+from daskjobs.cores import cores
 from daskjobs.errors import ConfigError, DaskjobsError, InputError, UsageError
 from daskjobs.events import event
 from daskjobs.files.digest import Output
@@ -332,6 +332,6 @@ class StageContext(Generic[S]):
             if self.storage.size(name) != output.size:
                 return name
         own = [name for name in outputs if name.startswith(f"{folder}/")]
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
+        with ThreadPoolExecutor(cores()) as pool:
             held = pool.map(lambda name: self.storage.holds(name, outputs[name]), own)
             return next((name for name, good in zip(own, held, strict=True) if not good), None)

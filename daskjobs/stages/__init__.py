@@ -12,7 +12,7 @@ from typing import Any
 from fsspec.core import has_magic
 
 from daskjobs import events
-from daskjobs.cluster.configured import dask_configured
+from daskjobs.configured import dask_configured
 from daskjobs.display import listed
 from daskjobs.errors import ConfigError, DaskjobsError, StorageError
 from daskjobs.files.storage import Storage

@@ -1,9 +1,9 @@
 """Keep the orders that are valid and paid."""
 
-import os
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 
+from daskjobs.cores import cores
 from daskjobs.files.parquet import row_groups, writing
 from daskjobs.orders import summary
 from daskjobs.orders.schema import PAID, WRITING
@@ -31,7 +31,7 @@ def _clean(context: Context) -> Done:
     statuses = Counter(merged.statuses)
     files = [partition_files(part.partition) for part in merged.partitions]
     outputs = {each["paid"]: context.output(merge.NAME, each["paid"]) for each in files}
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(cores()) as pool:
         for number, _ in enumerate(pool.map(context.storage.verify, outputs, outputs.values()), 1):
             context.progress(number / len(outputs))
     total = summary.Total()

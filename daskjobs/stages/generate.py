@@ -1,6 +1,5 @@
 """Write synthetic e-commerce orders with known anomalies: the same bytes for the same seed and rows, on any machine."""
 
-import os
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -10,6 +9,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.csv
 
+from daskjobs.cores import cores
 from daskjobs.errors import ConfigError
 from daskjobs.events import event
 from daskjobs.files.parquet import writing
@@ -100,12 +100,12 @@ def _write(context: Context) -> Done:
 
 def _in_order(seed: int, rows: int) -> Iterator[tuple[pa.Buffer, pa.Table]]:
     """Make blocks on all cores and yield them in order, with only a few in memory at a time."""
-    cores = os.cpu_count() or 1
+    most = cores()
     made: deque[Future[tuple[pa.Buffer, pa.Table]]] = deque()
-    with ThreadPoolExecutor(cores) as pool:
+    with ThreadPoolExecutor(most) as pool:
         for start in range(0, rows, BLOCK_ROWS):
             made.append(pool.submit(make_block, seed, start, rows))
-            if len(made) > cores:
+            if len(made) > most:
                 yield made.popleft().result()
         while made:
             yield made.popleft().result()

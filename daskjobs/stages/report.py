@@ -1,12 +1,12 @@
 """Write what people came for: analytics_report.json, quality.json, facts.json and report.html."""
 
 import logging
-import os
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from daskjobs.cores import cores
 from daskjobs.errors import InputError, LostWorkError
 from daskjobs.events import event
 from daskjobs.files.documents import dump, from_json, parse
@@ -101,4 +101,4 @@ def _resources(context: Context) -> ResourcesSection | None:
 def _facts(context: Context) -> dict[str, Any]:
     """Return how each stage before this one ran; this file may differ between runs of the same data."""
     stages = {stage: context.facts(stage) for stage in context.stages if stage != NAME}
-    return {"cores": os.cpu_count(), **{stage: facts for stage, facts in stages.items() if facts}}
+    return {"cores": cores(), **{stage: facts for stage, facts in stages.items() if facts}}

@@ -8,7 +8,7 @@ import pytest
 
 from manifests import ROOT
 
-BOTTOM = {"errors", "events", "options", "display", "memory", "version"}
+BOTTOM = {"configured", "cores", "errors", "events", "options", "display", "memory", "version"}
 # What a package, or a module right below daskjobs, may import beside itself.
 MAY_IMPORT = {
     **dict.fromkeys(BOTTOM, BOTTOM),

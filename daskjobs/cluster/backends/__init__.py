@@ -1,6 +1,5 @@
 """Where a Dask cluster comes from: each backend is a module of this package and a line in the table `BACKENDS`."""
 
-import logging
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Protocol
@@ -8,11 +7,11 @@ from typing import Protocol
 from daskjobs.cluster.backends.kubernetes import Kubernetes
 from daskjobs.cluster.backends.local import Local
 from daskjobs.cluster.backends.remote import Remote
-from daskjobs.cluster.configured import dask_configured
 from daskjobs.cluster.connection import Connection, Workload
 from daskjobs.cluster.findings import Finding
 from daskjobs.cluster.removed import ObjectName, Removed
 from daskjobs.cluster.settings import ClusterSettings
+from daskjobs.configured import dask_configured
 from daskjobs.errors import UsageError
 from daskjobs.events import event
 from daskjobs.options import quoted
@@ -87,10 +86,7 @@ def connect(settings: ClusterSettings, workload: Workload = Workload()) -> Itera
     backend = backend_of(settings)
     with dask_configured():
         from daskjobs.cluster.clients import answering
-    logger = logging.getLogger("distributed.client")
     with ExitStack() as stack:
-        stack.callback(logger.setLevel, logger.level)
-        logger.setLevel(logging.CRITICAL)  # it raises whatever it logs, too
         with answering():
             connection = stack.enter_context(backend.connect(settings, workload))
         facts = connection.facts.to_json()

@@ -1,15 +1,15 @@
 """Workers on this machine, which end with the process that starts them."""
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from daskjobs.cluster.addresses import free, host_port
-from daskjobs.cluster.configured import dask_configured
 from daskjobs.cluster.connection import Connection, Workload
 from daskjobs.cluster.findings import Finding
 from daskjobs.cluster.removed import Removed
 from daskjobs.cluster.settings import ClusterSettings
+from daskjobs.configured import dask_configured
+from daskjobs.cores import cores
 from daskjobs.errors import ConfigError, UsageError
 
 MOST_WORKERS = 128  # each has threads and sockets, or a process of its own
@@ -42,8 +42,15 @@ class Local:
 
     def examine(self, settings: ClusterSettings, image: str) -> Iterator[Finding]:
         """Look at the cores and at the dashboard's port."""
-        yield Finding(True, f"cores: {os.cpu_count()}, as many workers by default")
+        yield _cores()
         yield _port(settings.dashboard)
+
+
+def _cores() -> Finding:
+    try:
+        return Finding(True, f"cores that this process may use: {cores()}, as many workers by default")
+    except ConfigError as error:
+        return Finding(False, str(error))
 
 
 def _port(address: str) -> Finding:

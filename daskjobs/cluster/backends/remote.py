@@ -4,11 +4,11 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
 from daskjobs.cluster.addresses import host_port
-from daskjobs.cluster.configured import dask_configured
 from daskjobs.cluster.connection import ClusterFacts, Connection, Requested, WorkerEnd, Workload
 from daskjobs.cluster.findings import Finding
 from daskjobs.cluster.removed import Removed
 from daskjobs.cluster.settings import ClusterSettings
+from daskjobs.configured import dask_configured
 from daskjobs.errors import ClusterError, DaskjobsError
 
 CONNECT_SECONDS = 7  # within which a scheduler and a first worker must have answered

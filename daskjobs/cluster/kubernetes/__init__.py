@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from daskjobs.cluster.configured import dask_configured
+from daskjobs.configured import dask_configured
 from daskjobs.errors import ConfigError
 
 

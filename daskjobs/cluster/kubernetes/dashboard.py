@@ -2,11 +2,10 @@
 
 import asyncio
 import base64
-import logging
 import time
 import warnings
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
 import kr8s
@@ -26,6 +25,7 @@ from daskjobs.cluster.kubernetes.api import (
     open_api,
 )
 from daskjobs.cluster.kubernetes.naming import CERTIFICATE, PART_OF, RUN_LABEL, secret_name
+from daskjobs.cluster.kubernetes.pages import shown
 from daskjobs.cluster.kubernetes.secret import FILES
 from daskjobs.cluster.security import KeyPair
 from daskjobs.cluster.settings import ClusterSettings
@@ -42,21 +42,28 @@ def watch(settings: ClusterSettings) -> Iterator[str]:
     """
     api = open_api(settings)
     cluster = await_cluster(api, settings)
-    scheduler, page = (forwarded(cluster, port, settings.start_timeout) for port in ("tcp-comm", "http-dashboard"))
     pair = key_pair(api, cluster)
-    address = f"{'tls' if pair else 'tcp'}://{scheduler}"
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # the cluster's end is no failure here
     warnings.simplefilter("ignore", VersionMismatchWarning)  # no task goes from here to there
-    with answering(), connected(address, settings.start_timeout, pair.security() if pair else None) as client:
-        yield f"dashboard  http://{page}/status"
+    with ExitStack() as stack:
+        stack.enter_context(answering())
+        link = stack.enter_context(shown(cluster.name, str(cluster.namespace), settings.start_timeout))
+        client = stack.enter_context(_client(cluster, pair, settings.start_timeout)) if pair else None
+        yield f"dashboard  {link}"
         goes_on, seen = True, 0.0
         while goes_on:
             goes_on = is_there(api, cluster)
-            for when, line in news(client, seen):  # once more when it ends, since the last line comes just before
+            for when, line in news(client, seen) if client else ():  # and once more at the end
                 seen = when
                 yield line
             time.sleep(LOOK_SECONDS if goes_on else 0)
     yield "the Dask cluster has been removed: its work is over"
+
+
+@contextmanager
+def _client(cluster: APIObject, pair: KeyPair, seconds: float) -> Iterator[Client]:
+    """Give a client of the scheduler, whose port is forwarded to this machine: it lets in who has the key pair."""
+    with connected(f"tls://{forwarded(cluster, 'tcp-comm', seconds)}", seconds, pair.security()) as client:
+        yield client
 
 
 def await_cluster(api: kr8s.Api, settings: ClusterSettings) -> APIObject:

@@ -34,7 +34,7 @@ from daskjobs.cluster.kubernetes.naming import (
     selector,
 )
 from daskjobs.cluster.settings import TLS, ClusterSettings
-from daskjobs.cluster.tuning import DASK_SHARE
+from daskjobs.cluster.tuning import DASK_SHARE, TRIES
 from daskjobs.errors import ConfigError
 from daskjobs.options import quoted
 
@@ -48,7 +48,6 @@ PODS_OWN = ("ARGO_", "DASKJOBS_", "TRACEPARENT", "AWS_ROLE_ARN", "AWS_WEB_IDENTI
 IDLE_ROUTE = "daskjobs.cluster.kubernetes.idle"
 WORKERS = 5  # where their number isn't given
 SCHEDULER_DISK = "128Mi"  # it writes nothing but its log, of which the kubelet keeps 50 MiB
-TRIES = 3  # of a task whose worker dies each time
 RETIREMENT = "daskjobs.cluster.retirement"
 
 

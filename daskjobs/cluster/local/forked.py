@@ -3,6 +3,7 @@
 Workers ignore Ctrl-C: it reaches every process in a terminal, and the process that started them ends them.
 """
 
+import os
 import signal
 
 from daskjobs.events import hush
@@ -10,6 +11,9 @@ from daskjobs.events import hush
 hush()
 signal.signal(signal.SIGINT, signal.SIG_IGN)
 
-from daskjobs.cluster.openssl import mend_openssl  # noqa: E402  # with all of distributed, after hush()
+from daskjobs.cluster.local.processes import SAFE  # noqa: E402  # with all of distributed, after hush()
+from daskjobs.cluster.openssl import mend_openssl  # noqa: E402
 
+for _name in SAFE:  # are for the fork server, and not for what tasks start; workers are given the user's own
+    os.environ.pop(_name, None)
 mend_openssl()

@@ -2,37 +2,43 @@
 
 Nobody else can use them: whatever listens does so on loopback; threads have no port at all, and processes take commands
 only from who has the key pair of this process (TLS). The dashboard has a `Door`.
+
+Several may live at once in a process, which may use Dask and multiprocessing by itself: all settings are those of one
+cluster's objects, and nothing of the process is changed but sys.path, to which Dask adds folders.
 """
 
-import logging
 import os
 import shutil
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from multiprocessing import forkserver, spawn
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any
 
-import dask
-from distributed import Client, Nanny, Security, SpecCluster, Worker
-from distributed.utils import silence_logging_cmgr
+from distributed import Client, Security, SpecCluster
+from tornado.ioloop import IOLoop
 
 from daskjobs.cluster.addresses import free
 from daskjobs.cluster.clients import closing
 from daskjobs.cluster.connection import ClusterFacts, Connection, Requested, WorkerEnd, Workload
-from daskjobs.cluster.local.door import GuardedScheduler
+from daskjobs.cluster.local.processes import Nanny, briefly, environment_now, fork_server
+from daskjobs.cluster.local.servers import GuardedScheduler, LinkedCluster, QuietWorker
+from daskjobs.cluster.loops import silent_loop
 from daskjobs.cluster.security import new_key_pair
 from daskjobs.cluster.settings import ClusterSettings
-from daskjobs.cluster.tuning import QUIET
+from daskjobs.cluster.tuning import QUIET, TRIES
+from daskjobs.cores import cores
 from daskjobs.errors import ClusterError, ConfigError
+from daskjobs.options import quoted
 
 LOOPBACK = "127.0.0.1"
 FORKED = f"{__package__}.forked"  # not imported here, since it makes its process ignore Ctrl-C
 START_SECONDS = 60  # processes may take long to start on a busy machine
 KILL_SECONDS = 1.5
-WORKER_PROCESS = "Dask Worker process"  # how Dask names the processes of its workers
 SPARE_THREADS = 24  # Dask, Arrow and numpy start these beside the workers
 
 
@@ -40,39 +46,30 @@ SPARE_THREADS = 24  # Dask, Arrow and numpy start these beside the workers
 def local_cluster(settings: ClusterSettings, workload: Workload) -> Iterator[Connection]:
     """Start workers on this machine, and give a connection to them.
 
-    Raises ConfigError where the machine lacks what they need: a folder for temporary files, threads.
+    Raises ConfigError where the machine lacks what they need: a folder for temporary files, threads, a module.
     """
-    workers = settings.workers or os.cpu_count() or 1
+    workers = settings.workers or cores()
     _try_threads(workers + SPARE_THREADS)
     address = free(settings.dashboard)
-    config = {
-        **QUIET,
-        "distributed.worker.multiprocessing-method": "forkserver",
-        "distributed.worker.http.routes": [],  # each worker has an HTTP server on a port, which then has no pages
-    }
+    _find(workload.preload)
     with ExitStack() as stack:
         folder = stack.enter_context(_folder())
-        # Dask logs what is raised anyway, and at the end stack traces of messages that can't be sent any more; so it is
-        # silent from before the cluster starts until its event loop has ended.
-        stack.enter_context(silence_logging_cmgr(logging.CRITICAL))
-        stack.enter_context(silence_logging_cmgr(logging.CRITICAL, root="bokeh"))
-        stack.enter_context(dask.config.set({**config, "temporary-directory": folder}))
-        stack.enter_context(_without_main())
-        stack.enter_context(_same_environment())
-        cluster = stack.enter_context(_cluster(workers, settings, workload, address, folder))
-        client = stack.enter_context(closing(Client(cluster, timeout=START_SECONDS, set_as_default=False)))
+        _import_pages(folder)
+        worker = stack.enter_context(_processes(settings, workload, folder)) if workload.processes else _threads()
+        loop = stack.enter_context(silent_loop())
+        cluster = stack.enter_context(_cluster(workers, worker, settings, address, folder, loop))
+        client = stack.enter_context(closing(Client(cluster, loop=loop, timeout=START_SECONDS, set_as_default=False)))
         client.wait_for_workers(workers, timeout=START_SECONDS)
-        guarded: Any = cluster.scheduler
         yield Connection(
             settings,
             client,
             ClusterFacts(
                 cluster=settings.backend,
                 workers=workers,
-                dashboard=guarded.door.link(),
+                dashboard=cluster.dashboard_link,
                 workers_are="processes" if workload.processes else "threads",
             ),
-            Requested(workers, cores=os.cpu_count() or 1),
+            Requested(workers, cores=cores()),
             memory_advice="use fewer --workers, or a machine with more memory",
             how_worker_ended=_how_worker_ended,
             share_process=not workload.processes,
@@ -84,63 +81,78 @@ def _how_worker_ended(worker: str) -> WorkerEnd:
     return WorkerEnd(f"the process of worker {worker} ended itself or was killed; if memory ran out, dmesg says so")
 
 
+@dataclass(frozen=True)
+class _Kind:
+    """The class of workers of one kind and its options, and the options that the scheduler has, too."""
+
+    worker: type
+    options: dict[str, Any]
+    common: dict[str, Any]
+
+
+def _threads() -> _Kind:
+    return _Kind(QuietWorker, {}, {"security": Security(), "protocol": "inproc://"})
+
+
+@contextmanager
+def _processes(settings: ClusterSettings, workload: Workload, folder: str) -> Iterator[_Kind]:
+    """Give workers in processes, which have the environment of this process as it is now."""
+    environment = environment_now()
+    # A variable of the user's own stays.
+    with fork_server(folder, [FORKED, *workload.preload], {**workload.environment, **environment}) as context:
+        security = new_key_pair(settings.timeout).security()  # meanwhile the fork server imports modules
+        options = {
+            "context": context,
+            "preload": list(workload.preload),
+            "env": {**environment, "__DASK_PARENT_PID": str(os.getpid())},  # by which Dask knows whose title to set
+            "config": {**QUIET, "temporary-directory": folder, "distributed.worker.http.routes": []},
+        }
+        yield _Kind(Nanny, options, {"security": security, "protocol": "tls://", "host": LOOPBACK})
+
+
 @contextmanager
 def _cluster(
-    workers: int, settings: ClusterSettings, workload: Workload, dashboard: str, folder: str
-) -> Iterator[SpecCluster]:
+    workers: int, kind: _Kind, settings: ClusterSettings, dashboard: str, folder: str, loop: IOLoop
+) -> Iterator[LinkedCluster]:
     """Give what Dask's LocalCluster would, with addresses, dashboard and folder of our choice."""
-    processes = workload.processes
-    if processes:
-        _start_forkserver(workload)  # it imports modules while the key pair is made
-    security = new_key_pair(settings.timeout).security() if processes else Security()
-    common: dict[str, Any] = {"security": security, "protocol": "tls://" if processes else "inproc://"}
-    own: dict[str, Any] = {}
-    if processes:
-        common["host"] = LOOPBACK
-        own["env"] = dict(os.environ)  # as it is now: the fork server has it as it was when it started
+    common = {**kind.common, "local_directory": folder}
     worker = {
-        "cls": Nanny if processes else Worker,
+        "cls": kind.worker,
         "options": {
             **common,
-            **own,
+            **kind.options,
             "nthreads": settings.threads,
             "memory_limit": None,  # all workers share this machine's memory
             "dashboard_address": f"{LOOPBACK}:0",
-            "local_directory": folder,
-            "silence_logs": logging.CRITICAL,
         },
     }
     scheduler = {
         "cls": GuardedScheduler,
-        "options": {**common, "dashboard": True, "dashboard_address": dashboard, "port": 0},
+        "options": {**common, "dashboard_address": dashboard, "port": 0, "allowed_failures": TRIES - 1},
     }
+    made: Any = LinkedCluster
     try:
-        cluster = SpecCluster(
+        cluster = made(
             scheduler=scheduler,
             workers=dict.fromkeys(range(workers), worker),
-            security=security,
+            security=kind.common["security"],
             name="daskjobs",
+            loop=loop,
         )
     except (RuntimeError, OSError) as error:  # Dask turns most failures into the first
         raise ClusterError(f"Dask's workers on this machine didn't start: {error}") from error
-    with closing(cluster):
-        try:
-            yield cluster
-        finally:
-            if processes:
-                with suppress(OSError):  # if the loop doesn't answer in time, `closing` ends what it can
-                    cluster.sync(_kill, cluster, callback_timeout=KILL_SECONDS)
-
-
-@contextmanager
-def _same_environment() -> Iterator[None]:
-    """Take the variables out of this process's environment that Dask's nannies add to it for the workers they start."""
-    added = {*dask.config.get("distributed.nanny.pre-spawn-environ"), "PYTHONHASHSEED"} - os.environ.keys()
     try:
-        yield
+        with closing(cluster):
+            try:
+                yield cluster
+            finally:
+                if kind.worker is Nanny:
+                    with suppress(OSError):  # if the loop doesn't answer in time, `closing` ends what it can
+                        cluster.sync(_kill, cluster, callback_timeout=KILL_SECONDS)
     finally:
-        for name in added:
-            os.environ.pop(name, None)
+        for server in (cluster.scheduler, *cluster._created):
+            if server._workdir:
+                server._workdir.release()  # or one that couldn't be closed would complain when its folder is gone
 
 
 async def _kill(cluster: SpecCluster) -> None:
@@ -153,27 +165,6 @@ async def _kill(cluster: SpecCluster) -> None:
         worker = nanny.process and nanny.process.process
         if worker:
             await worker.kill()
-
-
-@contextmanager
-def _without_main() -> Iterator[None]:
-    """Let worker processes not import the user's script, which would start workers of its own in each of them.
-
-    multiprocessing imports the main module in each new process, since it may have what is pickled by name. Dask pickles
-    what is of the main module by value, so its workers don't need it, and scripts need no `if __name__ == "__main__"`.
-    """
-    prepare = spawn.get_preparation_data
-
-    def without_main(name: str) -> dict[str, Any]:
-        data: dict[str, Any] = prepare(name)
-        main = {"init_main_from_name", "init_main_from_path"} if name.startswith(WORKER_PROCESS) else set()
-        return {key: value for key, value in data.items() if key not in main}
-
-    spawn.get_preparation_data = without_main
-    try:
-        yield
-    finally:
-        spawn.get_preparation_data = prepare
 
 
 @contextmanager
@@ -192,7 +183,9 @@ def _folder() -> Iterator[str]:
     try:
         yield folder
     finally:
-        sys.path[:] = [entry for entry in sys.path if not entry.startswith(folder)]  # anyone could create it again
+        for entry in [each for each in sys.path if each.startswith(folder)]:  # anyone could create it again
+            with suppress(ValueError):  # Dask may take it out meanwhile
+                sys.path.remove(entry)
         shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -215,26 +208,21 @@ def _try_threads(count: int) -> None:
             thread.join()
 
 
-def _start_forkserver(workload: Workload) -> None:
-    """Start the process that workers are forked from, unless it runs: it imports what they need once for all."""
-    forkserver.set_forkserver_preload([FORKED, *workload.preload])
-    # A variable of the user's own stays. The fork server and its resource tracker must not import from the working
-    # folder, whosever that is; and the tracker must not tell, after a run that was stopped, what it tidied up.
-    chosen = {name: value for name, value in workload.environment.items() if name not in os.environ}
-    with _environment({**chosen, "PYTHONSAFEPATH": "1", "PYTHONWARNINGS": "ignore:resource_tracker"}):
-        forkserver.ensure_running()
-
-
-@contextmanager
-def _environment(values: Mapping[str, str]) -> Iterator[None]:
-    """Set variables while the block lasts: a process that it starts keeps them, and this one doesn't."""
-    before = {name: os.environ.get(name) for name in values}
-    os.environ.update(values)
+def _import_pages(folder: str) -> None:
+    """Import the dashboard where this user has no home directory, in which bokeh looks for settings."""
     try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
+        Path.home()
+    except RuntimeError:
+        with briefly({"HOME": folder}):
+            import distributed.dashboard.scheduler  # noqa: F401
+
+
+def _find(modules: tuple[str, ...]) -> None:
+    """Raise ConfigError unless each of the modules is there."""
+    for name in modules:
+        try:
+            found = find_spec(name) is not None
+        except (ImportError, ValueError):  # of the package that it would be in; of a name that is none
+            found = False
+        if not found:
+            raise ConfigError(f"preload must name modules that are installed, got {quoted(name)}")

@@ -136,7 +136,7 @@ def test_exception_names_the_line_of_the_functions_own_package(code: str, tmp_pa
 @pytest.mark.parametrize(
     ("name", "kind", "words"),
     [
-        ("ends_its_workers", LostWorkError, "its worker died each of the 4 times that it was tried"),
+        ("ends_its_workers", LostWorkError, "its worker died each of the 3 times that it was tried"),
         ("loses_a_task", LostWorkError, "theirs:loses_a_task lost a task: .* cancelled"),
         ("waits", LostWorkError, "theirs:waits was still at work after 1 s: allow more with --timeout"),
         ("exits", FunctionError, "SystemExit: 3"),

@@ -1,8 +1,12 @@
 """Whose dashboard is shown, and when there is none; e2e/test_dashboard.py shows one. See kubeapi.py for the server."""
 
+from urllib.request import HTTPCookieProcessor, build_opener
+
 import kr8s
 import pytest
+from distributed import LocalCluster
 
+from conftest import listening
 from daskjobs.cluster.kubernetes.dashboard import await_cluster, is_there, watch
 from daskjobs.cluster.kubernetes.naming import CLUSTER_LABEL, PART_OF, RUN_LABEL
 from daskjobs.cluster.settings import ClusterSettings
@@ -63,3 +67,32 @@ def test_end_of_the_cluster_is_seen_when_it_is_gone_ending_or_replaced(
     assert not is_there(api, cluster)
     kube.add("DaskCluster", "dv-mine", labels(uid))
     assert not is_there(api, cluster)
+
+
+def test_dashboard_is_shown_until_its_cluster_is_gone_by_a_link_alone(kube: KubeApi, settings: ClusterSettings) -> None:
+    """A cluster without TLS has no port forwarded: whoever reached it could run code in the cluster."""
+    uid = kube.add("Workflow", "flow", status={"phase": "Running"})["metadata"]["uid"]
+    raw = kube.add("DaskCluster", "dv-mine", labels(uid))
+    options = {"dashboard_address": "127.0.0.1:0", "worker_dashboard_address": "127.0.0.1:0", "processes": False}
+    with LocalCluster(n_workers=0, **options) as pod:
+        kube.serve("dv-mine-scheduler", 8787, pod.scheduler.http_server.port)
+        before = listening()
+        lines = watch(settings)
+        link = next(lines).removeprefix("dashboard  ")
+        assert len(listening() - before) == 1
+        with build_opener(HTTPCookieProcessor()).open(link, timeout=20) as answer:
+            assert "Dask Diagnostic UI" in answer.read().decode()
+        raw["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
+        assert list(lines) == ["the Dask cluster has been removed: its work is over"]
+        assert listening() <= before
+
+
+def test_scheduler_that_does_not_answer_is_a_sentence(kube: KubeApi, settings: ClusterSettings) -> None:
+    uid = kube.add("Workflow", "flow", status={"phase": "Running"})["metadata"]["uid"]
+    kube.add("DaskCluster", "dv-mine", labels(uid))
+    object.__setattr__(settings, "start_timeout", 0.5)
+    with pytest.raises(ClusterError, match="the Dask cluster dv-mine does not answer within 0.5 s"):
+        next(watch(settings))
+    kube.serve("dv-mine-scheduler", 8787, 1)
+    with pytest.raises(ClusterError, match="the Dask cluster dv-mine does not answer within 0.5 s"):
+        next(watch(settings))

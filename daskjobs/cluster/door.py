@@ -1,0 +1,78 @@
+"""The door to a dashboard: only people who were given its link come in.
+
+A port on loopback is open to every user of the machine, and to every web page that a browser on it shows. So the link
+has a token, which the browser keeps as a cookie; requests of other sites' pages are refused even with the cookie. A
+browser sends cookies to all ports of a host, whoever listens there, but only for their path: it begins with a part that
+nobody can guess.
+"""
+
+import hmac
+import re
+import secrets
+from typing import Any
+from urllib.parse import urlsplit
+
+from tornado.httputil import HTTPMessageDelegate, HTTPServerRequest
+from tornado.routing import Router
+from tornado.web import Application, RequestHandler
+
+TOKEN, COOKIE = "token", "daskjobs"
+FIRST = "status"  # the page that people see first
+# Dask's pages about tasks and workers look for these at the root, whatever the prefix is. They are of Dask's package.
+STATICS = re.compile(r"/(statics/\w+/[\w-][\w.-]*)")
+
+
+def new_prefix() -> str:
+    """Return the path below which a dashboard has its pages."""
+    return f"/{secrets.token_hex(8)}/"
+
+
+class Door(Router):
+    """Answers requests before a web application does, whose pages are below ``prefix``; see this module."""
+
+    def __init__(self, application: Application, host: str, port: int, prefix: str) -> None:
+        self._application, self._page, self._prefix = application, f"http://{host}:{port}{prefix}{FIRST}", prefix
+        self._token = secrets.token_urlsafe(16)
+
+    def link(self) -> str:
+        """Return the dashboard's address for people."""
+        return f"{self._page}?{TOKEN}={self._token}"
+
+    def find_handler(self, request: HTTPServerRequest, **_: Any) -> HTTPMessageDelegate | None:
+        """Return the application's handler to who has the cookie, and `_Enter` to all others."""
+        static = STATICS.fullmatch(request.path)
+        if static:
+            request.path = self._prefix + static[1]
+            return self._application.find_handler(request)
+        below, origin = request.path.startswith(self._prefix), request.headers.get("Origin")
+        cookie = request.cookies.get(COOKIE)
+        known = cookie is not None and self._is_token(cookie.value)
+        if below and known and (not origin or urlsplit(origin).netloc == request.host):
+            if request.path != self._prefix:
+                return self._application.find_handler(request)
+            return self._enter(request, f"{self._prefix}{FIRST}")
+        given = request.query_arguments.get(TOKEN, [b""])[-1].decode(errors="replace")
+        return self._enter(request, request.path if below and self._is_token(given) and not origin else "")
+
+    def _is_token(self, given: str) -> bool:
+        return hmac.compare_digest(given.encode(errors="replace"), self._token.encode())
+
+    def _enter(self, request: HTTPServerRequest, page: str) -> HTTPMessageDelegate:
+        arguments = {"page": page, "token": self._token, "prefix": self._prefix}
+        return self._application.get_handler_delegate(request, _Enter, arguments)
+
+
+class _Enter(RequestHandler):
+    """Gives the cookie to who comes in, and redirects to the page; refuses all others, who have no page."""
+
+    def initialize(self, page: str, token: str, prefix: str) -> None:
+        self._page, self._token, self._prefix = page, token, prefix
+
+    def prepare(self) -> None:
+        """Answer before the method is looked at, because the answer is the same for each."""
+        if self._page:
+            self.set_cookie(COOKIE, self._token, path=self._prefix, httponly=True, samesite="Lax")
+            self.redirect(self._page)
+            return
+        self.set_status(403)
+        self.finish("Use the link to the dashboard that was printed when it started.\n")

@@ -1,0 +1,77 @@
+"""Processes and machines that lack something: a home directory, /proc, the right to have children, cores."""
+
+import multiprocessing
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from daskjobs.cluster.public import dask_cluster
+
+CLUSTER = """
+from daskjobs.cluster.public import dask_cluster
+with dask_cluster(dashboard="127.0.0.1:0", processes=False) as client:
+    print(client.submit(pow, 2, 3).result(), len(client.ncores()))
+"""
+NO_HOME = """
+import os, pwd
+def unknown(uid): raise KeyError(uid)
+pwd.getpwuid = unknown
+del os.environ["HOME"]
+"""
+ONE_CORE = "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})"
+NO_PROC = """
+import sys, psutil
+psutil.PROCFS_PATH = "/nowhere"
+sys.argv[1:] = %r
+from daskjobs.cli.main import entry
+entry()
+"""
+
+
+def python(code: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, timeout=60, check=False
+    )
+
+
+def test_workers_are_as_many_as_the_cores_that_the_process_may_use(tmp_path: Path) -> None:
+    done = python(ONE_CORE + CLUSTER, tmp_path)
+    assert (done.stdout, done.stderr) == ("8 1\n", "")
+
+
+def test_user_without_a_home_directory_has_a_cluster_and_no_variable_more(tmp_path: Path) -> None:
+    done = python(f"{NO_HOME}{CLUSTER}print('HOME' in os.environ)", tmp_path)
+    assert done.stdout.split()[::2] == ["8", "False"], done.stderr
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        (["run", "--rows", "10"], "daskjobs: Dask can't find this process on this machine (.*): mount /proc"),
+        (["doctor"], "FAIL  the free memory can't be read (.*): mount /proc"),
+    ],
+)
+def test_machine_without_proc_is_a_sentence(tmp_path: Path, command: list[str], said: str) -> None:
+    done = python(NO_PROC % (command,), tmp_path)
+    assert done.returncode == 11
+    before, after = said.split("(.*)")
+    (line,) = [line for line in (done.stdout + done.stderr).splitlines() if line.startswith(before)]
+    assert line.endswith(after)
+    assert "Traceback" not in done.stdout + done.stderr
+
+
+def _in_a_cluster(_: int) -> tuple[int, bool]:
+    with dask_cluster(workers=1, dashboard="127.0.0.1:0") as client:
+        return client.submit(os.getpid).result(timeout=20), os.getpid() in client.run(os.getpid).values()
+
+
+@pytest.mark.slow
+def test_daemonic_process_has_worker_processes_which_end_with_it() -> None:
+    """As the workers of multiprocessing.Pool are, and so Celery's and Airflow's."""
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        (worker, is_own) = pool.apply(_in_a_cluster, (0,))
+    assert not is_own
+    assert worker != os.getpid()
