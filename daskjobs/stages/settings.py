@@ -39,6 +39,11 @@ class Settings:
     input: str = option(
         "", "Your own orders instead: the path or URI of a CSV or Parquet file, or a glob in quotes.", path=True
     )
+    ignore_table: bool = option(
+        False,
+        "Read Parquet files that look like those of a Delta, Iceberg or Hudi table: rows that it deleted or replaced "
+        "then count.",
+    )
     delimiter: str = option(
         "", "What separates the input's fields: one character, or tab.  [default: found in the header]"
     )

@@ -40,7 +40,11 @@ def execute(context: Context) -> Manifest:
     Raises InputError when the orders are missing or aren't orders, ConfigError when they are this run's own files.
     """
     status_names(context.settings.statuses)  # which validate needs, but a mistake in it is told at once
-    inputs = _listed(context.settings.input) if context.settings.input else context.digest(generate.NAME)
+    inputs = (
+        _listed(context.settings.input, context.settings.ignore_table)
+        if context.settings.input
+        else context.digest(generate.NAME)
+    )
     if context.settings.input:
         context.refuse_own("--input", inputs)
     names = ("partitions", "delimiter", "quoting", "encoding", "columns")
@@ -56,7 +60,9 @@ def opening(context: Context) -> Storage:
     pattern = context.settings.input
     if listed(pattern) == pattern and not has_magic(pattern):
         return context.storage
-    return replace(context.storage, secrets={listed(uri): uri for uri in find_inputs(pattern) if listed(uri) != uri})
+    return replace(
+        context.storage, secrets={listed(uri): uri for uri in find_inputs(pattern, True) if listed(uri) != uri}
+    )
 
 
 def read_plan(context: Context) -> Plan:
@@ -68,8 +74,8 @@ def read_plan(context: Context) -> Plan:
         raise damaged(context.storage.uri(PARTITIONS), error) from error
 
 
-def _listed(pattern: str) -> dict[str, str]:
-    marks = find_inputs(pattern)
+def _listed(pattern: str, ignore_table: bool) -> dict[str, str]:
+    marks = find_inputs(pattern, ignore_table)
     named = {listed(uri): mark for uri, mark in marks.items()}
     if len(named) < len(marks):
         raise InputError(

@@ -41,6 +41,14 @@ def read(path: Path) -> int:
     return sum(block.rows for _, part in parts for block in sources.blocks(storage, source, part))
 
 
+def texts(path: Path, name: str) -> list[str]:
+    """Return the texts that a column has."""
+    storage = Storage(str(path.parent / "run"))
+    source = sources.describe(storage, str(path), 0, InputFormat())
+    (part,) = [part for _, part in sources.ranges(storage, source, Cuts(0, 0, sources.weight(source), 1))]
+    return [text for block in sources.blocks(storage, source, part) for text in block.texts[name].to_pylist()]
+
+
 @pytest.mark.parametrize(
     ("rows", "claimed", "words"),
     [
@@ -149,3 +157,39 @@ def test_memory_is_bounded_by_bytes_when_rows_are_wide_and_the_file_is_small(tmp
     peak, report = done.stdout.split(" ", 1)
     assert report.strip() == f'{{"orders": {rows}, "revenue": {21 * rows}.00}}'
     assert int(peak) < 150 << 10  # of 211 MiB of texts
+
+
+NAN, INFINITE = float("nan"), float("inf")
+TEXTS = {
+    "floats": (
+        pa.array([1001.0, NAN, None, INFINITE, -0.0, 1e10, 12345678901.25, 1e16]),
+        ["1001", "", "", "inf", "0", "10000000000", "12345678901.25", "1e+16"],
+    ),
+    "floats of four bytes": (pa.array([1.5, NAN, -INFINITE], pa.float32()), ["1.5", "", "-inf"]),
+    "floats of two bytes": (pa.array([1.5, NAN], pa.float16()), ["1.5", ""]),
+    "dictionary-encoded floats": (pa.array([1.0, NAN, None, 1.0]).dictionary_encode(), ["1", "", "", "1"]),
+    "nested floats": (pa.array([[1.0, NAN], None, [INFINITE]]), ["[1.0, null]", "", '["inf"]']),
+    "structs": (pa.array([{"a": NAN, "b": [NAN]}]), ['{"a": null, "b": [null]}']),
+    "NaT in nanoseconds": (pa.array([-(2**63), 0]).view(pa.timestamp("ns")), ["", "1970-01-01 00:00:00.000000"]),
+    "NaT in a zone": (pa.array([-(2**63), 0]).view(pa.timestamp("us", "UTC")), ["", "1970-01-01 00:00:00.000000Z"]),
+    "NaT as a duration": (pa.array([-(2**63)]).view(pa.duration("us")), [""]),
+    "NaT as a time of the day": (pa.array([-(2**63)]).view(pa.time64("us")), [""]),
+    "texts": (pa.array(["nan", "NaN", "inf"]), ["nan", "NaN", "inf"]),  # are texts
+}
+
+
+@pytest.mark.parametrize("what", TEXTS)
+def test_value_is_an_empty_text_when_it_is_not_there(tmp_path: Path, what: str) -> None:
+    column, expected = TEXTS[what]
+    table = pa.table({name: pa.array([value] * len(column)) for name, value in GOOD.items()} | {"extra": column})
+    pq.write_table(table, tmp_path / "x.parquet")
+    assert texts(tmp_path / "x.parquet", "extra") == expected
+
+
+@pytest.mark.parametrize("kind", [pa.float16(), pa.float32(), pa.float64(), pa.dictionary(pa.int32(), pa.float64())])
+def test_id_is_missing_when_it_is_no_number(tmp_path: Path, kind: pa.DataType) -> None:
+    ids = pa.array([1.0, NAN, None, INFINITE, -INFINITE], getattr(kind, "value_type", kind))
+    ids = ids.dictionary_encode() if pa.types.is_dictionary(kind) else ids
+    table = pa.table({name: pa.array([value] * 5) for name, value in GOOD.items()})
+    pq.write_table(table.set_column(0, "order_id", ids), tmp_path / "x.parquet")
+    assert texts(tmp_path / "x.parquet", "order_id") == ["1", "", "", "", ""]
