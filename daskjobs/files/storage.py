@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import IO, Any
+from urllib.parse import unquote
 
 from fsspec.core import url_to_fs
 from fsspec.implementations.local import LocalFileSystem
@@ -53,7 +54,8 @@ def explained(doing: str) -> Iterator[None]:
 def filesystem(uri: str) -> tuple[Any, str]:
     """Return fsspec's file system for ``uri`` and the path in it; a path of this machine may have any characters."""
     if "://" not in uri or uri.startswith("file://"):
-        return LocalFileSystem(), str(LocalFileSystem._strip_protocol(uri))
+        return LocalFileSystem(), local_path(uri)
+    uri = "::".join(f"file://{local_path(each)}" if each.startswith("file://") else each for each in uri.split("::"))
     try:
         fs, path = url_to_fs(uri, **(S3_OPTIONS if uri.startswith("s3://") else {}))
         fs.retries = S3_RETRIES
@@ -62,6 +64,28 @@ def filesystem(uri: str) -> tuple[Any, str]:
         raise ConfigError(f"can't reach {uri}: {error}; for S3, install daskjobs[s3]") from error
     except Exception as error:  # some connect at once, and raise what their clients do
         raise ConfigError(f"can't reach {uri}: {type(error).__name__}: {error}") from error
+
+
+def local_path(uri: str) -> str:
+    """Return the path of a file:// URI, decoded (file:///my%20orders.csv), or of a path, which is taken as it stands.
+
+    Where only a name with the percent signs themselves exists, that one is meant.
+    """
+    path = str(LocalFileSystem._strip_protocol(uri.replace("file://localhost/", "file:///", 1)))
+    if not uri.startswith("file://") or "%" not in path:
+        return path
+    literal = path.split("/")
+    decoded = [
+        each if set(unquote(each)) & {"/", "\0"} else unquote(each, errors="surrogateescape") for each in literal
+    ]
+    upto = next((at for at, each in enumerate(literal, 1) if each != decoded[at - 1]), 0)
+    only_literal = os.path.lexists("/".join(literal[:upto])) and not os.path.lexists("/".join(decoded[:upto]))
+    return path if only_literal else "/".join(decoded)
+
+
+def file_uri(path: str) -> str:
+    """Return a URI of which `local_path` is the path; it is encoded no more than that needs."""
+    return f"file://{path.replace('%', '%25') if unquote(path) != path else path}"
 
 
 def damaged(uri: str, why: object = "it is not what its manifest says") -> StorageError:

@@ -58,7 +58,7 @@ def opening(context: Context) -> Storage:
     A password, a token, or bytes that are not UTF-8 stand in no file of the run; --input is asked for them again.
     """
     pattern = context.settings.input
-    if listed(pattern) == pattern and not has_magic(pattern):
+    if listed(pattern) == pattern and not has_magic(pattern) and "%" not in pattern:  # which may stand for such bytes
         return context.storage
     return replace(
         context.storage, secrets={listed(uri): uri for uri in find_inputs(pattern, True) if listed(uri) != uri}

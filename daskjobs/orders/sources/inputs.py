@@ -14,7 +14,7 @@ from fsspec.utils import get_protocol
 from daskjobs.display import listed
 from daskjobs.errors import DaskjobsError, InputError
 from daskjobs.events import event
-from daskjobs.files.storage import explained, filesystem
+from daskjobs.files.storage import explained, file_uri, filesystem
 
 KINDS = {
     stat.S_IFIFO: "a pipe, which can be read only once: write what comes out of it to a file",
@@ -110,7 +110,9 @@ def _special(fs: Any, path: str) -> str:
 def _uri(fs: Any, path: str, pattern: str) -> str:
     """Return the URI of a file; the URI of a file in an archive ends with the archive's own."""
     first, chained, rest = pattern.partition("::")
-    if isinstance(fs, LocalFileSystem) or not chained:
+    if isinstance(fs, LocalFileSystem):
+        return file_uri(path)
+    if not chained:
         return str(fs.unstrip_protocol(path))
     protocol = first.partition("://")[0]
     return f"{protocol}://{path}::{rest if '://' in rest else os.path.abspath(os.path.expanduser(rest))}"

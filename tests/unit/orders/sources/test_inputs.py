@@ -16,6 +16,8 @@ import inline
 from conftest import TESTS, csv_text, row
 from daskjobs.errors import InputError
 from daskjobs.orders.sources.inputs import find_inputs
+from daskjobs.stages import new_context, run_stage
+from daskjobs.stages.settings import Settings
 
 CORPUS = TESTS / "corpus"
 ODD_NAMES = ["orders[1].csv", "[2025] orders.csv", "a::b.csv", "what?.csv", "50%.csv", "#1.csv", "lat\udce9.csv"]
@@ -38,6 +40,40 @@ def test_files_with_odd_names_are_read_when_a_glob_finds_them(tmp_path: Path) ->
     for name in ODD_NAMES:
         (tmp_path / name).write_bytes(csv_text(row()))
     assert report(tmp_path / "run", str(tmp_path / "*.csv")) == b'{"orders": 7, "revenue": 147.00}\n'
+
+
+@pytest.mark.parametrize("name", ["my orders.csv", "a%20b.csv", "50%.csv", "a%2520b.csv", *ODD_NAMES])
+def test_file_is_read_when_its_uri_is_as_python_writes_it(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(csv_text(row(), row(price="x")))
+    uri = (tmp_path / name).as_uri()
+    assert report(tmp_path / "run", uri) == b'{"orders": 1, "revenue": 21.00}\n'
+    assert list(find_inputs(uri.replace("file://", "file://localhost"))) == list(find_inputs(str(tmp_path / name)))
+
+
+def test_name_with_percent_signs_is_meant_when_a_path_says_so_or_no_other_is_there(tmp_path: Path) -> None:
+    (tmp_path / "a%20b.csv").write_bytes(csv_text(row()))
+    literal = tmp_path / "a%20b.csv"
+    assert report(tmp_path / "1", f"file://{literal}") == b'{"orders": 1, "revenue": 21.00}\n'
+    (tmp_path / "a b.csv").write_bytes(csv_text(row(), row()))
+    assert report(tmp_path / "2", f"file://{literal}") == b'{"orders": 2, "revenue": 42.00}\n'
+    assert report(tmp_path / "3", str(literal)) == b'{"orders": 1, "revenue": 21.00}\n'
+    assert report(tmp_path / "4", f"{tmp_path}/a*.csv") == b'{"orders": 3, "revenue": 63.00}\n'
+
+
+def test_run_and_archive_are_found_when_their_uris_are_encoded(tmp_path: Path) -> None:
+    folder = tmp_path / "my files"
+    folder.mkdir()
+    with zipfile.ZipFile(folder / "o.zip", "w") as archive:
+        archive.writestr("orders.csv", csv_text(row()))
+    (folder / "orders.csv").write_bytes(csv_text(row()))
+    for name in (f"zip://orders.csv::{(folder / 'o.zip').as_uri()}", f"{folder.as_uri()}/o*.csv"):
+        with inline.stages_inline():
+            for stage in inline.STAGES:
+                run_stage(stage, new_context(Settings.of(run_uri=(tmp_path / "my runs/1").as_uri(), input=name)))
+        assert (
+            tmp_path / "my runs/1/report/analytics_report.json"
+        ).read_bytes() == b'{"orders": 1, "revenue": 21.00}\n'
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["my files", "my runs"]
 
 
 @pytest.mark.parametrize("pattern", ["zip://orders.csv::{}/o.zip", "zip://*.csv::file://{}/o.zip"])
