@@ -16,8 +16,8 @@ _CONTAINERS = ("abfs", "abfss", "wasb", "wasbs")  # Azure: container@account nam
 
 # Characters that nobody sees, though Python counts them as printable: fillers, variation selectors, and a blank pattern
 # of Braille. Those that it doesn't count so are what a terminal obeys (escape sequences, line ends, marks of writing
-# direction), other invisible ones (of width zero, soft hyphens, tags), all blanks but the space itself, lone surrogates,
-# which stand for odd bytes in file names, and what Unicode doesn't know.
+# direction), other invisible ones (of width zero, soft hyphens, tags), all blanks but the space itself, what Unicode
+# doesn't know, and lone surrogates, which stand for odd bytes in file names.
 _UNSEEN = re.compile(
     "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
 )

@@ -18,8 +18,8 @@ import numpy.typing as npt
 import pandas as pd
 
 from daskjobs.display import shown
-from daskjobs.errors import ConfigError, StorageError
-from daskjobs.files.storage import Storage, explained
+from daskjobs.errors import ConfigError, InputError, StorageError
+from daskjobs.files.storage import Storage, UnavailableError, explained
 from daskjobs.orders.rules.builtin import RULES, SENTENCES, Rule
 from daskjobs.orders.rules.functions import SENTENCE
 
@@ -93,7 +93,9 @@ def read_rules(storage: Storage, where: str, functions: str = "") -> Ruleset:
                 f"--rules {where} has more than {MOST_BYTES >> 20} MiB: give the path or URI of a Python file"
             )
         return Ruleset(source.decode(), shown(where))
-    except StorageError as error:
+    except UnavailableError:
+        raise
+    except (InputError, StorageError) as error:
         raise ConfigError(f"--rules can't be read: {error}; give the path or URI of a Python file") from error
     except UnicodeDecodeError as error:
         raise ConfigError(f"--rules {where} is no Python file: {error}") from error

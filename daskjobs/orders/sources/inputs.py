@@ -9,12 +9,12 @@ from typing import Any
 
 from fsspec.core import has_magic
 from fsspec.implementations.local import LocalFileSystem
-from fsspec.utils import get_protocol
 
 from daskjobs.display import listed
 from daskjobs.errors import DaskjobsError, InputError
 from daskjobs.events import event
-from daskjobs.files.storage import explained, file_uri, filesystem
+from daskjobs.files import web
+from daskjobs.files.storage import UnavailableError, explained, file_uri, filesystem
 
 KINDS = {
     stat.S_IFIFO: "a pipe, which can be read only once: write what comes out of it to a file",
@@ -59,6 +59,8 @@ def find_inputs(pattern: str, ignore_table: bool = False) -> dict[str, str]:
             marks = {_uri(fs, each, pattern): _mark(fs, each) for each in files}
             passed = sorted({_hidden(each, path) for each in found} - {""})
             instead = "" if files else _finds_only(passed) if passed else _instead(fs, path, pattern)
+    except UnavailableError:
+        raise
     except DaskjobsError as error:
         raise InputError(f"{name} can't be reached: {error}") from error
     except Exception as error:  # file systems of fsspec raise what their clients do
@@ -77,6 +79,8 @@ def find_inputs(pattern: str, ignore_table: bool = False) -> dict[str, str]:
 
 
 def _files(fs: Any, path: str) -> list[str]:
+    if web.is_web(fs):
+        return [path] if web.look(fs, path) else sorted(fs.glob(path)) if has_magic(path) else []
     if fs.exists(path):
         return [path] if fs.isfile(path) and not _special(fs, path) else []
     return sorted(name for name in fs.glob(path) if fs.isfile(name)) if has_magic(path) else []
@@ -120,9 +124,11 @@ def _uri(fs: Any, path: str, pattern: str) -> str:
 
 def _mark(fs: Any, path: str) -> str:
     """Return a text that changes when a file does; fsspec's own text for a web address depends on the token in it."""
-    if not isinstance(fs, LocalFileSystem) and get_protocol(path) not in ("http", "https"):
+    if web.is_web(fs):
+        return web.mark(fs, path, listed(path))
+    if not isinstance(fs, LocalFileSystem):
         return str(fs.ukey(path))
-    about = sorted((key, str(value)) for key, value in fs.info(path).items() if key not in ("name", "url"))
+    about = sorted((key, str(value)) for key, value in fs.info(path).items() if key != "name")
     return hashlib.sha256(repr(about).encode()).hexdigest()
 
 
@@ -154,11 +160,15 @@ def _names(fs: Any, folder: str) -> list[str]:
         return sorted(each.rstrip("/").rpartition("/")[2] for each in fs.ls(folder, detail=False))
     except (FileNotFoundError, NotADirectoryError):
         return []
+    except Exception:
+        if web.is_web(fs):  # hardly any web server lists its folders
+            return []
+        raise
 
 
 def _instead(fs: Any, path: str, pattern: str) -> str:
     """Say what a path that names no file names."""
-    if fs.isdir(path):
+    if not web.is_web(fs) and fs.isdir(path):
         try:
             fs.ls(path)
         except PermissionError:
