@@ -433,6 +433,8 @@ class ChainedFile(io.RawIOBase):
         super().__init__()
         self.fs, self._uri = fs, uri
         with self._explained():
+            while fs.protocol == "tar" and fs.fo.read(AHEAD_BYTES):
+                pass  # the checksum of a tar.gz stands behind all that its index needs
             self._file = fs.open(path, "rb", **options)
             if not self._file.seekable():
                 raise web.no_parts(uri, "it has no size")

@@ -28,9 +28,12 @@ from daskjobs.orders.sources.format import Block, Cuts, InputFile, RowRange, Sou
 from daskjobs.orders.sources.names import our_names
 from daskjobs.orders.sources.pages import Column, Encrypted, Group, PagedFile, damaged, row_groups
 from daskjobs.orders.sources.rows import Ints
+from daskjobs.orders.sources.unpack import is_archived
 
 MAGIC = b"PAR1"
 ENCRYPTED = b"PARE"
+SUMMARIES = ("_metadata", "_common_metadata")
+UNKNOWN = re.compile(r"(?i)(logical|converted) ?type .*cannot be applied|unknown (logical|converted|physical) ?type")
 BLOCK_ROWS = 65_536
 BATCH_ROWS = 8192  # read at a time: memory is proportional to the widest of them
 BATCH_BYTES = 8 << 20  # fewer rows are read at a time where they are wider than this on average
@@ -71,6 +74,15 @@ class ParquetFormat:
         """Read a file's columns and row groups. Raises InputError when it isn't a Parquet file of orders."""
         if file.first.startswith(ENCRYPTED):
             raise InputError(_encrypted(file.name))
+        if file.name.partition("::")[0].rpartition("/")[2] in SUMMARIES:
+            raise InputError(
+                f"{file.name} is a summary that stands beside the files of a dataset, and has no rows: give these "
+                "files, or a glob of them"
+            )
+        if is_archived(file.name):  # its checksum, which reading in parts passes over
+            with storage.open(file.name) as whole:
+                while whole.read(BATCH_BYTES):
+                    pass
         with _reading(storage, file.name) as paged:
             parquet = _opened(paged)
             header = parquet.schema_arrow.names
@@ -142,6 +154,8 @@ def _reading(storage: Storage, name: str) -> Iterator[PagedFile]:
             reason = str(error).strip().partition("\n")[0]
             if "crypt" in reason:
                 raise InputError(_encrypted(name)) from error
+            if UNKNOWN.search(reason):  # a newer one than pyarrow knows, like VARIANT for versions before 22
+                raise InputError(f"{name} can't be read: {reason}; leave that column out") from error
             raise damaged(name, reason) from error
 
 

@@ -4,6 +4,7 @@ import random
 import re
 import subprocess
 import sys
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from daskjobs.orders import sources
 from daskjobs.orders.dialect import InputFormat
 from daskjobs.orders.sources import pages
 from daskjobs.orders.sources.format import Cuts
+from daskjobs.orders.sources.inputs import find_inputs
 
 CORPUS = TESTS / "corpus"
 PLAIN = {"write_statistics": False, "compression": "none"}
@@ -193,3 +195,43 @@ def test_id_is_missing_when_it_is_no_number(tmp_path: Path, kind: pa.DataType) -
     table = pa.table({name: pa.array([value] * 5) for name, value in GOOD.items()})
     pq.write_table(table.set_column(0, "order_id", ids), tmp_path / "x.parquet")
     assert texts(tmp_path / "x.parquet", "order_id") == ["1", "", "", "", ""]
+
+
+@pytest.mark.parametrize("name", ["_metadata", "_common_metadata"])
+def test_summary_of_a_dataset_is_said_to_be_one_when_it_is_given_by_its_name(tmp_path: Path, name: str) -> None:
+    table = pa.table({column: [value] for column, value in GOOD.items()})
+    kept: list[pq.FileMetaData] = []
+    pq.write_to_dataset(table, tmp_path, metadata_collector=kept)
+    pq.write_metadata(table.schema, tmp_path / name, kept if name == "_metadata" else None)
+    with pytest.raises(InputError, match=f"{name} is a summary that stands beside the files of a dataset"):
+        read(tmp_path / name)
+    assert [read(Path(uri.removeprefix("file://"))) for uri in find_inputs(f"{tmp_path}/*")] == [1]
+
+
+@pytest.mark.parametrize(
+    "reason",
+    ["Logical type Variant cannot be applied to group node", "Unknown logical type 19", "Unknown physical type"],
+)
+def test_column_of_a_type_that_pyarrow_does_not_know_is_a_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reason: str
+) -> None:
+    def unknown(*_: object, **__: object) -> None:
+        raise pa.ArrowInvalid(reason)
+
+    constant(tmp_path / "x.parquet", 1)
+    monkeypatch.setattr(pq, "ParquetFile", unknown)
+    with pytest.raises(InputError, match=f"x.parquet can't be read: {reason}; leave that column out"):
+        read(tmp_path / "x.parquet")
+
+
+def test_parquet_in_an_archive_is_held_against_the_archives_checksum(tmp_path: Path) -> None:
+    data = constant(tmp_path / "x.parquet", 50)
+    with zipfile.ZipFile(tmp_path / "o.zip", "w") as archive:
+        archive.writestr("x.parquet", data)
+    path = f"zip://x.parquet::{tmp_path}/o.zip"
+    storage = Storage(str(tmp_path / "run"))
+    assert sources.describe(storage, path, 0, InputFormat()).kind == "parquet"
+    packed = (tmp_path / "o.zip").read_bytes()
+    (tmp_path / "o.zip").write_bytes(packed.replace(b"north", b"south", 1))
+    with pytest.raises(InputError, match="is damaged: Bad CRC-32"):
+        sources.describe(storage, path, 0, InputFormat())
