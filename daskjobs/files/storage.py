@@ -336,7 +336,11 @@ class Storage:
                     return web.size(fs, path, self.uri(name))
                 fs.invalidate_cache()
                 about = fs.info(path)
-                return None if about["type"] == "directory" else int(about["size"])
+                if about["type"] == "directory":
+                    return None
+                if about["size"] is None:
+                    raise web.no_parts(self.uri(name), "it has no size")
+                return int(about["size"])
             except FileNotFoundError:
                 return None
 

@@ -50,11 +50,9 @@ async def _look(fs: Any, url: str) -> WebFile | None:
     async with await _get(fs, url, {"Range": "bytes=0-0"}) as reply:
         if reply.status in GONE:
             return None
-        ranged = re.fullmatch(r"bytes (?:0-0|\*)/(\d+)", reply.headers.get("Content-Range", "").strip())
+        ranged = re.fullmatch(r"bytes 0-0/(\d+)", reply.headers.get("Content-Range", "").strip())
         changes = tuple(f"{name}: {reply.headers[name]}" for name in CHANGES if reply.headers.get(name))
-        if reply.status == 416 and (not ranged or ranged[1] == "0"):  # a file without a first byte
-            return WebFile(0, changes)
-        if reply.status != 416:
+        if reply.status != 416:  # as an empty file is answered
             reply.raise_for_status()
         packed = reply.headers.get("Content-Encoding", "identity") not in ("", "identity")
         return WebFile(int(ranged[1]) if reply.status == 206 and ranged and not packed else None, changes)
@@ -66,10 +64,7 @@ async def _get(fs: Any, url: str, headers: dict[str, str]) -> Any:
 
 
 def whole(fs: Any, url: str, shown: str) -> bytes:
-    """Fetch a file that doesn't come in parts, unpacked where the server packs it. Raises InputError for a large one.
-
-    What the server says of its length is not believed.
-    """
+    """Fetch a file that comes only whole, unpacked where the server packs it. Raises InputError for a large one."""
     from fsspec.asyn import sync
 
     data: bytes = sync(fs.loop, _whole, fs, url)
@@ -95,7 +90,7 @@ def open_file(fs: Any, url: str, shown: str, **how: Any) -> IO[bytes]:
     if found is None:
         raise FileNotFoundError(shown)
     if not found.size:
-        return io.BytesIO(whole(fs, url, shown) if found.size is None else b"")
+        return io.BytesIO(whole(fs, url, shown))
     opened: IO[bytes] = fs.open(url, "rb", size=found.size, **how)
     return opened
 
