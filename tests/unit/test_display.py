@@ -189,7 +189,7 @@ def test_environment_of_the_process_is_not_told_when_it_is_given_as_the_input(da
     assert generate.NAME in done.stderr
 
 
-def test_web_server_that_gives_no_parts_of_files_is_a_sentence_when_a_file_is_large(
+def test_web_server_that_gives_no_parts_of_files_is_a_sentence(
     pipeline: Pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "a.csv").write_bytes(csv_text(*(row() for _ in range(50))))
