@@ -11,12 +11,19 @@ _END = r"(?=::|[:;,.)]*(?:[\s'\"<>]|$))"  # of a URI within a text
 _USER = re.compile(rf"{_SCHEME}(?:[^\s/]*@|[^\s/@:]+:(?!:|\d+(?:/|$))[^\s@]*@)")
 _HTTP_QUERY = re.compile(rf"(https?://(?:\[[^\]\s]*\]|(?!::)[^\s'\"<>?#])*)[?#][^\s'\"<>]*?{_END}", re.I)
 # Other schemes: a question mark may belong to a glob, so only ?name=value counts as a query.
-_QUERY = re.compile(rf"({_SCHEME}[^\s'\"<>?]*)\?[\w.~%-]+=[^\s'\"<>]*?{_END}")
+_QUERY = re.compile(rf"({_SCHEME}(?:[^\s'\"<>?]|\?(?![\w.~%-]+=))*)\?[\w.~%-]+=[^\s'\"<>]*?{_END}")
 _CONTAINERS = ("abfs", "abfss", "wasb", "wasbs")  # Azure: container@account names no user
 
-# Characters that a terminal interprets or hides: C0, DEL and C1 (escape sequences, line ends), line and paragraph
-# separators, overrides and isolates of writing direction, and lone surrogates, which stand for odd bytes in file names.
-_OBEYED = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+# Characters that nobody sees, though Python counts them as printable: fillers, variation selectors, and a blank pattern
+# of Braille. Those that it doesn't count so are what a terminal obeys (escape sequences, line ends, marks of writing
+# direction), other invisible ones (of width zero, soft hyphens, tags), all blanks but the space itself, what Unicode
+# doesn't know, and lone surrogates, which stand for odd bytes in file names.
+_UNSEEN = re.compile(
+    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
+)
+
+# What joins two pictures to one (a woman and a laptop to a programmer) is seen there.
+_JOINS = re.compile("(?<=[\u2600-\u27bf\U0001f000-\U0001faff])\u200d(?=[\u2600-\u27bf\U0001f000-\U0001faff])")
 
 
 def shown(text: str) -> str:
@@ -45,9 +52,17 @@ def listed(uri: str) -> str:
 
 
 def escaped(text: object) -> str:
-    r"""Return any text as one line without control characters, so that it can be printed to a terminal.
+    r"""Return any text as one line in which one sees every character, so that it can be printed to a terminal.
 
-    >>> print(escaped("é \x1b[2J\n"))
-    é \x1b[2J\n
+    >>> print(escaped("é \x1b[2J\n"), escaped("3\u200e"))
+    é \x1b[2J\n 3\u200e
     """
-    return _OBEYED.sub(lambda found: found[0].encode("unicode_escape").decode(), str(text))
+    text = str(text)
+    if text.isprintable() and not _UNSEEN.search(text):
+        return text
+    return "\u200d".join("".join(map(_escape, part)) for part in _JOINS.split(text))
+
+
+def _escape(char: str) -> str:
+    seen = char.isprintable() and not _UNSEEN.match(char)
+    return char if seen else char.encode("unicode_escape").decode()

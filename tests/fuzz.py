@@ -27,7 +27,7 @@ TOKENS = [
     b'"', b'""', b'","', b',"', b'",', b'"\n', b'\n"', b'" ,', b"\\", b'\\"', b"\\\n", b"\\N",
     b",", b";", b"\t", b"|", b"\n", b"\r", b"\r\n", b"\n\n", b"\x00", b"\xff", b"\xc3",
     b"\xef\xbb\xbf", b"-", b"-0", b".", b"e5", b"NaN", b" ", b"success", b"failed", b"2025-02-30", b"T", b"Z",
-    b"+02:00", b"A1", b"9" * 18, b"0" * 40,
+    b"+02:00", b" UTC", b".50", b"-.5", b"5.", b".0000000", b"A1", b"9" * 18, b"0" * 40,
     b"PAR1", b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"\xe2\x80\xa8", b"\x85", b"\x1c",
 ]  # fmt: skip
 HEADER = ",".join(oracle.COLUMNS).encode() + b"\n"

@@ -10,8 +10,8 @@ COLUMNS = ["order_id", "user_id", "region", "product", "quantity", "price", "tot
            "timestamp"]  # fmt: skip
 STATUSES = {"success", "failed", "pending", "cancelled", "refunded"}
 DAY = r"(\d{4})-(\d\d)-(\d\d)"
-CLOCK = r"(\d\d):(\d\d)(?::(\d\d)(?:\.(\d{1,6}))?)?"
-ZONE = r" ?(Z|[+-](?:0\d|1[0-4])(?::?[0-5]\d)?)"
+CLOCK = r"(\d\d):(\d\d)(?::(\d\d)(?:\.(\d{1,6})0*)?)?"
+ZONE = r" ?(Z|UTC|[+-](?:0\d|1[0-4])(?::?[0-5]\d)?)"
 
 
 @dataclass
@@ -90,8 +90,11 @@ def escaped(data: bytes, at: int) -> tuple[bytes, int]:
     return known.get(after, after), at + 1 + len(after)
 
 
-def amount(text: str) -> Decimal | None:
-    return Decimal(text) if re.fullmatch(r"-?[0-9]{1,16}(\.[0-9]{1,2}0*)?", text) else None
+def number(text: str, digits: int, places: int) -> Decimal | None:
+    """Return a plain number of at most so many digits before the point, and nothing but zeros behind the places."""
+    before, point, behind = text.removeprefix("-").partition(".")
+    known = set(before + behind) <= set("0123456789") and (behind if point else before) != ""
+    return Decimal(text) if known and len(before) <= digits and not behind[places:].strip("0") else None
 
 
 def moment(text: str) -> datetime | None:
@@ -100,7 +103,7 @@ def moment(text: str) -> datetime | None:
         return None
     try:
         when = datetime(*(int(part or 0) for part in found.groups()[:6]), int((found[7] or "0").ljust(6, "0")))
-        if found[8] and found[8] != "Z":
+        if found[8] not in (None, "Z", "UTC"):
             zone = found[8] if len(found[8]) > 3 else f"{found[8]}00"
             when = when.replace(tzinfo=datetime.strptime(zone, "%z").tzinfo).astimezone(UTC)
     except (ValueError, OverflowError):
@@ -113,8 +116,7 @@ def reasons_of(values: dict[str, str]) -> list[str]:
     order_id, quantity, price, total, status, timestamp = (
         values[name].strip(" \t") for name in ("order_id", "quantity", "price", "total_amount", "status", "timestamp")
     )
-    count = int(quantity.partition(".")[0]) if re.fullmatch(r"-?[0-9]{1,9}(\.0+)?", quantity) else None
-    each, whole = amount(price), amount(total)
+    count, each, whole = number(quantity, 9, 0), number(price, 16, 2), number(total, 16, 2)
     known = None not in (count, each, whole)
     return [
         *(["missing_order_id"] if not order_id else []),

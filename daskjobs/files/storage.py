@@ -2,6 +2,7 @@
 
 import errno
 import hashlib
+import io
 import os
 import shutil
 import tempfile
@@ -9,12 +10,14 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from typing import IO, Any
+from typing import IO, Any, cast
+from urllib.parse import unquote
 
 from fsspec.core import url_to_fs
 from fsspec.implementations.local import LocalFileSystem
 
 from daskjobs.errors import ConfigError, DaskjobsError, InputError, StorageError
+from daskjobs.files import web
 from daskjobs.files.digest import HashingFile, Output
 
 # Bounds on each request, for clients that would otherwise retry for minutes.
@@ -28,6 +31,13 @@ S3_RETRIES = 2  # of s3fs, each of which holds those of the client above
 SYNC_THREADS = 8  # of which the disk writes the files together: 54 of them in 0.02 s, where one by one takes 0.1 s
 NOT_OURS = (PermissionError, NotADirectoryError, IsADirectoryError, FileExistsError)
 CLIENT_LIBRARIES = ("botocore", "aiobotocore", "aiohttp")  # their errors are not all OSErrors
+BUSY = (408, 425, 429)  # answers of web servers that are about now, as those from 500 on are
+BUSY_ERRORS = (errno.EBUSY, errno.EAGAIN, errno.ETIMEDOUT)
+CUT_OFF = ("ClientPayloadError", "ServerDisconnectedError", "ClientOSError")  # aiohttp's, of a server that was there
+
+
+class UnavailableError(StorageError):
+    """The storage can't serve now, as it says itself, or doesn't answer in time; a retry may well help."""
 
 
 @contextmanager
@@ -45,23 +55,77 @@ def explained(doing: str) -> Iterator[None]:
             raise ConfigError(
                 f"could not {doing}: {reason}; choose a place that you may use, or ask for the right to it"
             ) from error
-        if isinstance(error, OSError) or type(error).__module__.startswith(CLIENT_LIBRARIES):
+        if why := _temporary(error):
+            raise UnavailableError(f"could not {doing}: {why}; try again later") from error
+        ours = type(error).__module__.startswith(CLIENT_LIBRARIES)
+        if ours and isinstance(getattr(error, "status", None), int):
+            raise InputError(f"could not {doing}: {_answer(error)}") from error
+        if isinstance(error, OSError) or ours:
             raise StorageError(f"could not {doing}: {error}") from error
         raise
+
+
+def _temporary(error: BaseException) -> str:
+    """Say what keeps a storage from answering now, or return an empty text where nothing tells that it will later."""
+    client = type(error).__module__.startswith(CLIENT_LIBRARIES)
+    status = getattr(error, "status", None)
+    if client and isinstance(status, int) and (status in BUSY or status >= 500):
+        return _answer(error)
+    if isinstance(error, TimeoutError):
+        return "no answer came in time"
+    cut_off = client and type(error).__name__ in CUT_OFF
+    return str(error) if cut_off or getattr(error, "errno", None) in BUSY_ERRORS else ""
+
+
+def _answer(error: Any) -> str:
+    return f"its server answers {error.status} {getattr(error, 'message', '').partition(chr(10))[0]}".strip()
 
 
 def filesystem(uri: str) -> tuple[Any, str]:
     """Return fsspec's file system for ``uri`` and the path in it; a path of this machine may have any characters."""
     if "://" not in uri or uri.startswith("file://"):
-        return LocalFileSystem(), str(LocalFileSystem._strip_protocol(uri))
+        return LocalFileSystem(), local_path(uri)
+    uri = "::".join(f"file://{local_path(each)}" if each.startswith("file://") else each for each in uri.split("::"))
     try:
-        fs, path = url_to_fs(uri, **(S3_OPTIONS if uri.startswith("s3://") else {}))
+        fs, path = url_to_fs(uri, **_client_options(uri))
         fs.retries = S3_RETRIES
         return fs, str(path)
     except (ImportError, ValueError) as error:
         raise ConfigError(f"can't reach {uri}: {error}; for S3, install daskjobs[s3]") from error
     except Exception as error:  # some connect at once, and raise what their clients do
+        if why := _temporary(error) or (error.__cause__ and _temporary(error.__cause__)):
+            raise UnavailableError(f"can't reach {uri}: {why}; try again later") from error
         raise ConfigError(f"can't reach {uri}: {type(error).__name__}: {error}") from error
+
+
+def _client_options(uri: str) -> dict[str, Any]:
+    if uri.startswith("s3://"):
+        return S3_OPTIONS
+    if uri.startswith(("http://", "https://")):
+        return web.options()
+    return {"http": web.options(), "https": web.options()} if "::http" in uri else {}
+
+
+def local_path(uri: str) -> str:
+    """Return the path of a file:// URI, decoded (file:///my%20orders.csv), or of a path, which is taken as it stands.
+
+    Where only a name with the percent signs themselves exists, that one is meant.
+    """
+    path = str(LocalFileSystem._strip_protocol(uri.replace("file://localhost/", "file:///", 1)))
+    if not uri.startswith("file://") or "%" not in path:
+        return path
+    literal = path.split("/")
+    decoded = [
+        each if set(unquote(each)) & {"/", "\0"} else unquote(each, errors="surrogateescape") for each in literal
+    ]
+    upto = next((at for at, each in enumerate(literal, 1) if each != decoded[at - 1]), 0)
+    only_literal = os.path.lexists("/".join(literal[:upto])) and not os.path.lexists("/".join(decoded[:upto]))
+    return path if only_literal else "/".join(decoded)
+
+
+def file_uri(path: str) -> str:
+    """Return a URI of which `local_path` is the path; it is encoded no more than that needs."""
+    return f"file://{path.replace('%', '%25') if unquote(path) != path else path}"
 
 
 def damaged(uri: str, why: object = "it is not what its manifest says") -> StorageError:
@@ -120,15 +184,21 @@ class Storage:
         """Open a file for reading at any offset, a remote one with one of fsspec's caches. Raises StorageError."""
         fs, path = self._input(name)
         with explained(f"read {self.uri(name)}"):
-            options = {} if isinstance(fs, LocalFileSystem) else {"cache_type": cache, "block_size": AHEAD_BYTES}
-            file = fs.open(path, "rb", **options)
-            if not isinstance(fs, LocalFileSystem) and not file.seekable():
+            if isinstance(fs, LocalFileSystem):
+                local: IO[bytes] = fs.open(path, "rb")
+                return local
+            options = {"cache_type": cache, "block_size": AHEAD_BYTES}
+            if web.is_web(fs):
+                file: Any = web.open_file(fs, path, self.uri(name), **options)
+            elif "::" in self.uri(name):
+                return cast(IO[bytes], ChainedFile(fs, path, self.uri(name), options))
+            else:
+                file = fs.open(path, "rb", **options)
+            if not file.seekable():
                 file.close()
-                raise _no_parts(self.uri(name), "it has no size")
+                raise web.no_parts(self.uri(name), "it has no size")
             if hasattr(file, "cache"):
-                file.cache.fetcher = _explained_fetcher(file.cache.fetcher, self.uri(name))
-            if not hasattr(file, "fs"):  # an archive's file system closes the archive when nobody holds it
-                file.fs = fs
+                file.cache.fetcher = _explained_fetcher(file.cache.fetcher, self.uri(name), exact=web.is_web(fs))
             opened: IO[bytes] = file
             return opened
 
@@ -262,9 +332,15 @@ class Storage:
         fs, path = self._input(name)
         with explained(f"look at {self.uri(name)}"):
             try:
+                if web.is_web(fs):
+                    return web.size(fs, path, self.uri(name))
                 fs.invalidate_cache()
                 about = fs.info(path)
-                return None if about["type"] == "directory" else int(about["size"])
+                if about["type"] == "directory":
+                    return None
+                if about["size"] is None:
+                    raise web.no_parts(self.uri(name), "it has no size")
+                return int(about["size"])
             except FileNotFoundError:
                 return None
 
@@ -347,18 +423,88 @@ def _sha256(file: IO[bytes]) -> str:
     return hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]  # IO lacks readinto
 
 
-def _explained_fetcher(fetch: Callable[..., bytes], uri: str) -> Callable[..., bytes]:
-    """Return what fetches parts of a remote file, its failures explained: they come long after the file was opened."""
+def _explained_fetcher(fetch: Callable[..., bytes], uri: str, exact: bool) -> Callable[..., bytes]:
+    """Return what fetches parts of a remote file, its failures explained: they come long after the file was opened.
 
-    def fetcher(*arguments: Any, **options: Any) -> bytes:
+    An ``exact`` one must give as many bytes as it was asked for.
+    """
+
+    def fetcher(start: int, end: int, **options: Any) -> bytes:
         with explained(f"read {uri}"):
             try:
-                return fetch(*arguments, **options)
+                data = fetch(start, end, **options)
             except ValueError as error:
-                raise _no_parts(uri, error) from error
+                raise web.no_parts(uri, error) from error
+        if exact and len(data) != end - start:
+            raise web.no_parts(uri, f"its server gave {len(data)} bytes where {end - start} were asked for")
+        return data
 
     return fetcher
 
 
-def _no_parts(uri: str, why: object) -> InputError:
-    return InputError(f"{uri} can't be read in parts ({why}): download it, and give its path")
+class ChainedFile(io.RawIOBase):
+    """A file of an archive, or of another of fsspec's chains, whose failures are explained whatever they are.
+
+    It holds its file system, which closes the archive when nobody does.
+    """
+
+    def __init__(self, fs: Any, path: str, uri: str, options: dict[str, Any]) -> None:
+        super().__init__()
+        self.fs, self._uri = fs, uri
+        with self._explained():
+            while fs.protocol == "tar" and fs.fo.read(AHEAD_BYTES):
+                pass  # the checksum of a tar.gz stands behind all that its index needs
+            self._file = fs.open(path, "rb", **options)
+            if not self._file.seekable():
+                raise web.no_parts(uri, "it has no size")
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        with explained(f"read {self._uri}"):
+            try:
+                yield
+            except (DaskjobsError, FileNotFoundError):
+                raise
+            except Exception as error:
+                if getattr(error, "errno", None) or type(error).__module__.startswith(CLIENT_LIBRARIES):
+                    raise
+                raise InputError(f"{self._uri} {_unreadable(error)}") from error
+
+    def read(self, count: int | None = -1) -> bytes:
+        """Read as any file does. Raises InputError for what can't be unpacked."""
+        with self._explained():
+            data: bytes = self._file.read(-1 if count is None else count)
+            return data
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Go to an offset, as any file does; an archive is read up to there."""
+        with self._explained():
+            return int(self._file.seek(offset, whence))
+
+    def tell(self) -> int:
+        """Return the offset of what is read next."""
+        return int(self._file.tell())
+
+    def seekable(self) -> bool:
+        """Tell that `seek` works."""
+        return True
+
+    def readable(self) -> bool:
+        """Tell that `read` works."""
+        return True
+
+    def close(self) -> None:
+        """Close it."""
+        if not self.closed and hasattr(self, "_file"):
+            self._file.close()
+        super().close()
+
+
+def _unreadable(error: Exception) -> str:
+    """Say why a file of an archive can't be read."""
+    reason = str(error) or type(error).__name__
+    if isinstance(error, NotImplementedError):
+        return f"is compressed by a method that is not understood ({reason}): unpack it, and give the file"
+    if isinstance(error, RuntimeError) and ("encrypted" in reason or "password" in reason):
+        return "is encrypted: unpack it with its password, and give the file"
+    return f"is damaged: {reason}; check that its archive is complete, and upload it again"

@@ -1,6 +1,6 @@
 """Turn the texts of orders into numbers, amounts and times, a column at a time and each row by itself."""
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from datetime import date, datetime
 
 import pyarrow as pa
@@ -9,14 +9,20 @@ import pyarrow.compute as pc
 from daskjobs.orders.money import MONEY
 from daskjobs.orders.schema import TIME
 
+Form = tuple[str, str]  # a pattern, and what replaces it
+
 _QUANTITY = r"^-?[0-9]{1,9}$"
 _MONEY = r"^-?[0-9]{1,16}(\.[0-9]{1,2})?$"
-_QUANTITY_ZEROS = r"^(-?[0-9]+)\.0+$"  # of 2.0: the number before them
-_MONEY_ZEROS = r"^(-?[0-9]+\.[0-9]{2})0+$"  # of 320.0000: the amount to the cent
+# How else a number may be written, and what it is replaced with: first a point without digits before it, then zeros.
+_LEADING_POINT = (r"^(-?)(\.[0-9])", r"\10\2")
+_QUANTITY_FORMS = (_LEADING_POINT, (r"^(-?[0-9]+)\.0+$", r"\1"))
+_MONEY_FORMS = (_LEADING_POINT, (r"^(-?[0-9]+\.[0-9]{2})0+$", r"\1"))
 _CLOCK = r"([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9](\.[0-9]{1,6})?)?"
 _DAY = r"[1-9][0-9]{3}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])"
 _TIME = f"^{_DAY}([ T]{_CLOCK})?$"
-_ZONED = f"^{_DAY}[ T]{_CLOCK} ?(Z|[+-](0[0-9]|1[0-4])(:?[0-5][0-9])?)$"
+_ZONED = f"^{_DAY}[ T]{_CLOCK} ?(Z|UTC|[+-](0[0-9]|1[0-4])(:?[0-5][0-9])?)$"
+_FINER = (r"^(.{19}\.[0-9]{6})0+", r"\1")  # zeros behind the microseconds, as SQL Server writes them
+_LONGEST = 26  # of 2025-03-31 23:59:00.123456, which has no zeros behind the microseconds
 _LENGTHS = (10, 16, 19)  # of 2025-03-31, alone, and with a time to the minute or second
 _FIRST = pa.scalar(datetime(1000, 1, 1), TIME)
 _LAST = pa.scalar(datetime(9999, 12, 31, 23, 59, 59, 999_999), TIME)
@@ -27,39 +33,39 @@ def trimmed(text: pa.Array) -> pa.Array:
     return pc.utf8_trim(text, " \t")
 
 
-def _understood(text: pa.Array, pattern: str, tidied: Callable[[pa.Array], pa.Array] = trimmed) -> pa.Array:
+def _understood(text: pa.Array, pattern: str, forms: Sequence[Form] = ()) -> pa.Array:
     """Return the texts that match a pattern, and null in place of the others.
 
-    Where some don't match, all are tidied first, and then matched again. In most blocks all match as they are, and one
-    look is enough.
+    Where some don't match, all are trimmed, and rewritten as ``forms`` say, and then matched again. In most blocks all
+    match as they are, and one look is enough.
     """
     if pc.match_substring_regex(text, pattern).false_count == 0:
         return text
-    text = tidied(text)
+    text = _rewritten(trimmed(text), forms)
     return pc.if_else(pc.match_substring_regex(text, pattern), text, None)
 
 
-def _each_once(text: pa.Array, pattern: str, zeros: str, kind: pa.DataType) -> pa.Array:
-    """Return texts as numbers, null where they don't match a pattern; each distinct text is parsed once.
+def _rewritten(text: pa.Array, forms: Sequence[Form]) -> pa.Array:
+    """Return texts with each pattern of ``forms`` replaced by what stands beside it."""
+    for pattern, replacement in forms:
+        text = pc.replace_substring_regex(text, pattern, replacement)
+    return text
 
-    ``zeros`` matches a number with insignificant zeros at its end; its group is the number without them.
-    """
 
-    def tidied(text: pa.Array) -> pa.Array:
-        return pc.replace_substring_regex(trimmed(text), zeros, r"\1")
-
+def _each_once(text: pa.Array, pattern: str, forms: Sequence[Form], kind: pa.DataType) -> pa.Array:
+    """Return texts as numbers, null where they don't match a pattern; each distinct text is parsed once."""
     coded = text.dictionary_encode()
-    return _understood(coded.dictionary, pattern, tidied).cast(kind).take(coded.indices)
+    return _understood(coded.dictionary, pattern, forms).cast(kind).take(coded.indices)
 
 
 def quantities(text: pa.Array) -> pa.Array:
     """Return whole numbers like 2 or 2.0 as int64, null where the text is not one."""
-    return _each_once(text, _QUANTITY, _QUANTITY_ZEROS, pa.int64())
+    return _each_once(text, _QUANTITY, _QUANTITY_FORMS, pa.int64())
 
 
 def amounts(text: pa.Array) -> pa.Array:
-    """Return amounts like -12.5 or 12.3400 as decimals, null where the text is not one, or finer than a cent."""
-    return _each_once(text, _MONEY, _MONEY_ZEROS, MONEY)
+    """Return amounts like -12.5, .50 or 12.3400 as decimals, null where the text is not one, or finer than a cent."""
+    return _each_once(text, _MONEY, _MONEY_FORMS, MONEY)
 
 
 def times(text: pa.Array) -> pa.Array:
@@ -70,10 +76,12 @@ def times(text: pa.Array) -> pa.Array:
     plain = _plain_times(text)
     if plain is not None:
         return plain
+    if (pc.max(pc.binary_length(text)).as_py() or 0) > _LONGEST:
+        text = _rewritten(trimmed(text), (_FINER,))
     local = _moments(_understood(text, _TIME), TIME)
     if local.null_count == 0:
         return local
-    zoned = _moments(_zone_at_once(_understood(text, _ZONED)), pa.timestamp("us", "UTC")).cast(TIME)
+    zoned = _moments(_as_arrow_has_it(_understood(text, _ZONED)), pa.timestamp("us", "UTC")).cast(TIME)
     return pc.coalesce(local, pc.if_else(pc.less_equal(zoned, _LAST), zoned, None))
 
 
@@ -92,8 +100,10 @@ def _plain_times(text: pa.Array) -> pa.Array | None:
     return read if pc.greater_equal(pc.min(read), _FIRST).as_py() else None
 
 
-def _zone_at_once(text: pa.Array) -> pa.Array:
-    """Return zoned times without the space before their zone, which Arrow's parser doesn't accept."""
+def _as_arrow_has_it(text: pa.Array) -> pa.Array:
+    """Return zoned times without the space before their zone, and Z for UTC: Arrow's parser accepts neither."""
+    if pc.any(pc.ends_with(text, "UTC")).as_py():
+        text = pc.replace_substring(text, "UTC", "Z")
     return pc.replace_substring_regex(text, " ([Z+-])", r"\1")
 
 

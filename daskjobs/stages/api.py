@@ -38,6 +38,7 @@ class Options(ClusterKeywords, total=False):
 
     rows: int
     seed: int
+    ignore_table: bool
     delimiter: str
     quoting: str
     encoding: str

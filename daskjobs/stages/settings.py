@@ -44,6 +44,11 @@ class Settings:
         (), "Your own orders instead: the path or URI of a CSV or Parquet file, or a glob in quotes; may be given "
         "several times.", path=True, several=True,
     )  # fmt: skip
+    ignore_table: bool = option(
+        False,
+        "Read Parquet files that look like those of a Delta, Iceberg or Hudi table: rows that it deleted or replaced "
+        "then count.",
+    )
     delimiter: str = option(
         "", "What separates the input's fields: one character, or tab.  [default: found in the header]"
     )

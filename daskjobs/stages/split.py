@@ -43,7 +43,11 @@ def execute(context: Context) -> Manifest:
     column_names(context.settings.columns)
     status_names(context.settings.statuses)  # which validate needs, but a mistake in it is told at once
     sources.understood(_said(context))  # or a mistake in an option would be told after what was there is taken back
-    inputs = _listed(context.settings.input) if context.settings.input else context.digest(generate.NAME)
+    inputs = (
+        _listed(context.settings.input, context.settings.ignore_table)
+        if context.settings.input
+        else context.digest(generate.NAME)
+    )
     if context.settings.input:
         context.refuse_own("--input", inputs)
     names = ("partitions", "delimiter", "quoting", "encoding", "columns")
@@ -58,10 +62,11 @@ def opening(context: Context) -> Storage:
 
     A password, a token, or bytes that are not UTF-8 stand in no file of the run; --input is asked for them again.
     """
-    unlisted = [each for each in context.settings.input if listed(each) != each or has_magic(each)]
+    # A percent sign of a URI may stand for a byte that is not UTF-8.
+    unlisted = [each for each in context.settings.input if listed(each) != each or has_magic(each) or "%" in each]
     if not unlisted:
         return context.storage
-    uris = [uri for pattern in unlisted for uri in find_inputs(pattern)]
+    uris = [uri for pattern in unlisted for uri in find_inputs(pattern, ignore_table=True)]
     return replace(context.storage, secrets={listed(uri): uri for uri in uris if listed(uri) != uri})
 
 
@@ -74,14 +79,14 @@ def read_plan(context: Context) -> Plan:
         raise damaged(context.storage.uri(PARTITIONS), error) from error
 
 
-def _listed(patterns: Sequence[str]) -> dict[str, str]:
+def _listed(patterns: Sequence[str], ignore_table: bool) -> dict[str, str]:
     """Return the files of all patterns in their order, each once, with their marks.
 
     Raises UsageError where the same is given twice, since nobody can tell whether something else was meant.
     """
     marks, given = dict[str, str](), set[str]()
     for pattern in patterns:
-        found = find_inputs(pattern)
+        found = find_inputs(pattern, ignore_table)
         names = {pattern} if has_magic(pattern) else found.keys()
         if given & names:
             raise UsageError(f"--input names {listed(pattern)} twice: give each file once")

@@ -13,6 +13,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
+import daskjobs.files.web
 from conftest import Command, Pipeline, csv_text, row
 from daskjobs.display import shown
 from daskjobs.errors import DaskjobsError, InputError, UsageError
@@ -188,7 +189,10 @@ def test_environment_of_the_process_is_not_told_when_it_is_given_as_the_input(da
     assert generate.NAME in done.stderr
 
 
-def test_web_server_that_gives_no_parts_of_files_is_a_sentence(pipeline: Pipeline, tmp_path: Path) -> None:
+def test_web_server_that_gives_no_parts_of_files_is_a_sentence(
+    pipeline: Pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "a.csv").write_bytes(csv_text(*(row() for _ in range(50))))
+    monkeypatch.setattr(daskjobs.files.web, "WHOLE_BYTES", 1000)
     with serving(tmp_path, parts=False) as address, pytest.raises(InputError, match=r"a\.csv can't be read in parts"):
         pipeline(*OWN, input=f"http://{address}/a.csv?sig={SECRET}")

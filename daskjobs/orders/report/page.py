@@ -15,6 +15,7 @@ from bokeh.resources import Resources
 from bokeh.settings import settings
 from jinja2 import Environment
 
+from daskjobs.display import escaped
 from daskjobs.orders.money import amount_text
 from daskjobs.orders.report.quality import Quality
 from daskjobs.orders.summary import by_period, most, of
@@ -85,7 +86,9 @@ def page(
     fixed = _fixed_ids(json.dumps([script, divs]), own)
     script, divs = json.loads(fixed)
     source = (files("daskjobs.orders.report") / "page.html.j2").read_text("utf-8")
-    template = Environment(autoescape=True).from_string(source)
+    environment = Environment(autoescape=True)
+    environment.filters["seen"] = escaped
+    template = environment.from_string(source)
     html = template.render(
         revenue_text=_grouped(revenue),
         quality=quality,
@@ -151,7 +154,7 @@ def _bars(most: list[dict[str, Any]]) -> figure:
 
 def _label(name: str) -> str:
     """Return a name as the plots show it: on one line, and one that is empty so that one sees it."""
-    text = "".join(c if c.isprintable() else repr(c)[1:-1] for c in name[:MOST_NAME])
+    text = escaped(name[:MOST_NAME])
     return f"{text}…" if len(name) > MOST_NAME else text or "(empty)"
 
 

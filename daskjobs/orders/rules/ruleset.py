@@ -22,8 +22,8 @@ from pandas.api.types import is_bool_dtype, is_numeric_dtype
 from pandas.arrays import ArrowExtensionArray
 
 from daskjobs.display import shown
-from daskjobs.errors import ConfigError, StorageError
-from daskjobs.files.storage import Storage, explained
+from daskjobs.errors import ConfigError, InputError, StorageError
+from daskjobs.files.storage import Storage, UnavailableError, explained
 from daskjobs.orders.rules.builtin import RULES, SENTENCES, Rule
 from daskjobs.orders.rules.file import rules_in
 from daskjobs.orders.rules.functions import SENTENCE, Functions, load_functions
@@ -102,7 +102,9 @@ def read_rules(storage: Storage, where: str, functions: Functions | None = None)
                 f"--rules {where} has more than {MOST_BYTES >> 20} MiB: give the path or URI of a Python file"
             )
         return Ruleset(source.decode("utf-8-sig"), shown(where), sha256(source).hexdigest())
-    except StorageError as error:
+    except UnavailableError:
+        raise
+    except (InputError, StorageError) as error:
         raise ConfigError(f"--rules can't be read: {error}; give the path or URI of a Python file") from error
     except UnicodeDecodeError as error:
         raise ConfigError(f"--rules {where} is no Python file: {error}") from error

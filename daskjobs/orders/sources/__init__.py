@@ -6,7 +6,7 @@ from typing import Any
 
 from daskjobs.errors import ConfigError, InputError, StorageError, UsageError
 from daskjobs.files.documents import from_json
-from daskjobs.files.storage import Storage, explained
+from daskjobs.files.storage import Storage, UnavailableError, explained
 from daskjobs.orders.dialect import InputFormat
 from daskjobs.orders.sources import unpack
 from daskjobs.orders.sources.csv import CsvFormat
@@ -44,6 +44,8 @@ def describe(storage: Storage, name: str, number: int, said: InputFormat) -> Sou
     try:
         with explained(f"read {name}"), storage.open(name) as file:
             first = file.read(unpack.FIRST_BYTES)
+    except UnavailableError:
+        raise
     except (ConfigError, StorageError) as error:
         raise InputError(f"the input can't be read: {error}") from error
     source_format = next(each for each in FORMATS if each.sniff(first))

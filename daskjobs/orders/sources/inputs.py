@@ -1,17 +1,20 @@
 """Find the files that --input names by a path, a URI or a glob, or say what it names instead."""
 
 import hashlib
+import logging
 import os
+import re
 import stat
 from typing import Any
 
 from fsspec.core import has_magic
 from fsspec.implementations.local import LocalFileSystem
-from fsspec.utils import get_protocol
 
 from daskjobs.display import listed
 from daskjobs.errors import DaskjobsError, InputError
-from daskjobs.files.storage import explained, filesystem
+from daskjobs.events import event
+from daskjobs.files import web
+from daskjobs.files.storage import UnavailableError, explained, file_uri, filesystem
 
 KINDS = {
     stat.S_IFIFO: "a pipe, which can be read only once: write what comes out of it to a file",
@@ -19,48 +22,86 @@ KINDS = {
     stat.S_IFCHR: "a device: give a file",
     stat.S_IFBLK: "a device: give a file",
 }
-LEVELS = 3  # of folders between a file and its table's folder, as partitioned tables have them
+NAMED = 3  # names in a message
+LEVELS = 3  # of folders between a file and its table's folder, beside those that partition it
+PARTITIONS = re.compile(r".*=.*|[01]+")  # day=1, or the hashes that Iceberg makes of names in object stores
+# What every table has: a folder, and in it a file of such a name. An empty folder is no table yet.
 TABLES = {
-    "_delta_log": "Delta",
-    "metadata/*.metadata.json": "Iceberg",
-    ".hoodie": "Hudi",
+    "Delta": ("_delta_log", re.compile(r"\d+(\.json|\.checkpoint\b.*\.(parquet|json))")),
+    "Iceberg": ("metadata", re.compile(r"(v\d+|\d+-[0-9a-fA-F-]+)(\.gz)?\.metadata\.json(\.gz)?")),
+    "Hudi": (".hoodie", re.compile(r"hoodie\.properties")),
 }
+# Who writes folders of files leaves these beside them, as _SUCCESS, _metadata and .part-0.crc: Spark, Hive and pyarrow
+# pass over them, too. What none of them is known to write is told of.
+BOOKKEEPING = re.compile(
+    r"\..*|_SUCCESS|_metadata|_common_metadata|_(committed|started)_.*|_delta_log|_temporary|_spark_metadata|__MACOSX"
+)
 
 
-def find_inputs(pattern: str) -> dict[str, str]:
+def find_inputs(pattern: str, ignore_table: bool = False) -> dict[str, str]:
     """Return the files that a path, URI or glob names, each with a mark that changes when the file does.
 
-    A file that has exactly this name is meant, even if the name looks like a glob. Raises InputError when there is no
-    file, and says what there is instead.
+    A file that has exactly this name is meant, even if the name looks like a glob. A glob doesn't find what begins with
+    a dot or an underscore, unless it says so. Raises InputError when there is no file, and says what there is instead,
+    and when a file is of a table, unless told to ignore that.
     """
     name = f"--input {listed(pattern)}"
     try:
         fs, path = filesystem(pattern)
         with explained(f"look for {listed(pattern)}"):
             fs.invalidate_cache()
-            files = _files(fs, path)
+            found = _files(fs, path)
+            files = [each for each in found if not _hidden(each, path)]
             parquet = [each for each in files if each.endswith(".parquet")] if files else [path]
-            inside = next(filter(None, (_table(fs, folder) for folder in _folders(parquet))), None)
+            inside = (
+                "" if ignore_table and files else next(filter(None, (_table(fs, at) for at in _folders(parquet))), "")
+            )
             marks = {_uri(fs, each, pattern): _mark(fs, each) for each in files}
-            instead = "" if files else _instead(fs, path)
+            passed = sorted({_hidden(each, path) for each in found} - {""})
+            instead = "" if files else _finds_only(passed) if passed else _instead(fs, path, pattern)
+    except UnavailableError:
+        raise
     except DaskjobsError as error:
         raise InputError(f"{name} can't be reached: {error}") from error
     except Exception as error:  # file systems of fsspec raise what their clients do
         raise InputError(f"{name} can't be reached: {type(error).__name__}: {error}") from error
     if inside:
+        advice = "; if it is no table, or these rows may count, give --ignore-table true" if marks else ""
         raise InputError(
-            f"{name} is of {inside} table: its Parquet files alone may hold rows that were deleted or replaced; export "
-            "the table's rows (COPY, or a query that writes Parquet or CSV) and give that file"
+            f"{name} is of {inside}, and its Parquet files alone may hold rows that were deleted or replaced; export "
+            f"the table's rows (COPY, or a query that writes Parquet or CSV) and give that file{advice}"
         )
     if not marks:
         raise InputError(f"{name} {instead}")
+    if unknown := [each for each in passed if not BOOKKEEPING.fullmatch(each)]:
+        event("input.passed_over", level=logging.WARNING, names=listed(", ".join(unknown[:NAMED])), of=len(unknown))
     return marks
 
 
 def _files(fs: Any, path: str) -> list[str]:
+    if web.is_web(fs):
+        return [path] if web.look(fs, path) else sorted(fs.glob(path)) if has_magic(path) else []
     if fs.exists(path):
         return [path] if fs.isfile(path) and not _special(fs, path) else []
     return sorted(name for name in fs.glob(path) if fs.isfile(name)) if has_magic(path) else []
+
+
+def _hidden(file: str, path: str) -> str:
+    """Return the first part of a file's path that a glob passes over, or an empty text.
+
+    These are names that begin with a dot or an underscore, where the glob's own don't, as in data/_*.csv.
+    """
+    if file == path:
+        return ""
+    wanted, parts = path.split("/"), file.split("/")
+    literal = next(at for at, part in enumerate(wanted) if has_magic(part))
+    said = {part[:1] for part in wanted[literal:]}
+    return next((part for part in parts[literal:] if part[:1] in {".", "_"} - said and "=" not in part), "")
+
+
+def _finds_only(passed: list[str]) -> str:
+    shown = ", ".join(map(listed, passed[:NAMED])) + (", …" if len(passed) > NAMED else "")
+    return f"finds nothing but {shown}, which globs pass over: give a file by its name, or names that begin so"
 
 
 def _special(fs: Any, path: str) -> str:
@@ -73,7 +114,9 @@ def _special(fs: Any, path: str) -> str:
 def _uri(fs: Any, path: str, pattern: str) -> str:
     """Return the URI of a file; the URI of a file in an archive ends with the archive's own."""
     first, chained, rest = pattern.partition("::")
-    if isinstance(fs, LocalFileSystem) or not chained:
+    if isinstance(fs, LocalFileSystem):
+        return file_uri(path)
+    if not chained:
         return str(fs.unstrip_protocol(path))
     protocol = first.partition("://")[0]
     return f"{protocol}://{path}::{rest if '://' in rest else os.path.abspath(os.path.expanduser(rest))}"
@@ -81,9 +124,11 @@ def _uri(fs: Any, path: str, pattern: str) -> str:
 
 def _mark(fs: Any, path: str) -> str:
     """Return a text that changes when a file does; fsspec's own text for a web address depends on the token in it."""
-    if not isinstance(fs, LocalFileSystem) and get_protocol(path) not in ("http", "https"):
+    if web.is_web(fs):
+        return web.mark(fs, path, listed(path))
+    if not isinstance(fs, LocalFileSystem):
         return str(fs.ukey(path))
-    about = sorted((key, str(value)) for key, value in fs.info(path).items() if key not in ("name", "url"))
+    about = sorted((key, str(value)) for key, value in fs.info(path).items() if key != "name")
     return hashlib.sha256(repr(about).encode()).hexdigest()
 
 
@@ -91,33 +136,46 @@ def _folders(paths: list[str]) -> list[str]:
     """Return the folders that these paths are or lie in, and that may be a table's."""
     folders = dict.fromkeys(paths[:1] if len(paths) == 1 else [])
     for folder in list(dict.fromkeys(path.rpartition("/")[0] for path in paths))[:100]:
-        for _ in range(LEVELS):
+        levels = 0
+        while folder and levels < LEVELS:
             folders[folder] = None
-            folder = folder.rpartition("/")[0]
+            folder, _, last = folder.rpartition("/")
+            levels += not PARTITIONS.fullmatch(last)
     return [folder for folder in folders if folder]
 
 
 def _table(fs: Any, folder: str) -> str:
-    """Return the kind of table that a folder is, with its article, or an empty text."""
-    for mark, kind in TABLES.items():
-        if fs.glob(f"{_literal(folder)}/{mark}") if has_magic(mark) else fs.exists(f"{folder}/{mark}"):
-            return f"{'an' if kind[0] in 'AEIOU' else 'a'} {kind}"
+    """Say which kind of table a folder is, and which file makes it one, or return an empty text."""
+    for kind, (inner, mark) in TABLES.items():
+        if file := next(filter(mark.fullmatch, _names(fs, f"{folder}/{inner}")), ""):
+            return (
+                f"{'an' if kind[0] in 'AEIOU' else 'a'} {kind} table: {listed(f'{folder}/{inner}/{file}')} makes it one"
+            )
     return ""
 
 
-def _literal(path: str) -> str:
-    """Return a glob that matches nothing but a path."""
-    return "".join(f"[{char}]" if char in "*?[" else char for char in path)
+def _names(fs: Any, folder: str) -> list[str]:
+    """Return the sorted names in a folder, or none where there is no such folder."""
+    try:
+        return sorted(each.rstrip("/").rpartition("/")[2] for each in fs.ls(folder, detail=False))
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except Exception:
+        if web.is_web(fs):  # hardly any web server lists its folders
+            return []
+        raise
 
 
-def _instead(fs: Any, path: str) -> str:
+def _instead(fs: Any, path: str, pattern: str) -> str:
     """Say what a path that names no file names."""
-    if fs.isdir(path):
+    if not web.is_web(fs) and fs.isdir(path):
         try:
             fs.ls(path)
         except PermissionError:
             return "is a folder that may not be looked into: ask for the right to it"
-        return f"is a folder: give a glob in quotes, like '{listed(path)}/*.csv'"
+        glob = f"{path.rstrip('/')}/*.csv"
+        like = listed(_uri(fs, glob, pattern) if "://" in pattern else glob)
+        return f"is a folder: give a glob in quotes, like '{like}'"
     if isinstance(fs, LocalFileSystem):
         try:
             kind = _special(fs, path)

@@ -4,6 +4,8 @@ import csv
 import hashlib
 import io
 import json
+import math
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -26,9 +28,12 @@ from daskjobs.orders.sources.format import Block, Cuts, InputFile, RowRange, Sou
 from daskjobs.orders.sources.names import our_names
 from daskjobs.orders.sources.pages import Column, Encrypted, Group, PagedFile, damaged, row_groups
 from daskjobs.orders.sources.rows import Ints
+from daskjobs.orders.sources.unpack import is_archived
 
 MAGIC = b"PAR1"
 ENCRYPTED = b"PARE"
+SUMMARIES = ("_metadata", "_common_metadata")
+UNKNOWN = re.compile(r"(?i)(logical|converted) ?type .*cannot be applied|unknown (logical|converted|physical) ?type")
 BLOCK_ROWS = 65_536
 BATCH_ROWS = 8192  # read at a time: memory is proportional to the widest of them
 BATCH_BYTES = 8 << 20  # fewer rows are read at a time where they are wider than this on average
@@ -38,6 +43,7 @@ CODED_LONGEST = 4 << 10  # bytes of a text, of which even one in each row of a b
 BUFFER_BYTES = 1 << 20  # read of each column at a time, instead of all that a row group has of it
 WIDTHS = {0: 1, 1: 4, 2: 8, 3: 12, 4: 4, 5: 8}  # in bytes, of the physical types of fixed width
 TEXT, PREFIXED = 6, 7  # the physical type of texts, and the encoding DELTA_BYTE_ARRAY
+NAT = -(2**63)  # a time that is none, where its bytes are written as numpy has them
 HEX = np.frombuffer(b"".join(b"%02x" % byte for byte in range(256)), np.uint8).reshape(256, 2)
 
 
@@ -68,6 +74,15 @@ class ParquetFormat:
         """Read a file's columns and row groups. Raises InputError when it isn't a Parquet file of orders."""
         if file.first.startswith(ENCRYPTED):
             raise InputError(_encrypted(file.name))
+        if file.name.partition("::")[0].rpartition("/")[2] in SUMMARIES:
+            raise InputError(
+                f"{file.name} is a summary that stands beside the files of a dataset, and has no rows: give these "
+                "files, or a glob of them"
+            )
+        if is_archived(file.name):  # its checksum, which reading in parts passes over
+            with storage.open(file.name) as whole:
+                while whole.read(BATCH_BYTES):
+                    pass
         with _reading(storage, file.name) as paged:
             parquet = _opened(paged)
             header = parquet.schema_arrow.names
@@ -139,6 +154,8 @@ def _reading(storage: Storage, name: str) -> Iterator[PagedFile]:
             reason = str(error).strip().partition("\n")[0]
             if "crypt" in reason:
                 raise InputError(_encrypted(name)) from error
+            if UNKNOWN.search(reason):  # a newer one than pyarrow knows, like VARIANT for versions before 22
+                raise InputError(f"{name} can't be read: {reason}; leave that column out") from error
             raise damaged(name, reason) from error
 
 
@@ -200,7 +217,7 @@ def _pieces(
             break
         for start, end in _cuts(batch, name):
             piece = batch.slice(start, end - start)
-            yield pa.table(list(map(_texts, piece.columns)), names=source.columns)
+            yield pa.table(list(map(_texts, piece.columns, source.columns)), names=source.columns)
     if count != group.rows:
         raise damaged(name, f"its footer says {group.rows} rows in row group {number}, and there are {count}")
     file.walked()
@@ -322,16 +339,21 @@ def _is_binary(kind: pa.DataType) -> bool:
     return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_fixed_size_binary(kind))
 
 
-def _texts(column: pa.Array) -> pa.Array:
-    """Return a column as texts, or as bytes that may not be UTF-8; a null becomes empty."""
+def _texts(column: pa.Array, name: str) -> pa.Array:
+    """Return a column as texts, or as bytes that may not be UTF-8; a null becomes empty, and an id that is infinite."""
     values = _values(column)
+    if name == "order_id" and pa.types.is_floating(getattr(column.type, "value_type", column.type)):
+        values = pc.if_else(pc.is_in(values, pa.array(["inf", "-inf"])), None, values)
     if values.null_count:
         return values.fill_null(b"" if pa.types.is_binary(values.type) else "")
     return values
 
 
 def _values(column: pa.Array) -> pa.Array:
-    """Return a column as texts or bytes; decimals lose the zeros at their end, but for cents; UUIDs are canonical."""
+    """Return a column as texts or bytes, null where it holds no value.
+
+    Decimals lose the zeros at their end, but for cents; UUIDs are canonical; NaN and NaT are missing values.
+    """
     kind = column.type
     if pa.types.is_dictionary(kind):
         return _values(column.dictionary).take(column.indices)
@@ -339,8 +361,12 @@ def _values(column: pa.Array) -> pa.Array:
         return _uuids(column.storage)
     if isinstance(column, pa.ExtensionArray):
         return _values(column.storage)
+    if pa.types.is_timestamp(kind) or pa.types.is_duration(kind) or pa.types.is_time64(kind):
+        column = pc.if_else(pc.equal(column.view(pa.int64()), NAT), None, column)
     if pa.types.is_timestamp(kind):
         return _moments(column)
+    if pa.types.is_floating(kind):
+        return _floats(column)
     if pa.types.is_nested(kind) or pa.types.is_duration(kind) or pa.types.is_interval(kind):
         return _json(column)
     if pa.types.is_decimal(kind):
@@ -348,6 +374,24 @@ def _values(column: pa.Array) -> pa.Array:
     if _is_binary(kind) or pa.types.is_binary_view(kind):
         return column.cast(pa.binary())
     return column.cast(pa.string())
+
+
+def _floats(column: pa.Array) -> pa.Array:
+    """Return floats in their shortest form, without an exponent below 10^16, and null in place of NaN."""
+    text = pc.replace_substring_regex(column.cast(pa.string()), "^-0$", "0")
+    text = pc.if_else(pc.is_nan(column), None, text)
+    return _without_exponents(text, r"e\+1[0-5]$")
+
+
+def _without_exponents(text: pa.Array, pattern: str) -> pa.Array:
+    """Return numbers, as plain text where they match a pattern."""
+    if not pc.any(pc.match_substring_regex(text, pattern)).as_py():
+        return text
+    distinct = text.dictionary_encode()
+    plain = [
+        f"{Decimal(each):f}" if each and re.search(pattern, each) else each for each in distinct.dictionary.to_pylist()
+    ]
+    return pa.array(plain, pa.string()).take(distinct.indices)
 
 
 def _moments(column: pa.Array) -> pa.Array:
@@ -362,11 +406,7 @@ def _moments(column: pa.Array) -> pa.Array:
 
 def _amounts(column: pa.Array) -> pa.Array:
     """Return decimals as plain text, also where Arrow writes a small one, or zero, like 0E-10."""
-    text = column.cast(pa.string())
-    if pc.any(pc.match_substring(text, "E")).as_py():
-        distinct = text.dictionary_encode()
-        plain = [None if value is None else f"{Decimal(value):f}" for value in distinct.dictionary.to_pylist()]
-        text = pa.array(plain, pa.string()).take(distinct.indices)
+    text = _without_exponents(column.cast(pa.string()), "E")
     return pc.replace_substring_regex(text, r"(\.[0-9]{2}[0-9]*?)0+$", r"\1")
 
 
@@ -383,7 +423,24 @@ def _json(column: pa.Array) -> pa.Array:
         values = column.to_pylist()
     except (pa.ArrowInvalid, ValueError, OverflowError) as error:
         raise pa.ArrowNotImplementedError(f"values of {column.type}: {error}; leave that column out") from error
-    return pa.array((None if value is None else json.dumps(value, default=_shown) for value in values), pa.string())
+    return pa.array((None if value is None else _dumped(value) for value in values), pa.string())
+
+
+def _dumped(value: Any) -> str:
+    try:
+        return json.dumps(value, default=_shown, allow_nan=False)
+    except ValueError:  # JSON has neither NaN, which is a missing value, nor infinities
+        return json.dumps(_finite(value), default=_shown)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(each) for each in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None if math.isnan(value) else str(value)
+    return value
 
 
 def _shown(value: Any) -> str:

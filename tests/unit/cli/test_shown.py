@@ -7,19 +7,28 @@ import pytest
 
 from conftest import Command, csv_text, row
 from daskjobs.display import escaped
+from daskjobs.orders.report import page
 from daskjobs.orders.schema import COLUMNS
 
-OBEYED = [*map(chr, [*range(32), *range(127, 160), 0x2028, 0x2029, *range(0x202A, 0x202F), *range(0x2066, 0x206A)])]
-EVIL = "\x1b]0;owned\x07\x1b[2J\x9b1m\x7f\u202egnp\u2066\u2028"
+OBEYED = [*map(chr, [*range(32), *range(127, 160), 0x2028, 0x2029, *range(0x202A, 0x202F), *range(0x2066, 0x206A),
+                    0x200E, 0x200F, 0x061C])]  # fmt: skip
+UNSEEN = "\u00a0\u00ad\u034f\u115f\u180e\u2003\u200b\u200c\u200d\u2060\u2061\u206a\u2800"
+UNSEEN += "\u3000\u3164\ufe0f\ufeff\uffa0\ufff9\U000e0041\U000e0100"
+EVIL = "\x1b]0;owned\x07\x1b[2J\x9b1m\x7f\u202egnp\u2066\u2028\u200e\u200f\u061c"
 SEEN = re.compile("[" + "".join(re.escape(each) for each in OBEYED if each != "\n") + "]")
 
 
-@pytest.mark.parametrize("character", [*OBEYED, "\udce9"], ids=lambda character: f"{ord(character):04x}")
-def test_character_is_shown_as_its_escape_when_a_terminal_would_obey_it(character: str) -> None:
-    assert re.fullmatch(r"a\\(n|r|t|x[0-9a-f]{2}|u[0-9a-f]{4})b", escaped(f"a{character}b"))
+@pytest.mark.parametrize("character", [*OBEYED, *UNSEEN, "\udce9"], ids=lambda character: f"{ord(character):04x}")
+def test_character_is_shown_as_its_escape_when_a_terminal_would_obey_it_or_nobody_sees_it(character: str) -> None:
+    assert re.fullmatch(r"a\\(n|r|t|x[0-9a-f]{2}|u[0-9a-f]{4}|U[0-9a-f]{8})b", escaped(f"a{character}b"))
 
 
-@pytest.mark.parametrize("text", ["Żółć", "שלום", "سلام", "漢字", "👩\u200d💻", "a\u0301", "tab\\t", "\u200f"])
+def test_plots_show_names_as_terminals_do() -> None:
+    for character in [*OBEYED, *UNSEEN, "\udce9", "é", " "]:
+        assert page._label(f"a{character}b") == escaped(f"a{character}b")
+
+
+@pytest.mark.parametrize("text", ["Żółć", "שלום", "سلام", "漢字", "👩\u200d💻", "a\u0301", "tab\\t", "a b"])
 def test_letters_of_any_language_are_shown_as_they_are(text: str) -> None:
     assert escaped(text) == text
 

@@ -1,16 +1,16 @@
-import re
 from datetime import datetime
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 
 import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import oracle
 from daskjobs.orders import parse
 
 numbers = st.one_of(
-    st.from_regex(r"-?[0-9]{1,18}(\.[0-9]{0,3}0{0,4})?", fullmatch=True),
+    st.from_regex(r"-?[0-9]{0,18}(\.[0-9]{0,3}0{0,4})?", fullmatch=True),
     st.text(alphabet="-+.0123456789eE, xX_$ ", max_size=8),
     st.sampled_from(
         [
@@ -27,6 +27,11 @@ numbers = st.one_of(
             "+1",
             ".5",
             "5.",
+            "-.50",
+            "-5.",
+            ".",
+            "-.",
+            ".0",
             "-0",
             "-0.00",
             "٣",
@@ -37,30 +42,26 @@ numbers = st.one_of(
 )
 
 
-def money_oracle(text: str) -> Decimal | None:
-    """The amount that the README's table says is understood, read slowly and obviously."""
-    text = text.strip(" \t")
-    if not re.fullmatch(r"-?[0-9]{1,16}(\.[0-9]{1,2}0*)?", text):
-        return None
-    try:
-        return Decimal(text)
-    except InvalidOperation:
-        return None
+def test_number_is_understood_or_null_when_its_point_has_digits_on_one_side_alone() -> None:
+    read = {
+        ".50": "0.50", "-.5": "-0.50", ".5000": "0.50", "-.00": "0.00", " .25\t": "0.25", ".": None, "-.": None,
+        "": None, "-": None, "+.5": None, ".505": None, "..5": None, ".5.": None, ". 5": None, "- .5": None, "5.": None,
+    }  # fmt: skip
+    assert parse.amounts(pa.array(list(read))).to_pylist() == [each and Decimal(each) for each in read.values()]
+    whole = {".0": 0, "-.00": 0, ".5": None, ".": None, "2.": None, "123456789.0": 123456789}
+    assert parse.quantities(pa.array(list(whole))).to_pylist() == list(whole.values())
 
 
 @given(st.lists(numbers, max_size=20))
 def test_amounts_are_those_of_decimal_when_text_is_anything(values: list[str]) -> None:
     read = parse.amounts(pa.array(values, pa.string()))
-    assert read.to_pylist() == [money_oracle(text) for text in values]
+    assert read.to_pylist() == [oracle.number(text.strip(" \t"), 16, 2) for text in values]
 
 
 @given(st.lists(numbers, max_size=20))
 def test_quantities_are_whole_numbers_when_text_is_anything(values: list[str]) -> None:
     read = parse.quantities(pa.array(values, pa.string()))
-    assert read.to_pylist() == [
-        int(text.partition(".")[0]) if re.fullmatch(r"[ \t]*-?[0-9]{1,9}(\.0+)?[ \t]*", text) else None
-        for text in values
-    ]
+    assert read.to_pylist() == [oracle.number(text.strip(" \t"), 9, 0) for text in values]
 
 
 TIMES = {
@@ -91,7 +92,25 @@ TIMES = {
     "03/31/2025": None,
     "1743379200": None,
     "2025-03-31+02:00": None,
+    "2025-03-31 07:05:09.1234560": datetime(2025, 3, 31, 7, 5, 9, 123_456),
+    "2025-03-31T07:05:09.000000000Z": datetime(2025, 3, 31, 7, 5, 9),
+    " 2025-03-31 07:05:09.5000000 +02:00": datetime(2025, 3, 31, 5, 5, 9, 500_000),
+    "2025-03-31 07:05:09.1200000": datetime(2025, 3, 31, 7, 5, 9, 120_000),
+    "2025-03-31 07:05:09 UTC": datetime(2025, 3, 31, 7, 5, 9),
+    "2025-03-31T07:05UTC": datetime(2025, 3, 31, 7, 5),
+    "2025-03-31 07:05:09.123456 UTC\t": datetime(2025, 3, 31, 7, 5, 9, 123_456),
+    "2025-03-31 07:05:09.123456000 UTC": datetime(2025, 3, 31, 7, 5, 9, 123_456),
     "2025-03-31 07:05:09.1234567": None,
+    "2025-03-31 07:05:09.12345600001": None,
+    "2025-03-31 07:05:09.": None,
+    "2025-03-31 07:05:09.0000000 1": None,
+    "2025-02-30 07:05:09.0000000": None,
+    "2025-02-30 07:05:09 UTC": None,
+    "2025-03-31 UTC": None,
+    "2025-03-31 07:05:09  UTC": None,
+    "2025-03-31 07:05:09 utc": None,
+    "2025-03-31 07:05:09 UTC+2": None,
+    "2025-03-31 07:05:09 GMT": None,
     "2025-03-31 07:05:09 CET": None,
     "0999-01-01 00:00:00": None,
     "": None,
@@ -130,3 +149,18 @@ times = st.sampled_from([10, 16, 19]).flatmap(
 def test_times_are_read_alike_when_all_are_as_long_and_when_not(values: list[str]) -> None:
     alike = parse.times(pa.array(values)).to_pylist()
     assert alike == parse.times(pa.array([*values, "longer than all of them"])).to_pylist()[:-1]
+
+
+moments = st.from_regex(
+    r"2[0-9]{3}-[01][0-9]-[0-3][0-9][ T][0-2][0-9]:[0-5][0-9](:[0-5][0-9](\.[0-9]{0,6}0{0,4}1?)?)?"
+    r" ?(UTC|Z|GMT|[+-][01][0-9](:?[0-5][0-9])?)?",
+    fullmatch=True,
+)
+
+
+@given(st.lists(moments, max_size=20))
+def test_times_are_those_of_datetime_when_fractions_and_zones_are_anything(values: list[str]) -> None:
+    expected = [oracle.moment(text) for text in values]
+    assert parse.times(pa.array(values, pa.string())).to_pylist() == [
+        when and when.replace(tzinfo=None) for when in expected
+    ]

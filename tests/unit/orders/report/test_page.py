@@ -1,6 +1,7 @@
 """report.html: what it shows is bounded, and no name that users wrote breaks its plots."""
 
 import random
+from dataclasses import replace
 from datetime import date, timedelta
 from decimal import Decimal
 
@@ -9,7 +10,7 @@ import pytest
 
 from daskjobs.orders import summary
 from daskjobs.orders.report import page
-from daskjobs.orders.report.quality import Account, Quality
+from daskjobs.orders.report.quality import Account, Quality, Reason
 from daskjobs.orders.validation.result import Lines, LongRows
 
 QUALITY = Quality(
@@ -53,6 +54,13 @@ def test_page_is_the_same_bytes_twice_in_one_process_and_keeps_ids_that_users_wr
     first = drawn(summaries)
     assert first == drawn(summaries)
     assert ODD[-1] in first
+
+
+def test_names_in_warnings_and_sentences_of_rules_are_shown_escaped() -> None:
+    quality = replace(QUALITY, warnings=["row 2 of a\u202egnp.csv"], reasons=[Reason("big", 1, "It is <big>\u200e.")])
+    html = page.page(100, quality, pa.table([[]] * 4, names=summary.SCHEMA.names).cast(summary.SCHEMA), None).decode()
+    assert r"row 2 of a\u202egnp.csv" in html
+    assert r"It is &lt;big&gt;\u200e." in html
 
 
 def test_bars_are_those_with_the_most_revenue_to_the_cent_and_the_page_says_so() -> None:

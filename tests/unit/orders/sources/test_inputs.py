@@ -1,6 +1,7 @@
 """Which files an --input names, and what is said when it names something else."""
 
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -8,13 +9,17 @@ import sys
 import zipfile
 from pathlib import Path
 
+import fsspec
 import pytest
 
 import inline
-from conftest import csv_text, row
+from conftest import TESTS, csv_text, row
 from daskjobs.errors import InputError
 from daskjobs.orders.sources.inputs import find_inputs
+from daskjobs.stages import new_context, run_stage
+from daskjobs.stages.settings import Settings
 
+CORPUS = TESTS / "corpus"
 ODD_NAMES = ["orders[1].csv", "[2025] orders.csv", "a::b.csv", "what?.csv", "50%.csv", "#1.csv", "lat\udce9.csv"]
 
 
@@ -35,6 +40,40 @@ def test_files_with_odd_names_are_read_when_a_glob_finds_them(tmp_path: Path) ->
     for name in ODD_NAMES:
         (tmp_path / name).write_bytes(csv_text(row()))
     assert report(tmp_path / "run", str(tmp_path / "*.csv")) == b'{"orders": 7, "revenue": 147.00}\n'
+
+
+@pytest.mark.parametrize("name", ["my orders.csv", "a%20b.csv", "50%.csv", "a%2520b.csv", *ODD_NAMES])
+def test_file_is_read_when_its_uri_is_as_python_writes_it(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(csv_text(row(), row(price="x")))
+    uri = (tmp_path / name).as_uri()
+    assert report(tmp_path / "run", uri) == b'{"orders": 1, "revenue": 21.00}\n'
+    assert list(find_inputs(uri.replace("file://", "file://localhost"))) == list(find_inputs(str(tmp_path / name)))
+
+
+def test_name_with_percent_signs_is_meant_when_a_path_says_so_or_no_other_is_there(tmp_path: Path) -> None:
+    (tmp_path / "a%20b.csv").write_bytes(csv_text(row()))
+    literal = tmp_path / "a%20b.csv"
+    assert report(tmp_path / "1", f"file://{literal}") == b'{"orders": 1, "revenue": 21.00}\n'
+    (tmp_path / "a b.csv").write_bytes(csv_text(row(), row()))
+    assert report(tmp_path / "2", f"file://{literal}") == b'{"orders": 2, "revenue": 42.00}\n'
+    assert report(tmp_path / "3", str(literal)) == b'{"orders": 1, "revenue": 21.00}\n'
+    assert report(tmp_path / "4", f"{tmp_path}/a*.csv") == b'{"orders": 3, "revenue": 63.00}\n'
+
+
+def test_run_and_archive_are_found_when_their_uris_are_encoded(tmp_path: Path) -> None:
+    folder = tmp_path / "my files"
+    folder.mkdir()
+    with zipfile.ZipFile(folder / "o.zip", "w") as archive:
+        archive.writestr("orders.csv", csv_text(row()))
+    (folder / "orders.csv").write_bytes(csv_text(row()))
+    for name in (f"zip://orders.csv::{(folder / 'o.zip').as_uri()}", f"{folder.as_uri()}/o*.csv"):
+        with inline.stages_inline():
+            for stage in inline.STAGES:
+                run_stage(stage, new_context(Settings.of(run_uri=(tmp_path / "my runs/1").as_uri(), input=name)))
+        assert (
+            tmp_path / "my runs/1/report/analytics_report.json"
+        ).read_bytes() == b'{"orders": 1, "revenue": 21.00}\n'
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["my files", "my runs"]
 
 
 @pytest.mark.parametrize("pattern", ["zip://orders.csv::{}/o.zip", "zip://*.csv::file://{}/o.zip"])
@@ -105,7 +144,13 @@ def test_input_is_said_to_be_forbidden_when_it_is(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("mark", "kind"),
-    [("_delta_log/0.json", "Delta"), ("metadata/v1.metadata.json", "Iceberg"), (".hoodie/hoodie.properties", "Hudi")],
+    [
+        ("_delta_log/0.json", "Delta"),
+        ("_delta_log/00000000000000000010.checkpoint.0000000001.0000000002.parquet", "Delta"),
+        ("metadata/v1.metadata.json", "Iceberg"),
+        ("metadata/00002-0b6a6c5e-5f0e-4ce5-8a2b-0d7c0c0a9c11.gz.metadata.json", "Iceberg"),
+        (".hoodie/hoodie.properties", "Hudi"),
+    ],
 )
 def test_folder_of_a_table_is_refused_and_a_glob_of_its_files_too(tmp_path: Path, mark: str, kind: str) -> None:
     table, plain = tmp_path / "table", tmp_path / "plain"
@@ -115,7 +160,87 @@ def test_folder_of_a_table_is_refused_and_a_glob_of_its_files_too(tmp_path: Path
     for pattern in (table, f"{table}/*/*/*.parquet", f"{table}/region=north/day=1/part-0.parquet"):
         with pytest.raises(InputError, match=f"is of an? {kind} table: .* rows that were deleted .* export"):
             find_inputs(str(pattern))
+    with pytest.raises(InputError, match=re.escape(f"{table / mark} makes it one")):
+        find_inputs(str(table))
     assert len(find_inputs(f"{plain}/*.parquet")) == 1
+    assert len(find_inputs(f"{table}/*/*/*.parquet", ignore_table=True)) == 1
+    with pytest.raises(InputError, match="is of an? "):
+        find_inputs(str(table), ignore_table=True)
+
+
+@pytest.mark.parametrize(
+    "file", ["region=north/year=2025/month=1/day=1/hour=2/x.parquet", "data/0110/1010/0101/11/x.parquet"]
+)
+def test_file_is_of_a_table_when_many_folders_partition_it(tmp_path: Path, file: str) -> None:
+    for path in (tmp_path / "_delta_log/0.json", tmp_path / file):
+        path.parent.mkdir(parents=True)
+        path.touch()
+    with pytest.raises(InputError, match="is of a Delta table"):
+        find_inputs(str(tmp_path / file))
+
+
+@pytest.mark.parametrize(
+    "mark",
+    ["metadata/build.metadata.json", "metadata/v1.json", "_delta_log/", "_delta_log/readme.txt", ".hoodie/",
+     ".hoodie/temp", "a_delta_log/0.json", "metadata"],
+)  # fmt: skip
+def test_file_is_of_no_table_when_a_folder_nearby_only_looks_like_one(tmp_path: Path, mark: str) -> None:
+    for path in (tmp_path / f"{mark}x" if mark.endswith("/") else tmp_path / mark, tmp_path / "exports/2025/x.parquet"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    if mark.endswith("/"):
+        (tmp_path / f"{mark}x").unlink()
+    assert len(find_inputs(str(tmp_path / "exports/2025/x.parquet"))) == 1
+
+
+def test_table_is_read_when_an_option_says_so(tmp_path: Path) -> None:
+    shutil.copy(CORPUS / "parquet_of_texts.parquet", tmp_path / "x.parquet")
+    (tmp_path / "_delta_log").mkdir()
+    (tmp_path / "_delta_log/0.json").touch()
+    with pytest.raises(InputError, match="give --ignore-table true"):
+        inline.run(tmp_path / "run", f"{tmp_path}/*.parquet")
+    results = inline.run(tmp_path / "run", f"{tmp_path}/*.parquet", ignore_table=True)
+    assert results["report/analytics_report.json"] == b'{"orders": 1, "revenue": 21.00}\n'
+
+
+def test_glob_passes_over_what_begins_with_a_dot_or_an_underscore(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    names = ["part-0.csv", "_SUCCESS", "_metadata", "_common_metadata", ".part-0.csv.crc", "day=1/x.csv",
+             "_day=1/x.csv", "_temporary/0/x.csv"]  # fmt: skip
+    for name in names:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+
+    def found(pattern: str) -> list[str]:
+        return [uri.partition(f"{tmp_path}/")[2] for uri in find_inputs(f"{tmp_path}/{pattern}")]
+
+    assert found("*") == ["part-0.csv"]
+    assert found("**") == ["_day=1/x.csv", "day=1/x.csv", "part-0.csv"]
+    assert found("_temporary/*/x.csv") == ["_temporary/0/x.csv"]
+    assert found("_S*") == found("_SUCCESS") == ["_SUCCESS"]
+    assert found(".*.crc") == [".part-0.csv.crc"]
+    with pytest.raises(InputError, match="finds nothing but _SUCCESS, which globs pass over: give a file by its name"):
+        find_inputs(f"{tmp_path}/[_]SUCC*")
+    assert not caplog.records
+    (tmp_path / "_mine.csv").touch()
+    assert found("*") == ["part-0.csv"]
+    assert "input.passed_over names=_mine.csv of=1" in caplog.text
+
+
+def test_folder_is_advised_as_a_glob_of_the_same_protocol(tmp_path: Path, s3: str) -> None:
+    fsspec.filesystem("s3").pipe_file(f"{s3}/{tmp_path.name}/d/x.csv", b"1")
+    with zipfile.ZipFile(tmp_path / "o.zip", "w") as archive:
+        archive.writestr("d/x.csv", "1")
+    for folder, glob in {
+        f"{s3}/{tmp_path.name}/d": f"{s3}/{tmp_path.name}/d/*.csv",
+        f"{s3}/{tmp_path.name}/d/": f"{s3}/{tmp_path.name}/d/*.csv",
+        f"zip://d::{tmp_path}/o.zip": f"zip://d/*.csv::{tmp_path}/o.zip",
+        f"file://{tmp_path}": f"file://{tmp_path}/*.csv",
+        f"{tmp_path}/": f"{tmp_path}/*.csv",
+    }.items():
+        with pytest.raises(InputError, match=re.escape(f"is a folder: give a glob in quotes, like '{glob}'")):
+            find_inputs(folder)
 
 
 def test_mark_changes_when_the_file_does(tmp_path: Path) -> None:

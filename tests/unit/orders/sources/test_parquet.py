@@ -4,6 +4,7 @@ import random
 import re
 import subprocess
 import sys
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from daskjobs.orders import sources
 from daskjobs.orders.dialect import InputFormat
 from daskjobs.orders.sources import pages
 from daskjobs.orders.sources.format import Cuts
+from daskjobs.orders.sources.inputs import find_inputs
 
 CORPUS = TESTS / "corpus"
 PLAIN = {"write_statistics": False, "compression": "none"}
@@ -39,6 +41,14 @@ def read(path: Path) -> int:
     source = sources.describe(storage, str(path), 0, InputFormat())
     parts = sources.ranges(storage, source, Cuts(0, 0, sources.weight(source), 2))
     return sum(block.rows for _, part in parts for block in sources.blocks(storage, source, part))
+
+
+def texts(path: Path, name: str) -> list[str]:
+    """Return the texts that a column has."""
+    storage = Storage(str(path.parent / "run"))
+    source = sources.describe(storage, str(path), 0, InputFormat())
+    (part,) = [part for _, part in sources.ranges(storage, source, Cuts(0, 0, sources.weight(source), 1))]
+    return [text for block in sources.blocks(storage, source, part) for text in block.texts[name].to_pylist()]
 
 
 @pytest.mark.parametrize(
@@ -149,3 +159,79 @@ def test_memory_is_bounded_by_bytes_when_rows_are_wide_and_the_file_is_small(tmp
     peak, report = done.stdout.split(" ", 1)
     assert report.strip() == f'{{"orders": {rows}, "revenue": {21 * rows}.00}}'
     assert int(peak) < 150 << 10  # of 211 MiB of texts
+
+
+NAN, INFINITE = float("nan"), float("inf")
+TEXTS = {
+    "floats": (
+        pa.array([1001.0, NAN, None, INFINITE, -0.0, 1e10, 12345678901.25, 1e16]),
+        ["1001", "", "", "inf", "0", "10000000000", "12345678901.25", "1e+16"],
+    ),
+    "floats of four bytes": (pa.array([1.5, NAN, -INFINITE], pa.float32()), ["1.5", "", "-inf"]),
+    "floats of two bytes": (pa.array([1.5, NAN], pa.float16()), ["1.5", ""]),
+    "dictionary-encoded floats": (pa.array([1.0, NAN, None, 1.0]).dictionary_encode(), ["1", "", "", "1"]),
+    "nested floats": (pa.array([[1.0, NAN], None, [INFINITE]]), ["[1.0, null]", "", '["inf"]']),
+    "structs": (pa.array([{"a": NAN, "b": [NAN]}]), ['{"a": null, "b": [null]}']),
+    "NaT in nanoseconds": (pa.array([-(2**63), 0]).view(pa.timestamp("ns")), ["", "1970-01-01 00:00:00.000000"]),
+    "NaT in a zone": (pa.array([-(2**63), 0]).view(pa.timestamp("us", "UTC")), ["", "1970-01-01 00:00:00.000000Z"]),
+    "NaT as a duration": (pa.array([-(2**63)]).view(pa.duration("us")), [""]),
+    "NaT as a time of the day": (pa.array([-(2**63)]).view(pa.time64("us")), [""]),
+    "texts": (pa.array(["nan", "NaN", "inf"]), ["nan", "NaN", "inf"]),  # are texts
+}
+
+
+@pytest.mark.parametrize("what", TEXTS)
+def test_value_is_an_empty_text_when_it_is_not_there(tmp_path: Path, what: str) -> None:
+    column, expected = TEXTS[what]
+    table = pa.table({name: pa.array([value] * len(column)) for name, value in GOOD.items()} | {"extra": column})
+    pq.write_table(table, tmp_path / "x.parquet")
+    assert texts(tmp_path / "x.parquet", "extra") == expected
+
+
+@pytest.mark.parametrize("kind", [pa.float16(), pa.float32(), pa.float64(), pa.dictionary(pa.int32(), pa.float64())])
+def test_id_is_missing_when_it_is_no_number(tmp_path: Path, kind: pa.DataType) -> None:
+    ids = pa.array([1.0, NAN, None, INFINITE, -INFINITE], getattr(kind, "value_type", kind))
+    ids = ids.dictionary_encode() if pa.types.is_dictionary(kind) else ids
+    table = pa.table({name: pa.array([value] * 5) for name, value in GOOD.items()})
+    pq.write_table(table.set_column(0, "order_id", ids), tmp_path / "x.parquet")
+    assert texts(tmp_path / "x.parquet", "order_id") == ["1", "", "", "", ""]
+
+
+@pytest.mark.parametrize("name", ["_metadata", "_common_metadata"])
+def test_summary_of_a_dataset_is_said_to_be_one_when_it_is_given_by_its_name(tmp_path: Path, name: str) -> None:
+    table = pa.table({column: [value] for column, value in GOOD.items()})
+    kept: list[pq.FileMetaData] = []
+    pq.write_to_dataset(table, tmp_path, metadata_collector=kept)
+    pq.write_metadata(table.schema, tmp_path / name, kept if name == "_metadata" else None)
+    with pytest.raises(InputError, match=f"{name} is a summary that stands beside the files of a dataset"):
+        read(tmp_path / name)
+    assert [read(Path(uri.removeprefix("file://"))) for uri in find_inputs(f"{tmp_path}/*")] == [1]
+
+
+@pytest.mark.parametrize(
+    "reason",
+    ["Logical type Variant cannot be applied to group node", "Unknown logical type 19", "Unknown physical type"],
+)
+def test_column_of_a_type_that_pyarrow_does_not_know_is_a_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reason: str
+) -> None:
+    def unknown(*_: object, **__: object) -> None:
+        raise pa.ArrowInvalid(reason)
+
+    constant(tmp_path / "x.parquet", 1)
+    monkeypatch.setattr(pq, "ParquetFile", unknown)
+    with pytest.raises(InputError, match=f"x.parquet can't be read: {reason}; leave that column out"):
+        read(tmp_path / "x.parquet")
+
+
+def test_parquet_in_an_archive_is_held_against_the_archives_checksum(tmp_path: Path) -> None:
+    data = constant(tmp_path / "x.parquet", 50)
+    with zipfile.ZipFile(tmp_path / "o.zip", "w") as archive:
+        archive.writestr("x.parquet", data)
+    path = f"zip://x.parquet::{tmp_path}/o.zip"
+    storage = Storage(str(tmp_path / "run"))
+    assert sources.describe(storage, path, 0, InputFormat()).kind == "parquet"
+    packed = (tmp_path / "o.zip").read_bytes()
+    (tmp_path / "o.zip").write_bytes(packed.replace(b"north", b"south", 1))
+    with pytest.raises(InputError, match="is damaged: Bad CRC-32"):
+        sources.describe(storage, path, 0, InputFormat())

@@ -4,6 +4,7 @@ import bz2
 import gzip
 import io
 import lzma
+import tarfile
 import zipfile
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import pyarrow.orc
 import pytest
 
 import inline
-from conftest import Pipeline, csv_text, row
+from conftest import TESTS, Pipeline, csv_text, row
 from daskjobs.errors import ConfigError, InputError, UsageError
 from daskjobs.orders.sources import rows, unpack
 from daskjobs.stages import generate
@@ -139,3 +140,113 @@ def test_header_of_hundreds_of_kilobytes_is_a_header(pipeline: Pipeline, tmp_pat
     (tmp_path / "x.csv").write_bytes(csv_text(header=",".join([csv_text().decode().strip(), *extra])))
     assert (tmp_path / "x.csv").stat().st_size > 128 << 10
     assert pipeline("split", input=str(tmp_path / "x.csv"))["split"].rows["out"] == 0
+
+
+PARQUET = (TESTS / "corpus/parquet_of_texts.parquet").read_bytes()
+MANY = csv_text(*(row(product=f"{number:x}{number * 7919:x}") for number in range(9000)))  # of some MiB, hard to pack
+
+
+def zip_of(data: bytes = MANY, name: str = "o.csv", method: int = zipfile.ZIP_DEFLATED) -> bytes:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", method) as archive:
+        archive.writestr(name, data)
+    return file.getvalue()
+
+
+def tar_of(data: bytes = MANY, mode: str = "w") -> bytes:
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode=mode) as archive:
+        entry = tarfile.TarInfo("o.csv")
+        entry.size = len(data)
+        archive.addfile(entry, io.BytesIO(data))
+    return file.getvalue()
+
+
+def with_method(archive: bytes, method: int = 0, flags: int = 0) -> bytes:
+    """Change what both headers of a zip archive's only file say of how it is compressed."""
+    changed = bytearray(archive)
+    for start, at in ((0, 6), (archive.index(b"PK\x01\x02"), 8)):
+        if flags:
+            changed[start + at : start + at + 2] = flags.to_bytes(2, "little")
+        if method:
+            changed[start + at + 2 : start + at + 4] = method.to_bytes(2, "little")
+    return bytes(changed)
+
+
+def damaged_at(archive: bytes, share: float, bytes_: bytes = b"\xff\x00" * 400) -> bytes:
+    at = int(len(archive) * share)
+    return archive[:at] + bytes_ + archive[at + len(bytes_) :]
+
+
+ARCHIVES = {
+    "encrypted": ("zip", with_method(zip_of(), flags=1), "is encrypted: unpack it with its password"),
+    "deflate64": ("zip", with_method(zip_of(), 9), "is compressed by a method that is not understood .*: unpack it"),
+    "strongly encrypted": ("zip", with_method(zip_of(), flags=0x41), "is not understood|is encrypted"),
+    "unknown method": ("zip", with_method(zip_of(), 98), "is compressed by a method that is not understood"),
+    "damaged at once": ("zip", damaged_at(zip_of(), 0.001), "is damaged: .*check that its archive is complete"),
+    "damaged later": ("zip", damaged_at(zip_of(), 0.9), "is damaged: .*check that its archive is complete"),
+    "stored and damaged": ("zip", damaged_at(zip_of(method=zipfile.ZIP_STORED), 0.5), "is damaged: Bad CRC-32"),
+    "bzip2, damaged": ("zip", damaged_at(zip_of(method=zipfile.ZIP_BZIP2), 0.5), "is damaged"),
+    "lzma, damaged": ("zip", damaged_at(zip_of(method=zipfile.ZIP_LZMA), 0.5), "is damaged"),
+    "cut": ("zip", zip_of()[:-100], "can't be reached"),
+    "no archive": ("zip", csv_text(row()), "can't be reached"),
+    "empty": ("zip", b"", "can't be reached"),
+    "another name": ("zip", zip_of(name="x.csv"), "names no file"),
+    "a folder of that name": ("zip", zip_of(name="o.csv/x.csv"), "is a folder: give a glob"),
+    "an archive in it": ("zip", zip_of(zip_of(), "o.csv"), "is a zip archive"),
+    "tar, cut": ("tar", tar_of()[:90_000], "is damaged|can't be reached"),
+    "tar, no archive": ("tar", MANY, "can't be reached"),
+    "tar.gz, damaged": ("tar.gz", damaged_at(tar_of(mode="w:gz"), 0.6), "is damaged|can't be reached"),
+    "tar.gz, cut": ("tar.gz", tar_of(mode="w:gz")[:-1000], "is damaged|can't be reached"),
+    "tar.bz2, damaged": ("tar.bz2", damaged_at(tar_of(mode="w:bz2"), 0.6), "is damaged|can't be reached"),
+    "tar.xz, damaged": ("tar.xz", damaged_at(tar_of(mode="w:xz"), 0.6), "is damaged|can't be reached"),
+}
+
+
+@pytest.mark.parametrize("what", ARCHIVES)
+def test_archive_that_cannot_be_unpacked_is_a_sentence(pipeline: Pipeline, tmp_path: Path, what: str) -> None:
+    ending, data, words = ARCHIVES[what]
+    (tmp_path / f"o.{ending}").write_bytes(data)
+    with pytest.raises(InputError, match=words):
+        pipeline("split", input=f"{ending.partition('.')[0]}://o.csv::{tmp_path}/o.{ending}")
+    assert not list((tmp_path / "run").rglob("input-*"))
+
+
+@pytest.mark.parametrize("ending", ["zip", "tar", "tar.gz", "tar.bz2", "tar.xz"])
+def test_file_of_an_archive_is_read_when_it_is_sound(tmp_path: Path, ending: str) -> None:
+    kind, _, packed = ending.partition(".")
+    for name, data in {"csv": csv_text(row(), row()), "parquet": PARQUET}.items():
+        archive = zip_of(data) if kind == "zip" else tar_of(data, f"w:{packed}")
+        (tmp_path / f"{name}.{ending}").write_bytes(archive)
+        results = inline.run(tmp_path / name, f"{kind}://o.csv::{tmp_path}/{name}.{ending}")
+        assert b'"revenue": 0.00' not in results["report/analytics_report.json"]
+
+
+def test_file_of_an_archive_in_an_archive_is_read(tmp_path: Path) -> None:
+    (tmp_path / "o.zip").write_bytes(zip_of(zip_of(csv_text(row())), "inner.zip"))
+    results = inline.run(tmp_path / "run", f"zip://o.csv::zip://inner.zip::{tmp_path}/o.zip")
+    assert results["report/analytics_report.json"] == b'{"orders": 1, "revenue": 21.00}\n'
+    with pytest.raises(InputError):
+        inline.run(tmp_path / "no", f"zip://o.csv::zip://o.csv::{tmp_path}/o.zip")
+
+
+@pytest.mark.parametrize(
+    ("codec", "harm"),  # the zstd of pyarrow has no checksum
+    [
+        ("gzip", "damaged"),
+        *((codec, f"cut{where}") for codec in ("gzip", "zstd") for where in ("", " at its end", " at once")),
+    ],
+)
+def test_compressed_file_is_a_sentence_when_it_is_damaged_or_cut(
+    pipeline: Pipeline, tmp_path: Path, codec: str, harm: str
+) -> None:
+    kept = pa.BufferOutputStream()
+    with pa.CompressedOutputStream(kept, codec) as stream:
+        stream.write(MANY)
+    data = kept.getvalue().to_pybytes()
+    harmed = {"cut": data[: len(data) // 2], "cut at its end": data[:-1], "damaged": damaged_at(data, 0.7),
+              "cut at once": data[:5]}[harm]  # fmt: skip
+    (tmp_path / "x.csv.packed").write_bytes(harmed)
+    with pytest.raises(InputError, match="x.csv.packed (can't be unpacked|is empty)"):
+        pipeline("split", input=str(tmp_path / "x.csv.packed"))
+    assert not list((tmp_path / "run").rglob("input-*"))

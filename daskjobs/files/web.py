@@ -1,0 +1,116 @@
+"""Files of web servers: those that come in parts are read in parts, others are fetched whole, if they are small."""
+
+import hashlib
+import io
+import re
+from dataclasses import dataclass
+from typing import IO, Any
+
+from daskjobs.errors import InputError
+
+WHOLE_BYTES = 64 << 20  # of a file that comes only whole, and is in memory for each reader of it
+TIMEOUTS = {"total": 300, "sock_connect": 10, "sock_read": 30}  # in seconds, of each request
+CHANGES = ("ETag", "Last-Modified", "Content-MD5", "Digest")  # headers, each of which changes when the file does
+PLAIN = {"Accept-Encoding": "identity"}
+GONE = (404, 410)
+
+
+@dataclass(frozen=True)
+class WebFile:
+    """What a server says of a file: its size in bytes, or None where it comes only whole, and what changes with it."""
+
+    size: int | None
+    changes: tuple[str, ...]
+
+
+def options() -> dict[str, Any]:
+    """Return the options of fsspec's client, whose own requests may wait for minutes. Raises ImportError."""
+    from aiohttp import ClientTimeout
+
+    return {"client_kwargs": {"timeout": ClientTimeout(**TIMEOUTS)}}
+
+
+def is_web(fs: Any) -> bool:
+    """Tell whether a file system of fsspec is that of web servers."""
+    return "http" in fs.protocol and not isinstance(fs.protocol, str)
+
+
+def look(fs: Any, url: str) -> WebFile | None:
+    """Return what a server says of a file, or None where there is none; raises what the client does.
+
+    It is asked for the first byte: servers may answer HEAD otherwise, or not at all.
+    """
+    from fsspec.asyn import sync
+
+    found: WebFile | None = sync(fs.loop, _look, fs, url)
+    return found
+
+
+async def _look(fs: Any, url: str) -> WebFile | None:
+    async with await _get(fs, url, {"Range": "bytes=0-0"}) as reply:
+        if reply.status in GONE:
+            return None
+        ranged = re.fullmatch(r"bytes 0-0/(\d+)", reply.headers.get("Content-Range", "").strip())
+        changes = tuple(f"{name}: {reply.headers[name]}" for name in CHANGES if reply.headers.get(name))
+        if reply.status != 416:  # as an empty file is answered
+            reply.raise_for_status()
+        packed = reply.headers.get("Content-Encoding", "identity") not in ("", "identity")
+        return WebFile(int(ranged[1]) if reply.status == 206 and ranged and not packed else None, changes)
+
+
+async def _get(fs: Any, url: str, headers: dict[str, str]) -> Any:
+    given = {**fs.kwargs, "headers": {**fs.kwargs.get("headers", {}), **PLAIN, **headers}}
+    return (await fs.set_session()).get(fs.encode_url(url), **given)
+
+
+def whole(fs: Any, url: str, shown: str) -> bytes:
+    """Fetch a file that comes only whole, unpacked where the server packs it. Raises InputError for a large one."""
+    from fsspec.asyn import sync
+
+    data: bytes = sync(fs.loop, _whole, fs, url)
+    if len(data) > WHOLE_BYTES:
+        raise no_parts(shown, f"its server gives it only whole, and it has more than {WHOLE_BYTES >> 20} MiB")
+    return data
+
+
+async def _whole(fs: Any, url: str) -> bytes:
+    data = bytearray()
+    async with await _get(fs, url, {}) as reply:
+        reply.raise_for_status()
+        async for piece in reply.content.iter_chunked(1 << 20):
+            data += piece
+            if len(data) > WHOLE_BYTES:
+                break
+    return bytes(data)
+
+
+def open_file(fs: Any, url: str, shown: str, **how: Any) -> IO[bytes]:
+    """Open a file at any offset; ``how`` are the options of fsspec's files. Raises FileNotFoundError."""
+    found = look(fs, url)
+    if found is None:
+        raise FileNotFoundError(shown)
+    if not found.size:
+        return io.BytesIO(whole(fs, url, shown))
+    opened: IO[bytes] = fs.open(url, "rb", size=found.size, **how)
+    return opened
+
+
+def size(fs: Any, url: str, shown: str) -> int | None:
+    """Return a file's size in bytes, or None where there is none."""
+    found = look(fs, url)
+    if found is None:
+        return None
+    return len(whole(fs, url, shown)) if found.size is None else found.size
+
+
+def mark(fs: Any, url: str, shown: str) -> str:
+    """Return a text that changes when a file does, as far as its server tells."""
+    found = look(fs, url)
+    if found and found.size is None and not found.changes:
+        return hashlib.sha256(whole(fs, url, shown)).hexdigest()
+    return hashlib.sha256(repr(found).encode()).hexdigest()
+
+
+def no_parts(shown: str, why: object) -> InputError:
+    """Return the sentence for a file that can't be read at any offset."""
+    return InputError(f"{shown} can't be read in parts ({why}): download it, and give its path")
