@@ -155,8 +155,9 @@ OURS = (by_daskjobs, by_the_command)
 def judged(pollution: Pollution, found: Found) -> str:
     """Return what a reader's result is: right, told, or wrong in silence.
 
-    Every order but the polluted ones must be there as it was. A polluted one may be there with its numbers, whatever
-    became of its texts, or be rejected.
+    Every order must be there as it was; a polluted one with its numbers, whatever became of its texts. One that is
+    missing must be told of: of polluted ones, at least one row is rejected; if others are missing too, as many rows as
+    orders are, so that a row that has swallowed others doesn't tell of them.
     """
     if pollution.right is None:
         return TOLD if found.rejected and not found.orders else WRONG
@@ -168,9 +169,12 @@ def judged(pollution: Pollution, found: Found) -> str:
     expected = [order(dict(zip(COLUMNS, each, strict=True))) for each in ORDERS if each[0] in pollution.right]
     want, have = Counter(map(compared, expected)), Counter(map(compared, found.orders))
     missing = {each[0] for each in want - have}
-    if have - want or missing - pollution.touched:
+    if have - want:
         return WRONG
-    return RIGHT if not missing else TOLD if found.rejected else WRONG
+    if not missing:
+        return RIGHT
+    told = 1 if missing <= pollution.touched else len(missing)
+    return TOLD if found.rejected >= told else WRONG
 
 
 def outcome(name: str, pollution: Pollution) -> str:
