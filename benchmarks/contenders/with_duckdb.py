@@ -13,7 +13,7 @@ WITH read AS (
         CASE WHEN regexp_full_match(price, $money) THEN price::DECIMAL(18, 2) END AS price_read,
         CASE WHEN regexp_full_match(total_amount, $money) THEN total_amount::DECIMAL(18, 2) END AS total_read,
         try_strptime(timestamp, '%Y-%m-%d %H:%M:%S') AS moment
-    FROM read_csv($source, all_varchar = true, header = true, nullstr = '\\N')
+    FROM read_csv($source, all_varchar = true, header = true, nullstr = '\\N' OPTIONS)
 ), ruled AS (
     SELECT *, list_filter([
         CASE WHEN trim(order_id) = '' THEN 'missing_order_id' END,
@@ -39,9 +39,9 @@ ORIGINAL = "order_id, user_id, region, product, quantity, price, total_amount, p
 CLEAN = "order_id, user_id, region, product, amount, price_read, total_read, payment_mode, status, moment"
 
 
-def main(source: str, folder: str) -> None:
-    db = duckdb.connect(f"{folder}/work.duckdb")
-    db.execute(JUDGED, {"source": source, "money": r"-?[0-9]{1,16}(\.[0-9]{1,2})?"})
+def job(db: duckdb.DuckDBPyConnection, source: str, folder: str, options: str = "") -> dict[str, int]:
+    """Do the job; ``options`` are further ones of read_csv, such as ", ignore_errors = true"."""
+    db.execute(JUDGED.replace("OPTIONS", options), {"source": source, "money": r"-?[0-9]{1,16}(\.[0-9]{1,2})?"})
     db.execute(REPEATED)
     rejected = f"SELECT row, {ORIGINAL}, array_to_string(reasons, ';') AS reasons FROM judged WHERE len(reasons) > 0"
     paid = "FROM judged WHERE len(reasons) = 0 AND status = 'success'"
@@ -49,7 +49,11 @@ def main(source: str, folder: str) -> None:
     db.execute(f"COPY (SELECT {CLEAN} {paid}) TO '{folder}/clean.parquet' (FORMAT parquet)")
     orders, total = db.execute(f"SELECT count(*), sum(total_read) {paid}").fetchone() or (0, 0)
     (count,) = db.execute("SELECT count(*) FROM judged WHERE len(reasons) > 0").fetchone() or (0,)
-    print(json.dumps({"orders": orders, "cents": int((total or 0) * 100), "rejected": count}))
+    return {"orders": orders, "cents": int((total or 0) * 100), "rejected": count}
+
+
+def main(source: str, folder: str) -> None:
+    print(json.dumps(job(duckdb.connect(f"{folder}/work.duckdb"), source, folder)))
 
 
 if __name__ == "__main__":

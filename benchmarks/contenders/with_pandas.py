@@ -51,8 +51,7 @@ def reasons(masks: pd.DataFrame) -> pd.Series:
     return text.str.rstrip(";")
 
 
-def main(source: str, folder: str) -> None:
-    orders = read(source)
+def job(orders: pd.DataFrame, folder: str) -> dict[str, int]:
     values = parsed(orders)
     masks = broken(orders, values)
     good = ~masks.any(axis=1)
@@ -66,7 +65,11 @@ def main(source: str, folder: str) -> None:
     paid = good & (orders["status"] == "success")
     clean = orders[paid].assign(**{name: values.loc[paid, name] for name in values})
     clean.to_parquet(f"{folder}/clean.parquet", index=False)
-    print(json.dumps({"orders": len(clean), "cents": int(clean["total_cents"].sum()), "rejected": len(rejected)}))
+    return {"orders": len(clean), "cents": int(clean["total_cents"].sum()), "rejected": len(rejected)}
+
+
+def main(source: str, folder: str) -> None:
+    print(json.dumps(job(read(source), folder)))
 
 
 if __name__ == "__main__":

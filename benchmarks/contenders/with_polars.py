@@ -7,6 +7,8 @@ import polars as pl
 
 MONEY, QUANTITY = r"^-?[0-9]{1,16}(\.[0-9]{1,2})?$", r"^-?[0-9]{1,9}$"
 TIME = r"^[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9]{2}:[0-9]{2}:[0-9]{2}$"
+COLUMNS = ["order_id", "user_id", "region", "product", "quantity", "price", "total_amount", "payment_mode", "status",
+           "timestamp"]  # fmt: skip
 STATUSES = ["success", "failed", "pending", "cancelled", "refunded"]
 
 
@@ -15,9 +17,13 @@ def cents(name: str) -> pl.Expr:
     return (readable.cast(pl.Float64) * 100).round().cast(pl.Int64)
 
 
-def main(source: str, folder: str) -> None:
+def read(source: str, **options: bool) -> pl.LazyFrame:
+    return pl.scan_csv(source, infer_schema=False, empty_string_is_null=False, row_index_name="row", **options)
+
+
+def job(read: pl.LazyFrame, folder: str) -> dict[str, int]:
     readable = pl.when(pl.col("quantity").str.contains(QUANTITY)).then(pl.col("quantity"))
-    orders = pl.scan_csv(source, infer_schema=False, empty_string_is_null=False, row_index_name="row").with_columns(
+    orders = read.with_columns(
         amount=readable.cast(pl.Int64),
         price_cents=cents("price"),
         total_cents=cents("total_amount"),
@@ -59,10 +65,9 @@ def main(source: str, folder: str) -> None:
             )
             .drop("first")
         )
-    names = orders.collect_schema().names()[1:11]
-    rejected = judged.filter(pl.col("reasons") != "").select(pl.col("row") + 1, *names, "reasons")
+    rejected = judged.filter(pl.col("reasons") != "").select(pl.col("row") + 1, *COLUMNS, "reasons")
     paid = judged.filter((pl.col("reasons") == "") & (pl.col("status") == "success"))
-    clean = paid.select(*names[:4], "amount", "price_cents", "total_cents", *names[7:9], "when")
+    clean = paid.select(*COLUMNS[:4], "amount", "price_cents", "total_cents", *COLUMNS[7:9], "when")
     writes = [
         rejected.sink_csv(f"{folder}/rejected.csv", lazy=True),
         clean.sink_parquet(f"{folder}/clean.parquet", lazy=True),
@@ -70,7 +75,11 @@ def main(source: str, folder: str) -> None:
         rejected.select(rejected=pl.len()),
     ]
     *_, sums, count = pl.collect_all(writes, engine="streaming")
-    print(json.dumps(sums.row(0, named=True) | count.row(0, named=True)))
+    return sums.row(0, named=True) | count.row(0, named=True)
+
+
+def main(source: str, folder: str) -> None:
+    print(json.dumps(job(read(source), folder)))
 
 
 if __name__ == "__main__":
