@@ -38,7 +38,7 @@ def _chosen(module: ModuleType, source: str, file: str) -> list[str]:
     if "__all__" not in values:
         imported = _imported(module, source)
         for name in imported:
-            if hasattr(values[name], SENTENCE):
+            if isinstance(getattr(values[name], SENTENCE, None), str):
                 raise ConfigError(
                     f"{file} imports {name}, which is marked as a rule: name all rules of the file in __all__, or "
                     f"import it as _{name} if it is none here"

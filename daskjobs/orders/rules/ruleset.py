@@ -136,7 +136,7 @@ def aligned(given: object, index: pd.Index) -> Mask:
     if values.index is not index and not (_is_number(values.index) and values.index.equals(index)):
         values = values.iloc[_places(values.index, index)]
     if isinstance(values.dtype, np.dtype | pd.BooleanDtype | pd.ArrowDtype) and is_bool_dtype(values.dtype):
-        return values.to_numpy(dtype=bool, na_value=False)
+        return np.array(values.to_numpy(dtype=bool, na_value=False))  # a copy: the rule may write to its own again
     rejected, some = np.zeros(len(index), bool), values.notna().to_numpy(bool)
     known = values[some].tolist()
     if not all(isinstance(value, bool | np.bool_) for value in known):

@@ -283,6 +283,14 @@ def test_rule_that_changes_its_frame_changes_nothing_that_others_see(change: str
     assert len(after.paid) == 3
 
 
+def test_rules_may_share_an_array_for_their_masks() -> None:
+    rules = "import numpy as np\nimport pandas as pd\n_mask = pd.Series(np.zeros(3, bool))\n" + "".join(
+        f"def rule_{number}(orders):\n    _mask.array[:] = np.arange(3) == {number}\n    return _mask\n"
+        for number in (0, 1)
+    )
+    assert judged(rules).quarantine["reasons"].to_pylist() == [["rule_0"], ["rule_1"]]
+
+
 # Errors that name what there is.
 
 
