@@ -59,7 +59,7 @@ def explained(doing: str) -> Iterator[None]:
             raise UnavailableError(f"could not {doing}: {why}; try again later") from error
         ours = type(error).__module__.startswith(CLIENT_LIBRARIES)
         if ours and isinstance(getattr(error, "status", None), int):
-            raise InputError(f"could not {doing}: {_answer(error)}") from error
+            raise StorageError(f"could not {doing}: {_answer(error)}") from error
         if isinstance(error, OSError) or ours:
             raise StorageError(f"could not {doing}: {error}") from error
         raise

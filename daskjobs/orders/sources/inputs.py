@@ -5,6 +5,7 @@ import logging
 import os
 import re
 import stat
+from contextlib import suppress
 from typing import Any
 
 from fsspec.core import has_magic
@@ -52,10 +53,7 @@ def find_inputs(pattern: str, ignore_table: bool = False) -> dict[str, str]:
             fs.invalidate_cache()
             found = _files(fs, path)
             files = [each for each in found if not _hidden(each, path)]
-            parquet = [each for each in files if each.endswith(".parquet")] if files else [path]
-            inside = (
-                "" if ignore_table and files else next(filter(None, (_table(fs, at) for at in _folders(parquet))), "")
-            )
+            inside = _inside(fs, files, path, ignore_table)
             marks = {_uri(fs, each, pattern): _mark(fs, each) for each in files}
             passed = sorted({_hidden(each, path) for each in found} - {""})
             instead = "" if files else _finds_only(passed) if passed else _instead(fs, path, pattern)
@@ -130,6 +128,16 @@ def _mark(fs: Any, path: str) -> str:
         return str(fs.ukey(path))
     about = sorted((key, str(value)) for key, value in fs.info(path).items() if key != "name")
     return hashlib.sha256(repr(about).encode()).hexdigest()
+
+
+def _inside(fs: Any, files: list[str], path: str, ignore_table: bool) -> str:
+    """Return what `_table` says of the first table's folder that files lie in, or that a path is which names none."""
+    if files:
+        parquet = [] if ignore_table else [each for each in files if each.endswith(".parquet")]
+        return next(filter(None, (_table(fs, folder) for folder in _folders(parquet))), "")
+    with suppress(PermissionError):  # which is told of a path that names no file
+        return next(filter(None, (_table(fs, folder) for folder in _folders([path]))), "")
+    return ""
 
 
 def _folders(paths: list[str]) -> list[str]:
