@@ -5,8 +5,8 @@ import os
 import signal
 import subprocess
 import sys
-import urllib.request
 from pathlib import Path
+from urllib.request import HTTPCookieProcessor, build_opener
 
 import pytest
 
@@ -43,7 +43,7 @@ class Viewer:
     def page(self) -> str:
         until(lambda: "dashboard  http" in self.said.read_text(), "the dashboard's address", 90)
         link = self.said.read_text().split()[1]
-        with urllib.request.urlopen(link, timeout=20) as response:
+        with build_opener(HTTPCookieProcessor()).open(link, timeout=20) as response:
             return str(response.read().decode())
 
 
@@ -78,7 +78,7 @@ def test_viewers_that_leave_or_are_killed_or_stay_harm_nothing(
     assert found["status"]["phase"] == "Succeeded", json.dumps(found["status"])[:3000]
     assert len(pods_of(found, "validate")) == 1
     lines = stays.said.read_text().splitlines()
-    assert lines[0].startswith("dashboard  http://localhost:")
+    assert lines[0].startswith("dashboard  http://127.0.0.1:")
     progress = [line for line in lines if line.endswith(" of 5 partitions done")]
     assert progress  # it looks once a second, and the cluster may be gone before it sees the last one
     assert progress == sorted(set(progress))

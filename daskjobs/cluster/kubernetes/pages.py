@@ -24,7 +24,7 @@ from tornado.web import Application, RequestHandler
 from tornado.websocket import WebSocketClientConnection, WebSocketHandler, websocket_connect
 
 from daskjobs.cluster.door import Door, new_prefix
-from daskjobs.cluster.kubernetes.api import POLL_SECONDS
+from daskjobs.cluster.kubernetes.api import POLL_SECONDS, api_call
 from daskjobs.cluster.kubernetes.naming import DASHBOARD_PORT
 from daskjobs.cluster.loops import silent_loop
 from daskjobs.errors import ClusterError
@@ -44,9 +44,8 @@ def shown(cluster: str, namespace: str, seconds: float) -> Iterator[str]:
     Raises ClusterError when it doesn't answer within so many seconds.
     """
     with silent_loop() as loop, TemporaryDirectory(prefix="daskjobs-") as folder:
-        served = _served(f"{cluster}-scheduler", namespace, os.path.join(folder, "pod"))
-
         there: Any = loop
+        served = _served(f"{cluster}-scheduler", namespace, os.path.join(folder, "pod"))
 
         def do(work: Any) -> Any:
             return asyncio.run_coroutine_threadsafe(work, there.asyncio_loop).result(seconds)
@@ -64,8 +63,9 @@ def shown(cluster: str, namespace: str, seconds: float) -> Iterator[str]:
 @asynccontextmanager
 async def _served(name: str, namespace: str, path: str) -> AsyncIterator[str]:
     """Serve the dashboard of a scheduler, for whose service it waits, and give the link to it."""
-    while not (found := [each async for each in kr8s.asyncio.get("services", name, namespace=namespace)]):
-        await asyncio.sleep(POLL_SECONDS)
+    with api_call(f"find the service {name}"):
+        while not (found := [each async for each in kr8s.asyncio.get("services", name, namespace=namespace)]):
+            await asyncio.sleep(POLL_SECONDS)
     forward = found[0].portforward(DASHBOARD_PORT)  # is never started, since it would listen on a port
 
     async def carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -24,6 +24,7 @@ from distributed import Status, nanny
 from distributed.process import AsyncProcess
 
 from daskjobs.cluster.local.servers import calm
+from daskjobs.errors import ConfigError
 
 # The processes that Python starts to serve others must not import from the working folder, whosever that is; and the
 # resource tracker must not tell, after a run that was stopped, what it tidied up.
@@ -49,14 +50,21 @@ def _but(module: Any, **others: Any) -> SimpleNamespace:
 def fork_server(folder: str, preload: Sequence[str], environment: Mapping[str, str]) -> Iterator["_Context"]:
     """Start a process that imports the modules of ``preload`` once, and give what a `Nanny` needs to fork from it.
 
-    Its socket lies in ``folder``. ``environment`` is what it and its forks start with, except for `SAFE`.
+    Its socket lies in ``folder``. ``environment`` is what it and its forks start with, except for `SAFE`. Raises
+    ConfigError where it can't start.
     """
     with briefly(SAFE):  # Python starts the tracker, once for a process, and gives it this process's environment
         resource_tracker.ensure_running()
     server = _Server(folder, {**environment, **SAFE})
     server.set_forkserver_preload([*preload])
     try:
-        server.ensure_running()
+        try:
+            server.ensure_running()
+        except OSError as error:
+            raise ConfigError(
+                f"no worker process can be started from here ({error}): the working directory must exist, and TMPDIR "
+                "name a folder whose path has at most 80 characters"
+            ) from error
         yield _Context(server)
     finally:
         server.end()

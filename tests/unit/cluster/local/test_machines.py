@@ -4,14 +4,17 @@ import multiprocessing
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
 
 from daskjobs.cluster.public import dask_cluster
+from daskjobs.errors import ConfigError
 
 CLUSTER = """
 from daskjobs.cluster.public import dask_cluster
+from daskjobs.errors import ConfigError
 with dask_cluster(dashboard="127.0.0.1:0", processes=False) as client:
     print(client.submit(pow, 2, 3).result(), len(client.ncores()))
 """
@@ -61,6 +64,30 @@ def test_machine_without_proc_is_a_sentence(tmp_path: Path, command: list[str], 
     (line,) = [line for line in (done.stdout + done.stderr).splitlines() if line.startswith(before)]
     assert line.endswith(after)
     assert "Traceback" not in done.stdout + done.stderr
+
+
+def test_path_that_is_too_long_for_a_socket_is_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / ("long" * 25)).mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / ("long" * 25)))
+    with pytest.raises(ConfigError, match="too long.*TMPDIR name a folder whose path has at most"), dask_cluster():
+        pass
+
+
+def test_working_directory_that_was_removed_is_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    with pytest.raises(ConfigError, match="the working directory must exist"), dask_cluster(workers=1):
+        pass
+
+
+def test_module_to_preload_that_is_not_there_is_a_sentence() -> None:
+    for missing in ("nowhere", "nowhere.at.all", ""):
+        with (
+            pytest.raises(ConfigError, match=f"preload must name modules .* got '{missing}'"),
+            dask_cluster(preload=(missing,)),
+        ):
+            pass
 
 
 def _in_a_cluster(_: int) -> tuple[int, bool]:
