@@ -78,10 +78,11 @@ class StageContext(Generic[S]):
     """What the stages of one run are given: its settings, its storage, and how to report progress.
 
     ``stages`` are all stages of the pipeline, in their order. ``progress`` takes a share from 0 to 1; ``tell`` takes a
-    line that a person should see at once. ``taken_back`` takes the stages whose results were removed; see `take_back`. ``check`` raises LostWorkError when another process has taken over the run;
-    it is None while this process does not hold the run. ``known`` are the manifests that this process has written or
-    read, by stage: the next stages continue from these, even if the files change meanwhile. ``written`` has the
-    identities of local files that this process wrote (`Storage.identity`).
+    line that a person should see at once; ``taken_back`` takes the stages whose results were removed, see `take_back`.
+    ``check`` raises LostWorkError when another process has taken over the run; it is None while this process does not
+    hold the run. ``known`` are the manifests that this process has written or read, by stage: the next stages continue
+    from these, even if the files change meanwhile. ``written`` has the identities of local files that this process
+    wrote (`Storage.identity`).
     """
 
     settings: S
