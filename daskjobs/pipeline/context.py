@@ -78,11 +78,11 @@ class StageContext(Generic[S]):
     """What the stages of one run are given: its settings, its storage, and how to report progress.
 
     ``stages`` are all stages of the pipeline, in their order. ``progress`` takes a share from 0 to 1; ``tell`` takes a
-    line that a person should see at once. ``taken_back`` takes the stages whose results are about to be removed; see
-    `take_back`. ``check`` raises LostWorkError when another process has taken over the run;
-    it is None while this process does not hold the run. ``known`` are the manifests that this process has written or
-    read, by stage: the next stages continue from these, even if the files change meanwhile. ``written`` has the
-    identities of local files that this process wrote (`Storage.identity`).
+    line that a person should see at once; ``taken_back`` takes the stages whose results were removed, see `take_back`.
+    ``check`` raises LostWorkError when another process has taken over the run; it is None while this process does not
+    hold the run. ``known`` are the manifests that this process has written or read, by stage: the next stages continue
+    from these, even if the files change meanwhile. ``written`` has the identities of local files that this process
+    wrote (`Storage.identity`).
     """
 
     settings: S
@@ -236,7 +236,6 @@ class StageContext(Generic[S]):
         people take for a result of this run, and a manifest whose files are gone is no commit.
         """
         stages = [self.stages[each] for each in dropwhile(lambda other: other != name, self.stages)]
-        self.taken_back(stages)
         there = self.storage.folders()
         for stage in reversed(stages):
             self.known.pop(stage.name, None)
@@ -244,6 +243,7 @@ class StageContext(Generic[S]):
             self.storage.remove_all(sorted(stage.passing(names)))
             if stage.name == name or stage.manifest in names:
                 self.storage.remove(stage.manifest)
+        self.taken_back(stages)
 
     def unfiled(self, stage: str, rows: object = None, skipped: bool = False) -> Manifest:
         """Return a manifest, which is not written, for a stage that commits nothing."""

@@ -263,6 +263,7 @@ def test_folder_of_copies_that_a_link_stands_for_is_refused(run: Path, called: C
     Path("shown/report").symlink_to(Path("elsewhere").resolve())
     assert called("report", "--run", "run", "--outputs", "shown", "--max-rejected", "0.9") == 11
     assert [path.read_text() for path in Path("elsewhere").iterdir()] == ["mine"]
+    assert shown(run, "report") == set()
 
 
 def test_copies_can_be_read_by_the_other_containers_of_a_pod(
