@@ -59,12 +59,12 @@ def test_whole_command_comes_to_the_same_as_the_stages_in_this_process(tmp_path:
 
 @pytest.mark.parametrize("page", ["README.md", "benchmarks/README.md"])
 def test_tables_of_the_pages_are_of_these_files(page: str) -> None:
-    table = (ROOT / page).read_text().partition("wrong in silence |")[2].partition("\n\n")[0]
+    table = (ROOT / page).read_text().partition("| right | told | wrong in silence |")[2].partition("\n\n")[0]
     counts = {
         name: list(map(int, found))
         for name, *found in re.findall(r"^\| (.+?) \| (\d+) \| (\d+) \| (\d+) \|", table, re.M)
     }
-    assert {"daskjobs", "pandas", "Polars", "DuckDB"} <= set(counts)
+    assert {name.split()[0] for name in counts} >= {"daskjobs", "pandas", "Polars", "DuckDB"}
     assert {sum(found) for found in counts.values()} == {len(POLLUTIONS)}
     assert counts["daskjobs"][2] == 0
 
