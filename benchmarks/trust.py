@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +59,9 @@ def order(
 
 
 def written(paths: Iterable[Path], *names: str) -> list[Order]:
-    return [order(row, *names) for path in paths for row in pq.read_table(path).to_pylist()]
+    """Return the orders of Parquet files. Their columns may be called as in the input: DuckDB takes capitals, too."""
+    rows = (row for path in paths for row in pq.read_table(path).to_pylist())
+    return [order({name.lower(): value for name, value in row.items()}, *names) for row in rows]
 
 
 def by_daskjobs(source: Path, folder: Path) -> Found:
@@ -134,6 +136,7 @@ def by_csv(source: Path, folder: Path) -> Found:
 
 
 # As people call them for this job, and with the options that skip what can't be read.
+PACKAGES = ("daskjobs", "pandas", "pyarrow", "polars", "duckdb")
 COMMAND = "daskjobs run"
 READERS: dict[str, Callable[[Path, Path], Found]] = {
     "daskjobs": by_daskjobs,
@@ -186,8 +189,8 @@ def outcome(name: str, pollution: Pollution) -> str:
             found = READERS[name](source, Path(work))
         except DaskjobsError:
             return TOLD
-        except Exception:
-            if READERS[name] in OURS:
+        except Exception as error:
+            if READERS[name] in OURS or isinstance(error, ImportError):
                 raise
             return TOLD
         return judged(pollution, found)
@@ -219,21 +222,25 @@ def main() -> None:
     options = parser.parse_args()
     logging.getLogger("daskjobs").setLevel(logging.ERROR)  # warnings of rows that look like several
     polluted = pollutions()
-    versions = ", ".join(f"{name} {version(name)}" for name in ("daskjobs", "pandas", "pyarrow", "polars", "duckdb"))
+    try:
+        versions = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
+    except PackageNotFoundError as missing:
+        sys.exit(f"{missing.name} is not installed: pip install -e '.[bench,dev]'")
     print(f"{len(polluted)} files; {versions}, Python {platform.python_version()}\n", flush=True)
     found = {name: [outcome(name, each) for each in polluted] for name in options.readers}
-    print(table(found, polluted))
+    print(table(found, polluted), flush=True)
     if options.show:
         for name, outcomes in found.items():
             for each, of in zip(outcomes, polluted, strict=True):
                 if each == WRONG:
                     print(f"{name}: {of.group}: {of.name}")
-    for place in range(options.whole) if "daskjobs" in found else ():
-        each = place * len(polluted) // options.whole
-        whole = outcome(COMMAND, polluted[each])
-        if whole != found["daskjobs"][each]:
-            sys.exit(f"daskjobs run: {polluted[each].name}: {whole}, where its stages were {found['daskjobs'][each]}")
-    print(f"\n{options.whole} of the files by the whole command: the same")
+    if options.whole and "daskjobs" in found:
+        chosen = [place * len(polluted) // options.whole for place in range(options.whole)]
+        for place in chosen:
+            whole, stages = outcome(COMMAND, polluted[place]), found["daskjobs"][place]
+            if whole != stages:
+                sys.exit(f"daskjobs run came to {whole!r}, its stages to {stages!r}: {polluted[place].name}")
+        print(f"\n{options.whole} of the files by the whole command: the same")
 
 
 if __name__ == "__main__":

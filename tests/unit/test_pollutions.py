@@ -1,6 +1,7 @@
 """Polluted files of orders, as benchmarks/trust.py has them: daskjobs is right or tells, and touches no other row."""
 
 import json
+import re
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -8,6 +9,7 @@ import pytest
 
 import trust
 from daskjobs.errors import DaskjobsError
+from manifests import ROOT
 from pollutions import IDS, ORDERS, Pollution, pollutions
 from trust import RIGHT, TOLD, Found
 
@@ -53,6 +55,18 @@ def test_whole_command_comes_to_the_same_as_the_stages_in_this_process(tmp_path:
     for pollution in POLLUTIONS[50 :: len(POLLUTIONS) // 6]:
         expected = assert_right_or_told(pollution, tmp_path / pollution.name.replace(" ", "-"))
         assert trust.outcome(trust.COMMAND, pollution) == expected, pollution.name
+
+
+@pytest.mark.parametrize("page", ["README.md", "benchmarks/README.md"])
+def test_tables_of_the_pages_are_of_these_files(page: str) -> None:
+    table = (ROOT / page).read_text().partition("| right | told | wrong in silence |")[2].partition("\n\n")[0]
+    counts = {
+        name: list(map(int, found))
+        for name, *found in re.findall(r"^\| (.+?) \| (\d+) \| (\d+) \| (\d+) \|", table, re.M)
+    }
+    assert {name.split()[0] for name in counts} >= {"daskjobs", "pandas", "Polars", "DuckDB"}
+    assert {sum(found) for found in counts.values()} == {len(POLLUTIONS)}
+    assert counts["daskjobs"][2] == 0
 
 
 def test_files_differ_and_each_has_a_name() -> None:
