@@ -1,4 +1,4 @@
-"""Functions that get a client of one real Dask cluster on this machine: what they may do, and what their failures mean."""
+"""Functions that get a client of one real Dask cluster, here: what they may do, and what their failures mean."""
 
 import asyncio
 import sys
