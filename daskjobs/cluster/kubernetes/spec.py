@@ -8,12 +8,12 @@ import copy
 import hashlib
 import json
 import os
+import re
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import dask
 import distributed  # noqa: F401  # puts the defaults of its settings into dask.config
-from dask.utils import parse_bytes
 
 from daskjobs.cluster import tuning
 from daskjobs.cluster.connection import Workload
@@ -49,6 +49,13 @@ IDLE_ROUTE = "daskjobs.cluster.kubernetes.idle"
 WORKERS = 5  # where their number isn't given
 SCHEDULER_DISK = "128Mi"  # it writes nothing but its log, of which the kubelet keeps 50 MiB
 TRIES = 3  # of a task whose worker dies each time
+LEAST_BYTES = 1 << 20
+QUANTITY = re.compile(r"([0-9]{1,18}(?:\.[0-9]{0,9})?|\.[0-9]{1,9})([KMGTPE]i|[mkMGTPE]|[eE][+-]?[0-9]{1,2})?")
+UNITS = {None: 1.0, "m": 1e-3, "k": 1e3} | {
+    unit: value
+    for power, letter in enumerate("KMGTPE", 1)
+    for unit, value in ((letter, 1000.0**power), (f"{letter}i", 1024.0**power))
+}
 RETIREMENT = "daskjobs.cluster.retirement"
 
 
@@ -73,6 +80,7 @@ def render(settings: ClusterSettings, own: dict[str, Any], workload: Workload = 
     memory = int(_bytes("--worker-memory", settings.worker_memory) * DASK_SHARE)
     _bytes("--scheduler-memory", settings.scheduler_memory)
     _bytes("--worker-disk", settings.worker_disk)
+    _quantity("--worker-cpu", settings.worker_cpu, "1 or 500m")
     preload = (*workload.preload, secret.PRELOAD)
     scheduler = ["dask", "scheduler", "--port", str(SCHEDULER_PORT), "--dashboard-address", f":{DASHBOARD_PORT}",
                  "--preload", secret.PRELOAD]  # fmt: skip
@@ -123,10 +131,19 @@ def _hash(spec: dict[str, Any]) -> str:
 
 
 def _bytes(flag: str, quantity: str) -> int:
-    try:
-        return int(parse_bytes(quantity))  # Dask takes Kubernetes' Gi and M as they are
-    except ValueError as error:
-        raise ConfigError(f"{flag} must be a Kubernetes quantity like 2Gi or 500M, got {quoted(quantity)}") from error
+    size = _quantity(flag, quantity, "2Gi or 500M")
+    if size < LEAST_BYTES:  # a unit is missing, or m, which is a thousandth
+        raise ConfigError(f"{flag} must be at least 1Mi, like 2Gi or 500M, got {quoted(quantity)}")
+    return int(size)
+
+
+def _quantity(flag: str, text: str, examples: str) -> float:
+    """Return the number that Kubernetes reads in a quantity. Raises ConfigError where it reads none."""
+    found = QUANTITY.fullmatch(text)
+    if not found:
+        raise ConfigError(f"{flag} must be a Kubernetes quantity like {examples}, got {quoted(text)}")
+    number, unit = found.groups()
+    return float(number) * UNITS[unit] if unit in UNITS else float(f"{number}{unit}")
 
 
 def _parsed(flag: str, text: str, kind: type) -> Any:
