@@ -15,6 +15,7 @@ from daskjobs.cluster.connection import Workload
 from daskjobs.cluster.kubernetes.naming import DEADLINE, HASH, cluster_name
 from daskjobs.cluster.kubernetes.spec import render
 from daskjobs.cluster.settings import ClusterSettings
+from daskjobs.cluster.tuning import DASK_SHARE
 from daskjobs.errors import ConfigError
 from manifests import assert_restricted, documents, named
 
@@ -188,6 +189,34 @@ def test_workflow_owns_the_cluster_and_idle_timeout_outlasts_the_wait_for_worker
     assert (owner["kind"], owner["name"], owner["uid"]) == ("Workflow", "daskjobs-abc", UID)
     assert resource["spec"]["idleTimeout"] > SETTINGS.worker_timeout + SETTINGS.start_timeout
     assert "ownerReferences" not in render(ClusterSettings(), own, ANY)["metadata"]
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "words"),
+    [
+        ("worker_cpu", "many", "a Kubernetes quantity like 1 or 500m, got 'many'"),
+        ("worker_cpu", "1 core", "a Kubernetes quantity like 1 or 500m"),
+        ("worker_cpu", "-1", "a Kubernetes quantity like 1 or 500m"),
+        ("worker_cpu", "", "a Kubernetes quantity like 1 or 500m"),
+        ("worker_memory", "2GB", "a Kubernetes quantity like 2Gi or 500M, got '2GB'"),
+        ("worker_memory", "2", "at least 1Mi, like 2Gi or 500M, got '2'"),
+        ("worker_memory", "512m", "at least 1Mi, like 2Gi or 500M, got '512m'"),
+        ("scheduler_memory", "2 Gi", "a Kubernetes quantity"),
+        ("worker_disk", "0", "at least 1Mi"),
+    ],
+)
+def test_what_kubernetes_would_refuse_later_is_refused_at_once(
+    own: dict[str, Any], name: str, given: str, words: str
+) -> None:
+    with pytest.raises(ConfigError, match=f"--{name.replace('_', '-')} must be {words}"):
+        render(replace(SETTINGS, **{name: given}), own, ANY)
+
+
+@pytest.mark.parametrize(("given", "limit"), [("2Gi", 2 << 30), ("1.5G", 1.5e9), ("5e8", 5e8), ("134217728", 1 << 27)])
+def test_quantities_are_read_as_kubernetes_reads_them(own: dict[str, Any], given: str, limit: float) -> None:
+    made = render(replace(SETTINGS, worker_memory=given, worker_cpu="0.5"), own, ANY)
+    arguments = made["spec"]["worker"]["spec"]["containers"][0]["args"]
+    assert int(arguments[arguments.index("--memory-limit") + 1]) == pytest.approx(limit * DASK_SHARE, rel=1e-6)
 
 
 @pytest.mark.parametrize("name", ["worker_memory", "scheduler_memory", "worker_disk"])
