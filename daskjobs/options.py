@@ -68,7 +68,8 @@ def check(settings: Any) -> None:
         value: Any = getattr(settings, each.name)
         kind: Any = type(each.default)
         if not isinstance(value, int | float if kind in (int, float) else kind):
-            raise UsageError(f"{option.flag} must be {KINDS[kind]}, got {_shown(value)}")
+            wanted = "a number of seconds, like 3600" if option.bounds == SECONDS else KINDS[kind]
+            raise UsageError(f"{option.flag} must be {wanted}, got {_shown(value)}")
         if option.bounds:
             least, most = option.bounds
             if not least <= value <= most:  # also refuses nan
@@ -116,11 +117,12 @@ def from_environment(settings: Any, environment: Mapping[str, str]) -> dict[str,
     values = dict[str, Any]()
     for each, option in options(settings):
         if text := environment.get(option.variable, ""):
-            values[each.name] = _value(option.variable, text, type(each.default))
+            values[each.name] = _value(option, text, type(each.default))
     return values
 
 
-def _value(variable: str, text: str, kind: type) -> Any:
+def _value(option: Option, text: str, kind: type) -> Any:
+    variable = option.variable
     if kind is bool:
         word = text.strip().lower()
         if word not in TRUE + FALSE:
@@ -129,4 +131,5 @@ def _value(variable: str, text: str, kind: type) -> Any:
     try:
         return kind(text)
     except ValueError:
-        raise UsageError(f"{variable} must be {KINDS[kind]}, got {quoted(text)}") from None
+        wanted = "a number of seconds, like 3600" if option.bounds == SECONDS else KINDS[kind]
+        raise UsageError(f"{variable} must be {wanted}, got {quoted(text)}") from None

@@ -10,12 +10,28 @@ from click.core import ParameterSource
 from daskjobs import events
 from daskjobs.cluster.settings import ClusterSettings
 from daskjobs.errors import UsageError
-from daskjobs.options import Option, options
+from daskjobs.options import SECONDS, Option, options, quoted
 from daskjobs.stages.settings import Settings, new_run_uri
 
 FIELDS = [*options(Settings), *options(ClusterSettings)]
 DEFAULTS = {each.name: each.default for each, _ in FIELDS}
 LOG_LEVEL = "Events to show.  [default: info for a stage, warning for run]"
+
+
+class Seconds(click.ParamType):
+    """A number of seconds, whose refusal says how it is written."""
+
+    name = "float"
+
+    def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> Any:  # noqa: ARG002  # click's
+        """Return the number."""
+        try:
+            return float(value)
+        except ValueError:
+            flag = parameter.opts[0] if parameter else "it"
+            raise UsageError(f"{flag} must be a number of seconds, like 3600, got {quoted(str(value))}") from None
+
+
 KINDS: dict[type, Any] = {int: int, float: float, bool: bool}
 
 
@@ -30,14 +46,17 @@ def cluster_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _with_options(command: Callable[..., Any], chosen: list[tuple[Field[Any], Option]]) -> Callable[..., Any]:
-    described = [(option.flag, option.variable, each.name, each.default, option.help) for each, option in chosen]
-    described.append(("--log-level", "DASKJOBS_LOG_LEVEL", "log_level", None, LOG_LEVEL))
-    for flag, variable, name, default, text in reversed(described):
+    described = [
+        (option.flag, option.variable, each.name, each.default, option.help, _kind(each, option))
+        for each, option in chosen
+    ]
+    described.append(("--log-level", "DASKJOBS_LOG_LEVEL", "log_level", None, LOG_LEVEL, click.Choice(events.LEVELS)))
+    for flag, variable, name, default, text, kind in reversed(described):
         command = click.option(
             flag,
             name,
             default=default,
-            type=click.Choice(events.LEVELS) if name == "log_level" else KINDS.get(type(default), str),
+            type=kind,
             envvar=variable,
             show_envvar=True,
             show_default=bool(default),
@@ -45,6 +64,10 @@ def _with_options(command: Callable[..., Any], chosen: list[tuple[Field[Any], Op
             help=text,
         )(command)
     return command
+
+
+def _kind(each: Field[Any], option: Option) -> Any:
+    return Seconds() if option.bounds == SECONDS else KINDS.get(type(each.default), str)
 
 
 def text_option(flag: str, help: str, *names: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:

@@ -22,7 +22,7 @@ class ClusterSettings:
         "local", "Where Dask runs: local, kubernetes (in a pod), or the address of a scheduler (tcp://host:port).",
         flag="--cluster",
     )  # fmt: skip
-    workers: int = option(0, "Dask workers; 0 is one for each core.", bounds=(0, 1000))
+    workers: int = option(0, "Dask workers; 0 is one for each core, and five on Kubernetes.", bounds=(0, 1000))
     dashboard: str = option("127.0.0.1:8787", "Address of the Dask dashboard of a local cluster.")
     timeout: float = option(3600.0, "Seconds that the work on the cluster may take.", bounds=SECONDS)
     threads: int = option(1, "Threads of each Dask worker.", bounds=(1, 256))

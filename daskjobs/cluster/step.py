@@ -59,22 +59,28 @@ class Call:
 
 
 def run_step(
-    call: Call, settings: ClusterSettings, outputs: Path | None = None, tell: Callable[[str], None] = lambda _: None
+    call: Call,
+    settings: ClusterSettings,
+    outputs: Path | None = None,
+    tell: Callable[[str], None] = lambda _: None,
+    ended: Callable[[str | DaskjobsError], None] = lambda _: None,
 ) -> str:
     """Call the function with a client of a Dask cluster and with its arguments, and return its result as JSON.
 
     The cluster comes from the settings, and is gone afterwards. In ``outputs``, a new or empty folder, are written:
-    cluster.json, how the cluster came to be; performance.html, the pages of its dashboard; and if the call fails,
-    logs/, the last lines of each process's log. The function finds in the variable DASKJOBS_OUTPUTS where to leave
-    files: in files/ there, or in the working directory where there are no ``outputs``. ``tell`` takes sentences for
-    people.
+    cluster.json, how the cluster came to be; performance.html, the pages of its dashboard; and logs/, the last lines of
+    each process's log. The function finds in the variable DASKJOBS_OUTPUTS where to leave files: in files/ there, or in
+    the working directory where there are no ``outputs``. ``tell`` takes sentences for people. ``ended`` takes the
+    result, or the error that will be raised, before the cluster is closed: nothing that goes wrong from then on
+    changes it.
 
-    Raises FunctionError when the function raises an exception or returns what JSON can't say, ClusterError when the
-    cluster doesn't come or goes away, LostWorkError when tasks are lost or the timeout is over, UsageError when the
-    function doesn't take these arguments, and ConfigError when there is no such function.
+    Raises FunctionError when the function raises an exception or returns what JSON can't say, which is then kept as a
+    file; ClusterError when the cluster doesn't come or goes away, LostWorkError when tasks are lost or the timeout is
+    over, UsageError when the function doesn't take these arguments, and ConfigError when there is no such function or
+    the cluster needs more memory.
     """
     with _local(call) as (call, archive):
-        return _run(call, archive, settings, outputs, tell)
+        return _run(call, archive, settings, outputs, tell, ended)
 
 
 @contextmanager
@@ -91,7 +97,12 @@ def _local(call: Call) -> Iterator[tuple[Call, Path | None]]:
 
 
 def _run(
-    call: Call, archive: Path | None, settings: ClusterSettings, outputs: Path | None, tell: Callable[[str], None]
+    call: Call,
+    archive: Path | None,
+    settings: ClusterSettings,
+    outputs: Path | None,
+    tell: Callable[[str], None],
+    ended: Callable[[str | DaskjobsError], None],
 ) -> str:
     function = _find(call)
     _check_arguments(call, function)
@@ -107,8 +118,10 @@ def _run(
             with _performance(connection.client, outputs) if outputs else nullcontext():
                 try:
                     outcome = _result(call, _called(call, function, connection, files), files, tell)
+                    ended(outcome)
                 except DaskjobsError as error:
                     outcome = error
+                    ended(outcome)
                 _logs(connection, outputs, tell)
                 if isinstance(outcome, DaskjobsError):
                     raise outcome
