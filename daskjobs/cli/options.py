@@ -18,10 +18,8 @@ DEFAULTS = {each.name: each.default for each, _ in FIELDS}
 LOG_LEVEL = "Events to show.  [default: info for a stage, warning for run]"
 
 
-class Seconds(click.ParamType):
+class Seconds(click.types.FloatParamType):
     """A number of seconds, whose refusal says how it is written."""
-
-    name = "float"
 
     def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> Any:  # noqa: ARG002  # click's
         """Return the number."""

@@ -40,8 +40,10 @@ OUTPUTS = "DASKJOBS_OUTPUTS"  # tells the function where it may leave files
 FILES, FACTS, PERFORMANCE, LOGS = "files", "cluster.json", "performance.html", "logs"
 LOG_LINES, SHOWN_LINES = 200, 100
 LOG_SECONDS = 20
-# What Dask's own processes write between the lines that tasks print.
-DASKS_OWN = re.compile(r" - (distributed|tornado|bokeh)[\w.]* - |^(Dask|Traceback|Process) ")
+# What Dask's own processes write between the lines that tasks print: records, and what follows one.
+DASKS_OWN = re.compile(r" - (distributed|tornado|bokeh)[\w.]* - ")
+DASKS_TRACE = re.compile(r"Traceback|(Key|State|Task|Exception|Traceback): |The above exception|During handling")
+RAISED = re.compile(r" |[\w.]+(: |$)")
 PAGE_SECONDS = 20
 AGAIN_SECONDS = (5.0, 15.0, 30.0)  # between two attempts of a removal
 
@@ -325,9 +327,22 @@ def _logs(connection: Connection, outputs: Path | None, tell: Callable[[str], No
     except (DaskjobsError, OSError) as error:
         event("logs.lost", level=logging.WARNING, error=error)
         return
-    printed = [(name, line) for name, text in logs.items() for line in text.splitlines() if not DASKS_OWN.search(line)]
+    printed = [(name, line) for name, text in logs.items() for line in _printed(text.splitlines())]
     for name, line in printed[-SHOWN_LINES:]:
         tell(f"{name}: {line}")
+
+
+def _printed(lines: list[str]) -> Iterator[str]:
+    """Yield the lines of a log that aren't Dask's own: neither its records nor the traces that follow one."""
+    record = trace = False
+    for line in lines:
+        if DASKS_OWN.search(line):
+            record, trace = True, False
+        elif record and (DASKS_TRACE.match(line) or (trace and RAISED.match(line))):
+            trace = True
+        else:
+            record = trace = False
+            yield line
 
 
 def write(path: Path, text: str) -> None:

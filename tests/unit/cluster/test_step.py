@@ -289,6 +289,50 @@ def test_code_that_is_not_there_or_no_zip_file_is_a_sentence_and_not_tried_again
             run_step(Call("shipped:build", {}, code), SETTINGS)
 
 
+DASKS_LOG = """2026-11-25 01:02:03,456 - distributed.nanny - INFO -         Start Nanny at: 'tls://10.0.0.1:1'
+said by a task
+  and this too
+2026-11-25 01:02:04,456 - distributed.batched - INFO - Batched Comm Closed
+Traceback (most recent call last):
+  File "batched.py", line 115, in _background_send
+    nbytes = yield coro
+tornado.iostream.StreamClosedError: Stream is closed
+The above exception was the direct cause of the following exception:
+Traceback (most recent call last):
+distributed.comm.core.CommClosedError: in <TLS (closed)>: Stream is closed
+said after a trace
+2026-11-25 01:02:05,456 - mine - WARNING - logged by a task
+2026-11-25 01:02:06,456 - distributed.worker - ERROR - Compute Failed
+Key:       fail-1
+State:     executing
+Traceback: '  File "x.py", line 1'
+said at the end"""
+
+
+def test_what_tasks_print_is_shown_without_what_dask_logs_and_kept_with_it(
+    code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @contextmanager
+    def with_logs(*given: Any) -> Iterator[Connection]:
+        with connect(*given) as connection:
+            yield replace(connection, last_logs=lambda _: {"worker-1": DASKS_LOG, "scheduler": ""})
+
+    monkeypatch.setattr(step, "connect", with_logs)
+    said: list[str] = []
+    run_step(Call("theirs:Steps.one", {}, code), SETTINGS, tmp_path / "outputs", said.append)
+    assert said[1:] == [
+        f"worker-1: {line}"
+        for line in (
+            "said by a task",
+            "  and this too",
+            "said after a trace",
+            "2026-11-25 01:02:05,456 - mine - WARNING - logged by a task",
+            "said at the end",
+        )
+    ]
+    assert (tmp_path / "outputs/logs/worker-1.log").read_text() == f"{DASKS_LOG}\n"
+
+
 def test_removal_is_tried_again_while_kubernetes_does_not_answer(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
