@@ -40,6 +40,17 @@ class ClusterSettings:
     worker_tolerations: str = option(
         "", "On Kubernetes: tolerations that workers have besides those of this pod, as a JSON list."
     )
+    worker_resources: str = option(
+        "", 'On Kubernetes: what each worker requests besides, as a JSON object like {"nvidia.com/gpu": 1}.'
+    )
+    worker_volumes: str = option(
+        "", "On Kubernetes: volumes of workers besides, as a JSON list; each has a mountPath, too."
+    )
+    worker_service_account: str = option("", "On Kubernetes: the service account of the workers' pods.")
+    pod_labels: str = option(
+        "", 'On Kubernetes: labels of all pods of the cluster, as a JSON object like {"team": "a"}.'
+    )
+    pod_annotations: str = option("", "On Kubernetes: annotations of all pods of the cluster, as a JSON object.")
     security: str = option(
         TLS, "On Kubernetes: what protects the cluster's connections, tls, or none where a service mesh does it."
     )

@@ -50,6 +50,12 @@ WORKERS = 5  # where their number isn't given
 SCHEDULER_DISK = "128Mi"  # it writes nothing but its log, of which the kubelet keeps 50 MiB
 TRIES = 3  # of a task whose worker dies each time
 LEAST_BYTES = 1 << 20
+MOUNT_FIELDS = ("mountPath", "subPath", "readOnly")
+EXAMPLES = {
+    "--worker-tolerations": '[{"key": "spot", "operator": "Exists"}]',
+    "--worker-volumes": '[{"persistentVolumeClaim": {"claimName": "data"}, "mountPath": "/data"}]',
+    "--worker-resources": '{"nvidia.com/gpu": 1}',
+}
 QUANTITY = re.compile(r"([0-9]{1,18}(?:\.[0-9]{0,9})?|\.[0-9]{1,9})([KMGTPE]i|[mkMGTPE]|[eE][+-]?[0-9]{1,2})?")
 UNITS = {None: 1.0, "m": 1e-3, "k": 1e3} | {
     unit: value
@@ -61,11 +67,17 @@ RETIREMENT = "daskjobs.cluster.retirement"
 
 def metadata(settings: ClusterSettings) -> dict[str, Any]:
     """Return the cluster's name and labels and, where a workflow asks for it, its owner."""
-    described: dict[str, Any] = {"name": cluster_name(settings), "labels": {**PART_OF, **selector(settings)}}
+    labels, annotations = (
+        _texts(flag, given)
+        for flag, given in (("--pod-labels", settings.pod_labels), ("--pod-annotations", settings.pod_annotations))
+    )  # the operator gives those of a cluster to its pods
+    described: dict[str, Any] = {"name": cluster_name(settings), "labels": {**labels, **PART_OF, **selector(settings)}}
+    if annotations:
+        described["annotations"] = annotations
     if settings.queue:
         described["labels"][QUEUE] = settings.queue
     if settings.workflow:
-        described["annotations"] = {WORKFLOW: settings.workflow}
+        described["annotations"] = {**annotations, WORKFLOW: settings.workflow}
         owner = {"apiVersion": "argoproj.io/v1alpha1", "kind": "Workflow", "name": settings.workflow}
         described["ownerReferences"] = [{**owner, "uid": settings.workflow_uid, "blockOwnerDeletion": False}]
     return described
@@ -98,6 +110,7 @@ def render(settings: ClusterSettings, own: dict[str, Any], workload: Workload = 
     pod = _without_secrets(_pod(settings, own, scheduler, size, workload))
     pod["containers"][0]["ports"] = [{"name": port, "containerPort": number} for port, number in ports.items()]
     workers = _pod(settings, own, worker, (settings.worker_cpu, settings.worker_memory, settings.worker_disk), workload)
+    _add_to_workers(workers, settings)
     if settings.worker_node_selector:
         workers["nodeSelector"] = _parsed("--worker-node-selector", settings.worker_node_selector, dict)
     if settings.worker_tolerations:
@@ -112,7 +125,10 @@ def render(settings: ClusterSettings, own: dict[str, Any], workload: Workload = 
         },
     }
     described = metadata(settings)
-    described.setdefault("annotations", {}).update({HASH: _hash(spec), DEADLINE: deadline(settings)})
+    given = [each for each in (settings.pod_labels, settings.pod_annotations) if each]
+    described.setdefault("annotations", {}).update(
+        {HASH: _hash([spec, given] if given else spec), DEADLINE: deadline(settings)}
+    )
     return {"apiVersion": DASK_VERSION, "kind": "DaskCluster", "metadata": described, "spec": spec}
 
 
@@ -126,7 +142,7 @@ def lifetime(settings: ClusterSettings) -> float:
     return settings.longest_start + settings.timeout + settings.longest_start + settings.idle_timeout
 
 
-def _hash(spec: dict[str, Any]) -> str:
+def _hash(spec: Any) -> str:
     return hashlib.sha256(json.dumps(spec, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -146,8 +162,39 @@ def _quantity(flag: str, text: str, examples: str) -> float:
     return float(number) * UNITS[unit] if unit in UNITS else float(f"{number}{unit}")
 
 
+def _add_to_workers(pod: dict[str, Any], settings: ClusterSettings) -> None:
+    """Give workers their further resources, volumes and account. Dask knows their GPUs as the resource GPU."""
+    (container,) = pod["containers"]
+    if settings.worker_resources:
+        more = _parsed("--worker-resources", settings.worker_resources, dict)
+        for name, amount in more.items():
+            _quantity(f"--worker-resources {name}", str(amount), "1 or 2Gi")
+        bounds = container["resources"]
+        for each in ("requests", "limits"):
+            bounds[each] = {**{name: str(amount) for name, amount in more.items()}, **bounds[each]}
+        gpus = sum(int(amount) for name, amount in more.items() if name.endswith("/gpu") and str(amount).isdecimal())
+        container["args"] += ["--resources", f"GPU={gpus}"] if gpus else []
+    for number, given in enumerate(_parsed("--worker-volumes", settings.worker_volumes or "[]", list)):
+        if not isinstance(given, dict) or not str(given.get("mountPath", "")).startswith("/"):
+            shown = quoted(json.dumps(given))
+            raise ConfigError(f"--worker-volumes must be volumes with an absolute mountPath each, got {shown}")
+        mount = {key: given[key] for key in MOUNT_FIELDS if key in given}
+        name = {"name": given.get("name", f"more-{number}")}
+        pod["volumes"].append({key: value for key, value in given.items() if key not in MOUNT_FIELDS} | name)
+        container["volumeMounts"].append(mount | name)
+    if settings.worker_service_account:
+        pod["serviceAccountName"] = settings.worker_service_account
+
+
+def _texts(flag: str, text: str) -> dict[str, str]:
+    values = _parsed(flag, text or "{}", dict)
+    if not all(isinstance(value, str) for value in values.values()):
+        raise ConfigError(f"{flag} must have texts alone, got {quoted(text)}")
+    return dict(values)
+
+
 def _parsed(flag: str, text: str, kind: type) -> Any:
-    example = '{"pool": "spot"}' if kind is dict else '[{"key": "spot", "operator": "Exists"}]'
+    example = EXAMPLES.get(flag) or '{"pool": "spot"}'
     try:
         value = json.loads(text)
     except ValueError:

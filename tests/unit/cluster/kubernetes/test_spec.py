@@ -257,6 +257,57 @@ def test_workers_may_be_on_other_nodes_than_the_scheduler(own: dict[str, Any]) -
     assert worker["tolerations"] == [*own["tolerations"], spot]
 
 
+def test_workers_have_gpus_volumes_and_an_account_that_the_scheduler_has_not(own: dict[str, Any]) -> None:
+    volume = {"persistentVolumeClaim": {"claimName": "data"}, "mountPath": "/data", "readOnly": True}
+    more = replace(
+        SETTINGS,
+        worker_resources='{"nvidia.com/gpu": 2}',
+        worker_volumes=json.dumps([volume]),
+        worker_service_account="theirs",
+    )
+    spec = render(more, own, ANY)["spec"]
+    scheduler, worker = (spec[each]["spec"] for each in ("scheduler", "worker"))
+    (container,) = worker["containers"]
+    for each in ("requests", "limits"):
+        assert container["resources"][each]["nvidia.com/gpu"] == "2"
+        assert container["resources"][each]["memory"] == SETTINGS.worker_memory
+    assert container["args"][-2:] == ["--resources", "GPU=2"]
+    assert container["volumeMounts"][-1] == {"name": "more-0", "mountPath": "/data", "readOnly": True}
+    assert worker["volumes"][-1] == {"name": "more-0", "persistentVolumeClaim": {"claimName": "data"}}
+    assert (worker["serviceAccountName"], worker["automountServiceAccountToken"]) == ("theirs", False)
+    plain = render(SETTINGS, own, ANY)["spec"]
+    assert scheduler == plain["scheduler"]["spec"]
+
+
+def test_all_pods_have_the_labels_and_annotations_that_are_given(own: dict[str, Any]) -> None:
+    """Those of a cluster: the operator gives them to its pods. Its own labels can't be replaced."""
+    given = replace(
+        SETTINGS, pod_labels='{"team": "a", "app.kubernetes.io/part-of": "x"}', pod_annotations='{"b": "c"}'
+    )
+    made, plain = render(given, own, ANY)["metadata"], render(SETTINGS, own, ANY)["metadata"]
+    assert made["labels"] == {"team": "a", **plain["labels"]}
+    assert made["annotations"]["b"] == "c"
+    assert made["annotations"][HASH] != plain["annotations"][HASH]  # so that it isn't taken for the same cluster
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "words"),
+    [
+        ("worker_resources", "gpu", "must be JSON like {\"nvidia.com/gpu\": 1}, got 'gpu'"),
+        ("worker_resources", '{"nvidia.com/gpu": "one"}', "nvidia.com/gpu must be a Kubernetes quantity"),
+        ("worker_volumes", '[{"emptyDir": {}}]', "must be volumes with an absolute mountPath each"),
+        ("worker_volumes", "{}", "must be JSON like"),
+        ("pod_labels", '{"a": 1}', "must have texts alone"),
+        ("pod_annotations", "[]", "must be JSON like"),
+    ],
+)
+def test_what_pods_are_to_have_besides_is_refused_with_a_sentence(
+    own: dict[str, Any], name: str, text: str, words: str
+) -> None:
+    with pytest.raises(ConfigError, match=f"--{name.replace('_', '-')} {words}"):
+        render(replace(SETTINGS, **{name: text}), own, ANY)
+
+
 @pytest.mark.parametrize("name", ["worker_node_selector", "worker_tolerations"])
 @pytest.mark.parametrize("text", ["pool=spot", "7"])
 def test_placement_that_is_no_json_is_refused_with_a_sentence(own: dict[str, Any], name: str, text: str) -> None:
