@@ -116,23 +116,27 @@ def keywords(function: str, given: Mapping[str, Any], flags: Mapping[str, str]) 
     return {name: value for name, value in given.items() if value is not None}
 
 
+def _wanted(option: Option, kind: type) -> str:
+    return "a number of seconds, like 3600" if option.bounds == SECONDS else KINDS[kind]
+
+
 def _number(option: Option, value: Any, kind: type) -> Any:
     """Return a number or a truth value as Python's own type; numpy's and decimal's are taken as well."""
     if getattr(value, "shape", None) == ():
         value = value.item()
     if kind is bool or isinstance(value, bool):
         if kind is not bool or not isinstance(value, bool):
-            raise UsageError(f"{option.flag} must be {KINDS[kind]}, got {_shown(value)}")
+            raise UsageError(f"{option.flag} must be {_wanted(option, kind)}, got {_shown(value)}")
         return value
     if not isinstance(value, Real | Decimal) or (isinstance(value, Decimal) and value.is_snan()):
-        raise UsageError(f"{option.flag} must be {KINDS[kind]}, got {_shown(value)}")
+        raise UsageError(f"{option.flag} must be {_wanted(option, kind)}, got {_shown(value)}")
     number: Any = float(value) if isinstance(value, Decimal) else value
     if option.bounds:
         least, most = option.bounds
         if not least <= number <= most:  # also refuses nan
             raise UsageError(f"{option.flag} must be between {least:,} and {most:,}, got {_shown(value)}")
     if kind is int and not isinstance(number, Integral):
-        raise UsageError(f"{option.flag} must be {KINDS[kind]}, got {_shown(value)}")
+        raise UsageError(f"{option.flag} must be {_wanted(option, kind)}, got {_shown(value)}")
     return kind(number)
 
 
@@ -182,11 +186,12 @@ def from_environment(settings: Any, environment: Mapping[str, str]) -> dict[str,
     values = dict[str, Any]()
     for each, option in options(settings):
         if text := environment.get(option.variable, ""):
-            values[each.name] = _value(option.variable, text, type(each.default))
+            values[each.name] = _value(option, text, type(each.default))
     return values
 
 
-def _value(variable: str, text: str, kind: type) -> Any:
+def _value(option: Option, text: str, kind: type) -> Any:
+    variable = option.variable
     if kind is bool:
         word = text.strip().lower()
         if word not in TRUE + FALSE:
@@ -197,7 +202,8 @@ def _value(variable: str, text: str, kind: type) -> Any:
     try:
         return kind(text)
     except ValueError:
-        raise UsageError(f"{variable} must be {KINDS[kind]}, got {quoted(text)}") from None
+        wanted = "a number of seconds, like 3600" if option.bounds == SECONDS else KINDS[kind]
+        raise UsageError(f"{variable} must be {wanted}, got {quoted(text)}") from None
 
 
 def lines(text: str) -> tuple[str, ...]:

@@ -68,14 +68,19 @@ def start_ahead(context: Context) -> None:
 @text_option("--namespace", "On Kubernetes: where.")
 @option("--image", default="", help="On Kubernetes: an image to start a pod of, and remove again.")
 @option("--network", is_flag=True, help="On Kubernetes: try in three pods of the image who reaches whom.")
-def doctor(run: str, cluster: str, namespace: str, image: str, network: bool) -> None:
+@option(
+    "--storage/--no-storage",
+    default=True,
+    help="Whether to try --run, which your own steps don't need.  [default: yes]",
+)
+def doctor(run: str, cluster: str, namespace: str, image: str, network: bool, storage: bool) -> None:
     """Check this machine, or a Kubernetes cluster, for what a run needs, and say what is missing."""
     from daskjobs.cli.doctor import examine  # here, since it needs packages that no other command does
 
     if network and (cluster != "kubernetes" or not image):
         raise UsageError("--network needs --cluster kubernetes, and --image for the pods that it starts there")
     bad = 0
-    for finding in examine(run, ClusterSettings(cluster, namespace=namespace), image, network):
+    for finding in examine(run if storage else "", ClusterSettings(cluster, namespace=namespace), image, network):
         say(f"{'ok  ' if finding.good else 'FAIL'}  {finding.what}")
         bad += not finding.good
     if bad:

@@ -25,19 +25,21 @@ DISK_BYTES = MEMORY_BYTES = 1 << 30  # enough for 5 million rows
 def examine(run: str, settings: ClusterSettings, image: str, network: bool) -> Iterator[Finding]:
     """Check what runs under ``run`` need: of this machine, and of the Dask cluster that these settings describe.
 
-    With ``network``, pods of the image try who reaches whom on Kubernetes.
+    Where ``run`` is empty, no storage is tried. With ``network``, pods of the image try who reaches whom on Kubernetes.
     """
     backend = backend_of(settings)
     if not backend.shares_disk:
         yield from backend.examine(settings, image)
         if network:
             yield from _network(settings, image)
-        yield shared_storage(run)
+        if run:
+            yield shared_storage(run)
         return
     python = ".".join(map(str, sys.version_info[:3]))
     yield Finding(python in PYTHON, f"Python {python} ({PYTHON} is needed)")
     yield from (_package(Requirement(line)) for line in requires("daskjobs") or () if "extra ==" not in line)
-    yield _writable(run)
+    if run:
+        yield _writable(run)
     yield _memory()
     yield from backend.examine(settings, image)
 

@@ -12,7 +12,7 @@ from daskjobs import events
 from daskjobs.cluster.settings import ClusterSettings
 from daskjobs.display import shown
 from daskjobs.errors import UsageError
-from daskjobs.options import Option, lines, options, quoted, refuse_empty
+from daskjobs.options import SECONDS, Option, lines, options, quoted, refuse_empty
 from daskjobs.stages.settings import Settings, new_run_uri
 
 FIELDS = [*options(Settings), *options(ClusterSettings)]
@@ -71,6 +71,18 @@ class Joined(click.types.StringParamType):
         return (rv,)
 
 
+class Seconds(click.types.FloatParamType):
+    """A number of seconds, whose refusal says how it is written."""
+
+    def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> Any:  # noqa: ARG002  # click's
+        """Return the number."""
+        try:
+            return float(value)
+        except ValueError:
+            flag = parameter.opts[0] if parameter else "it"
+            raise UsageError(f"{flag} must be a number of seconds, like 3600, got {quoted(str(value))}") from None
+
+
 KINDS: dict[type, Any] = {int: int, float: float, bool: bool, tuple: Lines()}
 
 
@@ -93,7 +105,7 @@ def _with_options(command: Callable[..., Any], chosen: list[tuple[Field[Any], Op
             its.flag,
             each.name,
             default=() if joined else each.default,
-            type=Joined() if joined else KINDS.get(type(each.default), str),
+            type=Joined() if joined else _kind(each, its),
             multiple=its.several,
             envvar=its.variable,
             show_envvar=True,
@@ -106,6 +118,10 @@ def _with_options(command: Callable[..., Any], chosen: list[tuple[Field[Any], Op
 
 def _joined(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> str:
     return ",".join(values)
+
+
+def _kind(each: Field[Any], option: Option) -> Any:
+    return Seconds() if option.bounds == SECONDS else KINDS.get(type(each.default), str)
 
 
 def text_option(flag: str, help: str, *names: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:

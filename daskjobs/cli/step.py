@@ -14,12 +14,13 @@ from click.core import ParameterSource
 
 from daskjobs import events
 from daskjobs.cli.options import cluster_options, option, text_option
+from daskjobs.cli.streams import last_line, open_again
 from daskjobs.cli.terminal import say
 from daskjobs.cluster.backends import default_backend
 from daskjobs.cluster.kubernetes.naming import cluster_name, node_key
 from daskjobs.cluster.settings import ClusterSettings
 from daskjobs.display import shown
-from daskjobs.errors import FunctionError, LostWorkError, UsageError
+from daskjobs.errors import DaskjobsError, FunctionError, LostWorkError, UsageError
 from daskjobs.options import quoted
 from daskjobs.pipeline.ending import Stopped, bounded
 
@@ -86,9 +87,20 @@ def step(
     call = Call(function, arguments, code if "://" in code else os.path.abspath(code or os.getcwd()))
     seconds = settings.longest_start + settings.timeout + CLOSE_SECONDS
     try:
-        with bounded() as bound:
+        with last_line() as print_result, bounded() as bound:
             bound(seconds, LostWorkError.exit_code, f"{function} is not at its end after {seconds:g} s, and hangs")
-            result = run_step(call, settings, _folder(outputs) if outputs and artifacts else None, _tell)
+
+            def ended(outcome: str | DaskjobsError) -> None:
+                """Keep the outcome, whatever becomes of the cluster from now on."""
+                if isinstance(outcome, DaskjobsError):
+                    bound(CLOSE_SECONDS, outcome.exit_code, str(outcome))
+                    return
+                if outputs:
+                    write(_folder(outputs) / RESULT, outcome)
+                bound(CLOSE_SECONDS, 0, f"{function} has its result; its Dask cluster has not ended in time")
+
+            result = run_step(call, settings, _folder(outputs) if outputs and artifacts else None, _tell, ended)
+            print_result(result)
     except FunctionError as error:
         if error.__cause__:
             trace = "".join(traceback.format_exception(error.__cause__))
@@ -97,9 +109,6 @@ def step(
     except Stopped as stopped:
         stopped.sentence = stopped.sentence.partition(";")[0]  # a step has no run that could be continued
         raise
-    if outputs:
-        write(_folder(outputs) / RESULT, result)
-    click.echo(result)
 
 
 @click.command("step-cleanup")
@@ -127,12 +136,16 @@ def step_cleanup(node: str, outputs: str, artifacts: bool, log_level: str | None
 
 def _settings(node: str, values: dict[str, Any]) -> ClusterSettings:
     """Build the cluster's settings: in a pod on Kubernetes unless --cluster says otherwise, named by the Argo node."""
-    if click.get_current_context().get_parameter_source("backend") is ParameterSource.DEFAULT:
+    source = click.get_current_context().get_parameter_source
+    if source("backend") is ParameterSource.DEFAULT:
         values["backend"] = default_backend(values["pod"])
+    if values["backend"] == "kubernetes" and not values["workers"] and source("workers") is not ParameterSource.DEFAULT:
+        raise UsageError("--workers must be at least 1 on Kubernetes, got 0")
     return ClusterSettings(**values, key=node_key(node) if node else secrets.token_hex(4))
 
 
 def _tell(text: str) -> None:
+    open_again()  # a function may have closed them
     say(text, err=True)
 
 

@@ -4,16 +4,20 @@ import errno
 import io
 import os
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 
 class _Lenient(io.FileIO):
-    """An output that drops what it can't write, and keeps the first error."""
+    """An output that drops what it can't write, and keeps the first error, and the last byte that it was given."""
 
     lost: OSError | None = None
+    last = b"\n"
 
     def write(self, data: Any) -> int:
         """Write ``data``, or drop it."""
+        self.last = bytes(memoryview(data).cast("B")[-1:]) or self.last
         try:
             return super().write(data)
         except OSError as error:
@@ -34,22 +38,64 @@ def lenient() -> None:
             os.open(os.devnull, os.O_RDWR)  # gets the lowest free number, which is this one
     for number, name in ((1, "stdout"), (2, "stderr")):
         before = getattr(sys, name)
-        raw = _Lenient(number, "w", closefd=False)
-        stream = io.TextIOWrapper(
-            io.BufferedWriter(raw),
-            encoding=before.encoding if before else "utf-8",
-            errors="backslashreplace",
-            line_buffering=True,
-        )
-        setattr(sys, name, stream)
+        setattr(sys, name, _stream(number, before.encoding if before else "utf-8"))
     if sys.stdin is None:
         sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115  # as long as the process lives
 
 
-def flush() -> None:
-    """Flush both streams; if standard output lost anything, say why, unless its reader has just gone away."""
-    sys.stdout.flush()
-    raw = getattr(getattr(sys.stdout, "buffer", None), "raw", None)
+def _stream(number: int, encoding: str) -> io.TextIOWrapper:
+    raw = _Lenient(number, "w", closefd=False)
+    return io.TextIOWrapper(io.BufferedWriter(raw), encoding, errors="backslashreplace", line_buffering=True)
+
+
+def open_again() -> None:
+    """Open standard output and error again if a function of somebody's has closed them."""
+    for number, name in ((1, "stdout"), (2, "stderr")):
+        if getattr(getattr(sys, name), "closed", True):
+            setattr(sys, name, _stream(number, "utf-8"))
+
+
+@contextmanager
+def last_line() -> Iterator[Callable[[str], None]]:
+    """Give a function that writes the last line of standard output, whatever this block does to that.
+
+    It begins a line, even after a text without a line's end or when standard output was closed; what is printed
+    afterwards, as by threads that are still at work, goes to standard error.
+    """
+    before = sys.stdout
+    raw = getattr(getattr(before, "buffer", None), "raw", None)
+    number = os.dup(1)
+    try:
+        own = _stream(number, before.encoding)
+
+        def write(text: str) -> None:
+            for stream in (before, sys.stdout):
+                with suppress(ValueError, OSError):
+                    stream.flush()
+            open_again()
+            sys.stdout = sys.stderr
+            with suppress(OSError):
+                os.dup2(2, 1)
+            begun = isinstance(raw, _Lenient) and raw.last != b"\n"
+            own.write(f"{chr(10) * begun}{text}\n")
+            own.flush()
+            _tell_lost(own)
+
+        yield write
+    finally:
+        os.close(number)
+
+
+def _tell_lost(stream: Any) -> None:
+    """Say why a stream has lost what was written, unless its reader has just gone away."""
+    raw = getattr(getattr(stream, "buffer", None), "raw", None)
     if isinstance(raw, _Lenient) and raw.lost and raw.lost.errno != errno.EPIPE:
         print(f"daskjobs: standard output could not be written: {raw.lost.strerror}", file=sys.stderr)
+
+
+def flush() -> None:
+    """Flush both streams; if standard output lost anything, say why."""
+    open_again()
+    sys.stdout.flush()
+    _tell_lost(sys.stdout)
     sys.stderr.flush()

@@ -100,6 +100,8 @@ def ask(client: Client, operation: str, seconds: float = ANSWER_SECONDS, **argum
     Raises OSError when the scheduler does not answer.
     """
     scheduler: Any = client.scheduler
+    if scheduler is None:
+        raise CommClosedError("the client is closed")
     return client.sync(getattr(scheduler, operation), callback_timeout=seconds, **arguments)
 
 

@@ -80,12 +80,21 @@ class WorkerEnd:
 
 
 @dataclass(frozen=True)
+class ClusterEnd:
+    """How a cluster ended, in words, or an empty text; and whether its scheduler ran out of memory."""
+
+    text: str = ""
+    out_of_memory: bool = False
+
+
+@dataclass(frozen=True)
 class Connection:
     """A client of a Dask cluster that is ready, and what the cluster's backend knows about it.
 
-    ``memory_advice`` says how to give workers more memory. ``how_worker_ended`` takes a worker's name. ``last_logs``
-    takes a number of lines, and returns so many of each process's log, by its name, where logs can be read. Workers
-    that ``share_process`` are threads of one process, and die together. People elsewhere may look at a cluster that is
+    ``memory_advice`` says how to give workers more memory. ``how_worker_ended`` takes a worker's name.
+    ``how_cluster_ended`` says why a scheduler that was there has gone, where that can be known. ``last_logs`` takes a
+    number of lines, and returns so many of each process's log, by its name, where logs can be read. Workers that
+    ``share_process`` are threads of one process, and die together. People elsewhere may look at a cluster that is
     ``watched``: so progress is announced to it, and its dashboard's pages are worth keeping.
     """
 
@@ -95,6 +104,7 @@ class Connection:
     requested: Requested
     memory_advice: str
     how_worker_ended: Callable[[str], WorkerEnd]
+    how_cluster_ended: Callable[[], ClusterEnd] = ClusterEnd
     last_logs: Callable[[int], dict[str, str]] = lambda _: {}
     share_process: bool = False
     watched: bool = True

@@ -1,8 +1,8 @@
 """Modules that are in nobody's image: fetched from a URI, and given to all processes of a Dask cluster."""
 
-import os
 import shutil
 import sys
+import zipfile
 from pathlib import Path
 from tempfile import mkdtemp
 
@@ -10,32 +10,43 @@ from distributed import Client, Scheduler, Worker, WorkerPlugin
 from distributed.protocol.pickle import dumps
 
 from daskjobs.cluster.clients import answering, ask
+from daskjobs.errors import ConfigError
 
 SHIP_SECONDS = 60.0
 
 
-def fetch(uri: str, folder: Path) -> Path:
-    """Copy the zip file, or the folder as a zip file, to a local ``folder``, and return its path.
+def fetch(uri: str, folder: Path) -> tuple[Path, Path]:
+    """Copy the zip file or folder to a local ``folder``, as a folder of modules and as a zip file; return both paths.
 
-    Raises ConfigError or StorageError when that can't be done.
+    The URI may be a path, too. Raises ConfigError when there is none or the zip file is damaged, and StorageError when
+    it can't be read.
     """
     from daskjobs.files.storage import explained, filesystem  # imported late: it loads fsspec, which few steps need
 
     fs, path = filesystem(uri)
-    archive = folder / "modules.zip"
+    modules, archive = folder / "modules", folder / "modules.zip"
     with explained(f"read {uri}"):
-        if path.endswith(".zip"):
-            fs.get_file(path, str(archive))
-        else:
-            if not fs.isdir(path):
-                raise FileNotFoundError(path)
-            fs.get(f"{path.rstrip('/')}/", f"{folder / 'modules'}/", recursive=True)
-            shutil.make_archive(str(archive.with_suffix("")), "zip", folder / "modules")
-    return archive
+        if not fs.exists(path):
+            raise ConfigError(f"there is no {uri}: give --code a folder, or a zip file, that has the module")
+        if fs.isdir(path):
+            fs.get(f"{path.rstrip('/')}/", f"{modules}/", recursive=True)
+            shutil.make_archive(str(archive.with_suffix("")), "zip", modules)
+            return modules, archive
+        fs.get_file(path, str(archive))
+    try:
+        _unpack(archive, modules)
+    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, OSError) as error:
+        raise ConfigError(f"{uri} is neither a folder nor a zip file that can be unpacked: {error}") from error
+    return modules, archive
+
+
+def _unpack(archive: Path, folder: Path) -> None:
+    with zipfile.ZipFile(archive) as file:
+        file.extractall(folder)
 
 
 def ship(client: Client, archive: Path) -> None:
-    """Let the scheduler and all workers, those that join later too, look for modules in the zip file first.
+    """Let the scheduler and all workers, those that join later too, look for modules in what the zip file has first.
 
     Raises ClusterError when the scheduler doesn't answer.
     """
@@ -64,7 +75,9 @@ def _receive_there(data: bytes, dask_scheduler: Scheduler) -> None:
 
 
 def _receive(data: bytes, folder: str) -> None:
-    """Write a zip file below Dask's own folder, which is removed in the end, and put it first on the path."""
-    archive = os.path.join(mkdtemp(prefix="modules-", dir=folder), "modules.zip")
-    Path(archive).write_bytes(data)
-    sys.path.insert(0, archive)
+    """Unpack a zip file below Dask's own folder, which is removed in the end, and put it first on the path."""
+    made = Path(mkdtemp(prefix="modules-", dir=folder))
+    (made / "modules.zip").write_bytes(data)
+    _unpack(made / "modules.zip", made / "modules")
+    (made / "modules.zip").unlink()
+    sys.path.insert(0, str(made / "modules"))

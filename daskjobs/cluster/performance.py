@@ -33,6 +33,10 @@ def performance_page(client: Client, page: Path, seconds: float, on_failure: boo
 def _done(client: Client, seconds: float, work: Callable[[], object]) -> bool:
     """Do a part of the page, and tell whether it was done."""
 
+    if client.status != "running":  # it has lost the scheduler, and would wait for another
+        event("performance.lost", level=logging.WARNING, error="the scheduler is gone")
+        return False
+
     def current() -> None:
         with client.as_current():
             work()

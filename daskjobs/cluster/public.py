@@ -29,6 +29,11 @@ class ClusterKeywords(TypedDict, total=False):
     max_workers: int
     worker_node_selector: str
     worker_tolerations: str
+    worker_resources: str
+    worker_volumes: str
+    worker_service_account: str
+    pod_labels: str
+    pod_annotations: str
     security: str
     queue: str
     queue_timeout: float

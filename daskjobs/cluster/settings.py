@@ -22,7 +22,9 @@ class ClusterSettings:
         "local", "Where Dask runs: local, kubernetes (in a pod), or the address of a scheduler (tcp://host:port).",
         flag="--cluster",
     )  # fmt: skip
-    workers: int = option(0, "Dask workers; 0 is one for each core that this process may use.", bounds=(0, 1000))
+    workers: int = option(
+        0, "Dask workers; 0 is one for each core that this process may use, and five on Kubernetes.", bounds=(0, 1000)
+    )
     dashboard: str = option("127.0.0.1:8787", "Address of the Dask dashboard of a local cluster.")
     timeout: float = option(3600.0, "Seconds that the work on the cluster may take.", bounds=SECONDS)
     threads: int = option(1, "Threads of each Dask worker.", bounds=(1, 256))
@@ -40,6 +42,17 @@ class ClusterSettings:
     worker_tolerations: str = option(
         "", "On Kubernetes: tolerations that workers have besides those of this pod, as a JSON list."
     )
+    worker_resources: str = option(
+        "", 'On Kubernetes: what each worker requests besides, as a JSON object like {"nvidia.com/gpu": 1}.'
+    )
+    worker_volumes: str = option(
+        "", "On Kubernetes: volumes of workers besides, as a JSON list; each has a mountPath, too."
+    )
+    worker_service_account: str = option("", "On Kubernetes: the service account of the workers' pods.")
+    pod_labels: str = option(
+        "", 'On Kubernetes: labels of all pods of the cluster, as a JSON object like {"team": "a"}.'
+    )
+    pod_annotations: str = option("", "On Kubernetes: annotations of all pods of the cluster, as a JSON object.")
     security: str = option(
         TLS, "On Kubernetes: what protects the cluster's connections, tls, or none where a service mesh does it."
     )

@@ -8,7 +8,6 @@ import pkgutil
 import re
 import sys
 import time
-import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
@@ -39,8 +38,12 @@ if TYPE_CHECKING:  # to import it takes a third of a second, and a call that mak
 NAMED = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
 OUTPUTS = "DASKJOBS_OUTPUTS"  # tells the function where it may leave files
 FILES, FACTS, PERFORMANCE, LOGS = "files", "cluster.json", "performance.html", "logs"
-MOST_RESULT = 1 << 17  # bytes; Argo keeps results in the workflow, and takes twice as many
-LOG_LINES = 200
+LOG_LINES, SHOWN_LINES = 200, 100
+LOG_SECONDS = 20
+# What Dask's own processes write between the lines that tasks print: records, and what follows one.
+DASKS_OWN = re.compile(r" - (distributed|tornado|bokeh)[\w.]* - ")
+DASKS_TRACE = re.compile(r"Traceback|(Key|State|Task|Exception|Traceback): |The above exception|During handling")
+RAISED = re.compile(r" |[\w.]+(: |$)")
 PAGE_SECONDS = 20
 AGAIN_SECONDS = (5.0, 15.0, 30.0)  # between two attempts of a removal
 
@@ -58,39 +61,50 @@ class Call:
 
 
 def run_step(
-    call: Call, settings: ClusterSettings, outputs: Path | None = None, tell: Callable[[str], None] = lambda _: None
+    call: Call,
+    settings: ClusterSettings,
+    outputs: Path | None = None,
+    tell: Callable[[str], None] = lambda _: None,
+    ended: Callable[[str | DaskjobsError], None] = lambda _: None,
 ) -> str:
     """Call the function with a client of a Dask cluster and with its arguments, and return its result as JSON.
 
     The cluster comes from the settings, and is gone afterwards. In ``outputs``, a new or empty folder, are written:
-    cluster.json, how the cluster came to be; performance.html, the pages of its dashboard; and if the call fails,
-    logs/, the last lines of each process's log. The function finds in the variable DASKJOBS_OUTPUTS where to leave
-    files: in files/ there, or in the working directory where there are no ``outputs``. ``tell`` takes sentences for
-    people.
+    cluster.json, how the cluster came to be; performance.html, the pages of its dashboard; and logs/, the last lines of
+    each process's log. The function finds in the variable DASKJOBS_OUTPUTS where to leave files: in files/ there, or in
+    the working directory where there are no ``outputs``. ``tell`` takes sentences for people. ``ended`` takes the
+    result, or the error that will be raised, before the cluster is closed: nothing that goes wrong from then on
+    changes it.
 
-    Raises FunctionError when the function raises an exception or returns what JSON can't say, ClusterError when the
-    cluster doesn't come or goes away, LostWorkError when tasks are lost or the timeout is over, UsageError when the
-    function doesn't take these arguments, and ConfigError when there is no such function.
+    Raises FunctionError when the function raises an exception or returns what JSON can't say, which is then kept as a
+    file; ClusterError when the cluster doesn't come or goes away, LostWorkError when tasks are lost or the timeout is
+    over, UsageError when the function doesn't take these arguments, and ConfigError when there is no such function or
+    the cluster needs more memory.
     """
     with _local(call) as (call, archive):
-        return _run(call, archive, settings, outputs, tell)
+        return _run(call, archive, settings, outputs, tell, ended)
 
 
 @contextmanager
 def _local(call: Call) -> Iterator[tuple[Call, Path | None]]:
-    """Give the call with code on this machine, and the zip file to give to the Dask cluster, if code is a URI."""
-    if "://" not in call.code:
+    """Give the call with its code as a folder here, and the zip file to give to the Dask cluster if not all have it."""
+    if "://" not in call.code and not call.code.endswith(".zip"):
         yield call, None
         return
     with dask_configured():
         from daskjobs.cluster.modules import fetch
     with TemporaryDirectory(prefix="daskjobs-code-") as folder:
-        archive = fetch(call.code, Path(folder))
-        yield replace(call, code=str(archive)), archive
+        modules, archive = fetch(call.code, Path(folder))
+        yield replace(call, code=str(modules)), archive
 
 
 def _run(
-    call: Call, archive: Path | None, settings: ClusterSettings, outputs: Path | None, tell: Callable[[str], None]
+    call: Call,
+    archive: Path | None,
+    settings: ClusterSettings,
+    outputs: Path | None,
+    tell: Callable[[str], None],
+    ended: Callable[[str | DaskjobsError], None],
 ) -> str:
     function = _find(call)
     _check_arguments(call, function)
@@ -99,36 +113,57 @@ def _run(
         files.mkdir(parents=True, exist_ok=True)
     started = time.monotonic()
     workload = Workload(processes=True, code="" if archive else call.code, tell=tell)
+    outcome: str | DaskjobsError = ""  # of the function, whatever becomes of the cluster afterwards
     try:
-        with _told(files), connect(settings, workload) as connection:
-            if archive:
-                from daskjobs.cluster.modules import ship
-
-                ship(connection.client, archive)
-            tell(f"dashboard {connection.facts.dashboard}")
-            connection.facts.dashboard = connection.facts.dashboard.partition("?")[0]  # the token is for people
-            if outputs:
-                write(outputs / FACTS, json.dumps(connection.facts.to_json()))
+        with _outputs(None), connect(settings, workload) as connection:
+            _prepare(connection, archive, outputs, tell)
             with _performance(connection.client, outputs) if outputs else nullcontext():
                 try:
-                    value = _called(call, function, connection)
-                except DaskjobsError:
-                    if outputs:
-                        _write_logs(connection, outputs / LOGS)
-                    raise
+                    outcome = _result(call, _called(call, function, connection, files), files, tell)
+                    ended(outcome)
+                except DaskjobsError as error:
+                    outcome = error
+                    ended(outcome)
+                _logs(connection, outputs, tell)
+                if isinstance(outcome, DaskjobsError):
+                    raise outcome
+    except Exception as error:
+        if not outcome:
+            raise
+        if error is not outcome:
+            event("step.end_failed", level=logging.WARNING, error=f"{type(error).__name__}: {error}")
     finally:
         if outputs and files.is_dir() and not any(files.iterdir()):
             files.rmdir()
-    result = _json(call, value)
+    if isinstance(outcome, DaskjobsError):
+        raise outcome
     event("step.done", function=call.function, seconds=round(time.monotonic() - started, 3))
-    return result
+    return outcome
+
+
+def _prepare(connection: Connection, archive: Path | None, outputs: Path | None, tell: Callable[[str], None]) -> None:
+    from daskjobs.cluster.exits import keep_workers
+
+    if archive:
+        from daskjobs.cluster.modules import ship
+
+        ship(connection.client, archive)
+    keep_workers(connection.client)
+    tell(f"dashboard {connection.facts.dashboard}")
+    connection.facts.dashboard = connection.facts.dashboard.partition("?")[0]  # the token is for people
+    if outputs:
+        write(outputs / FACTS, json.dumps(connection.facts.to_json()))
 
 
 @contextmanager
-def _told(files: Path) -> Iterator[None]:
-    """Tell the function, and the workers on this machine, where to leave files, while the block lasts."""
-    before = os.environ.get(OUTPUTS)
-    os.environ[OUTPUTS] = str(files)
+def _outputs(folder: Path | None) -> Iterator[None]:
+    """Tell the function where to leave files while the block lasts; with None, let processes that start know of none.
+
+    So tasks find no such folder anywhere: on Kubernetes they have another disk.
+    """
+    before = os.environ.pop(OUTPUTS, None)
+    if folder:
+        os.environ[OUTPUTS] = str(folder)
     try:
         yield
     finally:
@@ -170,9 +205,9 @@ def _find(call: Call) -> Callable[..., object]:
                 f"there is no module {error.name}: it is neither in {call.code} nor installed; give --code the folder "
                 "or zip file that has it, or install it, on Kubernetes in the image"
             ) from error
-        raise _function_failed(call, error) from error
+        raise _import_failed(call, error) from error
     except Exception as error:
-        raise _function_failed(call, error) from error
+        raise _import_failed(call, error) from error
     for part in name.split("."):
         if not hasattr(found, part):
             raise ConfigError(f"the module {module} has no function {name}: {found.__name__} has {_functions(found)}")
@@ -181,6 +216,12 @@ def _find(call: Call) -> Callable[..., object]:
         raise ConfigError(f"{call.function} is no function: it is {quoted(repr(found))}")
     function: Callable[..., object] = found
     return function
+
+
+def _import_failed(call: Call, error: Exception) -> FunctionError:
+    with dask_configured():
+        from daskjobs.cluster.verdict import function_failed
+    return function_failed(call.function, call.code, error)
 
 
 def _functions(module: object) -> str:
@@ -203,100 +244,66 @@ def _check_arguments(call: Call, function: Callable[..., object]) -> None:
         ) from error
 
 
-def _called(call: Call, function: Callable[..., object], connection: Connection) -> object:
+def _called(call: Call, function: Callable[..., object], connection: Connection, files: Path) -> object:
     """Call the function, in a thread of its own, so that the timeout and a signal end this process whatever it does."""
-    with dask_configured():
-        from daskjobs.cluster.clients import within
+    from daskjobs.cluster.clients import within
+    from daskjobs.cluster.inside import call as call_inside
+    from daskjobs.cluster.verdict import judged
+
     failure: list[BaseException] = []
 
     def work() -> object:
-        with connection.client.as_current():
-            try:
-                return function(connection.client, **call.arguments)
-            except BaseException as error:
-                failure.append(error)
-                return None
+        try:
+            return call_inside(connection.client, function, call.arguments)
+        except BaseException as error:
+            failure.append(error)
+            return None
 
     event("step.called", function=call.function)
     seconds = connection.settings.timeout
     try:
-        value = within(seconds, work)
+        with _outputs(files):
+            value = within(seconds, work)
     except TimeoutError as error:
         raise LostWorkError(
             f"{call.function} was still at work after {seconds:,.0f} s: allow more with --timeout, or use more workers"
         ) from error
     if failure:
-        raise _judged(call, failure[0], connection) from failure[0]
+        raise judged(call.function, call.code, failure[0], connection) from failure[0]
     return value
 
 
-def _judged(call: Call, error: BaseException, connection: Connection) -> DaskjobsError:
-    """Return the error that says what the function's exception means: a bug of its own, or a fault of the cluster."""
-    from distributed import KilledWorker
-    from distributed.client import FutureCancelledError
-    from distributed.comm.core import CommClosedError
-    from distributed.scheduler import NoValidWorkerError, NoWorkerError
+def _result(call: Call, value: object, files: Path, tell: Callable[[str], None]) -> str:
+    """Return the value as JSON.
 
-    from daskjobs.cluster.tasks import worker_deaths
+    Raises FunctionError for what JSON can't say, and for what is too long: that is kept as a file.
+    """
+    from daskjobs.cluster.results import MOST_RESULT, LazyError, NotSaidError, as_json, keep
 
-    if isinstance(error, DaskjobsError):
-        return error
-    if isinstance(error, KilledWorker):
-        deaths, _ = worker_deaths(connection, error)
-        return LostWorkError(
-            f"{call.function} lost the task {error.task}: {deaths}; look at what this task holds, or "
-            f"{connection.memory_advice}"
-        )
-    if isinstance(error, FutureCancelledError | NoValidWorkerError | NoWorkerError):
-        return LostWorkError(f"{call.function} lost a task: {error}")
-    if isinstance(error, CommClosedError) or not _answers(connection.client):
-        return ClusterError(f"the Dask cluster went away while {call.function} used it: {_said(error)}")
-    return _function_failed(call, error)
-
-
-def _answers(client: "Client") -> bool:
-    from daskjobs.cluster.clients import count_workers
-
+    text = None
     try:
-        count_workers(client)
-    except ClusterError:
-        return False
-    return True
-
-
-def _function_failed(call: Call, error: BaseException) -> FunctionError:
-    """Return the error that names the line of the function's own package where the exception came from."""
-    while error.__traceback__ and error.__traceback__.tb_frame.f_code.co_filename in (__file__, pkgutil.__file__):
-        error.__traceback__ = error.__traceback__.tb_next  # of no interest to the author of the function
-    frames = traceback.extract_tb(error.__traceback__)
-    module = sys.modules.get(call.function.partition(":")[0].partition(".")[0])
-    folder = os.path.dirname(getattr(module, "__file__", None) or "") or call.code
-    own = [frame for frame in frames if frame.filename.removeprefix(folder).count("site-packages") == 0
-           and frame.filename.startswith(folder)]  # fmt: skip
-    at = (own or frames)[-1:]
-    where = f" in {at[0].filename}, line {at[0].lineno}" if at else ""
-    return FunctionError(f"{call.function} failed{where}: {_said(error)}")
-
-
-def _said(error: BaseException) -> str:
-    text = " ".join(str(error).split())
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
-
-
-def _json(call: Call, value: object) -> str:
-    """Return the value as JSON. Raises FunctionError for what JSON can't say, and for what is too long for a result."""
-    remedy = "return a few numbers and texts, in lists and dictionaries, and leave the rest in files or in storage"
+        said = as_json(value)
+        if said.nulls:
+            many = "number of the result is" if said.nulls == 1 else "numbers of the result are"
+            tell(f"warning: {said.nulls:,} {many} null, since JSON has no nan and no infinity")
+        if len(said.text) <= MOST_RESULT:
+            return said.text
+        text = said.text
+        why = f"{len(text):,} bytes of JSON, and a result has at most {MOST_RESULT:,}"
+    except LazyError as error:
+        raise FunctionError(f"{call.function} returned what is no result: {error}") from None
+    except NotSaidError as error:
+        why = f"a {type(value).__name__} that can't be written as JSON: {error}"
     try:
-        result = json.dumps(value, allow_nan=False)
-    except (TypeError, ValueError, RecursionError) as error:
-        raise FunctionError(
-            f"{call.function} returned a {type(value).__name__}, which can't be written as JSON: {error}; {remedy}"
-        ) from None
-    if len(result) > MOST_RESULT:
-        raise FunctionError(
-            f"{call.function} returned {len(result):,} bytes of JSON, and at most {MOST_RESULT:,} are kept; {remedy}"
-        )
-    return result
+        with _written(files):
+            files.mkdir(parents=True, exist_ok=True)
+            kept = f"it is kept as {keep(value, text, files)}"
+    except (NotSaidError, StorageError) as error:
+        kept = f"it is lost, since {error}"
+    raise FunctionError(
+        f"{call.function} returned {why}; {kept}; "
+        f"return a few numbers and texts, in lists and dictionaries, and leave the rest in files or in storage"
+    )
 
 
 def _performance(client: "Client", outputs: Path) -> AbstractContextManager[None]:
@@ -305,13 +312,37 @@ def _performance(client: "Client", outputs: Path) -> AbstractContextManager[None
     return performance_page(client, outputs / PERFORMANCE, PAGE_SECONDS, on_failure=True)
 
 
-def _write_logs(connection: Connection, folder: Path) -> None:
-    """Write the last lines of the log of each of the cluster's processes; what can't be had fails nothing."""
+def _logs(connection: Connection, outputs: Path | None, tell: Callable[[str], None]) -> None:
+    """Keep the last lines of the log of each of the cluster's processes, and show what tasks printed there.
+
+    What can't be had in time fails nothing.
+    """
+    from daskjobs.cluster.clients import within
+
     try:
-        for name, text in connection.last_logs(LOG_LINES).items():
-            write(folder / f"{name}.log", f"{text}\n")
-    except DaskjobsError as error:
+        logs = within(LOG_SECONDS, lambda: connection.last_logs(LOG_LINES))
+        if outputs:
+            for name, text in logs.items():
+                write(outputs / LOGS / f"{name}.log", f"{text}\n")
+    except (DaskjobsError, OSError) as error:
         event("logs.lost", level=logging.WARNING, error=error)
+        return
+    printed = [(name, line) for name, text in logs.items() for line in _printed(text.splitlines())]
+    for name, line in printed[-SHOWN_LINES:]:
+        tell(f"{name}: {line}")
+
+
+def _printed(lines: list[str]) -> Iterator[str]:
+    """Yield the lines of a log that aren't Dask's own: neither its records nor the traces that follow one."""
+    record = trace = False
+    for line in lines:
+        if DASKS_OWN.search(line):
+            record, trace = True, False
+        elif record and (DASKS_TRACE.match(line) or (trace and RAISED.match(line))):
+            trace = True
+        else:
+            record = trace = False
+            yield line
 
 
 def write(path: Path, text: str) -> None:

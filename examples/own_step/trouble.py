@@ -1,6 +1,7 @@
 """Functions that fail, to see what your workflow does then."""
 
 import os
+import sys
 import time
 
 from distributed import Client
@@ -9,6 +10,33 @@ from distributed import Client
 def error(client: Client, message: str = "nothing was delivered today") -> None:
     """Raise an exception in a task: exit code 12, and no further attempt."""
     client.submit(_raise, message).result()
+
+
+def leave(client: Client) -> None:
+    """End a task by sys.exit: exit code 12, as for any exception."""
+    client.submit(sys.exit, 3, pure=False).result()
+
+
+def close(client: Client, end_cluster: bool = False) -> int:
+    """Close the client, or end the cluster, before the function does: it has its result, and succeeds."""
+    print("tasks print into the log of the step")
+    result = client.submit(_say, "said by a task", pure=False).result()
+    client.shutdown() if end_cluster else client.close()
+    return int(result)
+
+
+def idle(client: Client, seconds: float, again: bool = True) -> str:
+    """Leave the cluster without work for longer than its idle timeout, and then use it ``again``: exit code 21."""
+    client.submit(_say, "before").result()
+    time.sleep(seconds)
+    if again:
+        client.submit(_say, "after", pure=False).result()
+    return "the result of the function itself"
+
+
+def flood(client: Client, tasks: int = 150_000) -> int:
+    """Give the scheduler more tasks than it has memory for: exit code 11, and no further attempt."""
+    return len(client.gather(client.map(lambda number, _: number, range(tasks), [b"x" * 2000] * tasks)))
 
 
 def poison(client: Client) -> None:
@@ -36,6 +64,11 @@ def hoard(client: Client, pieces: int = 25, megabytes: int = 20) -> int:
     client.gather(client.map(len, held))
     workers = client.scheduler_info(n_workers=-1)["workers"].values()
     return sum(int(worker["metrics"]["spilled_bytes"]["disk"]) for worker in workers)
+
+
+def _say(message: str) -> int:
+    print(message)
+    return len(message)
 
 
 def _raise(message: str) -> None:

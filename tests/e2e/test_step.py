@@ -39,7 +39,7 @@ def task(call: str, args: str = "{}", hook: bool = True, **parameters: str) -> d
 
 
 def submit(namespace: Namespace, *tasks: dict[str, Any]) -> str:
-    spec = {"entrypoint": "main", "templates": [{"name": "main", "dag": {"tasks": list(tasks)}}]}
+    spec = {"entrypoint": "main", "templates": [{"name": "main", "dag": {"tasks": list(tasks), "failFast": False}}]}
     workflow = {
         "apiVersion": "argoproj.io/v1alpha1",
         "kind": "Workflow",
@@ -188,6 +188,41 @@ def test_task_that_ends_its_workers_is_22_and_is_tried_again(namespace: Namespac
     assert namespace.dask_objects() == []
 
 
+# What a function does that has its result, or fails by its own doing: its call, its parameters, its exit code, and its
+# result or a part of its sentence. None is tried again.
+OWN_DOING: dict[str, tuple[str, dict[str, str], str, str]] = {
+    "closes": ("trouble:close", {}, "0", "14"),
+    "shuts-down": ("trouble:close", {"args": '{"end_cluster": true}'}, "0", "14"),
+    "away": ("trouble:idle", {"args": '{"seconds": 60, "again": false}'}, "0", '"the result of the function itself"'),
+    "exits": ("trouble:leave", {}, "12", "SystemExit: 3"),
+    "floods": ("trouble:flood", {"scheduler_memory": "256Mi"}, "11", "ran out of memory .*--scheduler-memory"),
+    "no-code": ("trouble:close", {"code": "s3://daskjobs/nope.zip", "secret": "daskjobs-storage"}, "11", "there is no"),
+    "no-cpu": ("trouble:close", {"worker_cpu": "many"}, "11", "--worker-cpu must be a Kubernetes quantity like 1 or"),
+    "no-workers": ("trouble:close", {"workers": "0"}, "2", "--workers must be at least 1 on Kubernetes, got 0"),
+}  # fmt: skip
+
+
+def test_functions_own_doing_is_told_and_not_tried_again(namespace: Namespace) -> None:
+    """All of them in one workflow, three at a time."""
+    short = {"start_timeout": "30", "worker_timeout": "20", "idle_timeout": "1", "retries": "1"}
+    tasks = [task(call, **{**short, **given}) | {"name": name} for name, (call, given, _, _) in OWN_DOING.items()]
+    for before, after in zip(tasks, tasks[3:], strict=False):
+        after["depends"] = f"{before['name']}.Succeeded || {before['name']}.Failed"
+    done = namespace.finished(submit(namespace, *tasks))
+    steps = {step["name"].split(".")[1].partition("(")[0]: step for step in attempts(done)}
+    assert len(attempts(done)) == len(OWN_DOING)
+    seen = {
+        name: (step["outputs"]["exitCode"], step["outputs"]["parameters"][0]["value"], step.get("message", ""))
+        for name, step in steps.items()
+    }
+    for name, (_, _, code, words) in OWN_DOING.items():
+        assert seen[name][0] == code, seen[name]
+        assert seen[name][1] == words if code == "0" else re.search(words, seen[name][2]), seen[name]
+    assert "said by a task" in log(namespace, steps["closes"])
+    assert "logs" in {artifact["name"] for artifact in steps["closes"]["outputs"]["artifacts"]}
+    assert namespace.dask_objects() == []
+
+
 def test_second_attempt_takes_the_cluster_over_when_the_first_ones_pod_is_killed(namespace: Namespace) -> None:
     workflow = submit(namespace, task("trouble:wait", '{"seconds": 15}', retries="1"))
     pod, cluster = at_work(namespace, workflow)
@@ -218,6 +253,15 @@ def test_second_attempt_replaces_the_cluster_when_its_scheduler_is_killed(namesp
 FAULTS: dict[str, tuple[dict[str, str], Callable[[], AbstractContextManager[None]], str, str]] = {
     "the operator is down": ({"start_timeout": "5"}, no_operator, "21", "the Dask operator has made no pod for it"),
     "it is at its timeout": ({"timeout": "3"}, nullcontext, "22", "trouble:wait was still at work after 3 s: allow"),
+    "the function leaves its cluster idle": (
+        {"call": "trouble:idle", "args": '{"seconds": 60}', "start_timeout": "30", "worker_timeout": "20",
+         "idle_timeout": "1"},
+        nullcontext, "21", "it was deleted, as it is after 51 s without a task; .* raise --idle-timeout .now 1",
+    ),
+    "a limit refuses the workers": (
+        {"worker_timeout": "15", "worker_memory": "3Gi"}, nullcontext, "21",
+        "no Dask worker came within 15 s: .*maximum memory usage per Container is 2500Mi, but limit is 3Gi",
+    ),
     "no node has room for a worker": (
         {"worker_cpu": "100", "worker_timeout": "8"}, nullcontext, "21",
         "no Dask worker came within 8 s: .*Insufficient cpu",
@@ -225,12 +269,21 @@ FAULTS: dict[str, tuple[dict[str, str], Callable[[], AbstractContextManager[None
 }  # fmt: skip
 
 
+LIMIT = {
+    "apiVersion": "v1",
+    "kind": "LimitRange",
+    "metadata": {"name": "team"},
+    "spec": {"limits": [{"type": "Container", "max": {"memory": "2500Mi"}}]},
+}
+
+
 @pytest.mark.alone
 @pytest.mark.parametrize("fault", FAULTS)
 def test_step_fails_with_a_sentence_and_leaves_nothing_when(namespace: Namespace, fault: str) -> None:
     given, meanwhile, code, sentence = FAULTS[fault]
+    namespace.kubectl("apply", "-f", "-", text=json.dumps(LIMIT))
     with meanwhile():
-        done = namespace.finished(submit(namespace, task("trouble:wait", retries="0", **given)))
+        done = namespace.finished(submit(namespace, task(**{"call": "trouble:wait", "retries": "0", **given})))
         (step,), (cleanup,) = attempts(done), attempts(done, "cleanup")
         assert step["outputs"]["exitCode"] == code, step["message"]
         assert re.search(sentence, step["message"])

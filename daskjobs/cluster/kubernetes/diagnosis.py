@@ -1,18 +1,22 @@
 """What Kubernetes knows about a Dask cluster's pods: why they aren't ready, and how they ended."""
 
 import re
+import time
 from typing import Any
 
 import kr8s
-from kr8s.objects import APIObject, Event, Pod
+from kr8s.objects import APIObject, Deployment, Event, Pod, ReplicaSet
 
-from daskjobs.cluster.connection import WorkerEnd
-from daskjobs.cluster.kubernetes.api import api_call, list_objects
+from daskjobs.cluster.connection import ClusterEnd, WorkerEnd
+from daskjobs.cluster.kubernetes.api import DASK_KINDS, POLL_SECONDS, DaskCluster, api_call, is_ending, list_objects
 from daskjobs.cluster.kubernetes.naming import COMPONENT_LABEL, selector
 from daskjobs.cluster.settings import ClusterSettings
 from daskjobs.errors import DaskjobsError
 
 LOG_LINES, SHOWN_LINES = 300, 3
+END_SECONDS = 5.0  # within which the kubelet has said how a container ended
+OOM = "OOMKilled"
+POD_NAME = re.compile(r'pods "[^"]*" is ')
 WORKER_NAME = "DASK_WORKER_NAME"
 TELLING = re.compile(r" - (WARNING|ERROR|CRITICAL) - |[Kk]illed|Traceback|Error")
 # Signal 9 is the kernel's, which was quicker than Dask's nanny: nobody else kills a worker and lets its container be.
@@ -22,15 +26,37 @@ OUT_OF_MEMORY = re.compile(
 
 
 def trouble(api: kr8s.Api, settings: ClusterSettings) -> str:
-    """Say which of the cluster's pods aren't ready and why, in Kubernetes' own words."""
+    """Say which of the cluster's pods aren't ready or were refused, and why, in Kubernetes' own words."""
     pods = list_objects(api, selector(settings), (Pod,))
+    reasons = [f"{pod.name}: {why_not_ready(api, pod)}" for pod in pods if not _is_ready(pod)]
+    if reasons := reasons + _refusals(api, settings):
+        return " | ".join(reasons)
     if not pods:
         return "the Dask operator has made no pod for it: is it running?"
-    reasons = (f"{pod.name}: {why_not_ready(api, pod)}" for pod in pods if not _is_ready(pod))
-    return (
-        " | ".join(reasons)
-        or "its pods are ready; does the network let them reach each other? (daskjobs doctor --network)"
-    )
+    return "its pods are ready; does the network let them reach each other? (daskjobs doctor --network)"
+
+
+def _refusals(api: kr8s.Api, settings: ClusterSettings) -> list[str]:
+    """Say which objects of the cluster could not make what they should, such as pods that exceed a quota."""
+    lacking = [each for each in list_objects(api, selector(settings), (ReplicaSet, Deployment)) if _lacks_pods(each)]
+    makers = {each.name for each in [*lacking, *list_objects(api, selector(settings), DASK_KINDS)]}
+    messages = dict[str, str]()  # the last of each object, which the API server lists last
+    with api_call("list the events of a Dask cluster's objects"):
+        for kind in (ReplicaSet, Deployment, *DASK_KINDS) if makers else ():
+            events: Any = api.get(Event, namespace=api.namespace, field_selector={"involvedObject.kind": kind.kind})
+            for each in events:
+                name = each.raw["involvedObject"]["name"]
+                if name in makers and each.raw.get("type") != "Normal":
+                    messages[name] = each.raw["message"]
+    said = dict[str, list[str]]()  # by the reason: pods of one quota differ in their names alone
+    for name, message in messages.items():
+        said.setdefault(POD_NAME.sub("", message), []).append(name)
+    return [f"{names[0]}{f' and {len(names) - 1} more' if names[1:] else ''}: {why}" for why, names in said.items()]
+
+
+def _lacks_pods(maker: APIObject) -> bool:
+    wanted = maker.raw.get("spec", {}).get("replicas", 1)
+    return bool(maker.raw.get("status", {}).get("replicas", 0) < wanted)
 
 
 def _is_ready(pod: APIObject) -> bool:
@@ -59,7 +85,8 @@ def why_not_ready(api: kr8s.Api, pod: APIObject) -> str:
     warnings = [each.raw["message"] for each in events if each.raw.get("type") == "Warning"]
     states = [status.get("state", {}).get("waiting") for status in pod.status.get("containerStatuses", [])]
     waiting = [state for state in states if state]
-    explained = [f"{state['reason']}: {state['message']}" for state in waiting if state.get("message")]
+    ended = "".join(f" (before, it ended by {why})" for why in _ends_before(pod))
+    explained = [f"{state['reason']}: {state['message']}{ended}" for state in waiting if state.get("message")]
     return (explained or warnings[-1:] or [state["reason"] for state in waiting] or [str(pod.status.get("phase"))])[0]
 
 
@@ -73,12 +100,51 @@ def how_worker_ended(api: kr8s.Api, settings: ClusterSettings, worker: str) -> W
         if taken:  # and its Deployment makes another, whose log says nothing of it
             return WorkerEnd(taken[-1])
         pod = pods[-1]
-        before = [s["lastState"]["terminated"] for s in pod.status.get("containerStatuses", []) if s.get("lastState")]
-        reasons = [f"{end.get('reason')}, exit code {end['exitCode']}" for end in before]
-        lines = [line for previous in ([True] if before else []) + [False] for line in log_lines(pod, previous)]
+        reasons = _ends_before(pod)
+        lines = [line for previous in [True] * _restarted(pod) + [False] for line in log_lines(pod, previous)]
     except DaskjobsError as error:
         return WorkerEnd(f"how {worker} ended can't be looked up: {error}")
     return worker_end(pod.name, reasons, lines)
+
+
+def _restarted(pod: APIObject) -> bool:
+    return any(status.get("lastState") for status in pod.status.get("containerStatuses", []))
+
+
+def _ends_before(pod: APIObject) -> list[str]:
+    """Return how the containers of a pod have ended: the reason and the exit code."""
+    statuses = pod.status.get("containerStatuses", [])
+    states = [status.get(state, {}).get("terminated") for status in statuses for state in ("lastState", "state")]
+    return [f"{end.get('reason')}, exit code {end['exitCode']}" for end in states if end]
+
+
+def cluster_end(api: kr8s.Api, settings: ClusterSettings, uid: str) -> ClusterEnd:
+    """Say why the scheduler of the cluster of this uid has gone away, as soon as Kubernetes knows; it may never."""
+    end = time.monotonic() + END_SECONDS
+    try:
+        while not (known := _cluster_end(api, settings, uid)).text and time.monotonic() < end:
+            time.sleep(POLL_SECONDS)
+    except DaskjobsError as error:
+        return ClusterEnd(f"why can't be looked up: {error}")
+    return known
+
+
+def _cluster_end(api: kr8s.Api, settings: ClusterSettings, uid: str) -> ClusterEnd:
+    clusters = list_objects(api, selector(settings), (DaskCluster,))
+    if not any(each.metadata["uid"] == uid and not is_ending(each) for each in clusters):
+        return ClusterEnd(
+            f"it was deleted, as it is after {settings.longest_start + settings.idle_timeout:,.0f} s without a task; "
+            f"for work that leaves it idle for longer, raise --idle-timeout (now {settings.idle_timeout:,.0f})"
+        )
+    pods = list_objects(api, {**selector(settings), COMPONENT_LABEL: "scheduler"}, (Pod,))
+    reasons = [f"{pod.name}: {why}" for pod in pods for why in [*_ends_before(pod), _why_taken(pod, settings)] if why]
+    if starved := [why for why in reasons if OOM in why]:
+        return ClusterEnd(
+            f"its scheduler ran out of memory ({starved[-1]}); give it more with --scheduler-memory (now "
+            f"{settings.scheduler_memory}), or make fewer and larger tasks",
+            out_of_memory=True,
+        )
+    return ClusterEnd(f"its scheduler ended ({reasons[-1]})" if reasons else "")
 
 
 def _worker_of(pod: APIObject) -> str:
@@ -110,8 +176,8 @@ def last_logs(api: kr8s.Api, settings: ClusterSettings, lines: int) -> dict[str,
     """Return the last lines of the log of each of the cluster's pods, by its name; before a restart, too."""
     logs = dict[str, str]()
     for pod in list_objects(api, selector(settings), (Pod,)):
-        restarted = any(status.get("lastState") for status in pod.status.get("containerStatuses", []))
-        for name, previous in [(f"{pod.name}-before-restart", True)] * restarted + [(pod.name, False)]:
+        before = [(f"{pod.name}-before-restart", True)] * _restarted(pod)
+        for name, previous in [*before, (pod.name, False)]:
             try:
                 logs[name] = "\n".join(log_lines(pod, previous, lines))
             except DaskjobsError as error:

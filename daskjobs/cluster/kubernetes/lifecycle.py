@@ -29,7 +29,7 @@ from daskjobs.cluster.kubernetes.api import (
     open_api,
     own_pod,
 )
-from daskjobs.cluster.kubernetes.diagnosis import how_worker_ended, last_logs, trouble
+from daskjobs.cluster.kubernetes.diagnosis import OOM, cluster_end, how_worker_ended, last_logs, trouble
 from daskjobs.cluster.kubernetes.growth import growing
 from daskjobs.cluster.kubernetes.naming import (
     CERTIFICATE,
@@ -50,7 +50,7 @@ from daskjobs.cluster.removed import ObjectName
 from daskjobs.cluster.security import KeyPair, new_key_pair
 from daskjobs.cluster.settings import TLS, ClusterSettings
 from daskjobs.cluster.versions import compare_versions
-from daskjobs.errors import ClusterError, DaskjobsError
+from daskjobs.errors import ClusterError, ConfigError, DaskjobsError
 from daskjobs.events import event
 
 HEALTH_SECONDS = 2
@@ -98,6 +98,7 @@ def ephemeral_cluster(settings: ClusterSettings, workload: Workload) -> Iterator
                 Requested(wanted, settings.worker_cpu, settings.worker_memory),
                 memory_advice=f"give each worker more memory with --worker-memory (now {settings.worker_memory})",
                 how_worker_ended=partial(how_worker_ended, api, settings),
+                how_cluster_ended=partial(cluster_end, api, settings, uid),
                 last_logs=partial(last_logs, api, settings),
             )
             with growing(api, settings, client, wanted):
@@ -202,7 +203,10 @@ def await_scheduler(api: kr8s.Api, settings: ClusterSettings, resource: dict[str
             return
         if waited > settings.start_timeout:
             why = trouble(api, settings)
-            raise ClusterError(f"the Dask scheduler did not answer within {settings.start_timeout:.0f} s: {why}")
+            said = f"the Dask scheduler did not answer within {settings.start_timeout:.0f} s: {why}"
+            if OOM in why:
+                raise ConfigError(f"{said}; give it more memory with --scheduler-memory")
+            raise ClusterError(said)
         if waited > GROUP_SECONDS and not group_made:
             make_group(api, settings, resource)
             group_made = True
@@ -235,7 +239,10 @@ def _await_workers(api: kr8s.Api, settings: ClusterSettings, client: Client, wan
             break
         if waited > settings.worker_timeout:
             why = trouble(api, settings)
-            raise ClusterError(f"no Dask worker came within {settings.worker_timeout:.0f} s: {why}")
+            said = f"no Dask worker came within {settings.worker_timeout:.0f} s: {why}"
+            if OOM in why:
+                raise ConfigError(f"{said}; give each worker more memory with --worker-memory")
+            raise ClusterError(said)
     end = time.monotonic() + GATHER_SECONDS
     while count_workers(client) < wanted and time.monotonic() < end:
         time.sleep(POLL_SECONDS / 2)
@@ -243,6 +250,8 @@ def _await_workers(api: kr8s.Api, settings: ClusterSettings, client: Client, wan
 
 def _note_workers(api: kr8s.Api, settings: ClusterSettings, client: Client, facts: ClusterFacts) -> None:
     """Note among the facts how many workers there are at the end, and why fewer than wanted."""
+    if client.status != "running":
+        return  # whatever the work has done to it: nobody answers
     facts.workers = count_workers(client)
     if facts.workers < (facts.workers_wanted or 0):
         facts.why = trouble(api, settings)

@@ -8,12 +8,12 @@ import copy
 import hashlib
 import json
 import os
+import re
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import dask
 import distributed  # noqa: F401  # puts the defaults of its settings into dask.config
-from dask.utils import parse_bytes
 
 from daskjobs.cluster import tuning
 from daskjobs.cluster.connection import Workload
@@ -48,16 +48,35 @@ PODS_OWN = ("ARGO_", "DASKJOBS_", "TRACEPARENT", "AWS_ROLE_ARN", "AWS_WEB_IDENTI
 IDLE_ROUTE = "daskjobs.cluster.kubernetes.idle"
 WORKERS = 5  # where their number isn't given
 SCHEDULER_DISK = "128Mi"  # it writes nothing but its log, of which the kubelet keeps 50 MiB
+LEAST_BYTES = 1 << 20
+MOUNT_FIELDS = ("mountPath", "subPath", "readOnly")
+EXAMPLES = {
+    "--worker-tolerations": '[{"key": "spot", "operator": "Exists"}]',
+    "--worker-volumes": '[{"persistentVolumeClaim": {"claimName": "data"}, "mountPath": "/data"}]',
+    "--worker-resources": '{"nvidia.com/gpu": 1}',
+}
+QUANTITY = re.compile(r"([0-9]{1,18}(?:\.[0-9]{0,9})?|\.[0-9]{1,9})([KMGTPE]i|[mkMGTPE]|[eE][+-]?[0-9]{1,2})?")
+UNITS = {None: 1.0, "m": 1e-3, "k": 1e3} | {
+    unit: value
+    for power, letter in enumerate("KMGTPE", 1)
+    for unit, value in ((letter, 1000.0**power), (f"{letter}i", 1024.0**power))
+}
 RETIREMENT = "daskjobs.cluster.retirement"
 
 
 def metadata(settings: ClusterSettings) -> dict[str, Any]:
     """Return the cluster's name and labels and, where a workflow asks for it, its owner."""
-    described: dict[str, Any] = {"name": cluster_name(settings), "labels": {**PART_OF, **selector(settings)}}
+    labels, annotations = (
+        _texts(flag, given)
+        for flag, given in (("--pod-labels", settings.pod_labels), ("--pod-annotations", settings.pod_annotations))
+    )  # the operator gives those of a cluster to its pods
+    described: dict[str, Any] = {"name": cluster_name(settings), "labels": {**labels, **PART_OF, **selector(settings)}}
+    if annotations:
+        described["annotations"] = annotations
     if settings.queue:
         described["labels"][QUEUE] = settings.queue
     if settings.workflow:
-        described["annotations"] = {WORKFLOW: settings.workflow}
+        described["annotations"] = {**annotations, WORKFLOW: settings.workflow}
         owner = {"apiVersion": "argoproj.io/v1alpha1", "kind": "Workflow", "name": settings.workflow}
         described["ownerReferences"] = [{**owner, "uid": settings.workflow_uid, "blockOwnerDeletion": False}]
     return described
@@ -72,6 +91,7 @@ def render(settings: ClusterSettings, own: dict[str, Any], workload: Workload = 
     memory = int(_bytes("--worker-memory", settings.worker_memory) * DASK_SHARE)
     _bytes("--scheduler-memory", settings.scheduler_memory)
     _bytes("--worker-disk", settings.worker_disk)
+    _quantity("--worker-cpu", settings.worker_cpu, "1 or 500m")
     preload = (*workload.preload, secret.PRELOAD)
     scheduler = ["dask", "scheduler", "--port", str(SCHEDULER_PORT), "--dashboard-address", f":{DASHBOARD_PORT}",
                  "--preload", secret.PRELOAD]  # fmt: skip
@@ -89,6 +109,7 @@ def render(settings: ClusterSettings, own: dict[str, Any], workload: Workload = 
     pod = _without_secrets(_pod(settings, own, scheduler, size, workload))
     pod["containers"][0]["ports"] = [{"name": port, "containerPort": number} for port, number in ports.items()]
     workers = _pod(settings, own, worker, (settings.worker_cpu, settings.worker_memory, settings.worker_disk), workload)
+    _add_to_workers(workers, settings)
     if settings.worker_node_selector:
         workers["nodeSelector"] = _parsed("--worker-node-selector", settings.worker_node_selector, dict)
     if settings.worker_tolerations:
@@ -103,7 +124,10 @@ def render(settings: ClusterSettings, own: dict[str, Any], workload: Workload = 
         },
     }
     described = metadata(settings)
-    described.setdefault("annotations", {}).update({HASH: _hash(spec), DEADLINE: deadline(settings)})
+    given = [each for each in (settings.pod_labels, settings.pod_annotations) if each]
+    described.setdefault("annotations", {}).update(
+        {HASH: _hash([spec, given] if given else spec), DEADLINE: deadline(settings)}
+    )
     return {"apiVersion": DASK_VERSION, "kind": "DaskCluster", "metadata": described, "spec": spec}
 
 
@@ -117,19 +141,59 @@ def lifetime(settings: ClusterSettings) -> float:
     return settings.longest_start + settings.timeout + settings.longest_start + settings.idle_timeout
 
 
-def _hash(spec: dict[str, Any]) -> str:
+def _hash(spec: Any) -> str:
     return hashlib.sha256(json.dumps(spec, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _bytes(flag: str, quantity: str) -> int:
-    try:
-        return int(parse_bytes(quantity))  # Dask takes Kubernetes' Gi and M as they are
-    except ValueError as error:
-        raise ConfigError(f"{flag} must be a Kubernetes quantity like 2Gi or 500M, got {quoted(quantity)}") from error
+    size = _quantity(flag, quantity, "2Gi or 500M")
+    if size < LEAST_BYTES:  # a unit is missing, or m, which is a thousandth
+        raise ConfigError(f"{flag} must be at least 1Mi, like 2Gi or 500M, got {quoted(quantity)}")
+    return int(size)
+
+
+def _quantity(flag: str, text: str, examples: str) -> float:
+    """Return the number that Kubernetes reads in a quantity. Raises ConfigError where it reads none."""
+    found = QUANTITY.fullmatch(text)
+    if not found:
+        raise ConfigError(f"{flag} must be a Kubernetes quantity like {examples}, got {quoted(text)}")
+    number, unit = found.groups()
+    return float(number) * UNITS[unit] if unit in UNITS else float(f"{number}{unit}")
+
+
+def _add_to_workers(pod: dict[str, Any], settings: ClusterSettings) -> None:
+    """Give workers their further resources, volumes and account. Dask knows their GPUs as the resource GPU."""
+    (container,) = pod["containers"]
+    if settings.worker_resources:
+        more = _parsed("--worker-resources", settings.worker_resources, dict)
+        for name, amount in more.items():
+            _quantity(f"--worker-resources {name}", str(amount), "1 or 2Gi")
+        bounds = container["resources"]
+        for each in ("requests", "limits"):
+            bounds[each] = {**{name: str(amount) for name, amount in more.items()}, **bounds[each]}
+        gpus = sum(int(amount) for name, amount in more.items() if name.endswith("/gpu") and str(amount).isdecimal())
+        container["args"] += ["--resources", f"GPU={gpus}"] if gpus else []
+    for number, given in enumerate(_parsed("--worker-volumes", settings.worker_volumes or "[]", list)):
+        if not isinstance(given, dict) or not str(given.get("mountPath", "")).startswith("/"):
+            shown = quoted(json.dumps(given))
+            raise ConfigError(f"--worker-volumes must be volumes with an absolute mountPath each, got {shown}")
+        mount = {key: given[key] for key in MOUNT_FIELDS if key in given}
+        name = {"name": given.get("name", f"more-{number}")}
+        pod["volumes"].append({key: value for key, value in given.items() if key not in MOUNT_FIELDS} | name)
+        container["volumeMounts"].append(mount | name)
+    if settings.worker_service_account:
+        pod["serviceAccountName"] = settings.worker_service_account
+
+
+def _texts(flag: str, text: str) -> dict[str, str]:
+    values = _parsed(flag, text or "{}", dict)
+    if not all(isinstance(value, str) for value in values.values()):
+        raise ConfigError(f"{flag} must have texts alone, got {quoted(text)}")
+    return dict(values)
 
 
 def _parsed(flag: str, text: str, kind: type) -> Any:
-    example = '{"pool": "spot"}' if kind is dict else '[{"key": "spot", "operator": "Exists"}]'
+    example = EXAMPLES.get(flag) or '{"pool": "spot"}'
     try:
         value = json.loads(text)
     except ValueError:

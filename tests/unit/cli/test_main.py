@@ -135,6 +135,7 @@ def test_doctor_says_that_all_is_well_or_what_is_not(daskjobs: Command, tmp_path
     bad = daskjobs("doctor", "--run", str(tmp_path / "file"))
     assert bad.returncode == 11
     assert re.search(r"^FAIL  no right to write to .*file: choose another place with --run", bad.stdout, re.M)
+    assert daskjobs("doctor", "--run", str(tmp_path / "file"), "--no-storage").returncode == 0
 
 
 @pytest.mark.parametrize("arguments", [[], ["--cluster", "kubernetes"], ["--image", "any"]])

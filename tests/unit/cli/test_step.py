@@ -24,6 +24,24 @@ def wait(client):
     print("waiting", flush=True)
     client.submit(__import__("time").sleep, 60).result()
 
+def prints(client, how):
+    import os, sys, threading, time
+    client.submit(print, "said by a task").result()
+    if how == "no line end":
+        sys.stdout.write("no newline at end")
+    if how == "closed":
+        sys.stdout.close()
+        sys.stderr.close()
+    if how == "descriptor":
+        os.close(1)
+    if how == "thread":
+        def go_on():
+            while True:
+                print("still at work")
+                time.sleep(0.001)
+        threading.Thread(target=go_on, daemon=True).start()
+    return 5
+
 def fail(client):
     raise ValueError("nothing was delivered")
 """
@@ -67,7 +85,7 @@ def test_exception_is_12_with_its_trace_and_a_sentence_in_the_end(daskjobs: Comm
     assert done.returncode == 12
     assert "Traceback" in done.stderr
     assert "daskjobs/cluster" not in done.stderr
-    sentence = f"theirs:fail failed in {tmp_path}/theirs.py, line 11: ValueError: nothing was delivered"
+    sentence = f"theirs:fail failed in {tmp_path}/theirs.py, line 29: ValueError: nothing was delivered"
     assert done.stderr.splitlines()[-1] == f"daskjobs: {sentence}"
     assert not (tmp_path / "outputs/result").exists()
 
@@ -89,6 +107,14 @@ def test_workers_are_gone_and_no_run_is_spoken_of_when_a_step_is_stopped(tmp_pat
         assert running.stderr.read().splitlines()[-1] == "daskjobs: stopped by SIGTERM"
 
 
+@pytest.mark.parametrize("how", ["no line end", "closed", "descriptor", "thread"])
+def test_last_line_is_the_result_whatever_the_function_does_to_standard_output(daskjobs: Command, how: str) -> None:
+    done = daskjobs("step", "theirs:prints", "--arg", f"how={how}", "--outputs", "outputs", *HERE)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.endswith("\n5\n")
+    assert "Traceback" not in done.stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -97,6 +123,8 @@ def test_workers_are_gone_and_no_run_is_spoken_of_when_a_step_is_stopped(tmp_pat
         (["--arg", "day"], "--arg must be name=value, like day=2026-11-25, got 'day'"),
         (["--arg", "a b=1"], "--arg must be name=value"),
         (["--workers", "-1"], "--workers must be between 0 and 1,000, got -1"),
+        (["--workers", "0", "--cluster", "kubernetes"], "--workers must be at least 1 on Kubernetes, got 0"),
+        (["--timeout", "1h"], "--timeout must be a number of seconds, like 3600, got '1h'"),
     ],
 )
 def test_usage_is_a_sentence(daskjobs: Command, arguments: list[str], words: str) -> None:

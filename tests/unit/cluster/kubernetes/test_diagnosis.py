@@ -7,7 +7,9 @@ import pytest
 from distributed import Client, LocalCluster
 
 from conftest import until
-from daskjobs.cluster.kubernetes.diagnosis import how_worker_ended, worker_end
+from daskjobs.cluster.connection import ClusterEnd
+from daskjobs.cluster.kubernetes import diagnosis
+from daskjobs.cluster.kubernetes.diagnosis import cluster_end, how_worker_ended, trouble, worker_end
 from daskjobs.cluster.kubernetes.naming import selector
 from daskjobs.cluster.settings import ClusterSettings
 from kubeapi import KubeApi, Object
@@ -108,3 +110,61 @@ def test_end_names_who_took_the_workers_pod_away(
     add_worker(kube, settings, "worker-1-b", "worker-1", {"phase": "Running"})
     kube.logs["worker-1-b"] = "last words"
     assert said in how_worker_ended(api, settings, "worker-1").text
+
+
+QUOTA = "is forbidden: exceeded quota: team, requested: pods=1, used: pods=2, limited: pods=2"
+
+
+def add_event(kube: KubeApi, of: Object, message: str, kind: str = "Warning") -> None:
+    involved = {"kind": of["kind"], "name": of["metadata"]["name"]}
+    kube.add("Event", f"event-{len(kube.objects)}", involvedObject=involved, type=kind, message=message)
+
+
+@pytest.mark.parametrize("scheduler", [True, False])
+def test_quota_is_told_by_kubernetes_words_also_when_other_pods_are_ready(
+    kube: KubeApi, api: kr8s.Api, settings: ClusterSettings, scheduler: bool
+) -> None:
+    """A refused pod isn't there: its ReplicaSet has the event."""
+    labels = selector(settings)
+    if scheduler:
+        kube.add("Pod", "sched", labels, status={"conditions": [{"type": "Ready", "status": "True"}]})
+    for name in ("w1", "w2"):
+        made = kube.add("ReplicaSet", name, labels, spec={"replicas": 1}, status={"replicas": 0})
+        add_event(kube, made, f'Error creating: pods "{name}-x7k2p" {QUOTA}')
+    there = kube.add("ReplicaSet", "w3", labels, spec={"replicas": 1}, status={"replicas": 1})
+    add_event(kube, there, "an old one")
+    another = kube.add("ReplicaSet", "theirs", {}, spec={"replicas": 1}, status={})
+    add_event(kube, another, "of another cluster")
+    assert trouble(api, settings) == f"w1 and 1 more: Error creating: {QUOTA.removeprefix('is ')}"
+
+
+def test_what_the_operator_says_of_a_cluster_is_told(kube: KubeApi, api: kr8s.Api, settings: ClusterSettings) -> None:
+    made = kube.add("DaskCluster", "dv-w", selector(settings))
+    add_event(kube, made, "Creation is processed", "Normal")
+    assert "the Dask operator has made no pod for it" in trouble(api, settings)
+    add_event(kube, made, 'deployments.apps "dv-w" is forbidden', "Error")
+    assert trouble(api, settings) == 'dv-w: deployments.apps "dv-w" is forbidden'
+
+
+def ended(reason: str, code: int) -> Object:
+    return {"containerStatuses": [{"lastState": {"terminated": {"reason": reason, "exitCode": code}}}]}
+
+
+def test_end_of_a_cluster_is_its_own_idle_timeout_or_its_schedulers_memory(
+    kube: KubeApi, api: kr8s.Api, settings: ClusterSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(diagnosis, "END_SECONDS", 0.05)
+    gone = cluster_end(api, settings, "uid-of-one-that-was")
+    assert "deleted, as it is after 450 s without a task" in gone.text
+    assert "raise --idle-timeout (now 300)" in gone.text
+    made = kube.add("DaskCluster", "dv-w", selector(settings))
+    assert cluster_end(api, settings, made["metadata"]["uid"]) == ClusterEnd()  # nothing is known
+    labels = {**selector(settings), "dask.org/component": "scheduler"}
+    kube.add("Pod", "sched", labels, status=ended("Error", 1))
+    assert cluster_end(api, settings, made["metadata"]["uid"]) == ClusterEnd(
+        "its scheduler ended (sched: Error, exit code 1)"
+    )
+    kube.add("Pod", "sched", labels, status=ended("OOMKilled", 137))
+    end = cluster_end(api, settings, made["metadata"]["uid"])
+    assert end.out_of_memory
+    assert "(sched: OOMKilled, exit code 137); give it more with --scheduler-memory (now 512Mi)" in end.text

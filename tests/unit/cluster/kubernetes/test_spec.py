@@ -15,6 +15,7 @@ from daskjobs.cluster.connection import Workload
 from daskjobs.cluster.kubernetes.naming import DEADLINE, HASH, cluster_name
 from daskjobs.cluster.kubernetes.spec import render
 from daskjobs.cluster.settings import ClusterSettings
+from daskjobs.cluster.tuning import DASK_SHARE
 from daskjobs.errors import ConfigError
 from manifests import assert_restricted, documents, named
 
@@ -190,6 +191,34 @@ def test_workflow_owns_the_cluster_and_idle_timeout_outlasts_the_wait_for_worker
     assert "ownerReferences" not in render(ClusterSettings(), own, ANY)["metadata"]
 
 
+@pytest.mark.parametrize(
+    ("name", "given", "words"),
+    [
+        ("worker_cpu", "many", "a Kubernetes quantity like 1 or 500m, got 'many'"),
+        ("worker_cpu", "1 core", "a Kubernetes quantity like 1 or 500m"),
+        ("worker_cpu", "-1", "a Kubernetes quantity like 1 or 500m"),
+        ("worker_cpu", "", "a Kubernetes quantity like 1 or 500m"),
+        ("worker_memory", "2GB", "a Kubernetes quantity like 2Gi or 500M, got '2GB'"),
+        ("worker_memory", "2", "at least 1Mi, like 2Gi or 500M, got '2'"),
+        ("worker_memory", "512m", "at least 1Mi, like 2Gi or 500M, got '512m'"),
+        ("scheduler_memory", "2 Gi", "a Kubernetes quantity"),
+        ("worker_disk", "0", "at least 1Mi"),
+    ],
+)
+def test_what_kubernetes_would_refuse_later_is_refused_at_once(
+    own: dict[str, Any], name: str, given: str, words: str
+) -> None:
+    with pytest.raises(ConfigError, match=f"--{name.replace('_', '-')} must be {words}"):
+        render(replace(SETTINGS, **{name: given}), own, ANY)
+
+
+@pytest.mark.parametrize(("given", "limit"), [("2Gi", 2 << 30), ("1.5G", 1.5e9), ("5e8", 5e8), ("134217728", 1 << 27)])
+def test_quantities_are_read_as_kubernetes_reads_them(own: dict[str, Any], given: str, limit: float) -> None:
+    made = render(replace(SETTINGS, worker_memory=given, worker_cpu="0.5"), own, ANY)
+    arguments = made["spec"]["worker"]["spec"]["containers"][0]["args"]
+    assert int(arguments[arguments.index("--memory-limit") + 1]) == pytest.approx(limit * DASK_SHARE, rel=1e-6)
+
+
 @pytest.mark.parametrize("name", ["worker_memory", "scheduler_memory", "worker_disk"])
 def test_size_that_is_no_quantity_is_refused_with_a_sentence(own: dict[str, Any], name: str) -> None:
     sentence = f"--{name.replace('_', '-')} must be a Kubernetes quantity like 2Gi or 500M, got 'lots'"
@@ -226,6 +255,57 @@ def test_workers_may_be_on_other_nodes_than_the_scheduler(own: dict[str, Any]) -
     assert (scheduler["nodeSelector"], worker["nodeSelector"]) == ({"pool": "batch"}, {"pool": "spot"})
     assert scheduler["tolerations"] == own["tolerations"]
     assert worker["tolerations"] == [*own["tolerations"], spot]
+
+
+def test_workers_have_gpus_volumes_and_an_account_that_the_scheduler_has_not(own: dict[str, Any]) -> None:
+    volume = {"persistentVolumeClaim": {"claimName": "data"}, "mountPath": "/data", "readOnly": True}
+    more = replace(
+        SETTINGS,
+        worker_resources='{"nvidia.com/gpu": 2}',
+        worker_volumes=json.dumps([volume]),
+        worker_service_account="theirs",
+    )
+    spec = render(more, own, ANY)["spec"]
+    scheduler, worker = (spec[each]["spec"] for each in ("scheduler", "worker"))
+    (container,) = worker["containers"]
+    for each in ("requests", "limits"):
+        assert container["resources"][each]["nvidia.com/gpu"] == "2"
+        assert container["resources"][each]["memory"] == SETTINGS.worker_memory
+    assert container["args"][-2:] == ["--resources", "GPU=2"]
+    assert container["volumeMounts"][-1] == {"name": "more-0", "mountPath": "/data", "readOnly": True}
+    assert worker["volumes"][-1] == {"name": "more-0", "persistentVolumeClaim": {"claimName": "data"}}
+    assert (worker["serviceAccountName"], worker["automountServiceAccountToken"]) == ("theirs", False)
+    plain = render(SETTINGS, own, ANY)["spec"]
+    assert scheduler == plain["scheduler"]["spec"]
+
+
+def test_all_pods_have_the_labels_and_annotations_that_are_given(own: dict[str, Any]) -> None:
+    """Those of a cluster: the operator gives them to its pods. Its own labels can't be replaced."""
+    given = replace(
+        SETTINGS, pod_labels='{"team": "a", "app.kubernetes.io/part-of": "x"}', pod_annotations='{"b": "c"}'
+    )
+    made, plain = render(given, own, ANY)["metadata"], render(SETTINGS, own, ANY)["metadata"]
+    assert made["labels"] == {"team": "a", **plain["labels"]}
+    assert made["annotations"]["b"] == "c"
+    assert made["annotations"][HASH] != plain["annotations"][HASH]  # so that it isn't taken for the same cluster
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "words"),
+    [
+        ("worker_resources", "gpu", "must be JSON like {\"nvidia.com/gpu\": 1}, got 'gpu'"),
+        ("worker_resources", '{"nvidia.com/gpu": "one"}', "nvidia.com/gpu must be a Kubernetes quantity"),
+        ("worker_volumes", '[{"emptyDir": {}}]', "must be volumes with an absolute mountPath each"),
+        ("worker_volumes", "{}", "must be JSON like"),
+        ("pod_labels", '{"a": 1}', "must have texts alone"),
+        ("pod_annotations", "[]", "must be JSON like"),
+    ],
+)
+def test_what_pods_are_to_have_besides_is_refused_with_a_sentence(
+    own: dict[str, Any], name: str, text: str, words: str
+) -> None:
+    with pytest.raises(ConfigError, match=f"--{name.replace('_', '-')} {words}"):
+        render(replace(SETTINGS, **{name: text}), own, ANY)
 
 
 @pytest.mark.parametrize("name", ["worker_node_selector", "worker_tolerations"])

@@ -1,0 +1,74 @@
+"""Lets a task that ends by sys.exit, or by Ctrl-C, fail as by any exception: Dask would end its worker with it."""
+
+import asyncio
+import functools
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+from distributed import Client, Worker, WorkerPlugin, worker
+from distributed.protocol.pickle import dumps
+
+from daskjobs.cluster.clients import ask
+
+
+class TaskExitError(Exception):
+    """A task raised what is no Exception, such as SystemExit; the text names it."""
+
+
+def keep_workers(client: Client) -> None:
+    """Let no task of this cluster end its worker by an exception; where that can't be had, tasks run all the same."""
+    with suppress(OSError):
+        ask(client, "register_worker_plugin", plugin=dumps(Exits()), name=Exits.name, idempotent=True)
+
+
+class Exits(WorkerPlugin):
+    """Has each task of a worker raise TaskExitError for what is no Exception."""
+
+    name = "daskjobs-exits"
+
+    def setup(self, worker: Worker) -> None:  # noqa: ARG002  # Dask gives it
+        """Do it once in each process."""
+        _once("_run_task_simple", _caught)
+        _once("_run_task_async", _caught_async)
+
+
+def _once(name: str, catching: Callable[[Any], Any]) -> None:
+    run = getattr(worker, name, None)  # of Dask's own, which another version may not have
+    if run is None or hasattr(run, "__wrapped__"):
+        return
+
+    @functools.wraps(run)
+    def caught(task: Any, *arguments: Any) -> Any:
+        return run(catching(task), *arguments)
+
+    setattr(worker, name, caught)
+
+
+def _caught(task: Any) -> Callable[[Any], Any]:
+    def call(data: Any) -> Any:
+        try:
+            return task(data)
+        except Exception:
+            raise
+        except BaseException as error:  # the client would wait for ever for some of these
+            raise _named(error) from error
+
+    return call
+
+
+def _caught_async(task: Any) -> Callable[[Any], Any]:
+    async def call(data: Any) -> Any:
+        try:
+            return await task(data)
+        except (Exception, asyncio.CancelledError):
+            raise
+        except BaseException as error:
+            raise _named(error) from error
+
+    return call
+
+
+def _named(error: BaseException) -> TaskExitError:
+    raised = TaskExitError(f"{type(error).__name__}: {error}".removesuffix(": "))
+    return raised.with_traceback(error.__traceback__)

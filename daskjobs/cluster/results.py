@@ -1,0 +1,185 @@
+"""What a step's function returns, as JSON; and as a file, where JSON can't say it."""
+
+import base64
+import enum
+import json
+import math
+import uuid
+from collections.abc import Mapping, Sequence, Set
+from dataclasses import dataclass, fields, is_dataclass
+from datetime import date, time, timedelta
+from decimal import Decimal
+from fractions import Fraction
+from pathlib import Path, PurePath
+from typing import Any
+
+from daskjobs.errors import MOST_MESSAGE
+
+MOST_RESULT = 1 << 17  # bytes; Argo keeps results in the workflow, and takes twice as many
+TEXTS = (Decimal, Fraction, uuid.UUID, PurePath)  # whose text says all of them
+DATES = (date, time)  # a datetime is a date, and so is a Timestamp of pandas
+
+
+class NotSaidError(Exception):
+    """JSON can't say this; the text says why."""
+
+
+class LazyError(NotSaidError):
+    """It isn't a result, but the promise of one."""
+
+
+@dataclass
+class Said:
+    """A result as JSON, and how many of its numbers are null there, because JSON doesn't know them."""
+
+    text: str
+    nulls: int
+
+
+def as_json(value: object) -> Said:
+    """Return a value as JSON.
+
+    Numbers of numpy become numbers, arrays and sets lists, dates ISO 8601 texts, a timedelta seconds, an Enum its
+    value, a dataclass an object, and bytes Base64. Decimal, UUID and Path become texts. What is no number (nan,
+    infinity, NaT, NA) becomes null, and is counted. Raises NotSaidError for anything else.
+    """
+    plain = _Plain()
+    try:
+        return Said(json.dumps(plain.of(value), allow_nan=False), plain.nulls)
+    except RecursionError:
+        raise NotSaidError("it is nested too deeply, or contains itself") from None
+    except ValueError as error:  # a number of too many digits
+        raise NotSaidError(str(error)) from None
+
+
+class _Plain:
+    """Makes plain values, and counts those that become null."""
+
+    def __init__(self) -> None:
+        self.nulls = 0
+
+    def of(self, value: Any) -> Any:
+        """Return a value as what JSON has: None, booleans, numbers, texts, lists and dictionaries of texts."""
+        if value is None or isinstance(value, bool):
+            return value
+        if isinstance(value, enum.Enum):
+            return self.of(value.value)
+        if isinstance(value, str):
+            return str(value)
+        if isinstance(value, int):
+            return int(value)
+        if isinstance(value, float):
+            return float(value) if math.isfinite(value) else self._null()
+        if _is_missing(value):
+            return self._null()
+        if isinstance(value, TEXTS):
+            return str(value) if not isinstance(value, Decimal) or value.is_finite() else self._null()
+        if isinstance(value, DATES):
+            return value.isoformat()
+        if isinstance(value, timedelta):
+            return value.total_seconds()
+        if isinstance(value, bytes | bytearray | memoryview):
+            return base64.b64encode(value).decode()
+        if type(value).__module__.partition(".")[0] == "numpy":
+            return self._of_numpy(value)
+        if is_dataclass(value) and not isinstance(value, type):
+            return {each.name: self.of(getattr(value, each.name)) for each in fields(value)}
+        if isinstance(value, Mapping):
+            return self._object(value)
+        if isinstance(value, Set):
+            return sorted(map(self.of, value), key=lambda each: (type(each).__name__, json.dumps(each)))
+        if isinstance(value, Sequence):
+            return [self.of(each) for each in value]
+        raise _unsaid(value)
+
+    def _of_numpy(self, value: Any) -> Any:
+        kind = value.dtype.kind if hasattr(value, "dtype") else ""
+        if kind in ("M", "m") and not value.shape:
+            import numpy as np
+
+            if np.isnat(value):
+                return self._null()
+            return str(value) if kind == "M" else float(value / np.timedelta64(1, "s"))
+        if kind in ("b", "i", "u", "f", "O", "S", "U", "T", "M", "m"):
+            if value.shape:
+                return [self.of(each) for each in value]
+            return self.of(float(value) if kind == "f" else value.item())  # a longdouble's item is one
+        raise _unsaid(value)
+
+    def _object(self, value: Mapping[Any, Any]) -> dict[str, Any]:
+        made = dict[str, Any]()
+        for key, each in value.items():
+            plain = self.of(key)
+            if isinstance(plain, list | dict):
+                raise NotSaidError(f"a {type(key).__name__} is a key, and keys are texts")
+            name = plain if isinstance(plain, str) else json.dumps(plain)
+            if name in made:
+                raise NotSaidError(f"two keys are {name!r:.100} as texts")
+            made[name] = self.of(each)
+        return made
+
+    def _null(self) -> None:
+        self.nulls += 1
+
+
+def _is_missing(value: object) -> bool:
+    """Tell whether a value is NaT or NA of pandas, which nobody has who hasn't imported it."""
+    return type(value).__name__ in ("NaTType", "NAType") and type(value).__module__.startswith("pandas")
+
+
+def _unsaid(value: object) -> NotSaidError:
+    from dask.base import is_dask_collection
+    from distributed import Future
+
+    name = type(value).__name__
+    if isinstance(value, Future):
+        return LazyError("a Future is no result yet: return future.result()")
+    if is_dask_collection(value):
+        return LazyError(f"a {name} of Dask is no result yet: return what its compute() returns")
+    if hasattr(value, "send") or hasattr(value, "__await__") or hasattr(value, "__next__"):
+        return LazyError(
+            f"a {name} is no result yet: return a list of what it yields, or make the function `async def`"
+        )
+    return NotSaidError(f"JSON has no {name}")
+
+
+def keep(value: object, said: str | None, folder: Path) -> Path:
+    """Write a result that is no result parameter to ``folder``, and return the file's path.
+
+    It is result.json if JSON said it, result.parquet for a table of pandas or pyarrow, and result.pkl for anything
+    else. Raises OSError when it can't be written, and NotSaidError when it can't be pickled.
+    """
+    if said is not None:
+        (folder / "result.json").write_text(said)
+        return folder / "result.json"
+    path = folder / "result.parquet"
+    try:
+        if _is_of(value, "pandas", ("DataFrame", "Series")):
+            frame: Any = value
+            frame = frame.to_frame(frame.name if frame.name is not None else "value") if frame.ndim == 1 else frame
+            frame.to_parquet(path)
+            return path
+        if _is_of(value, "pyarrow", ("Table", "RecordBatch")):
+            import pyarrow as pa
+            from pyarrow import parquet
+
+            table: Any = value
+            parquet.write_table(table if isinstance(table, pa.Table) else pa.Table.from_batches([table]), path)
+            return path
+    except (ValueError, TypeError, NotImplementedError, KeyError):  # such as columns of sets: pickle says them
+        path.unlink(missing_ok=True)
+    from distributed.protocol.pickle import dumps
+
+    try:
+        data = dumps(value)
+    except Exception as error:  # of the objects' own methods
+        raise NotSaidError(
+            f"it can't be pickled either: {' '.join(str(error).split()):.{MOST_MESSAGE // 8}}"
+        ) from error
+    path = folder / "result.pkl"
+    path.write_bytes(data)
+    return path
+
+
+def _is_of(value: object, package: str, names: tuple[str, ...]) -> bool:
+    return type(value).__module__.partition(".")[0] == package and type(value).__name__ in names
