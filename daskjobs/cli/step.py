@@ -46,7 +46,9 @@ _artifacts = click.option(
 @click.option(
     "--arg", "pairs", multiple=True, metavar="NAME=VALUE", help="An argument; JSON where it can be, and else a text."
 )
-@text_option("--args", "All arguments as a JSON object; an --arg counts before it.", "document")
+@text_option(
+    "--args", "All arguments as a JSON object, or @ and the file that has it; an --arg counts before it.", "document"
+)
 @text_option(
     "--code",
     "The folder or zip file that has the module, as a path that all processes have or as a URI.  "
@@ -140,6 +142,11 @@ def _folder(outputs: str) -> Path:
 
 
 def _arguments(document: str) -> dict[str, object]:
+    if document.startswith("@"):
+        try:
+            document = Path(document[1:]).read_text(encoding="utf-8")
+        except (OSError, ValueError) as error:
+            raise UsageError(f"--args names a file that can't be read, {quoted(document)}: {error}") from None
     try:
         arguments = json.loads(document or "{}")
     except ValueError as error:

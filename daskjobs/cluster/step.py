@@ -287,7 +287,7 @@ def _json(call: Call, value: object) -> str:
     """Return the value as JSON. Raises FunctionError for what JSON can't say, and for what is too long for a result."""
     remedy = "return a few numbers and texts, in lists and dictionaries, and leave the rest in files or in storage"
     try:
-        result = json.dumps(value, allow_nan=False)
+        result = kept_by_argo(json.dumps(value, allow_nan=False))
     except (TypeError, ValueError, RecursionError) as error:
         raise FunctionError(
             f"{call.function} returned a {type(value).__name__}, which can't be written as JSON: {error}; {remedy}"
@@ -297,6 +297,18 @@ def _json(call: Call, value: object) -> str:
             f"{call.function} returned {len(result):,} bytes of JSON, and at most {MOST_RESULT:,} are kept; {remedy}"
         )
     return result
+
+
+def kept_by_argo(document: str) -> str:
+    """Return a JSON text that means the same, and that stays as it is when Argo hands it on to another task.
+
+    Argo evaluates what stands in double braces, also in a value that it has put somewhere itself, and Kubernetes expands
+    $(NAME) and $$. Both stand in a JSON text's strings alone, where JSON has an escape for every character.
+
+    >>> kept_by_argo('{"price": "$5", "text": "{{=1+41}}"}')
+    '{"price": "\\\\u00245", "text": "{\\\\u007b=1+41}}"}'
+    """
+    return document.replace("$", r"\u0024").replace("{{", r"{\u007b").replace("\x7f", r"\u007f")
 
 
 def _performance(client: "Client", outputs: Path) -> AbstractContextManager[None]:

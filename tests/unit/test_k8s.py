@@ -75,11 +75,20 @@ def test_artifacts_go_to_the_bucket_of_the_runs(where: str) -> None:
     assert storage.startswith(f"s3://{bucket}/")
 
 
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_workflow_that_names_no_artifact_repository_has_that_of_the_runs(overlay: str) -> None:
+    maps = named(build(overlay), "ConfigMap")
+    default = maps["artifact-repositories"]  # the name is Argo's
+    key = default["metadata"]["annotations"]["workflows.argoproj.io/default-artifact-repository"]
+    assert default["data"][key] == maps["daskjobs-artifacts"]["data"]["s3"]
+
+
 def test_overlay_step_has_the_template_and_nothing_of_orders() -> None:
     built = build("step")
     kinds = {(item["kind"], item["metadata"]["name"]) for item in built}
     base = {(item["kind"], item["metadata"]["name"]) for item in BASE if item["kind"] != "Kustomization"}
-    assert kinds == base - {("ConfigMap", "daskjobs-artifacts")} | {("WorkflowTemplate", "dask-step")}
+    artifacts = {("ConfigMap", "daskjobs-artifacts"), ("ConfigMap", "artifact-repositories")}
+    assert kinds == base - artifacts | {("WorkflowTemplate", "dask-step")}
     data = named(built, "ConfigMap")["daskjobs"]["data"]
     assert set(data) == {"DASKJOBS_IMAGE", "DASKJOBS_ARTIFACTS", "DASKJOBS_WORKER_CPU", "DASKJOBS_WORKER_MEMORY"}
     templates = named(built, "WorkflowTemplate")["dask-step"]["spec"]["templates"]
