@@ -50,7 +50,7 @@ def build(overlay: str) -> list[dict[str, Any]]:
 
 
 def escaped(reference: str) -> str:
-    """The tag by which a flow puts a parameter into a variable, so that neither Argo nor Kubernetes expands anything there."""
+    """The tag by which a flow puts a parameter into a variable as it is: neither Argo nor Kubernetes expands it."""
     return f"{{{{= {reference} | replace('$', '$$') | replace('{{', '$({BRACE})') }}}}"
 
 

@@ -17,20 +17,31 @@ FIELDS = [*options(Settings), *options(ClusterSettings)]
 DEFAULTS = {each.name: each.default for each, _ in FIELDS}
 LOG_LEVEL = "Events to show.  [default: info for a stage, warning for run]"
 KINDS: dict[type, Any] = {int: int, float: float, bool: bool}
+# What a cleanup reads from the environment: with a variable that makes no sense to others, it still has to work.
+CLEANUP = frozenset({"run_uri", "backend", "workflow", "workflow_uid", "namespace", "pod", "delete_timeout"})
 
 
-def stage_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the options of all stages to a command; each can be set by a variable, --rows by DASKJOBS_ROWS."""
-    return _with_options(command, FIELDS)
+def stage_options(command: Callable[..., Any], variables: frozenset[str] | None = None) -> Callable[..., Any]:
+    """Add the options of all stages to a command; each can be set by a variable, --rows by DASKJOBS_ROWS.
+
+    With ``variables``, only the options of these names can.
+    """
+    return _with_options(command, FIELDS, variables)
 
 
-def cluster_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the options of a Dask cluster alone to a command."""
-    return _with_options(command, [*options(ClusterSettings)])
+def cluster_options(command: Callable[..., Any], variables: frozenset[str] | None = None) -> Callable[..., Any]:
+    """Add the options of a Dask cluster alone to a command, as `stage_options` does."""
+    return _with_options(command, [*options(ClusterSettings)], variables)
 
 
-def _with_options(command: Callable[..., Any], chosen: list[tuple[Field[Any], Option]]) -> Callable[..., Any]:
-    described = [(option.flag, option.variable, each.name, each.default, option.help) for each, option in chosen]
+def _with_options(
+    command: Callable[..., Any], chosen: list[tuple[Field[Any], Option]], variables: frozenset[str] | None
+) -> Callable[..., Any]:
+    described = [
+        (option.flag, option.variable if variables is None or each.name in variables else None, each.name, each.default,
+         option.help)
+        for each, option in chosen
+    ]  # fmt: skip
     described.append(("--log-level", "DASKJOBS_LOG_LEVEL", "log_level", None, LOG_LEVEL))
     for flag, variable, name, default, text in reversed(described):
         command = click.option(

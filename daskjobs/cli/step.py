@@ -5,6 +5,7 @@ import os
 import secrets
 import traceback
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import click
 from click.core import ParameterSource
 
 from daskjobs import events
-from daskjobs.cli.options import cluster_options, text_option
+from daskjobs.cli.options import CLEANUP, cluster_options, text_option
 from daskjobs.cli.terminal import say
 from daskjobs.cluster.backends import default_backend
 from daskjobs.cluster.kubernetes.naming import cluster_name, node_key
@@ -107,7 +108,7 @@ def step(
 @_node
 @_outputs
 @_artifacts
-@cluster_options
+@partial(cluster_options, variables=CLEANUP)
 def step_cleanup(node: str, outputs: str, artifacts: bool, log_level: str | None, **values: Any) -> None:
     """Remove what a step left of its Dask cluster, wait until each object is gone, and write a receipt."""
     from daskjobs.cluster.step import remove_step, write  # here, since no other command needs it

@@ -302,8 +302,8 @@ def _json(call: Call, value: object) -> str:
 def kept_by_argo(document: str) -> str:
     """Return a JSON text that means the same, and that stays as it is when Argo hands it on to another task.
 
-    Argo evaluates what stands in double braces, also in a value that it has put somewhere itself, and Kubernetes expands
-    $(NAME) and $$. Both stand in a JSON text's strings alone, where JSON has an escape for every character.
+    Argo evaluates what stands in double braces, also in a value that it has put somewhere itself, and Kubernetes
+    expands $(NAME) and $$. Both stand in a JSON text's strings alone, where JSON has an escape for every character.
 
     >>> kept_by_argo('{"price": "$5", "text": "{{=1+41}}"}')
     '{"price": "\\\\u00245", "text": "{\\\\u007b=1+41}}"}'

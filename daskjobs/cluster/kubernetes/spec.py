@@ -43,8 +43,8 @@ NEVER_PAUSED = {"distributed.worker.memory.pause": "False"}
 # Begin the variables that differ from pod to pod, of which Dask needs none: Argo's, ours, and those by which EKS gives
 # a pod its identity; a Dask pod that is to have one gets its own.
 PODS_OWN = ("ARGO_", "DASKJOBS_", "TRACEPARENT", "AWS_ROLE_ARN", "AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_CONTAINER_")
-# Pages of the scheduler's HTTP server beside the dashboard, which need no key pair: its health, and what the operator asks.
-# Dask's own others show logs and call stacks.
+# Pages of the scheduler's HTTP server beside the dashboard, which need no key pair: its health, and what the operator
+# asks. Dask's own others show logs and call stacks.
 ROUTES = ("distributed.http.health", "distributed.http.statics", "daskjobs.cluster.kubernetes.idle")
 WORKERS = 5  # where their number isn't given
 SCHEDULER_DISK = "128Mi"  # it writes nothing but its log, of which the kubelet keeps 50 MiB

@@ -250,7 +250,7 @@ def test_removal_is_tried_again_while_kubernetes_does_not_answer(
         assert kube.names("DaskCluster") == []
 
 
-@pytest.mark.parametrize("text", ["$(AWS_SECRET_ACCESS_KEY) $$", "{{=1+41}}", "{{{{{", "\x7f", "\\$ \\{{ \"$\" ü"])
+@pytest.mark.parametrize("text", ["$(AWS_SECRET_ACCESS_KEY) $$", "{{=1+41}}", "{{{{{", "\x7f", '\\$ \\{{ "$" ü'])
 def test_result_stays_as_it_is_when_argo_and_kubernetes_hand_it_on(text: str) -> None:
     value = {text: [text, {"a": {"b": text}}]}
     document = kept_by_argo(json.dumps(value))
