@@ -49,7 +49,7 @@ def test_workflow_of_the_page_is_good_when_argo_lints_it(tmp_path: Path) -> None
 
 
 def test_every_parameter_is_used_and_described_and_has_its_default_once() -> None:
-    used = set(re.findall(r"inputs\.parameters(?:\.|\[')([\w-]+)", json.dumps(RUN)))
+    used = set(re.findall(r"inputs\.parameters(?:\.|\[[\\\\'\"]+)([\w-]+)", json.dumps(RUN)))
     assert used == set(INPUTS)
     assert all(each["description"] for each in INPUTS.values())
     assert [name for name, each in INPUTS.items() if not {"value", "valueFrom"} & each.keys()] == ["call"]
@@ -101,14 +101,19 @@ def test_pods_are_restricted_without_anything_of_the_callers_workflow() -> None:
     assert set(FLOW["spec"]) == {"templates"}
     for template in (RUN, CLEANUP):
         patch = yaml.safe_load(template["podSpecPatch"])
-        for container in (template["container"], *patch["initContainers"], *patch["containers"]):
+        argos = [each for each in patch["containers"] if each["name"] != "main"]
+        for container in (template["container"], *patch["initContainers"], *argos):
             assert_restricted(template, container)
         assert patch["automountServiceAccountToken"] is True
         assert template["metadata"]["labels"]["app.kubernetes.io/part-of"] == "daskjobs"
         assert template["volumes"][:1] == [{"name": "tmp", "emptyDir": {"sizeLimit": "4Gi"}}]
         assert template["pendingTimeout"] == "5m"
         assert template["activeDeadlineSeconds"]
-    assert (RUN["serviceAccountName"], CLEANUP["serviceAccountName"]) == ("daskjobs-cluster", "daskjobs-cleanup")
+    assert RUN["serviceAccountName"] == "{{inputs.parameters.service-account}}"
+    assert (INPUTS["service-account"]["value"], CLEANUP["serviceAccountName"]) == (
+        "daskjobs-cluster",
+        "daskjobs-cleanup",
+    )
 
 
 def test_second_attempt_has_the_key_pair_of_the_first_ones_cluster() -> None:
