@@ -1,5 +1,6 @@
 """Functions that fail, to see what your workflow does then."""
 
+import json
 import os
 import time
 
@@ -36,6 +37,11 @@ def hoard(client: Client, pieces: int = 25, megabytes: int = 20) -> int:
     client.gather(client.map(len, held))
     workers = client.scheduler_info(n_workers=-1)["workers"].values()
     return sum(int(worker["metrics"]["spilled_bytes"]["disk"]) for worker in workers)
+
+
+def echo(_: Client, value: object, taken: object = None, length: int = 0) -> list[object]:
+    """Return what was given, how long something else was, and a text of some length: what a workflow hands on."""
+    return [value, len(json.dumps(taken)), "x" * length]
 
 
 def _raise(message: str) -> None:

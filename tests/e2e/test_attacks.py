@@ -211,7 +211,6 @@ def test_step_of_an_image_that_is_listed_succeeds_and_leaves_nothing(enforced: N
     }
     spec = {"entrypoint": "main", "templates": [{"name": "main", "dag": {"tasks": [task]}}]}
     flow = {"apiVersion": "argoproj.io/v1alpha1", "kind": "Workflow", "metadata": {"name": "step"}, "spec": spec}
-    spec |= {"artifactRepositoryRef": {"configMap": "daskjobs-artifacts", "key": "s3"}}
     enforced.kubectl("create", "-f", "-", text=json.dumps(flow))
     workflow = enforced.finished("step")
     assert workflow["status"]["phase"] == "Succeeded", json.dumps(workflow["status"])[:3000]

@@ -15,14 +15,13 @@ import pytest
 import yaml
 
 from daskjobs.cluster.kubernetes.spec import TRIES
-from e2e.conftest import DASK_KINDS, IMAGE, ROOT, Namespace, kubectl, no_operator
+from e2e.conftest import DASK_KINDS, IMAGE, ROOT, Namespace, kubectl, no_operator, over
 from e2e.faults import FOREVER, KILL, argo
 from e2e.queue import admit, held, queue
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600), pytest.mark.usefixtures("argo")]
 
 OWN_IMAGE = os.environ.get("DASKJOBS_TEST_STEP_IMAGE", "docker.io/library/own-step:dev")
-ARTIFACTS = {"configMap": "daskjobs-artifacts", "key": "s3"}
 HOOK = {"exit": {"templateRef": {"name": "dask-step", "template": "cleanup"}}}
 LITTLE = {"workers": "1", "worker-cpu": "20m", "worker-memory": "512Mi"}
 
@@ -38,13 +37,14 @@ def task(call: str, args: str = "{}", hook: bool = True, **parameters: str) -> d
     }
 
 
-def submit(namespace: Namespace, *tasks: dict[str, Any]) -> str:
-    spec = {"entrypoint": "main", "templates": [{"name": "main", "dag": {"tasks": list(tasks)}}]}
+def submit(namespace: Namespace, *tasks: dict[str, Any], **parameters: str) -> str:
+    spec: dict[str, Any] = {"entrypoint": "main", "templates": [{"name": "main", "dag": {"tasks": list(tasks)}}]}
+    spec["arguments"] = {"parameters": [{"name": name, "value": value} for name, value in parameters.items()]}
     workflow = {
         "apiVersion": "argoproj.io/v1alpha1",
         "kind": "Workflow",
         "metadata": {"generateName": "theirs-"},
-        "spec": spec | {"artifactRepositoryRef": ARTIFACTS},
+        "spec": spec,
     }
     return create(namespace, workflow)
 
@@ -137,7 +137,6 @@ def test_workflow_of_the_how_to_runs_and_its_steps_have_clusters_of_their_own(na
         frame = pd.DataFrame({"region": ["north", "south", "north"], "quantity": [1, 2, 3], "price": [1.5, 2.0, 4.0]})
         frame.to_parquet(file)
     workflow = yaml.safe_load((ROOT / "examples/own_step/workflow.yaml").read_text())
-    workflow["spec"]["artifactRepositoryRef"] = ARTIFACTS
     workflow["spec"]["arguments"]["parameters"] = [
         {"name": "image", "value": OWN_IMAGE},
         {"name": "orders", "value": "s3://daskjobs/theirs/*.parquet"},
@@ -177,6 +176,26 @@ def test_exception_of_the_function_is_12_names_its_line_and_is_not_tried_again(n
     assert "Traceback" in log(namespace, step)
     assert {"logs", "performance"} <= {artifact["name"] for artifact in step["outputs"]["artifacts"]}
     assert namespace.dask_objects() == []
+
+
+def test_failed_step_is_done_again_by_the_command_of_the_page(namespace: Namespace) -> None:
+    """Which `argo retry` alone does not do where the exit hook has succeeded: argo-workflows#13184."""
+    (command,) = re.findall(r"^argo (retry .*)$", (ROOT / "docs/step.md").read_text(), re.M)
+    name = submit(namespace, task("{{workflow.parameters.call}}"), call="trouble:error")
+    assert namespace.finished(name)["status"]["phase"] == "Failed"
+    for written, is_here in (("-n theirs", f"-n {namespace.name}"), ("theirs-x7k2p", name), (".features", ".step")):
+        command = command.replace(written, is_here)
+    argo(*command.split(), "-p", "call=operator:truth")
+    done = namespace.until(lambda: namespace.get("workflow", name), lambda found: over(found) and is_again(found), 120)
+    (step,) = attempts(done)
+    assert done["status"]["phase"] == "Succeeded", step.get("message")
+    assert step["outputs"]["parameters"][0]["value"] == "true"
+    assert namespace.dask_objects() == []
+
+
+def is_again(workflow: dict[str, Any]) -> bool:
+    """Tell whether a workflow's end is that of its second time."""
+    return str(workflow["status"]["phase"]) in {"Succeeded", "Error"}
 
 
 def test_task_that_ends_its_workers_is_22_and_is_tried_again(namespace: Namespace) -> None:
