@@ -58,7 +58,7 @@ OPEN = {
 }
 FURTHER = {
     "dev": {"step": {"storage"}, "worker": {"storage"}, "another run": {"storage"}},
-    "production": dict.fromkeys(OPEN.keys() - {"scheduler"}, {"storage"}) | {"worker": {"storage", "outside:443"}},
+    "production": {key: {"storage"} for key in OPEN.keys() - {"scheduler"}} | {"worker": {"storage", "outside:443"}},
     "step": {"worker": {"outside:443"}},
 }
 
