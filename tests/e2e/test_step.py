@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from daskjobs.cluster.kubernetes.spec import TRIES
-from e2e.conftest import DASK_KINDS, IMAGE, ROOT, Namespace, kubectl, no_operator, over
+from e2e.conftest import DASK_KINDS, IMAGE, ROOT, Namespace, no_operator, over
 from e2e.faults import FOREVER, KILL, argo
 from e2e.queue import admit, held, queue
 
@@ -460,31 +460,3 @@ def test_idle_timeout_alone_removes_the_cluster_that_is_kept_for_a_look_at_a_fai
     assert [each["name"] for each in receipt["kept"]] == [cluster_in(text)]
     assert receipt["objects"] == []
     gone(namespace)
-
-
-def test_overlay_step_is_enough_where_argo_has_no_artifact_repository(cluster: None) -> None:
-    name = f"test-step-{os.urandom(4).hex()}"
-    kubectl("create", "namespace", name)
-    namespace = Namespace(name, 0)
-    try:
-        kubectl("label", "namespace", name, "pod-security.kubernetes.io/enforce=restricted")
-        namespace.kubectl("apply", "-k", str(ROOT / "k8s/overlays/step"))
-        namespace.kubectl("patch", "cronjob", "daskjobs-janitor", "-p", '{"spec":{"suspend":true}}')
-        namespace.configure(DASKJOBS_IMAGE=IMAGE)
-        workflow = {
-            "apiVersion": "argoproj.io/v1alpha1",
-            "kind": "Workflow",
-            "metadata": {"name": "theirs"},
-            "spec": {
-                "entrypoint": "main",
-                "templates": [{"name": "main", "dag": {"tasks": [task("trouble:wait", '{"seconds": 1}')]}}],
-            },
-        }
-        create(namespace, workflow)
-        done = namespace.finished("theirs")
-        steps, cleanups = attempts(done), attempts(done, "cleanup")
-        assert done["status"]["phase"] == "Succeeded", [node.get("message") for node in steps + cleanups]
-        assert "cluster.deleted" in log(namespace, steps[0])
-        assert namespace.dask_objects() == []
-    finally:
-        kubectl("delete", "namespace", name, "--wait=true", "--timeout=100s")

@@ -192,6 +192,7 @@ def test_locks_satisfy_the_project_when_the_image_is_built_from_them() -> None:
     needs = {
         "requirements": said["project"]["dependencies"] + extras["s3"] + extras["pod"],
         "build": said["build-system"]["requires"] + said["dependency-groups"]["image"],
+        "tools": said["dependency-groups"]["tools"],
     }
     for name, lines in needs.items():
         locked = locked_in(f"image/{name}.lock")
