@@ -44,5 +44,10 @@ def echo(_: Client, value: object, taken: object = None, length: int = 0) -> lis
     return [value, len(json.dumps(taken)), "x" * length]
 
 
+def swell(_: Client, megabytes: int = 1000) -> int:
+    """Take more memory in the step's own pod than `step-memory` allows: 137, OOMKilled, and no further attempt."""
+    return len(b"x" * (megabytes << 20))
+
+
 def _raise(message: str) -> None:
     raise ValueError(message)

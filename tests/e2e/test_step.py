@@ -269,6 +269,17 @@ def test_step_runs_on_the_workers_that_nodes_have_room_for(namespace: Namespace)
     assert namespace.dask_objects() == []
 
 
+def test_step_that_needs_more_memory_than_its_own_pod_may_use_is_not_tried_again(namespace: Namespace) -> None:
+    done = namespace.finished(submit(namespace, task("trouble:swell", step_memory="300Mi")))
+    (step,) = attempts(done)
+    assert "OOMKilled (exit code 137)" in step["message"]
+    requested = pod_of(namespace, step)["spec"]["containers"]
+    (main,) = [each["resources"] for each in requested if each["name"] == "main"]
+    assert (main["requests"]["memory"], main["limits"]["memory"]) == ("300Mi", "300Mi")
+    assert (main["requests"]["cpu"], main["limits"]["ephemeral-storage"]) == ("100m", "4Gi")
+    gone(namespace)
+
+
 def test_first_attempt_goes_on_when_a_worker_is_killed(namespace: Namespace) -> None:
     workflow = submit(namespace, task("trouble:wait", '{"seconds": 5, "each": 5}'))
     _, cluster = at_work(namespace, workflow)
