@@ -48,13 +48,15 @@ cluster: ## a kind cluster with Argo Workflows and the Dask operator (needs kind
 	kubectl -n dask-operator rollout status deployment --timeout=300s
 
 lock: $(VENV)/bin/python ## resolve anew what the image has, and what builds it, into image/*.lock
-	@$(BIN)/pip install -q --disable-pip-version-check uv
+	@$(TOOLS)
 	@$(COMPILE) --extra s3 --extra pod -o image/requirements.lock pyproject.toml
 	@$(COMPILE) --group image -o image/build.lock
+	@$(subst --python-version 3.13 --python-platform linux,--python-version 3.11 --universal,$(COMPILE)) --group tools -o image/tools.lock
 COMPILE = $(BIN)/uv pip compile -q --upgrade --python-version 3.13 --python-platform linux --generate-hashes --custom-compile-command 'make lock'
+TOOLS = $(BIN)/pip install -q --disable-pip-version-check --require-hashes -r image/tools.lock
 
 audit: $(VENV)/bin/python ## known vulnerabilities of what the locks name, as PyPI knows them
-	@$(BIN)/pip install -q --disable-pip-version-check pip-audit
+	@$(TOOLS)
 	@for lock in image/*.lock; do $(BIN)/pip-audit --disable-pip --require-hashes -r $$lock || exit 1; done
 
 doctor: $(VENV)/run ## what is missing on this machine

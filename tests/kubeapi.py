@@ -42,9 +42,10 @@ class KubeApi:
     """The server's objects, and how it behaves.
 
     ``refused`` has the "verb plural" pairs that get status 403; ``granted``, unless it is empty, those that don't.
-    ``missing`` has the kinds that are not served, ``logs`` the log of a pod by its name, and ``ports`` the port of this
-    machine that stands for a port of any pod. ``used`` has each pair
-    that was asked for, and ``calls`` each "verb plural/name" that changed something or tried to.
+    ``restricted`` says whether a pod that is root on its node is refused. ``missing`` has the kinds that are not
+    served, ``logs`` the log of a pod by its name, and ``ports`` the port of this machine that stands for a port of any
+    pod. ``used`` has each pair that was asked for, and ``calls`` each "verb plural/name" that changed something or
+    tried to.
     ``on_create`` is called with each object that was created through the API, ``before_delete`` with the name of an
     object before it is deleted, and ``before_list`` with a plural before its objects are listed.
     """
@@ -56,6 +57,7 @@ class KubeApi:
         self.granted: set[str] = set()
         self.used: set[str] = set()
         self.missing: set[str] = set()
+        self.restricted = True
         self.logs: dict[str, str] = {}
         self.ports: dict[int, int] = {}
         self.calls: list[str] = []
@@ -295,6 +297,9 @@ class _Handler(BaseHTTPRequestHandler):
             return 403, {"message": f'{plural} is forbidden: User "me" cannot {right}'}
         if verb == "list":
             return self.api.list_all(plural, namespace, parse_qs(urlsplit(self.path).query))
+        if "dryRun" in parse_qs(urlsplit(self.path).query):
+            root = "hostPID" in body["spec"] and self.api.restricted
+            return (403, {"message": "violates PodSecurity"}) if root else (201, body)
         if verb == "create":
             return self.api.create(plural, namespace, body)
         key = plural, namespace, rest[0]

@@ -12,6 +12,7 @@ import yaml
 
 ROOT = Path(__file__).parent.parent
 USER = 10001
+BRACE = "DASKJOBS_BRACE"  # a variable that is a brace, see `escaped`
 
 
 def documents(path: str) -> list[dict[str, Any]]:
@@ -46,6 +47,11 @@ def build(overlay: str) -> list[dict[str, Any]]:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return list(yaml.safe_load_all(done.stdout))
+
+
+def escaped(reference: str) -> str:
+    """The tag by which a flow puts a parameter into a variable as it is: neither Argo nor Kubernetes expands it."""
+    return f"{{{{= {reference} | replace('$', '$$') | replace('{{', '$({BRACE})') }}}}"
 
 
 def locked_in(path: str) -> dict[str, str]:

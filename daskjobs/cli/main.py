@@ -5,6 +5,7 @@ import json
 import os
 import sys
 import traceback
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from daskjobs import events
 from daskjobs.cli import streams
 from daskjobs.cli.artifacts import show, showing
 from daskjobs.cli.commands import START, cluster, dashboard, doctor, explain, janitor, start_ahead
-from daskjobs.cli.options import settings, stage_options, text_option
+from daskjobs.cli.options import CLEANUP, settings, stage_options, text_option
 from daskjobs.cli.step import step, step_cleanup
 from daskjobs.cli.terminal import print_report, say, short, with_bar
 from daskjobs.display import shown
@@ -68,7 +69,7 @@ _given = text_option(
 
 def _stage_command(stage: Stage) -> None:
     @main.command(stage.name, help=f"{stage.summary} {REPEATS}")
-    @stage_options
+    @partial(stage_options, variables=CLEANUP if stage.name == "cleanup" else None)
     @_outputs
     @_given
     def command(log_level: str | None, outputs: str, given: str, **values: Any) -> None:

@@ -84,19 +84,26 @@ class Seconds(click.types.FloatParamType):
 
 
 KINDS: dict[type, Any] = {int: int, float: float, bool: bool, tuple: Lines()}
+# What a cleanup reads from the environment: with a variable that makes no sense to others, it still has to work.
+CLEANUP = frozenset({"run_uri", "backend", "workflow", "workflow_uid", "namespace", "pod", "delete_timeout"})
 
 
-def stage_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the options of all stages to a command; each can be set by a variable, --rows by DASKJOBS_ROWS."""
-    return _with_options(command, FIELDS)
+def stage_options(command: Callable[..., Any], variables: frozenset[str] | None = None) -> Callable[..., Any]:
+    """Add the options of all stages to a command; each can be set by a variable, --rows by DASKJOBS_ROWS.
+
+    With ``variables``, only the options of these names can.
+    """
+    return _with_options(command, FIELDS, variables)
 
 
-def cluster_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the options of a Dask cluster alone to a command."""
-    return _with_options(command, [*options(ClusterSettings)])
+def cluster_options(command: Callable[..., Any], variables: frozenset[str] | None = None) -> Callable[..., Any]:
+    """Add the options of a Dask cluster alone to a command, as `stage_options` does."""
+    return _with_options(command, [*options(ClusterSettings)], variables)
 
 
-def _with_options(command: Callable[..., Any], chosen: list[tuple[Field[Any], Option]]) -> Callable[..., Any]:
+def _with_options(
+    command: Callable[..., Any], chosen: list[tuple[Field[Any], Option]], variables: frozenset[str] | None
+) -> Callable[..., Any]:
     levels = click.Choice(events.LEVELS)
     command = option("--log-level", type=levels, envvar="DASKJOBS_LOG_LEVEL", show_envvar=True, help=LOG_LEVEL)(command)
     for each, its in reversed(chosen):
@@ -107,7 +114,7 @@ def _with_options(command: Callable[..., Any], chosen: list[tuple[Field[Any], Op
             default=() if joined else each.default,
             type=Joined() if joined else _kind(each, its),
             multiple=its.several,
-            envvar=its.variable,
+            envvar=its.variable if variables is None or each.name in variables else None,
             show_envvar=True,
             show_default=bool(each.default),
             callback=_joined if joined else None,

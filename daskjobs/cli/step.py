@@ -13,7 +13,7 @@ import click
 from click.core import ParameterSource
 
 from daskjobs import events
-from daskjobs.cli.options import cluster_options, option, text_option
+from daskjobs.cli.options import CLEANUP, cluster_options, option, text_option
 from daskjobs.cli.streams import last_line, open_again
 from daskjobs.cli.terminal import say
 from daskjobs.cluster.backends import default_backend
@@ -48,7 +48,9 @@ _artifacts = option(
 @option(
     "--arg", "pairs", multiple=True, metavar="NAME=VALUE", help="An argument; JSON where it can be, and else a text."
 )
-@text_option("--args", "All arguments as a JSON object; an --arg counts before it.", "document")
+@text_option(
+    "--args", "All arguments as a JSON object, or @ and the file that has it; an --arg counts before it.", "document"
+)
 @text_option(
     "--code",
     "The folder or zip file that has the module, as a path that all processes have or as a URI.  "
@@ -115,7 +117,7 @@ def step(
 @_node
 @_outputs
 @_artifacts
-@cluster_options
+@partial(cluster_options, variables=CLEANUP)
 def step_cleanup(node: str, outputs: str, artifacts: bool, log_level: str | None, **values: Any) -> None:
     """Remove what a step left of its Dask cluster, wait until each object is gone, and write a receipt."""
     from daskjobs.cluster.step import remove_step, write  # here, since no other command needs it
@@ -154,6 +156,11 @@ def _folder(outputs: str) -> Path:
 
 
 def _arguments(document: str) -> dict[str, object]:
+    if document.startswith("@"):
+        try:
+            document = Path(document[1:]).read_text(encoding="utf-8")
+        except (OSError, ValueError) as error:
+            raise UsageError(f"--args names a file that can't be read, {quoted(document)}: {error}") from None
     try:
         arguments = json.loads(document or "{}", object_pairs_hook=partial(_once, source="--args"))
     except ValueError as error:

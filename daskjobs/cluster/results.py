@@ -45,11 +45,23 @@ def as_json(value: object) -> Said:
     """
     plain = _Plain()
     try:
-        return Said(json.dumps(plain.of(value), allow_nan=False), plain.nulls)
+        return Said(kept_by_argo(json.dumps(plain.of(value), allow_nan=False)), plain.nulls)
     except RecursionError:
         raise NotSaidError("it is nested too deeply, or contains itself") from None
     except ValueError as error:  # a number of too many digits
         raise NotSaidError(str(error)) from None
+
+
+def kept_by_argo(document: str) -> str:
+    """Return a JSON text that means the same, and that stays as it is when Argo hands it on to another task.
+
+    Argo evaluates what stands in double braces, also in a value that it has put somewhere itself, and Kubernetes
+    expands $(NAME) and $$. Both stand in a JSON text's strings alone, where JSON has an escape for every character.
+
+    >>> kept_by_argo('{"price": "$5", "text": "{{=1+41}}"}')
+    '{"price": "\\\\u00245", "text": "{\\\\u007b=1+41}}"}'
+    """
+    return document.replace("$", r"\u0024").replace("{{", r"{\u007b").replace("\x7f", r"\u007f")
 
 
 class _Plain:

@@ -1,5 +1,6 @@
 """Functions that fail, to see what your workflow does then."""
 
+import json
 import os
 import sys
 import time
@@ -69,6 +70,16 @@ def hoard(client: Client, pieces: int = 25, megabytes: int = 20) -> int:
 def _say(message: str) -> int:
     print(message)
     return len(message)
+
+
+def echo(_: Client, value: object, taken: object = None, length: int = 0) -> list[object]:
+    """Return what was given, how long something else was, and a text of some length: what a workflow hands on."""
+    return [value, len(json.dumps(taken)), "x" * length]
+
+
+def swell(_: Client, megabytes: int = 1000) -> int:
+    """Take more memory in the step's own pod than `step-memory` allows: 137, OOMKilled, and no further attempt."""
+    return len(b"x" * (megabytes << 20))
 
 
 def _raise(message: str) -> None:

@@ -5,6 +5,7 @@ The admission policies of k8s/admission are installed under names of this module
 
 import copy
 import json
+import re
 import subprocess
 from collections.abc import Iterator
 from typing import Any
@@ -13,6 +14,7 @@ import pytest
 import yaml
 
 from daskjobs.cluster.kubernetes.api import DaskCluster
+from daskjobs.cluster.kubernetes.doctor import pod_of
 from daskjobs.cluster.kubernetes.network import run_policy
 from daskjobs.cluster.kubernetes.spec import render
 from daskjobs.cluster.settings import ClusterSettings
@@ -73,7 +75,7 @@ def worker_group() -> Object:
 def put(manifest: Object, path: str, value: object) -> Object:
     """Return a copy of a manifest with another value at a path like spec.containers.0.image."""
     changed = copy.deepcopy(manifest)
-    *parents, last = path.split(".")
+    *parents, last = re.split(r"\.(?!org/)", path)
     at: Any = changed
     for each in parents:
         at = at[int(each)] if isinstance(at, list) else at.setdefault(each, {})
@@ -130,6 +132,9 @@ SHAPES = {
     "a way in": ("spec.scheduler.service.type", "NodePort", "must be of type ClusterIP"),
     "another's address": ("spec.scheduler.service.externalIPs", ["1.1.1.1"], "must be of type ClusterIP"),
     "a name for another's Secret": ("metadata.name", "web", "must begin with dv-, as that of a run does, got web"),
+    "another's network": ("metadata.labels.daskjobs/run", "other", "got dv-attack with the label other"),
+    "another's cluster": ("metadata.labels.dask.org/cluster-name", "dv-other", "must be dv-attack"),
+    "all of the nodes": ("spec.worker.replicas", 1001, "at most 1,000 workers"),
 }  # fmt: skip
 
 
@@ -153,6 +158,64 @@ def test_worker_group_of_another_shape_is_refused_with_a_sentence(policed: Names
     assert "must be one of" in attempt(policed, put(group, f"{CONTAINER}.image", "evil:1"))
     assert "may not have hostPID" in attempt(policed, put(group, f"{POD}.hostPID", True))
     assert "must begin with dv-" in attempt(policed, put(group, "spec.cluster", "web"))
+
+
+def test_worker_group_of_another_run_is_refused_whose_pods_would_get_its_key_pair(policed: Namespace) -> None:
+    """With a name that is free, since the operator has made dv-other-default; and then by its labels."""
+    theirs = json.loads(json.dumps(worker_group()).replace("dv-attack-tls", "dv-other-tls"))
+    group = put(theirs, "spec.cluster", "dv-other")
+    assert "has one group of workers, dv-other-default, got dv-attack-default" in attempt(policed, group)
+    group = put(group, "metadata.name", "dv-other-default")
+    assert "got dv-other with the label attack" in attempt(policed, group)
+
+
+def test_worker_group_that_is_there_is_resized_and_gets_no_other_pods(enforced: Namespace) -> None:
+    honest = put(worker_group(), "spec.worker.replicas", 0)
+    enforced.kubectl("create", "-f", "-", text=json.dumps(honest))
+    change = ("apply", "--server-side", "--force-conflicts")
+    for path, value, said in [
+        ("spec.cluster", "dv-other", "dv-other"),
+        (f"{CONTAINER}.args", ["--preload", "evil"], "the number of workers and nothing else, got another spec"),
+        (f"{CONTAINER}.env", [{"name": "PYTHONPATH", "value": "/tmp"}], "nothing else, got another spec"),
+        ("metadata.labels.daskjobs/run", "other", "got dv-attack with the label other"),
+        ("metadata.ownerReferences", [], ""),
+        ("spec.worker.replicas", 1001, "at most 1,000 workers"),
+        ("spec.worker.replicas", 3, ""),
+        ("metadata.annotations", {"daskjobs/deadline": "later"}, ""),
+    ]:
+        answer = attempt(enforced, put(honest, path, value), *change)
+        assert said in answer, path
+        assert bool(answer) == bool(said), answer
+
+
+def test_pod_with_rights_gets_no_other_image_later_nor_the_files_of_one(enforced: Namespace) -> None:
+    small = pod_of(IMAGE, "honest", 60, command=["sleep", "60"])
+    honest: Object = {"apiVersion": "v1", "kind": "Pod", **small}
+    honest["spec"]["serviceAccountName"] = "daskjobs-cluster"
+    strange = "may run the images"
+    volumes = [{"name": "files", "image": {"reference": "evil:1"}}]
+    if strange not in (answer := attempt(enforced, put(honest, "spec.volumes", volumes))):
+        assert "image" in answer or "evil" not in attempt_shown(enforced, put(honest, "spec.volumes", volumes)), answer
+    enforced.kubectl("create", "-f", "-", text=json.dumps(honest))
+    assert strange in attempt(enforced, put(honest, "spec.containers.0.image", "evil:1"), "apply")
+    debug = {"name": "debug", "image": "evil:1", "securityContext": honest["spec"]["containers"][0]["securityContext"]}
+    patch = json.dumps({"spec": {"ephemeralContainers": [debug]}})
+    command = ("patch", "pod", "honest", "--subresource=ephemeralcontainers", "--type=strategic", "-p", patch)
+    done = subprocess.run(["kubectl", "-n", enforced.name, *command], capture_output=True, text=True, check=False)
+    assert strange in done.stderr
+    assert attempt(enforced, put(honest, "metadata.labels", {"completed": "true"}), "apply") == ""
+    listed = ["annotate", "--overwrite", "namespace", enforced.name]
+    kubectl(*listed, "daskjobs/images=another:1")
+    try:  # its image is listed no more: nothing stops what is there, or Argo from labelling it
+        enforced.kubectl("label", "pod", "honest", "completed=true")
+    finally:
+        kubectl(*listed, f"daskjobs/images={IMAGE}\n{EXECUTOR}")
+        enforced.kubectl("delete", "pod", "honest", "--grace-period=0", "--force")
+
+
+def attempt_shown(namespace: Namespace, manifest: Object) -> str:
+    """What Kubernetes would store of a manifest."""
+    return namespace.kubectl("create", "--dry-run=server", "-o", "json", "-f", "-", text=json.dumps(manifest))
 
 
 def test_dask_cluster_that_is_there_cant_be_given_another_shape(enforced: Namespace) -> None:
@@ -211,7 +274,6 @@ def test_step_of_an_image_that_is_listed_succeeds_and_leaves_nothing(enforced: N
     }
     spec = {"entrypoint": "main", "templates": [{"name": "main", "dag": {"tasks": [task]}}]}
     flow = {"apiVersion": "argoproj.io/v1alpha1", "kind": "Workflow", "metadata": {"name": "step"}, "spec": spec}
-    spec |= {"artifactRepositoryRef": {"configMap": "daskjobs-artifacts", "key": "s3"}}
     enforced.kubectl("create", "-f", "-", text=json.dumps(flow))
     workflow = enforced.finished("step")
     assert workflow["status"]["phase"] == "Succeeded", json.dumps(workflow["status"])[:3000]

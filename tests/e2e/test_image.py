@@ -25,3 +25,18 @@ def test_bill_of_materials_is_valid_and_names_what_is_locked_and_nothing_else(na
     assert named == {"daskjobs": __version__, **locked_in("image/requirements.lock")}
     depends = {each["ref"]: each.get("dependsOn", []) for each in bill["dependencies"]}
     assert any(each.startswith("dask==") for each in depends[f"daskjobs=={__version__}"])
+
+
+LOOK = """
+find / -xdev -type f -perm /6000 2>/dev/null
+test -O "$PIP_PREFIX" || echo "$PIP_PREFIX" is not the users own
+python -c "import os, sysconfig; print(sysconfig.get_path('purelib', vars={'base': os.environ['PIP_PREFIX']}))" | \\
+  cmp - /opt/daskjobs/lib/python3*/site-packages/libraries.pth
+pip list 2>/dev/null | grep -q '^daskjobs ' || echo pip is not that of daskjobs
+"""
+
+
+def test_image_has_no_program_that_changes_its_user_and_pip_is_that_of_daskjobs(namespace: Namespace) -> None:
+    """What `pip install` brings to an image that begins with this one is where the Python of daskjobs looks."""
+    code, said = namespace.ended(namespace.pod(LOOK))
+    assert (code, said) == (0, "")

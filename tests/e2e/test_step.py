@@ -15,14 +15,13 @@ import pytest
 import yaml
 
 from daskjobs.cluster.kubernetes.spec import TRIES
-from e2e.conftest import DASK_KINDS, IMAGE, ROOT, Namespace, kubectl, no_operator
+from e2e.conftest import DASK_KINDS, IMAGE, ROOT, Namespace, no_operator, over
 from e2e.faults import FOREVER, KILL, argo
 from e2e.queue import admit, held, queue
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600), pytest.mark.usefixtures("argo")]
 
 OWN_IMAGE = os.environ.get("DASKJOBS_TEST_STEP_IMAGE", "docker.io/library/own-step:dev")
-ARTIFACTS = {"configMap": "daskjobs-artifacts", "key": "s3"}
 HOOK = {"exit": {"templateRef": {"name": "dask-step", "template": "cleanup"}}}
 LITTLE = {"workers": "1", "worker-cpu": "20m", "worker-memory": "512Mi"}
 
@@ -38,13 +37,15 @@ def task(call: str, args: str = "{}", hook: bool = True, **parameters: str) -> d
     }
 
 
-def submit(namespace: Namespace, *tasks: dict[str, Any]) -> str:
-    spec = {"entrypoint": "main", "templates": [{"name": "main", "dag": {"tasks": list(tasks), "failFast": False}}]}
+def submit(namespace: Namespace, *tasks: dict[str, Any], **parameters: str) -> str:
+    dag = {"tasks": list(tasks), "failFast": False}
+    spec: dict[str, Any] = {"entrypoint": "main", "templates": [{"name": "main", "dag": dag}]}
+    spec["arguments"] = {"parameters": [{"name": name, "value": value} for name, value in parameters.items()]}
     workflow = {
         "apiVersion": "argoproj.io/v1alpha1",
         "kind": "Workflow",
         "metadata": {"generateName": "theirs-"},
-        "spec": spec | {"artifactRepositoryRef": ARTIFACTS},
+        "spec": spec,
     }
     return create(namespace, workflow)
 
@@ -137,7 +138,6 @@ def test_workflow_of_the_how_to_runs_and_its_steps_have_clusters_of_their_own(na
         frame = pd.DataFrame({"region": ["north", "south", "north"], "quantity": [1, 2, 3], "price": [1.5, 2.0, 4.0]})
         frame.to_parquet(file)
     workflow = yaml.safe_load((ROOT / "examples/own_step/workflow.yaml").read_text())
-    workflow["spec"]["artifactRepositoryRef"] = ARTIFACTS
     workflow["spec"]["arguments"]["parameters"] = [
         {"name": "image", "value": OWN_IMAGE},
         {"name": "orders", "value": "s3://daskjobs/theirs/*.parquet"},
@@ -177,6 +177,26 @@ def test_exception_of_the_function_is_12_names_its_line_and_is_not_tried_again(n
     assert "Traceback" in log(namespace, step)
     assert {"logs", "performance"} <= {artifact["name"] for artifact in step["outputs"]["artifacts"]}
     assert namespace.dask_objects() == []
+
+
+def test_failed_step_is_done_again_by_the_command_of_the_page(namespace: Namespace) -> None:
+    """Which `argo retry` alone does not do where the exit hook has succeeded: argo-workflows#13184."""
+    (command,) = re.findall(r"^argo (retry .*)$", (ROOT / "docs/step.md").read_text(), re.M)
+    name = submit(namespace, task("{{workflow.parameters.call}}"), call="trouble:error")
+    assert namespace.finished(name)["status"]["phase"] == "Failed"
+    for written, is_here in (("-n theirs", f"-n {namespace.name}"), ("theirs-x7k2p", name), (".features", ".step")):
+        command = command.replace(written, is_here)
+    argo(*command.split(), "-p", "call=operator:truth")
+    done = namespace.until(lambda: namespace.get("workflow", name), lambda found: over(found) and is_again(found), 120)
+    (step,) = attempts(done)
+    assert done["status"]["phase"] == "Succeeded", step.get("message")
+    assert step["outputs"]["parameters"][0]["value"] == "true"
+    assert namespace.dask_objects() == []
+
+
+def is_again(workflow: dict[str, Any]) -> bool:
+    """Tell whether a workflow's end is that of its second time."""
+    return str(workflow["status"]["phase"]) in {"Succeeded", "Error"}
 
 
 def test_task_that_ends_its_workers_is_22_and_is_tried_again(namespace: Namespace) -> None:
@@ -301,6 +321,17 @@ def test_step_runs_on_the_workers_that_nodes_have_room_for(namespace: Namespace)
     assert 1 <= int(run["outputs"]["parameters"][0]["value"]) < 3
     assert "Insufficient cpu" in log(namespace, run)
     assert namespace.dask_objects() == []
+
+
+def test_step_that_needs_more_memory_than_its_own_pod_may_use_is_not_tried_again(namespace: Namespace) -> None:
+    done = namespace.finished(submit(namespace, task("trouble:swell", step_memory="300Mi")))
+    (step,) = attempts(done)
+    assert "OOMKilled (exit code 137)" in step["message"]
+    requested = pod_of(namespace, step)["spec"]["containers"]
+    (main,) = [each["resources"] for each in requested if each["name"] == "main"]
+    assert (main["requests"]["memory"], main["limits"]["memory"]) == ("300Mi", "300Mi")
+    assert (main["requests"]["cpu"], main["limits"]["ephemeral-storage"]) == ("100m", "4Gi")
+    gone(namespace)
 
 
 def test_first_attempt_goes_on_when_a_worker_is_killed(namespace: Namespace) -> None:
@@ -494,31 +525,3 @@ def test_idle_timeout_alone_removes_the_cluster_that_is_kept_for_a_look_at_a_fai
     assert [each["name"] for each in receipt["kept"]] == [cluster_in(text)]
     assert receipt["objects"] == []
     gone(namespace)
-
-
-def test_overlay_step_is_enough_where_argo_has_no_artifact_repository(cluster: None) -> None:
-    name = f"test-step-{os.urandom(4).hex()}"
-    kubectl("create", "namespace", name)
-    namespace = Namespace(name, 0)
-    try:
-        kubectl("label", "namespace", name, "pod-security.kubernetes.io/enforce=restricted")
-        namespace.kubectl("apply", "-k", str(ROOT / "k8s/overlays/step"))
-        namespace.kubectl("patch", "cronjob", "daskjobs-janitor", "-p", '{"spec":{"suspend":true}}')
-        namespace.configure(DASKJOBS_IMAGE=IMAGE)
-        workflow = {
-            "apiVersion": "argoproj.io/v1alpha1",
-            "kind": "Workflow",
-            "metadata": {"name": "theirs"},
-            "spec": {
-                "entrypoint": "main",
-                "templates": [{"name": "main", "dag": {"tasks": [task("trouble:wait", '{"seconds": 1}')]}}],
-            },
-        }
-        create(namespace, workflow)
-        done = namespace.finished("theirs")
-        steps, cleanups = attempts(done), attempts(done, "cleanup")
-        assert done["status"]["phase"] == "Succeeded", [node.get("message") for node in steps + cleanups]
-        assert "cluster.deleted" in log(namespace, steps[0])
-        assert namespace.dask_objects() == []
-    finally:
-        kubectl("delete", "namespace", name, "--wait=true", "--timeout=100s")

@@ -20,7 +20,7 @@ from daskjobs.cluster.settings import ClusterSettings
 from daskjobs.cluster.step import Call, run_step
 from daskjobs.errors import FunctionError, LostWorkError
 from daskjobs.options import options
-from manifests import ROOT, assert_restricted, documents, lint, named
+from manifests import BRACE, ROOT, assert_restricted, documents, escaped, lint, named
 
 FLOW: dict[str, Any] = documents("flows/dask-step.yaml")[0]
 TEMPLATES = {each["name"]: each for each in FLOW["spec"]["templates"]}
@@ -49,7 +49,7 @@ def test_workflow_of_the_page_is_good_when_argo_lints_it(tmp_path: Path) -> None
 
 
 def test_every_parameter_is_used_and_described_and_has_its_default_once() -> None:
-    used = set(re.findall(r"inputs\.parameters(?:\.|\[')([\w-]+)", json.dumps(RUN)))
+    used = set(re.findall(r"inputs\.parameters(?:\.|\[[\\\\'\"]+)([\w-]+)", json.dumps(RUN)))
     assert used == set(INPUTS)
     assert all(each["description"] for each in INPUTS.values())
     assert [name for name, each in INPUTS.items() if not {"value", "valueFrom"} & each.keys()] == ["call"]
@@ -72,9 +72,9 @@ def test_every_variable_is_one_of_the_command(template: dict[str, Any], command:
     assert template["container"]["args"] == [command]
     read = {str(parameter.envvar) for parameter in cli.main.commands[command].params}
     ours = {name for name in variables(template) if name.startswith("DASKJOBS_")}
-    assert ours <= read
+    assert ours - {BRACE} <= read
     assert {"DASKJOBS_WORKFLOW", "DASKJOBS_WORKFLOW_UID", "DASKJOBS_NODE", "DASKJOBS_POD", "DASKJOBS_OUTPUTS"} <= ours
-    assert variables(template)["DASKJOBS_NODE"] == "{{node.name}}"
+    assert variables(template)["DASKJOBS_NODE"] == escaped("node.name")
     required = [p.envvar for p in cli.main.commands[command].params if isinstance(p, click.Argument)]
     assert set(required) <= ours
 
@@ -101,20 +101,25 @@ def test_pods_are_restricted_without_anything_of_the_callers_workflow() -> None:
     assert set(FLOW["spec"]) == {"templates"}
     for template in (RUN, CLEANUP):
         patch = yaml.safe_load(template["podSpecPatch"])
-        for container in (template["container"], *patch["initContainers"], *patch["containers"]):
+        argos = [each for each in patch["containers"] if each["name"] != "main"]
+        for container in (template["container"], *patch["initContainers"], *argos):
             assert_restricted(template, container)
         assert patch["automountServiceAccountToken"] is True
         assert template["metadata"]["labels"]["app.kubernetes.io/part-of"] == "daskjobs"
         assert template["volumes"][:1] == [{"name": "tmp", "emptyDir": {"sizeLimit": "4Gi"}}]
         assert template["pendingTimeout"] == "5m"
         assert template["activeDeadlineSeconds"]
-    assert (RUN["serviceAccountName"], CLEANUP["serviceAccountName"]) == ("daskjobs-cluster", "daskjobs-cleanup")
+    assert RUN["serviceAccountName"] == "{{inputs.parameters.service-account}}"
+    assert (INPUTS["service-account"]["value"], CLEANUP["serviceAccountName"]) == (
+        "daskjobs-cluster",
+        "daskjobs-cleanup",
+    )
 
 
 def test_second_attempt_has_the_key_pair_of_the_first_ones_cluster() -> None:
     (volume,) = RUN["volumes"][1:]
-    key = "{{= sprig.trunc(8, sprig.sha256sum(node.name)) }}"
-    assert node_key("flow.theirs") == hashlib.sha256(b"flow.theirs").hexdigest()[:8]  # as sprig has it
+    key = "{{= sprig.trunc(12, sprig.sha256sum(node.name)) }}"
+    assert node_key("flow.theirs") == hashlib.sha256(b"flow.theirs").hexdigest()[:12]  # as sprig has it
     cluster = cluster_name(ClusterSettings(workflow_uid="{{workflow.uid}}", key=key))
     assert volume["secret"] == {"secretName": secret_name(cluster), "optional": True}
     assert {**mount(), "name": volume["name"]} in RUN["container"]["volumeMounts"]

@@ -17,7 +17,7 @@ from daskjobs.cluster.kubernetes.secret import mount
 from daskjobs.cluster.settings import ClusterSettings
 from daskjobs.stages import STAGES, new_context
 from daskjobs.stages.settings import Settings
-from manifests import ROOT, assert_restricted, documents, lint, named
+from manifests import BRACE, ROOT, assert_restricted, documents, escaped, lint, named
 
 TEXT = (ROOT / "flows/pipeline.yaml").read_text()
 SPEC: dict[str, Any] = yaml.safe_load(TEXT)["spec"]
@@ -169,7 +169,7 @@ def test_every_command_exists_when_a_template_calls_it() -> None:
 
 
 def test_every_parameter_is_declared_when_it_is_used_and_used_when_it_is_declared() -> None:
-    used = set(re.findall(r"\{\{=? ?workflow\.parameters\.([\w-]+)", TEXT))
+    used = set(re.findall(r"\{\{=? ?workflow\.parameters(?:\.|\[')([\w-]+)", TEXT))
     assert used == set(PARAMETERS)
     for name, workflow in WORKFLOWS.items():
         given = {parameter["name"] for parameter in workflow.get("arguments", {}).get("parameters", [])}
@@ -192,14 +192,53 @@ def test_defaults_are_the_command_lines_when_it_has_the_option() -> None:
 def test_every_variable_is_read_when_a_pod_is_given_it() -> None:
     read = {str(option.envvar) for command in cli.main.commands.values() for option in command.params}
     read |= set(re.findall(r"DASKJOBS_\w+", "".join(path.read_text() for path in (ROOT / "daskjobs").rglob("*.py"))))
-    assert {variable["name"] for variable in DEFAULTS["container"]["env"]} <= read
+    assert {variable["name"] for variable in DEFAULTS["container"]["env"]} - {BRACE} <= read
+
+
+def test_no_parameter_is_in_what_kubernetes_expands_unless_it_is_escaped() -> None:
+    """Which is the value of a variable, a command and its arguments. Names and uids of Kubernetes are harmless."""
+    harmless = {"{{workflow.name}}", "{{workflow.uid}}", "{{workflow.namespace}}"}
+    seen = 0
+    judged = r"\{\{= workflow\.parameters\.cluster [^{}]*\? (workflow\.parameters\.cluster|'\w+') : '[\w ]+' \}\}"
+    for container in (DEFAULTS["container"], *(each["container"] for each in templates() if "container" in each)):
+        env = [each for each in container.get("env", []) if not re.fullmatch(judged, each.get("value", ""))]
+        if str(container).count(BRACE) > 0:
+            assert env.pop(0) == {"name": BRACE, "value": "{"}  # before the variables that refer to it
+        values = [each.get("value", "") for each in env] + container.get("args", []) + container.get("command", [])
+        for value in values:
+            rest = value
+            for tag in re.findall(r"\{\{.*?\}\}", value):
+                reference = re.fullmatch(r"\{\{=? ?([\w.]+(?:\['[\w-]+'\])?).*\}\}", tag)
+                assert reference
+                assert tag in {escaped(reference[1]), *harmless}
+                rest = rest.replace(tag, "")
+                seen += "parameters" in tag
+            assert not set("${") & set(rest), value
+    assert seen > 30
+
+
+def templates() -> list[dict[str, Any]]:
+    found = [item for path in sorted((ROOT / "flows").glob("*.yaml")) for item in documents(f"flows/{path.name}")]
+    return [each for item in found for each in item.get("spec", {}).get("templates", [])]
+
+
+KNOWN = {"$$": "$", f"$({BRACE})": "{", "$(KEY)": "secret"}
+
+
+def test_text_of_any_signs_arrives_as_it_is_when_it_is_escaped_as_the_flows_do() -> None:
+    """By the rules of Kubernetes: $(NAME) is a variable where there is one, and $$ is a dollar."""
+    for text in ("$(KEY) $$ $ {{=1+41}} '\"\\ \n \u00fc", "{" * 5, "$" * 5, "$(DASKJOBS_BRACE)", "$$(KEY)", "}}"):
+        value = text.replace("$", "$$").replace("{", f"$({BRACE})")
+        assert "{" not in value
+        assert re.sub(r"\$\$|\$\(\w+\)", lambda found: KNOWN[found[0]], value) == text
 
 
 def test_retry_names_the_exit_codes_of_what_may_pass_on_a_second_try() -> None:
-    late = "specified deadline|did not start within|before main container starts|^timeout$"
+    never = "specified deadline|did not start within|before main container starts|^timeout$"
+    never += "|OOMKilled|storage is not configured"
     expression = TEMPLATES["validate"]["retryStrategy"]["expression"]
     codes = re.fullmatch(
-        rf'lastRetry\.exitCode in (\[.*\]) and not \(lastRetry\.message matches "{re.escape(late)}"\)', expression
+        rf'lastRetry\.exitCode in (\[.*\]) and not \(lastRetry\.message matches "{re.escape(never)}"\)', expression
     )
     assert codes
     retried = {int(code) for code in json.loads(codes[1])}
@@ -268,7 +307,7 @@ def test_every_container_is_restricted_when_a_namespace_asks_for_it() -> None:
     assert [container["name"] for container in patch["initContainers"] + patch["containers"]] == ["init", "wait"]
     for container in (DEFAULTS["container"], *patch["initContainers"], *patch["containers"]):
         assert_restricted(SPEC, container)
-    assert all(set(template["container"]) <= {"args", "volumeMounts"} for template in PODS.values())
+    assert all(set(template["container"]) <= {"args", "volumeMounts", "env"} for template in PODS.values())
 
 
 def test_accounts_maps_and_keys_exist_when_the_flow_refers_to_them() -> None:

@@ -75,15 +75,25 @@ def test_artifacts_go_to_the_bucket_of_the_runs(where: str) -> None:
     assert storage.startswith(f"s3://{bucket}/")
 
 
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_workflow_that_names_no_artifact_repository_has_that_of_the_runs(overlay: str) -> None:
+    maps = named(build(overlay), "ConfigMap")
+    default = maps["artifact-repositories"]  # the name is Argo's
+    key = default["metadata"]["annotations"]["workflows.argoproj.io/default-artifact-repository"]
+    assert default["data"][key] == maps["daskjobs-artifacts"]["data"]["s3"]
+
+
 def test_overlay_step_has_the_template_and_nothing_of_orders() -> None:
     built = build("step")
     kinds = {(item["kind"], item["metadata"]["name"]) for item in built}
     base = {(item["kind"], item["metadata"]["name"]) for item in BASE if item["kind"] != "Kustomization"}
-    assert kinds == base - {("ConfigMap", "daskjobs-artifacts")} | {("WorkflowTemplate", "dask-step")}
+    artifacts = {("ConfigMap", "daskjobs-artifacts"), ("ConfigMap", "artifact-repositories")}
+    assert kinds == base - artifacts | {("WorkflowTemplate", "dask-step")}
     data = named(built, "ConfigMap")["daskjobs"]["data"]
     assert set(data) == {"DASKJOBS_IMAGE", "DASKJOBS_ARTIFACTS", "DASKJOBS_WORKER_CPU", "DASKJOBS_WORKER_MEMORY"}
     templates = named(built, "WorkflowTemplate")["dask-step"]["spec"]["templates"]
-    assert {template["serviceAccountName"] for template in templates} <= set(named(built, "ServiceAccount"))
+    accounts = {template["serviceAccountName"] for template in templates}
+    assert accounts - {"{{inputs.parameters.service-account}}"} <= set(named(built, "ServiceAccount"))
     image = named(built, "CronJob")["daskjobs-janitor"]["spec"]["jobTemplate"]["spec"]["template"]["spec"]
     assert image["containers"][0]["image"] == data["DASKJOBS_IMAGE"]
 
@@ -182,6 +192,7 @@ def test_locks_satisfy_the_project_when_the_image_is_built_from_them() -> None:
     needs = {
         "requirements": said["project"]["dependencies"] + extras["s3"] + extras["pod"],
         "build": said["build-system"]["requires"] + said["dependency-groups"]["image"],
+        "tools": said["dependency-groups"]["tools"],
     }
     for name, lines in needs.items():
         locked = locked_in(f"image/{name}.lock")

@@ -1,5 +1,6 @@
 """Says what a Kubernetes cluster lacks for Dask clusters there: kinds, controllers, rights, the image."""
 
+import json
 import secrets
 import time
 from collections.abc import Iterator
@@ -7,6 +8,7 @@ from datetime import datetime
 from typing import Any
 
 import kr8s
+from kr8s._async_utils import as_sync_func  # see api.py
 from kr8s.objects import Deployment, Pod, new_class
 
 from daskjobs.cluster.findings import Finding
@@ -14,7 +16,7 @@ from daskjobs.cluster.kubernetes.api import POLL_SECONDS, Workflow, api_call, de
 from daskjobs.cluster.kubernetes.diagnosis import why_not_ready
 from daskjobs.cluster.kubernetes.naming import PART_OF
 from daskjobs.cluster.settings import ClusterSettings
-from daskjobs.errors import DaskjobsError
+from daskjobs.errors import ConfigError, DaskjobsError
 
 # What a pod does that starts and removes a Dask cluster; k8s/base/roles.yaml grants it.
 RIGHTS = {
@@ -36,6 +38,7 @@ KINDS = {"kubernetes.dask.org/v1": "DaskCluster", "argoproj.io/v1alpha1": "Workf
 REQUEUE = "DEFAULT_REQUEUE_TIME"
 SLOW_HOP_SECONDS = 3  # from here on, a shorter requeue time is worth mentioning
 PULL_SECONDS = 120
+POD_SECURITY = "pod-security.kubernetes.io/enforce=restricted"
 
 Review: Any = new_class("SelfSubjectAccessReview", "authorization.k8s.io/v1", asyncio=False, namespaced=False)
 
@@ -57,6 +60,7 @@ def examine(settings: ClusterSettings, image: str) -> Iterator[Finding]:
     yield from _controllers(api)
     yield _hops(api)
     yield from _rights(api)
+    yield _pod_security(api)
     if image:
         yield _image(api, image)
 
@@ -132,6 +136,36 @@ def _rights(api: kr8s.Api) -> Iterator[Finding]:
         refused = [verb for verb in verbs if not may(api, group, resource, verb)]
         lacking = f"you may not {', '.join(refused)} {resource}: apply k8s/"
         yield Finding(not refused, lacking if refused else f"you may {', '.join(verbs)} {resource}")
+
+
+def _pod_security(api: kr8s.Api) -> Finding:
+    """Say whether the namespace refuses a pod that is root on its node. Kubernetes is asked, and makes none."""
+    if not may(api, "", "pods", "create"):
+        return Finding(True, "whether pods may be root on their node: not checked, you may not create pods")
+    pod = pod_of("none", f"daskjobs-doctor-{secrets.token_hex(3)}", 1)
+    pod["spec"]["volumes"] = [{"name": "node", "hostPath": {"path": "/"}}]
+    pod["spec"]["hostPID"] = True
+    try:
+        with api_call("judge a pod that would be root on its node"):
+            as_sync_func(_try_pod)(api, pod)
+    except ConfigError:  # refused, by the Pod Security Standard or whatever else looks at pods here
+        return Finding(True, f"the namespace {api.namespace} refuses pods that would be root on their node")
+    except DaskjobsError as error:
+        return Finding(False, f"whether pods may be root on their node: {error}")
+    return Finding(
+        False,
+        f"who may start a pod or a Dask cluster in {api.namespace} is root on its node, since no Pod Security Standard "
+        f"is enforced: kubectl label namespace {api.namespace} {POD_SECURITY}",
+    )
+
+
+async def _try_pod(api: kr8s.Api, pod: dict[str, Any]) -> None:
+    """Ask Kubernetes whether it would create a pod, which kr8s' own method can't do without creating it."""
+    body = json.dumps({"apiVersion": "v1", "kind": "Pod", **pod})
+    async with api.call_api(
+        "POST", version="v1", url="pods", namespace=api.namespace, params={"dryRun": "All"}, content=body
+    ):
+        pass
 
 
 def may(api: kr8s.Api, group: str, resource: str, verb: str) -> bool:

@@ -31,7 +31,7 @@ def node_key(node: str) -> str:
     >>> node_key("flow-x7.features") == node_key("flow-x7.features.onExit") != node_key("flow-x7.features(0:a)")
     True
     """
-    return hashlib.sha256(node.removesuffix(ON_EXIT).encode()).hexdigest()[:8]
+    return hashlib.sha256(node.removesuffix(ON_EXIT).encode()).hexdigest()[:12]
 
 
 def cluster_name(settings: ClusterSettings) -> str:

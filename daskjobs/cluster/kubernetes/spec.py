@@ -12,9 +12,6 @@ import re
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import dask
-import distributed  # noqa: F401  # puts the defaults of its settings into dask.config
-
 from daskjobs.cluster import tuning
 from daskjobs.cluster.connection import Workload
 from daskjobs.cluster.kubernetes import secret
@@ -45,7 +42,9 @@ NEVER_PAUSED = {"distributed.worker.memory.pause": "False"}
 # Begin the variables that differ from pod to pod, of which Dask needs none: Argo's, ours, and those by which EKS gives
 # a pod its identity; a Dask pod that is to have one gets its own.
 PODS_OWN = ("ARGO_", "DASKJOBS_", "TRACEPARENT", "AWS_ROLE_ARN", "AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_CONTAINER_")
-IDLE_ROUTE = "daskjobs.cluster.kubernetes.idle"
+# Pages of the scheduler's HTTP server beside the dashboard, which need no key pair: its health, and what the operator
+# asks. Dask's own others show logs and call stacks.
+ROUTES = ("distributed.http.health", "distributed.http.statics", "daskjobs.cluster.kubernetes.idle")
 WORKERS = 5  # where their number isn't given
 SCHEDULER_DISK = "128Mi"  # it writes nothing but its log, of which the kubelet keeps 50 MiB
 LEAST_BYTES = 1 << 20
@@ -213,9 +212,7 @@ def _pod(
         {
             "distributed.scheduler.no-workers-timeout": f"{settings.longest_start:.0f}s",  # by default, for ever
             "distributed.scheduler.allowed-failures": str(TRIES - 1),
-            "distributed.scheduler.http.routes": str(
-                [*dask.config.get("distributed.scheduler.http.routes"), IDLE_ROUTE]
-            ),
+            "distributed.scheduler.http.routes": str([*ROUTES]),
             **({} if workload.results else NEVER_PAUSED),
         }
     )

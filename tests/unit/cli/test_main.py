@@ -123,7 +123,8 @@ def test_help_names_every_option_with_its_variable_and_every_exit_code() -> None
         shown = runner.invoke(cli.main, [command, "--help"]).output
         for name in [option.flag for _, option in options.FIELDS] + ["--log-level"]:
             assert name in shown
-            assert f"DASKJOBS_{name.removeprefix('--').replace('-', '_').upper()}" in shown
+            if command != "cleanup":  # which works whatever the variables of others say
+                assert f"DASKJOBS_{name.removeprefix('--').replace('-', '_').upper()}" in shown
 
 
 def test_doctor_says_that_all_is_well_or_what_is_not(daskjobs: Command, tmp_path: Path) -> None:
@@ -152,6 +153,16 @@ def test_kubernetes_is_a_sentence_when_its_packages_are_not_installed(daskjobs: 
         assert done.returncode == 11
         assert "pip install 'daskjobs[kubernetes]'" in done.stderr
         assert "Traceback" not in done.stderr
+
+
+def test_cleanup_works_whatever_the_variables_of_others_say(daskjobs: Command) -> None:
+    others = {"ROWS": "many", "WORKERS": "$(X)", "WORKER_TOLERATIONS": "}", "QUOTING": "no", "START_TIMEOUT": "0"}
+    variables = {f"DASKJOBS_{name}": value for name, value in others.items()}
+    for arguments in (["cleanup", "--run", "r"], ["step-cleanup"]):
+        done = daskjobs(*arguments, **variables)
+        assert done.returncode == 0, done.stderr
+        assert '"remaining": ' in done.stdout
+    assert daskjobs("merge", "--run", "r", **variables).returncode == 2
 
 
 @pytest.mark.slow

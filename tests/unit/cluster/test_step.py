@@ -3,6 +3,7 @@
 import json
 import os
 import pickle
+import re
 import shutil
 import sys
 import tempfile
@@ -19,6 +20,7 @@ from daskjobs.cluster import step
 from daskjobs.cluster.backends import connect
 from daskjobs.cluster.connection import Connection, Workload
 from daskjobs.cluster.kubernetes.naming import PART_OF, selector
+from daskjobs.cluster.results import kept_by_argo
 from daskjobs.cluster.settings import ClusterSettings
 from daskjobs.cluster.step import Call, remove_step, run_step
 from daskjobs.errors import ConfigError, DaskjobsError, FunctionError, LostWorkError, UsageError
@@ -352,3 +354,11 @@ def test_removal_is_tried_again_while_kubernetes_does_not_answer(
         kube.before_list = fail_twice
         assert [each.name for each in remove_step(settings).objects] == ["dv-w-k"]
         assert kube.names("DaskCluster") == []
+
+
+@pytest.mark.parametrize("text", ["$(AWS_SECRET_ACCESS_KEY) $$", "{{=1+41}}", "{{{{{", "\x7f", '\\$ \\{{ "$" ü'])
+def test_result_stays_as_it_is_when_argo_and_kubernetes_hand_it_on(text: str) -> None:
+    value = {text: [text, {"a": {"b": text}}]}
+    document = kept_by_argo(json.dumps(value))
+    assert json.loads(document) == value
+    assert not re.search(r"\$|\{\{|[^ -~]", document)

@@ -48,6 +48,18 @@ def test_kind_controller_and_right_are_named_when_they_are_missing(kube: KubeApi
     ]
 
 
+def test_namespace_in_which_pods_may_be_root_on_their_node_is_named_with_the_remedy(
+    kube: KubeApi, settings: ClusterSettings
+) -> None:
+    controllers(kube)
+    kube.restricted = False
+    (said,) = bad(settings)
+    assert said.endswith(f"kubectl label namespace {kube.namespace} pod-security.kubernetes.io/enforce=restricted")
+    assert kube.names("Pod") == []
+    kube.refused.add("create pods")
+    assert bad(settings) == []
+
+
 def test_controller_that_is_not_ready_is_named_with_its_place(kube: KubeApi, settings: ClusterSettings) -> None:
     controllers(kube, ready=0)
     assert bad(settings)[0] == "dask-kubernetes-operator isn't ready: see elsewhere/dask-kubernetes-operator"

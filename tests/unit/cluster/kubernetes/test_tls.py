@@ -99,6 +99,9 @@ def test_only_who_has_the_key_pair_of_the_run_is_let_in(pair: KeyPair, start: An
             Client(where, security=stranger, timeout=3)
 
 
+TELLING = ("info/main/workers.html", "info/logs/x.html", "info/call-stack/x.html", "json/counts.json", "metrics")
+
+
 @pytest.mark.slow
 def test_http_tells_the_operator_whether_the_scheduler_is_idle_and_takes_no_orders(pair: KeyPair, start: Any) -> None:
     page = said(start("scheduler", ""), "dashboard at:").removesuffix("/status")
@@ -106,9 +109,10 @@ def test_http_tells_the_operator_whether_the_scheduler_is_idle_and_takes_no_orde
         assert json.load(response)["idle_since"] > 0
     with urllib.request.urlopen(f"{page}/health", timeout=10) as response:
         assert response.read() == b"ok"
-    with pytest.raises(urllib.error.HTTPError) as refused:
-        urllib.request.urlopen(f"{page}/api/v1/retire_workers", data=b"{}", timeout=10)
-    assert refused.value.code == 404
+    for path, data in [("api/v1/retire_workers", b"{}"), *((each, None) for each in TELLING)]:
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            urllib.request.urlopen(f"{page}/{path}", data=data, timeout=10)
+        assert refused.value.code == 404, path
 
 
 def test_key_pair_is_that_of_the_mounted_secret(pair: KeyPair) -> None:
