@@ -233,7 +233,7 @@ def test_archive_on_a_server_is_read_in_parts_or_a_sentence(tmp_path: Path) -> N
 def test_rules_of_a_server_are_read_right_or_a_sentence(tmp_path: Path) -> None:
     source = b"def all_of_them(orders):\n    return orders['quantity'] > 0\n"
     with serving(chunked, source) as url:
-        assert "all_of_them" in read_rules(Storage(str(tmp_path)), f"{url}/rules.py").source
+        assert "all_of_them" in read_rules(Storage(str(tmp_path)), f"{url}/rules.py").code
     for code, kind in {404: ConfigError, 403: ConfigError, 503: StorageError}.items():
         with serving(status(code), source) as url, pytest.raises(kind):
             read_rules(Storage(str(tmp_path)), f"{url}/rules.py")

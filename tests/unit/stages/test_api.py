@@ -141,7 +141,7 @@ def test_input_that_is_not_orders_is_an_input_error(tmp_path: Path) -> None:
         ),
         ({"cluster": daskjobs.ClusterSettings()}, "run_orders has no option cluster: did you mean backend="),
         ({"max-rejected": 0.5}, "did you mean max_rejected=0.5?"),
-        ({"output": "report"}, "run_orders has no option output: it has rows, seed, delimiter"),
+        ({"output": "report"}, "run_orders has no option output: it has rows, seed, ignore_table"),
         ({"input": "a.csv", "rows": 5}, "--rows is for generated orders, and --input names your own"),
         ({"input": "a.csv", "seed": 5}, "--seed is for generated orders, and --input names your own"),
         ({"rows": 5, "columns": "price=cost"}, "--columns says how your orders are written: name these by --input"),

@@ -139,7 +139,7 @@ def test_cluster_is_replaced_when_it_does_not_answer_or_has_another_spec(
 
 
 @pytest.mark.usefixtures("answers")
-@pytest.mark.parametrize(("timeout", "reused"), [(86_000, True), (2 * 86_400, False)])
+@pytest.mark.parametrize(("timeout", "reused"), [(80_000, True), (2 * 86_400, False)])
 def test_cluster_is_replaced_when_its_certificate_ends_before_its_new_deadline(
     kube: KubeApi, api: kr8s.Api, settings: ClusterSettings, timeout: float, reused: bool
 ) -> None:

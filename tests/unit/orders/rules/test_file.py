@@ -181,14 +181,15 @@ def test_name_given_to_something_that_is_no_rule_fails_with_a_sentence() -> None
 
 
 def test_whole_run_rejects_by_rules_that_are_no_plain_functions(tmp_path: Path) -> None:
-    (tmp_path / "orders.csv").write_bytes(csv_text(row(quantity="3", price="7.25", total_amount="21.75")))
+    cheap = row(price="1.00", total_amount="2.00")
+    (tmp_path / "orders.csv").write_bytes(csv_text(row(quantity="3", price="7.25", total_amount="21.75"), cheap))
     for name in ("a partial", "a callable object"):
         (tmp_path / "mine.py").write_text(
             ABOVE + MEANT[name] + "def other(orders):\n    return orders['quantity'] < 0\n"
         )
         path, rules = str(tmp_path / "orders.csv"), str(tmp_path / "mine.py")
         results = inline.run(tmp_path / name, path, rules=rules, partitions=2)
-        assert results["report/analytics_report.json"] == b'{"orders": 0, "revenue": 0.00}\n'
+        assert results["report/analytics_report.json"] == b'{"orders": 1, "revenue": 2.00}\n'
         assert b',"expensive",' in results["merge/quarantine.csv"]
 
 
