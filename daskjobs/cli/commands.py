@@ -89,6 +89,7 @@ def doctor(run: str, cluster: str, namespace: str, image: str, network: bool, st
 
 @click.command()
 @option("--workflow", required=True, help="The name of the workflow that runs.")
+@option("--step", default="", help="Which of several steps: its task's name, or its node's, or the end of that.")
 @text_option("--namespace", "Where it runs.")
 @option(
     "--start-timeout",
@@ -96,14 +97,14 @@ def doctor(run: str, cluster: str, namespace: str, image: str, network: bool, st
     show_default=True,
     help="Seconds to wait for its Dask cluster.",
 )
-def dashboard(workflow: str, namespace: str, start_timeout: float) -> None:
-    """Forward the Dask dashboard of a running workflow to this machine, and follow its progress until validate ends.
+def dashboard(workflow: str, step: str, namespace: str, start_timeout: float) -> None:
+    """Forward the Dask dashboard of a running workflow to this machine, and follow its progress until its work ends.
 
     Stopping this command does no harm to the run.
     """
     with kubernetes_packages():
         from daskjobs.cluster.kubernetes.dashboard import watch
-    for line in watch(ClusterSettings(namespace=namespace, workflow=workflow, start_timeout=start_timeout)):
+    for line in watch(ClusterSettings(namespace=namespace, workflow=workflow, start_timeout=start_timeout), step):
         click.echo(line)
 
 

@@ -86,7 +86,8 @@ def step(
     settings = _settings(node, values)
     events.configure(log_level or ("info" if settings.pod else "warning"))
     arguments = _arguments(document) | _once([_argument(pair) for pair in pairs], "--arg")
-    call = Call(function, arguments, code if "://" in code else os.path.abspath(code or os.getcwd()))
+    place = code if "://" in code else os.path.abspath(code or os.getcwd())
+    call = Call(function, arguments, place, node)
     seconds = settings.longest_start + settings.timeout + CLOSE_SECONDS
     try:
         with last_line() as print_result, bounded() as bound:

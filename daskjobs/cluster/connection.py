@@ -21,7 +21,8 @@ class Workload:
     variables that these processes start with. Workers import the modules that ``preload`` names before their first
     task. ``check`` raises when the cluster has become another process's: it is not deleted then. All its processes look
     for modules in the folder or zip file ``code`` first. ``tell`` takes sentences for people about the wait for it.
-    Tasks that leave no ``results`` with the workers, since they write them elsewhere, never wait for memory.
+    Tasks that leave no ``results`` with the workers, since they write them elsewhere, never wait for memory. ``node``
+    is the name by which people know the work: that of its Argo node.
     """
 
     processes: bool = False
@@ -31,6 +32,7 @@ class Workload:
     code: str = ""
     tell: Callable[[str], None] = lambda _: None
     results: bool = True
+    node: str = ""
 
 
 @dataclass(frozen=True)

@@ -52,12 +52,14 @@ AGAIN_SECONDS = (5.0, 15.0, 30.0)  # between two attempts of a removal
 class Call:
     """A function as ``module:function``, its arguments by name, and the folder or zip file that has its module.
 
-    ``code`` is the path of something that all processes have, or the URI of something that is given to them.
+    ``code`` is the path of something that all processes have, or the URI of something that is given to them. ``node``
+    is the name of the Argo node that calls it, if any.
     """
 
     function: str
     arguments: Mapping[str, object]
     code: str
+    node: str = ""
 
 
 def run_step(
@@ -112,7 +114,7 @@ def _run(
     with _written(files):
         files.mkdir(parents=True, exist_ok=True)
     started = time.monotonic()
-    workload = Workload(processes=True, code="" if archive else call.code, tell=tell)
+    workload = Workload(processes=True, code="" if archive else call.code, tell=tell, node=call.node)
     outcome: str | DaskjobsError = ""  # of the function, whatever becomes of the cluster afterwards
     try:
         with _outputs(None), connect(settings, workload) as connection:

@@ -28,9 +28,9 @@ cli.entry()
 class Viewer:
     """`daskjobs dashboard` as a process on this machine."""
 
-    def __init__(self, namespace: Namespace, workflow: str, said: Path) -> None:
+    def __init__(self, namespace: Namespace, workflow: str, said: Path, *more: str) -> None:
         pytest.importorskip("dask_kubernetes", reason="pip install 'daskjobs[kubernetes]' to run this test")
-        command = ["-c", STARTED, "dashboard", "--workflow", workflow, "--namespace", namespace.name]
+        command = ["-c", STARTED, "dashboard", "--workflow", workflow, "--namespace", namespace.name, *more]
         self.said = said
         with said.open("w") as out:
             self.process = subprocess.Popen(

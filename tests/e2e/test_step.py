@@ -18,6 +18,7 @@ from daskjobs.cluster.kubernetes.spec import TRIES
 from e2e.conftest import DASK_KINDS, IMAGE, ROOT, Namespace, no_operator, over
 from e2e.faults import FOREVER, KILL, argo
 from e2e.queue import admit, held, queue
+from e2e.test_dashboard import Viewer
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600), pytest.mark.usefixtures("argo")]
 
@@ -514,10 +515,19 @@ def test_janitor_alone_removes_the_cluster_when_the_workflow_is_terminated(names
     assert namespace.dask_objects() == []
 
 
-def test_idle_timeout_alone_removes_the_cluster_that_is_kept_for_a_look_at_a_failure(namespace: Namespace) -> None:
-    """With keep-on-failure neither the step nor its exit hook removes it."""
+def test_idle_timeout_alone_removes_the_cluster_that_is_kept_for_a_look_at_a_failure(
+    namespace: Namespace, tmp_path: Path
+) -> None:
+    """With keep-on-failure neither the step nor its exit hook removes it; `daskjobs dashboard` shows it by its task."""
     waits = {"start_timeout": "45", "worker_timeout": "20", "idle_timeout": "1"}
     done = namespace.finished(submit(namespace, task("trouble:error", keep_on_failure="true", **waits)))
+    viewer = Viewer(namespace, done["metadata"]["name"], tmp_path / "viewer.log", "--step", "step")
+    try:
+        assert "Dask" in viewer.page()
+        assert viewer.process.wait(timeout=150) == 0  # a look is no work: the cluster ends nevertheless
+    finally:
+        viewer.process.kill()
+        viewer.process.wait(timeout=10)
     (step,), (cleanup,) = attempts(done), attempts(done, "cleanup")
     text = log(namespace, step)
     assert "cluster.kept" in text

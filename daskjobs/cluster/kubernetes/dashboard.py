@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import re
 import time
 import warnings
 from collections.abc import Iterator
@@ -24,24 +25,27 @@ from daskjobs.cluster.kubernetes.api import (
     list_objects,
     open_api,
 )
-from daskjobs.cluster.kubernetes.naming import CERTIFICATE, PART_OF, RUN_LABEL, secret_name
+from daskjobs.cluster.kubernetes.naming import CERTIFICATE, NODE, PART_OF, RUN_LABEL, secret_name
 from daskjobs.cluster.kubernetes.pages import shown
 from daskjobs.cluster.kubernetes.secret import FILES
 from daskjobs.cluster.security import KeyPair
 from daskjobs.cluster.settings import ClusterSettings
-from daskjobs.errors import ClusterError, ConfigError
+from daskjobs.errors import ClusterError, ConfigError, UsageError
+from daskjobs.options import quoted
 
 LOOK_SECONDS = 1
+LISTED = 10  # steps that a sentence names
 
 
-def watch(settings: ClusterSettings) -> Iterator[str]:
+def watch(settings: ClusterSettings, step: str = "") -> Iterator[str]:
     """Forward the ports of a workflow's Dask cluster to this machine, and yield lines for people until it is gone.
 
-    The first line is the dashboard's address. Raises ConfigError when there is no such workflow or it is over,
-    ClusterError when its cluster does not come within the start timeout or doesn't answer.
+    The first line is the dashboard's address. Of several steps, ``step`` names one: see `fitting`. Raises ConfigError
+    when there is no such workflow or it is over, UsageError when several clusters are meant, and ClusterError when none
+    comes within the start timeout or it doesn't answer.
     """
     api = open_api(settings)
-    cluster = await_cluster(api, settings)
+    cluster = await_cluster(api, settings, step)
     pair = key_pair(api, cluster)
     warnings.simplefilter("ignore", VersionMismatchWarning)  # no task goes from here to there
     with ExitStack() as stack:
@@ -66,34 +70,71 @@ def _client(cluster: APIObject, pair: KeyPair, seconds: float) -> Iterator[Clien
         yield client
 
 
-def await_cluster(api: kr8s.Api, settings: ClusterSettings) -> APIObject:
-    """Wait for the Dask cluster of a workflow while the workflow goes on."""
+def await_cluster(api: kr8s.Api, settings: ClusterSettings, step: str = "") -> APIObject:
+    """Wait for the one Dask cluster of a workflow, or of its step of this name, while the workflow goes on."""
     deadline = time.monotonic() + settings.start_timeout
+    named, listed = f"of the step {quoted(step)} " if step else "", ""
     while time.monotonic() < deadline:
-        uid = _live_uid(api, settings)
-        for cluster in list_objects(api, {**PART_OF, RUN_LABEL: uid}, (DaskCluster,)):
-            if not is_ending(cluster):
-                return cluster
+        workflow = _workflow(api, settings)
+        labels = {**PART_OF, RUN_LABEL: str(workflow["metadata"]["uid"])}
+        clusters = [each for each in list_objects(api, labels, (DaskCluster,)) if not is_ending(each)]
+        found = fitting(clusters, settings.workflow, step)
+        if len(found) == 1:
+            return found[0]
+        if found:
+            raise UsageError(
+                f"the workflow {settings.workflow} has several Dask clusters {named}now, those of {_listed(found)}: "
+                "choose one by --step, with its name or the end of it"
+            )
+        listed = f"it has those of {_listed(clusters)}" if clusters else ""
+        status = workflow.get("status", {})
+        if status.get("finishedAt"):
+            gone = f"has no Dask cluster {named}now: {listed}" if listed else "its Dask cluster is gone"
+            raise ConfigError(
+                f"the workflow {settings.workflow} has {status['phase'].lower()}, and {gone}; the artifact performance "
+                "of the task that used it has the dashboard's pages"
+            )
         time.sleep(POLL_SECONDS)
     raise ClusterError(
-        f"the workflow {settings.workflow} has no Dask cluster within {settings.start_timeout:.0f} s: it has not "
-        "started one yet, or the work on it is over"
+        f"the workflow {settings.workflow} has no Dask cluster {named}within {settings.start_timeout:.0f} s: "
+        + (listed or "it has not started one yet, or the work on it is over")
     )
 
 
-def _live_uid(api: kr8s.Api, settings: ClusterSettings) -> str:
-    """Return the uid of a workflow that has not ended."""
+def fitting(clusters: list[APIObject], workflow: str, step: str) -> list[APIObject]:
+    """Return the Dask clusters of the steps that a name fits, or all without one.
+
+    It is the name of an Argo node, with or without the workflow's before it, or else the end of one, or else that of a
+    loop, whose items are nodes: `features` fits flow-x7.features, or else flow-x7.nested.features, or else
+    flow-x7.features(0:a).
+    """
+    if not step:
+        return clusters
+    its = re.escape(step)
+    for pattern in (its, rf"{re.escape(workflow)}\.{its}", rf".*\.{its}", rf".*\.{its}\(\d+:.*"):
+        if found := [each for each in clusters if re.fullmatch(pattern, _node(each), re.DOTALL)]:
+            return found
+    return []
+
+
+def _node(cluster: APIObject) -> str:
+    """Return the name by which people know the step of a cluster: its Argo node's, or else, as for orders, its own."""
+    return str(cluster.metadata.get("annotations", {}).get(NODE) or cluster.name)
+
+
+def _listed(clusters: list[APIObject]) -> str:
+    names = sorted(map(_node, clusters))
+    more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
+    return ", ".join(map(quoted, names[:LISTED])) + more
+
+
+def _workflow(api: kr8s.Api, settings: ClusterSettings) -> Any:
+    """Return the workflow, as Kubernetes has it."""
     with api_call(f"look for the workflow {settings.workflow}"):
         workflow: Any = next(iter(api.get(Workflow, settings.workflow, namespace=api.namespace)), None)
     if workflow is None:
         raise ConfigError(f"there is no workflow {settings.workflow} in {api.namespace}: `argo list -n …` names them")
-    status = workflow.raw.get("status", {})
-    if status.get("finishedAt"):
-        raise ConfigError(
-            f"the workflow {settings.workflow} has {status['phase'].lower()}, and its Dask cluster is gone; the "
-            "artifact performance of the task that used it has the dashboard's pages"
-        )
-    return str(workflow.metadata["uid"])
+    return workflow.raw
 
 
 def is_there(api: kr8s.Api, cluster: APIObject) -> bool:

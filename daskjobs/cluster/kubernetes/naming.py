@@ -11,6 +11,7 @@ COMPONENT_LABEL = "dask.org/component"  # scheduler or worker
 HASH = "daskjobs/spec-hash"
 CERTIFICATE = "daskjobs/certificate"  # the fingerprint of the certificate that the cluster's processes have
 WORKFLOW = "daskjobs/workflow"  # the workflow's name: the janitor finds it here where the ownerReference is lost
+NODE = "daskjobs/node"  # the Argo node's name, by which people choose among the steps of a workflow
 DEADLINE = "daskjobs/deadline"  # past it, the janitor removes the cluster
 QUEUE = "kueue.x-k8s.io/queue-name"  # Kueue's label; the operator copies a DaskCluster's labels to its pods
 KEPT = "daskjobs/kept"  # says that the work failed, and that the cluster stays for a look until it has been idle

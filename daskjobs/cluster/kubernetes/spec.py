@@ -22,6 +22,7 @@ from daskjobs.cluster.kubernetes.naming import (
     DASK_VERSION,
     DEADLINE,
     HASH,
+    NODE,
     PART_OF,
     QUEUE,
     SCHEDULER_PORT,
@@ -48,6 +49,7 @@ ROUTES = ("distributed.http.health", "distributed.http.statics", "daskjobs.clust
 WORKERS = 5  # where their number isn't given
 SCHEDULER_DISK = "128Mi"  # it writes nothing but its log, of which the kubelet keeps 50 MiB
 LEAST_BYTES = 1 << 20
+NODE_LENGTH = 1000  # of a node's name, which has the whole item of a loop: all annotations together are bounded
 MOUNT_FIELDS = ("mountPath", "subPath", "readOnly")
 EXAMPLES = {
     "--worker-tolerations": '[{"key": "spot", "operator": "Exists"}]',
@@ -127,6 +129,8 @@ def render(settings: ClusterSettings, own: dict[str, Any], workload: Workload = 
     described.setdefault("annotations", {}).update(
         {HASH: _hash([spec, given] if given else spec), DEADLINE: deadline(settings)}
     )
+    if workload.node:
+        described["annotations"][NODE] = workload.node[:NODE_LENGTH]
     return {"apiVersion": DASK_VERSION, "kind": "DaskCluster", "metadata": described, "spec": spec}
 
 

@@ -11,9 +11,9 @@ import psutil
 import pytest
 
 from conftest import Command
-from daskjobs.cluster.kubernetes.naming import PART_OF, cluster_name, node_key, selector
+from daskjobs.cluster.kubernetes.naming import NODE, PART_OF, cluster_name, node_key, selector
 from daskjobs.cluster.settings import ClusterSettings
-from kubeapi import KubeApi, kube_api
+from kubeapi import KubeApi, Object, kube_api
 
 MODULE = """
 def build(client, day, n=1):
@@ -167,3 +167,26 @@ def test_cleanup_removes_the_cluster_of_its_node_alone_and_writes_a_receipt(
     assert [each["kind"] for each in receipt["objects"]] == ["DaskCluster"]
     assert (receipt["kept"], receipt["remaining"]) == ([], [])
     assert kube.names("DaskCluster") == [f"dv-u-1-{node_key('flow.other')}"]
+
+
+def test_cluster_of_a_step_says_which_node_it_is_of(daskjobs: Command, kube: KubeApi, tmp_path: Path) -> None:
+    """No operator is here, so the step fails; its cluster is seen as it was made."""
+    kube.add("Pod", "me", spec={"containers": [{"name": "main", "image": "mine"}]})
+    made: list[Object] = []
+    kube.on_create = made.append
+    done = daskjobs(
+        "step",
+        "theirs:build",
+        "--start-timeout=1",
+        KUBECONFIG=str(kube.kubeconfig(tmp_path)),
+        DASKJOBS_NAMESPACE=kube.namespace,
+        DASKJOBS_POD="me",
+        DASKJOBS_WORKFLOW="flow",
+        DASKJOBS_WORKFLOW_UID="u-1",
+        DASKJOBS_NODE="flow.features(0:a)",
+        DASKJOBS_ARGS='{"day": "monday"}',
+    )
+    assert done.returncode == 21, done.stderr
+    (cluster,) = [each["metadata"] for each in made if each["kind"] == "DaskCluster"]
+    assert cluster["name"] == f"dv-u-1-{node_key('flow.features(0:a)')}"
+    assert cluster["annotations"][NODE] == "flow.features(0:a)"

@@ -12,7 +12,7 @@ from dask_kubernetes.operator.validation import validate_cluster_name
 from jsonschema import Draft7Validator
 
 from daskjobs.cluster.connection import Workload
-from daskjobs.cluster.kubernetes.naming import DEADLINE, HASH, cluster_name
+from daskjobs.cluster.kubernetes.naming import DEADLINE, HASH, NODE, cluster_name
 from daskjobs.cluster.kubernetes.spec import render
 from daskjobs.cluster.settings import ClusterSettings
 from daskjobs.cluster.tuning import DASK_SHARE
@@ -277,6 +277,16 @@ def test_workers_have_gpus_volumes_and_an_account_that_the_scheduler_has_not(own
     assert (worker["serviceAccountName"], worker["automountServiceAccountToken"]) == ("theirs", False)
     plain = render(SETTINGS, own, ANY)["spec"]
     assert scheduler == plain["scheduler"]["spec"]
+
+
+def test_cluster_of_a_step_has_its_nodes_name_which_is_no_part_of_its_hash(own: dict[str, Any]) -> None:
+    plain = render(SETTINGS, own, ANY)["metadata"]["annotations"]
+    made = render(SETTINGS, own, Workload(node="flow.features(0:a)"))["metadata"]["annotations"]
+    assert (made[NODE], made[HASH]) == ("flow.features(0:a)", plain[HASH])
+    assert NODE not in plain
+    long = render(SETTINGS, own, Workload(node=f"flow.features(0:{'é' * 100_000})"))["metadata"]["annotations"]
+    assert long[NODE].startswith("flow.features(0:é")
+    assert len(long[NODE].encode()) < 10_000  # the API server refuses 256 KiB, and kopf keeps a copy of it
 
 
 def test_all_pods_have_the_labels_and_annotations_that_are_given(own: dict[str, Any]) -> None:
