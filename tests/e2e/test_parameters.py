@@ -96,7 +96,7 @@ def test_parameter_of_any_template_arrives_as_it_is_and_no_secret_is_put_into_it
 def test_result_that_is_handed_on_arrives_as_it_is_and_args_may_be_longer_than_a_variable(namespace: Namespace) -> None:
     """Two results of 70,000 bytes go into one step's args, with a text that Argo and Kubernetes would expand.
 
-    So do a part of one of them and a parameter of the workflow, each such a text, by the expressions of the page.
+    So do a part of one of them, and a parameter of the workflow, by the expressions of the page.
     """
     length = 70_000
     args = kept_by_argo(json.dumps({"value": TEXT, "length": length}))
@@ -110,11 +110,11 @@ def test_result_that_is_handed_on_arrives_as_it_is_and_args_may_be_longer_than_a
         for name, given in (("first", args), ("second", args), ("third", both))
     ]
     steps[2]["depends"] = "first && second"
-    done = namespace.finished(submit(namespace, *steps, day=TEXT))
+    done = namespace.finished(submit(namespace, *steps, day=OF_A_STEP))
     assert done["status"]["phase"] == "Succeeded", [step.get("message") for step in attempts(done)]
     result = attempts(done)[-1]["outputs"]["parameters"][0]["value"]
     first = [TEXT, len("null"), "x" * length]
-    assert json.loads(result) == [[first, TEXT, TEXT], len(json.dumps(first)), ""]
+    assert json.loads(result) == [[first, TEXT, OF_A_STEP], len(json.dumps(first)), ""]
 
 
 def test_parameter_that_makes_no_sense_fails_its_run_once_and_cleanup_works(namespace: Namespace) -> None:
