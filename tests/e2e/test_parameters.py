@@ -94,20 +94,27 @@ def test_parameter_of_any_template_arrives_as_it_is_and_no_secret_is_put_into_it
 
 
 def test_result_that_is_handed_on_arrives_as_it_is_and_args_may_be_longer_than_a_variable(namespace: Namespace) -> None:
-    """Two results of 70,000 bytes go into one step's args, with a text that Argo and Kubernetes would expand."""
+    """Two results of 70,000 bytes go into one step's args, with a text that Argo and Kubernetes would expand.
+
+    So do a part of one of them, and a parameter of the workflow, by the expressions of the page.
+    """
     length = 70_000
     args = kept_by_argo(json.dumps({"value": TEXT, "length": length}))
-    both = '{"value": {{tasks.first.outputs.parameters.result}}, "taken": {{tasks.second.outputs.parameters.result}}}'
+    page = (ROOT / "docs/step.md").read_text()
+    part, parameter = re.findall(r"{{= toJson\(.*?}}(?=,\n|`)", page)
+    part = part.replace("features", "first").replace("$.day", "$[0]")
+    whole, second = (f"{{{{tasks.{name}.outputs.parameters.result}}}}" for name in ("first", "second"))
+    both = f'{{"value": [{whole}, {part}, {parameter}], "taken": {second}}}'
     steps = [
         task("trouble:echo", given, secret="daskjobs-storage") | {"name": name}
         for name, given in (("first", args), ("second", args), ("third", both))
     ]
     steps[2]["depends"] = "first && second"
-    done = namespace.finished(submit(namespace, *steps))
+    done = namespace.finished(submit(namespace, *steps, day=OF_A_STEP))
     assert done["status"]["phase"] == "Succeeded", [step.get("message") for step in attempts(done)]
     result = attempts(done)[-1]["outputs"]["parameters"][0]["value"]
     first = [TEXT, len("null"), "x" * length]
-    assert json.loads(result) == [first, len(json.dumps(first)), ""]
+    assert json.loads(result) == [[first, TEXT, OF_A_STEP], len(json.dumps(first)), ""]
 
 
 def test_parameter_that_makes_no_sense_fails_its_run_once_and_cleanup_works(namespace: Namespace) -> None:

@@ -5,8 +5,8 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,8 @@ import pytest
 import yaml
 
 from daskjobs.cluster.kubernetes.spec import TRIES
-from e2e.conftest import DASK_KINDS, IMAGE, ROOT, Namespace, no_operator, over
+from daskjobs.cluster.results import kept_by_argo
+from e2e.conftest import DASK_KINDS, IMAGE, ROOT, Namespace, kubectl, no_operator, over
 from e2e.faults import FOREVER, KILL, argo
 from e2e.queue import admit, held, queue
 from e2e.test_dashboard import Viewer
@@ -463,6 +464,62 @@ def test_workers_are_placed_apart_from_the_scheduler_and_queued_by_name(namespac
     assert "spot" in {each.get("key") for each in worker["tolerations"]}
     assert "spot" not in {each.get("key") for each in scheduler["tolerations"]}
     assert namespace.finished(workflow)["status"]["phase"] == "Succeeded"
+
+
+@contextmanager
+def gpus_of_the_node(resource: str) -> Iterator[None]:
+    """Have a node say that it has a GPU of this name, which Kubernetes counts like one that is there."""
+    node = kubectl("get", "nodes", "-o", "jsonpath={.items[0].metadata.name}")
+    paths = [f"/status/{part}/{resource.replace('/', '~1')}" for part in ("capacity", "allocatable")]
+
+    def patch(operation: str) -> None:
+        operations = [{"op": operation, "path": path, "value": "1"} for path in paths]
+        kubectl("patch", "node", node, "--subresource=status", "--type=json", "-p", json.dumps(operations))
+
+    patch("add")
+    try:
+        yield
+    finally:
+        patch("remove")
+
+
+def test_workers_have_a_gpu_a_volume_and_an_account_and_all_pods_the_labels_that_are_given(
+    namespace: Namespace,
+) -> None:
+    """A task that asks for Dask's resource GPU reads the volume, with a library that the Dockerfile has installed."""
+    gpu = f"{namespace.name}.example/gpu"
+    note = "a: {b} $(HOME) {{"
+    given = {
+        "worker_resources": json.dumps({gpu: 1}),
+        "worker_volumes": '[{"configMap": {"name": "given"}, "mountPath": "/given", "readOnly": true}]',
+        "worker_service_account": "theirs",
+        "pod_labels": '{"team": "features"}',
+        "pod_annotations": kept_by_argo(json.dumps({"example.com/note": note})),
+    }
+    namespace.kubectl("create", "serviceaccount", "theirs")
+    namespace.kubectl("create", "configmap", "given", f"--from-literal=orders.csv={'x' * 2000}")
+    with gpus_of_the_node(gpu):
+        step = task("given:sizes", '{"folder": "/given", "gpus": 1}', **given)
+        workflow = submit(namespace, step)
+        pods = namespace.until(
+            lambda: {
+                pod["metadata"]["labels"]["dask.org/component"]: pod
+                for pod in namespace.get("pods", "-l", "dask.org/component,team=features")["items"]
+            },
+            lambda found: found.keys() == {"scheduler", "worker"},
+            200,
+        )
+        done = namespace.finished(workflow)
+    (run,) = attempts(done)
+    assert done["status"]["phase"] == "Succeeded", run.get("message")
+    assert json.loads(run["outputs"]["parameters"][0]["value"]) == {"orders.csv": "2.0 kB"}
+    assert {pod["metadata"]["annotations"]["example.com/note"] for pod in pods.values()} == {note}
+    resources = {name: pod["spec"]["containers"][0]["resources"] for name, pod in pods.items()}
+    assert (resources["worker"]["requests"][gpu], resources["worker"]["limits"][gpu]) == ("1", "1")
+    assert gpu not in str(resources["scheduler"])
+    accounts = {name: pod["spec"]["serviceAccountName"] for name, pod in pods.items()}
+    assert accounts == {"scheduler": "default", "worker": "theirs"}
+    assert namespace.dask_objects() == []
 
 
 def test_step_alone_removes_its_cluster(namespace: Namespace) -> None:

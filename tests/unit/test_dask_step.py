@@ -176,4 +176,4 @@ def test_tests_of_the_nets_that_the_page_names_exist() -> None:
 def test_dockerfile_of_the_page_is_that_of_the_example() -> None:
     (dockerfile,) = re.findall(r"^```dockerfile\n(FROM daskjobs.*?)^```$", PAGE, re.M | re.S)
     assert dockerfile == (EXAMPLE / "Dockerfile").read_text()
-    assert len(dockerfile.splitlines()) == 3
+    assert len(dockerfile.splitlines()) == 4
