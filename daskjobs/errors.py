@@ -1,6 +1,6 @@
 """What can go wrong, each with the exit code that tells Argo whether a retry can help."""
 
-from daskjobs.display import shown
+from daskjobs.display import escaped, shown
 
 MOST_MESSAGE = 4000  # characters: Dask makes a tuple of what is longer than 10,000, and Kubernetes shows 4,096 bytes
 
@@ -11,7 +11,7 @@ class DaskjobsError(Exception):
     exit_code = 1
 
     def __init__(self, message: str) -> None:
-        message = shown(message)
+        message = escaped(shown(message))  # it may quote names and data
         super().__init__(message if len(message) <= MOST_MESSAGE else f"{message[:MOST_MESSAGE]}…")
 
 

@@ -62,7 +62,8 @@ def orders_schema(extra: list[str]) -> pa.Schema:
 def frame(orders: pa.Table) -> pd.DataFrame:
     """Return what the rules see: a frame with Arrow types, money as integer cents in price_cents and total_cents.
 
-    It shares the table's memory, so what rules see of that can't be written to.
+    It shares the table's memory, so what rules see of that can't be written to. Its labels count from 1: pandas makes new
+    ones from 0, after a merge or `reset_index`, and a mask with such labels would mean other rows in silence.
     """
     money = {"price": "price_cents", "total_amount": "total_cents"}
     columns = {name: orders[name] for name in orders.column_names if name not in money}
@@ -72,6 +73,7 @@ def frame(orders: pa.Table) -> pd.DataFrame:
     table = pa.table(columns)
     table = pa.table([_read_only(each) for each in table.columns], table.column_names)
     typed: pd.DataFrame = table.to_pandas(types_mapper=pd.ArrowDtype, use_threads=False)
+    typed.index = pd.RangeIndex(1, len(typed) + 1)
     return typed
 
 

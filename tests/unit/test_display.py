@@ -196,3 +196,7 @@ def test_web_server_that_gives_no_parts_of_files_is_a_sentence(
     monkeypatch.setattr(daskjobs.files.web, "WHOLE_BYTES", 1000)
     with serving(tmp_path, parts=False) as address, pytest.raises(InputError, match=r"a\.csv can't be read in parts"):
         pipeline(*OWN, input=f"http://{address}/a.csv?sig={SECRET}")
+
+
+def test_message_of_an_error_is_one_line_that_no_terminal_obeys() -> None:
+    assert str(InputError("no\x1b[31m\u202e.csv\nis not there")) == r"no\x1b[31m\u202e.csv\nis not there"

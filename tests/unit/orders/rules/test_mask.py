@@ -56,7 +56,7 @@ NULLS = {
     "integers": pd.Series([pd.NA] * 3, dtype="Int64"),
     "list": [None] * 3,
 }
-INDEX = "a mask whose index is not the frame's: keep the index"
+INDEX = "a mask whose index is not the frame's"
 WRONG = {
     "another index": (pd.Series([True] * 3, index=list("abc")), INDEX),
     "labels as texts": (pd.Series([True] * 3, index=list("012")), INDEX),
@@ -188,8 +188,21 @@ def test_the_row_that_the_rule_means_is_rejected(tmp_path: Path, rules: str) -> 
     assert report_of(tmp_path, rules) == '{"orders": 3, "revenue": 65.25}'
 
 
-def test_mask_in_another_order_without_its_index_fails_the_run(tmp_path: Path) -> None:
-    rules = "def odd(orders):\n    return orders.set_index('order_id')['quantity'] > 5\n"
+WITHOUT = {  # the frame's index
+    "set_index": "return orders.set_index('order_id')['quantity'] > 5",
+    "reset_index": "return orders.sort_values('region').reset_index(drop=True)['quantity'] > 5",
+    "ignore_index": "return orders.sort_values('region', ignore_index=True)['quantity'] > 5",
+    "merge": "return pd.DataFrame({'user_id': ['u3', 'u2', 'u0']}).merge(orders, on='user_id')['quantity'] > 5",
+    "concat": "return pd.concat([orders[2:], orders[:2]], ignore_index=True)['quantity'] > 5",
+    "a new Series": "return pd.Series([quantity > 5 for quantity in sorted(orders['quantity'])])",
+    "in place": "orders.index = range(len(orders)); return orders['quantity'] > 5",
+}
+
+
+@pytest.mark.parametrize("how", WITHOUT)
+def test_mask_that_has_lost_the_frames_index_fails_the_run(tmp_path: Path, how: str) -> None:
+    """Nobody can tell which rows it means: its labels count from 0, and those of the frame don't."""
+    rules = f"import pandas as pd\ndef odd(orders):\n    {WITHOUT[how]}\n"
     with pytest.raises(ConfigError, match=r"the rule odd of .*mine.py failed: TypeError: it gave a mask whose index"):
         report_of(tmp_path, rules)
 
@@ -270,9 +283,9 @@ def test_rule_that_changes_its_frame_changes_nothing_that_others_see(change: str
         "warnings.simplefilter('ignore')\n"
         f"def first(orders):\n    try:\n        {change}\n    except ValueError as error:\n"
         "        assert 'read-only' in str(error) or 'WRITEABLE' in str(error), error\n"
-        "    return pd.Series(False, range(3))\n"
+        "    return pd.Series(False, range(1, 4))\n"
         "def second(orders):\n"
-        "    kept = orders.index.equals(pd.RangeIndex(3)) and orders.columns[-1] == 'total_cents'\n"
+        "    kept = orders.index.equals(pd.RangeIndex(1, 4)) and orders.columns[-1] == 'total_cents'\n"
         "    kept = kept and not orders.attrs and orders.flags.allows_duplicate_labels\n"
         "    kept = kept and (orders['status'] == 'success').all() and (orders['quantity'] == 2).all()\n"
         "    kept = kept and (orders['price_cents'] == 1050).all() and list(orders['order_id']) == ['K0', 'K1', 'K2']\n"
@@ -284,7 +297,7 @@ def test_rule_that_changes_its_frame_changes_nothing_that_others_see(change: str
 
 
 def test_rules_may_share_an_array_for_their_masks() -> None:
-    rules = "import numpy as np\nimport pandas as pd\n_mask = pd.Series(np.zeros(3, bool))\n" + "".join(
+    rules = "import numpy as np\nimport pandas as pd\n_mask = pd.Series(np.zeros(3, bool), range(1, 4))\n" + "".join(
         f"def rule_{number}(orders):\n    _mask.array[:] = np.arange(3) == {number}\n    return _mask\n"
         for number in (0, 1)
     )
