@@ -62,8 +62,8 @@ def orders_schema(extra: list[str]) -> pa.Schema:
 def frame(orders: pa.Table) -> pd.DataFrame:
     """Return what the rules see: a frame with Arrow types, money as integer cents in price_cents and total_cents.
 
-    It shares the table's memory, so what rules see of that can't be written to. Its labels count from 1: pandas makes new
-    ones from 0, after a merge or `reset_index`, and a mask with such labels would mean other rows in silence.
+    It shares the table's memory, so what rules see of that can't be written to. Its labels count from 1: pandas makes
+    new ones from 0, after a merge or `reset_index`, and a mask with such labels would mean other rows in silence.
     """
     money = {"price": "price_cents", "total_amount": "total_cents"}
     columns = {name: orders[name] for name in orders.column_names if name not in money}

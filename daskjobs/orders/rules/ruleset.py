@@ -150,8 +150,8 @@ def _places(given: pd.Index, index: pd.Index) -> npt.NDArray[np.intp]:
     places = given.get_indexer(index) if _is_number(given) and given.is_unique else np.full(1, -1)
     if (places < 0).any():
         raise TypeError(
-            "it gave a mask whose index is not the frame's (merge, reset_index and a new Series have one of their own): "
-            "keep the frame's index, or return mask.to_numpy() if its values are in the order of the rows"
+            "it gave a mask whose index is not the frame's (merge, reset_index and a new Series have one of their "
+            "own): keep the frame's index, or return mask.to_numpy() if its values are in the order of the rows"
         )
     return places
 
