@@ -140,8 +140,8 @@ def test_failure_shows_no_secret(daskjobs: Command, web: tuple[str, Path]) -> No
     host, folder = web
     (folder / "bad.csv").write_text("a,b\n1,2\n")
     for name in (f"nothing.csv?sig={SECRET}", f"bad.csv?sig={SECRET}"):
-        for option in ("--input", "--rules"):
-            done = daskjobs("run", option, f"http://{host}/{name}", "--rows", "1", "--dashboard", "127.0.0.1:0")
+        for option, rows in {"--input": (), "--rules": ("--rows", "1")}.items():
+            done = daskjobs("run", option, f"http://{host}/{name}", *rows, "--dashboard", "127.0.0.1:0")
             assert done.returncode in {10, 11}, done.stderr
             assert SECRET not in done.stdout + done.stderr
             assert f"http://{host}/" in done.stderr

@@ -113,7 +113,8 @@ def validate(wire: Wire, tmp_path: Path) -> Iterator[Start]:
     started: list[subprocess.Popen[str]] = []
 
     def begin(**settings: Any) -> "subprocess.Popen[str]":
-        given = {"run": wire.run, "rows": ROWS, "partitions": PARTITIONS, **settings}
+        generated = {} if "input" in settings else {"rows": ROWS}
+        given = {"run": wire.run, "partitions": PARTITIONS, **generated, **settings}
         options = [f"--{name}={value}" for name, value in given.items()]
         command = [sys.executable, "-m", "daskjobs", "validate", *options]
         pipes = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}

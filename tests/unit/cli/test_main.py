@@ -22,7 +22,7 @@ def test_run_prints_the_reports_numbers_and_path(daskjobs: Command, tmp_path: Pa
     assert f"revenue    {report['revenue']:.2f}\n" in done.stdout
     assert re.search(r"rejected   \d+ of 2,000 \(.*negative_price \d+", done.stdout)
     assert "report     mine/report/report.html\n" in done.stdout
-    assert re.search(r"dashboard http://127.0.0.1:\d+/status", done.stderr)
+    assert re.search(r"dashboard http://127.0.0.1:\d+/\w+/status", done.stderr)
     assert [line.split()[0] for line in done.stderr.splitlines() if line[0] != " "] == [
         n for n in STAGES if n != "cleanup"
     ]
