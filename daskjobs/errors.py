@@ -67,7 +67,7 @@ NOT_THEIRS = (Stop, MemoryError)  # what may be raised while code of the user's 
 def text_of(error: BaseException) -> str:
     """Return the text of anybody's exception, or what its own ``__str__`` raised."""
     try:
-        return str(error)
+        return str.__str__(str(error))  # which may be of a class of theirs, too
     except NOT_THEIRS:
         raise
     except BaseException as raised:

@@ -195,10 +195,10 @@ def keep(value: object, said: str | None, folder: Path) -> Path:
         raise
     except BaseException:  # such as columns of sets: pickle says them
         path.unlink(missing_ok=True)
-    from distributed.protocol.pickle import dumps
+    import cloudpickle  # not Dask's own function, which logs the traces of what fails
 
     try:
-        data = dumps(value)
+        data = cloudpickle.dumps(value)
     except NOT_THEIRS:
         raise
     except BaseException as error:  # of the objects' own methods

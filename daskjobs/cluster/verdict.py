@@ -134,11 +134,22 @@ def _is_ours(file: str) -> bool:
 
 def said(error: BaseException) -> str:
     """Return an exception in one line: its kind and its text, or what Dask could not pickle."""
-    lines = [line.strip() for line in text_of(error).splitlines() if line.strip()]
+    lines = _lines(error)
     if lines and "Could not serialize object" in lines[0]:
         first = next(iter(str(error.args[0]).splitlines()), "").strip() if error.args else lines[0]
         *_, root = chain(error)
-        return f"{first}: {lines[-1] if len(lines) > 1 and root is error else said(root)}"
+        if root is not error:
+            return f"{first}: {_named(root, _lines(root))}"
+        if len(lines) > 1:
+            return f"{first}: {lines[-1]}"
+    return _named(error, lines)
+
+
+def _lines(error: BaseException) -> list[str]:
+    return [line.strip() for line in text_of(error).splitlines() if line.strip()]
+
+
+def _named(error: BaseException, lines: list[str]) -> str:
     text = " ".join(lines)
     if isinstance(error, TaskExitError):
         return text

@@ -152,11 +152,12 @@ def test_result_is_kept_in_the_file_that_suits_it(tmp_path: Path) -> None:
     assert keep("x", '"x"', tmp_path).read_text() == '"x"'
 
 
-def test_what_cant_be_pickled_is_named(tmp_path: Path) -> None:
+def test_what_cant_be_pickled_is_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with pytest.raises(NotSaidError, match="it can't be pickled either: TypeError: cannot pickle '_thread"):
         keep({"a": [threading.Lock()]}, None, tmp_path)
     with pytest.raises(NotSaidError, match="it can't be pickled either: SystemExit: 4"):
         keep(Odd("__reduce_ex__", SystemExit(4)), None, tmp_path)
+    assert caplog.text == ""
     assert not list(tmp_path.iterdir())
 
 

@@ -52,6 +52,16 @@ class NoText(Exception):
         return nothing
 
 
+class Text(str):
+    """A text that can't be split."""
+
+    def __str__(self) -> str:
+        return self
+
+    def splitlines(self, keepends: bool = False) -> list[str]:
+        raise RuntimeError(keepends)
+
+
 class NoTextExit(BaseException):
     """The same of what is no Exception."""
 
@@ -97,6 +107,11 @@ OWN: dict[str, tuple[Any, str]] = {
     "no Exception, without a text, in a task": (
         lambda client: client.submit(raised, NoTextExit()).result(),
         "NoTextExit: its text can't be shown, since its __str__ raises ZeroDivisionError",
+    ),
+    "an exception whose text is of its own class": (lambda _: raised(ValueError(Text("mine"))), "ValueError: mine$"),
+    "words that Dask uses": (
+        lambda _: raised(TypeError("Could not serialize object")),
+        "TypeError: Could not .* object$",
     ),
     "a KeyError of an array": (lambda _: raised(KeyError(np.arange(2))), r"KeyError: array\(\[0, 1\]\)"),
     "Dask's own error of a killed worker": (lambda _: raised(KilledWorker("x", None, 1)), "KilledWorker: "),  # type: ignore[arg-type]
