@@ -5,6 +5,10 @@ from daskjobs.display import escaped, shown
 MOST_MESSAGE = 4000  # characters: Dask makes a tuple of what is longer than 10,000, and Kubernetes shows 4,096 bytes
 
 
+class Stop(SystemExit):
+    """A signal asked for the end of this process: no code that was running is at fault."""
+
+
 class DaskjobsError(Exception):
     """A failure that the user can act on: one message, no stack trace."""
 
@@ -55,3 +59,16 @@ class LostWorkError(DaskjobsError):
     """Work was done and is not all there: the ledger doesn't balance, or a task was lost."""
 
     exit_code = 22
+
+
+NOT_THEIRS = (Stop, MemoryError)  # what may be raised while code of the user's own runs, without being its failure
+
+
+def text_of(error: BaseException) -> str:
+    """Return the text of anybody's exception, or what its own ``__str__`` raised."""
+    try:
+        return str.__str__(str(error))  # which may be of a class of theirs, too
+    except NOT_THEIRS:
+        raise
+    except BaseException as raised:
+        return f"its text can't be shown, since its __str__ raises {type(raised).__name__}"

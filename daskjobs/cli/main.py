@@ -135,8 +135,8 @@ for _command in (cluster, dashboard, explain, doctor, janitor, step, step_cleanu
 def entry() -> None:
     """Run the command line: a failure prints its sentence, and a bug prints its stack trace.
 
-    SIGTERM, which ends a pod, and Ctrl-C raise an exception, so that everything that was started is closed. Only a
-    command that comes to its end succeeds; a `sys.exit(0)` within it counts as a bug.
+    SIGTERM, which ends a pod, Ctrl-C and SIGHUP raise an exception, so that everything that was started is closed. Only
+    a command that comes to its end succeeds; a `sys.exit(0)` within it counts as a bug.
     """
     streams.lenient()
     try:

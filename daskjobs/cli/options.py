@@ -13,6 +13,7 @@ from daskjobs.cluster.settings import ClusterSettings
 from daskjobs.display import shown
 from daskjobs.errors import UsageError
 from daskjobs.options import SECONDS, Option, lines, options, quoted, refuse_empty
+from daskjobs.pipeline import ending
 from daskjobs.stages.settings import Settings, new_run_uri
 
 FIELDS = [*options(Settings), *options(ClusterSettings)]
@@ -148,4 +149,5 @@ def settings(values: dict[str, Any], whole: bool = False) -> Settings:
     given = frozenset(name for name in values if source[name] in set_by)
     built = Settings.of(**{**values, "run_uri": values["run_uri"] or new_run_uri()}, given=given)
     built.refuse_useless({name for name in values if source[name] is ParameterSource.COMMANDLINE}, whole)
+    ending.has_run()
     return built

@@ -22,10 +22,11 @@ from daskjobs.cluster.settings import ClusterSettings
 from daskjobs.display import shown
 from daskjobs.errors import DaskjobsError, FunctionError, LostWorkError, UsageError
 from daskjobs.options import quoted
-from daskjobs.pipeline.ending import Stopped, bounded
+from daskjobs.pipeline.ending import bounded
 
 CLOSE_SECONDS = 120.0  # for pages, logs and the end of the cluster, after all other waits
 RESULT, RECEIPT = "result", "receipt.json"
+TOO_DEEP = "has lists or objects in one another too deeply: give fewer levels, or name a file that the function reads"
 
 _node = text_option(
     "--node", "On Kubernetes: the name of the Argo node, which tells this step's cluster from those of others."
@@ -109,9 +110,6 @@ def step(
             trace = "".join(traceback.format_exception(error.__cause__))
             click.echo(shown(trace), err=True)
         raise
-    except Stopped as stopped:
-        stopped.sentence = stopped.sentence.partition(";")[0]  # a step has no run that could be continued
-        raise
 
 
 @click.command("step-cleanup")
@@ -166,6 +164,8 @@ def _arguments(document: str) -> dict[str, object]:
         arguments = json.loads(document or "{}", object_pairs_hook=partial(_once, source="--args"))
     except ValueError as error:
         raise UsageError(f"--args must be a JSON object, got {quoted(document)}: {error}") from None
+    except RecursionError:
+        raise UsageError(f"--args {TOO_DEEP}, got {quoted(document)}") from None
     if not isinstance(arguments, dict):
         raise UsageError(f'--args must be a JSON object, like {{"day": "2026-11-25"}}, got {quoted(document)}')
     return arguments
@@ -195,3 +195,5 @@ def _argument(pair: str) -> tuple[str, object]:
         return name, json.loads(value)
     except ValueError:
         return name, value
+    except RecursionError:
+        raise UsageError(f"--arg {TOO_DEEP}, got {quoted(pair)}") from None

@@ -3,13 +3,16 @@
 import socket
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
+from dataclasses import dataclass
 from functools import partial
 from queue import Empty, SimpleQueue
-from threading import Thread
+from threading import Lock, Thread
 from typing import Any, TypeVar
 
+import dask
 from distributed import Client, Security, SpecCluster
+from distributed.client import _current_client
 from distributed.comm.core import CommClosedError
 
 from daskjobs.cluster.loops import silent_loop
@@ -83,6 +86,41 @@ def closing(opened: Closable) -> Iterator[Closable]:
     finally:
         with suppress(TimeoutError):  # its event loop then goes on in silence (`silent_loop`)
             opened.close(timeout=CLOSE_SECONDS)
+
+
+@dataclass(eq=False)
+class _Chosen:
+    """Dask's choice of a scheduler for the whole process, and what undoes it."""
+
+    undo: AbstractContextManager[Any]
+
+
+_chosen: list[_Chosen] = []  # of the blocks of `default` that are open, in their order
+_choosing = Lock()
+
+
+@contextmanager
+def default(client: Client) -> Iterator[None]:
+    """Make the client the default one in this block, as its ``as_current`` does, but leave nothing changed.
+
+    Blocks of several threads may end in any order: what undoes the choice of one that others have followed is handed to
+    the next.
+    """
+    with _choosing:
+        mine = _Chosen(dask.config.set(scheduler="dask.distributed"))
+        _chosen.append(mine)
+    current = _current_client.set(client)
+    try:
+        yield
+    finally:
+        _current_client.reset(current)
+        with _choosing:
+            at = _chosen.index(mine)
+            _chosen.remove(mine)
+            if at < len(_chosen):
+                _chosen[at].undo = mine.undo
+            else:
+                mine.undo.__exit__(None, None, None)
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from distributed import Client, Worker, WorkerPlugin, worker
 from distributed.protocol.pickle import dumps
 
 from daskjobs.cluster.clients import ask
+from daskjobs.errors import text_of
 
 
 class TaskExitError(Exception):
@@ -70,5 +71,5 @@ def _caught_async(task: Any) -> Callable[[Any], Any]:
 
 
 def _named(error: BaseException) -> TaskExitError:
-    raised = TaskExitError(f"{type(error).__name__}: {error}".removesuffix(": "))
+    raised = TaskExitError(f"{type(error).__name__}: {text_of(error)}".removesuffix(": "))
     return raised.with_traceback(error.__traceback__)

@@ -77,8 +77,11 @@ def dask_cluster(
     not be removed at the end, and ConfigError when versions differ between here and the workers.
     """
     chosen = _settings(settings)
-    with connect(chosen, Workload(processes, preload)) as connection, connection.client.as_current():
-        yield connection.client
+    with connect(chosen, Workload(processes, preload)) as connection:
+        from daskjobs.cluster.clients import default  # as late as Dask itself
+
+        with default(connection.client):
+            yield connection.client
     if not chosen.keep_cluster:
         backend_of(chosen).remove(chosen).check(chosen.delete_timeout)
 

@@ -13,7 +13,7 @@ from fractions import Fraction
 from pathlib import Path, PurePath
 from typing import Any
 
-from daskjobs.errors import MOST_MESSAGE
+from daskjobs.errors import MOST_MESSAGE, NOT_THEIRS, text_of
 
 MOST_RESULT = 1 << 17  # bytes; Argo keeps results in the workflow, and takes twice as many
 TEXTS = (Decimal, Fraction, uuid.UUID, PurePath)  # whose text says all of them
@@ -48,8 +48,10 @@ def as_json(value: object) -> Said:
         return Said(kept_by_argo(json.dumps(plain.of(value), allow_nan=False)), plain.nulls)
     except RecursionError:
         raise NotSaidError("it is nested too deeply, or contains itself") from None
-    except ValueError as error:  # a number of too many digits
-        raise NotSaidError(str(error)) from None
+    except (NotSaidError, *NOT_THEIRS):
+        raise
+    except BaseException as error:  # of the objects' own methods, and for a number of too many digits
+        raise NotSaidError(_short(error)) from None
 
 
 def kept_by_argo(document: str) -> str:
@@ -111,7 +113,11 @@ class _Plain:
 
             if np.isnat(value):
                 return self._null()
-            return str(value) if kind == "M" else float(value / np.timedelta64(1, "s"))
+            if kind == "M":
+                return str(value)
+            if np.datetime_data(value)[0] in ("Y", "M"):
+                raise NotSaidError("a timedelta64 of months or years has no seconds")
+            return float(value / np.timedelta64(1, "s"))
         if kind in ("b", "i", "u", "f", "O", "S", "U", "T", "M", "m"):
             if value.shape:
                 return [self.of(each) for each in value]
@@ -139,19 +145,26 @@ def _is_missing(value: object) -> bool:
     return type(value).__name__ in ("NaTType", "NAType") and type(value).__module__.startswith("pandas")
 
 
+def _short(error: BaseException) -> str:
+    text = f"{type(error).__name__}: {' '.join(text_of(error).split())}".removesuffix(": ")
+    return f"{text:.{MOST_MESSAGE // 8}}"
+
+
 def _unsaid(value: object) -> NotSaidError:
     from dask.base import is_dask_collection
-    from distributed import Future
+    from distributed import Client, Future
 
     name = type(value).__name__
     if isinstance(value, Future):
         return LazyError("a Future is no result yet: return future.result()")
     if is_dask_collection(value):
         return LazyError(f"a {name} of Dask is no result yet: return what its compute() returns")
-    if hasattr(value, "send") or hasattr(value, "__await__") or hasattr(value, "__next__"):
-        return LazyError(
-            f"a {name} is no result yet: return a list of what it yields, or make the function `async def`"
-        )
+    if isinstance(value, Client):
+        return LazyError("a Client is no result, and is closed when the function has returned: return what it computes")
+    if hasattr(value, "__next__") or hasattr(value, "__anext__"):
+        return LazyError(f"a {name} is no result yet: return a list of what it yields")
+    if hasattr(value, "__await__"):
+        return LazyError(f"a {name} is no result yet: make the function `async def`, and return what `await` gives")
     return NotSaidError(f"JSON has no {name}")
 
 
@@ -178,16 +191,18 @@ def keep(value: object, said: str | None, folder: Path) -> Path:
             table: Any = value
             parquet.write_table(table if isinstance(table, pa.Table) else pa.Table.from_batches([table]), path)
             return path
-    except (ValueError, TypeError, NotImplementedError, KeyError):  # such as columns of sets: pickle says them
+    except (OSError, *NOT_THEIRS):
+        raise
+    except BaseException:  # such as columns of sets: pickle says them
         path.unlink(missing_ok=True)
-    from distributed.protocol.pickle import dumps
+    import cloudpickle  # not Dask's own function, which logs the traces of what fails
 
     try:
-        data = dumps(value)
-    except Exception as error:  # of the objects' own methods
-        raise NotSaidError(
-            f"it can't be pickled either: {' '.join(str(error).split()):.{MOST_MESSAGE // 8}}"
-        ) from error
+        data = cloudpickle.dumps(value)
+    except NOT_THEIRS:
+        raise
+    except BaseException as error:  # of the objects' own methods
+        raise NotSaidError(f"it can't be pickled either: {_short(error)}") from error
     path = folder / "result.pkl"
     path.write_bytes(data)
     return path

@@ -1,5 +1,6 @@
 """Call a function of anybody's with a client of a Dask cluster that is there for this call alone."""
 
+import errno
 import inspect
 import json
 import logging
@@ -26,6 +27,7 @@ from daskjobs.errors import (
     DaskjobsError,
     FunctionError,
     LostWorkError,
+    Stop,
     StorageError,
     UsageError,
 )
@@ -38,6 +40,7 @@ if TYPE_CHECKING:  # to import it takes a third of a second, and a call that mak
 NAMED = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
 OUTPUTS = "DASKJOBS_OUTPUTS"  # tells the function where it may leave files
 FILES, FACTS, PERFORMANCE, LOGS = "files", "cluster.json", "performance.html", "logs"
+NO_PLACE = (errno.EROFS, errno.ELOOP, errno.ENAMETOOLONG)  # beside the errors that Python has names for
 LOG_LINES, SHOWN_LINES = 200, 100
 LOG_SECONDS = 20
 # What Dask's own processes write between the lines that tasks print: records, and what follows one.
@@ -108,8 +111,9 @@ def _run(
     tell: Callable[[str], None],
     ended: Callable[[str | DaskjobsError], None],
 ) -> str:
-    function = _find(call)
-    _check_arguments(call, function)
+    with _theirs(call):
+        function = _find(call)
+        _check_arguments(call, function)
     files = outputs / FILES if outputs else Path.cwd()
     with _written(files):
         files.mkdir(parents=True, exist_ok=True)
@@ -191,7 +195,7 @@ def remove_step(settings: ClusterSettings) -> Removed:
 
 
 def _find(call: Call) -> Callable[..., object]:
-    """Import the function. Raises ConfigError when it isn't there, and FunctionError when its module raises."""
+    """Import the function. Raises ConfigError when it isn't there, and what its module raises."""
     if not NAMED.fullmatch(call.function):
         raise UsageError(
             f"the function must be given as module:function, like mycompany.features:build, got {quoted(call.function)}"
@@ -202,32 +206,40 @@ def _find(call: Call) -> Callable[..., object]:
     try:
         found = pkgutil.resolve_name(f"{module}:")
     except ModuleNotFoundError as error:
-        if f"{module}.".startswith(f"{error.name}."):
-            raise ConfigError(
-                f"there is no module {error.name}: it is neither in {call.code} nor installed; give --code the folder "
-                "or zip file that has it, or install it, on Kubernetes in the image"
-            ) from error
-        raise _import_failed(call, error) from error
-    except Exception as error:
-        raise _import_failed(call, error) from error
+        if not f"{module}.".startswith(f"{error.name}."):
+            raise
+        there = f"in {call.code}" if os.path.isdir(call.code) else f"in {call.code}, which is no folder,"
+        raise ConfigError(
+            f"there is no module {error.name}: it is neither {there} nor installed; give --code the folder "
+            "or zip file that has it, or install it, on Kubernetes in the image"
+        ) from error
+    at = module
     for part in name.split("."):
         if not hasattr(found, part):
-            raise ConfigError(f"the module {module} has no function {name}: {found.__name__} has {_functions(found)}")
-        found = getattr(found, part)
+            raise ConfigError(f"the module {module} has no function {name}: {at} has {_functions(found)}")
+        found, at = getattr(found, part), part
     if not callable(found):
         raise ConfigError(f"{call.function} is no function: it is {quoted(repr(found))}")
     function: Callable[..., object] = found
     return function
 
 
-def _import_failed(call: Call, error: Exception) -> FunctionError:
-    with dask_configured():
-        from daskjobs.cluster.verdict import function_failed
-    return function_failed(call.function, call.code, error)
+@contextmanager
+def _theirs(call: Call) -> Iterator[None]:
+    """Raise FunctionError for whatever the function's module raises in this block, be it sys.exit."""
+    try:
+        yield
+    except (DaskjobsError, Stop):
+        raise
+    except BaseException as error:
+        with dask_configured():
+            from daskjobs.cluster.verdict import function_failed
+        raise function_failed(call.function, call.code, error) from error
 
 
-def _functions(module: object) -> str:
-    names = [name for name, each in vars(module).items() if inspect.isfunction(each) and not name.startswith("_")]
+def _functions(found: object) -> str:
+    known = getattr(found, "__dict__", {})
+    names = [name for name, each in known.items() if inspect.isfunction(each) and not name.startswith("_")]
     return ", ".join(names) or "none"
 
 
@@ -300,7 +312,7 @@ def _result(call: Call, value: object, files: Path, tell: Callable[[str], None])
         with _written(files):
             files.mkdir(parents=True, exist_ok=True)
             kept = f"it is kept as {keep(value, text, files)}"
-    except (NotSaidError, StorageError) as error:
+    except (NotSaidError, ConfigError, StorageError) as error:
         kept = f"it is lost, since {error}"
     raise FunctionError(
         f"{call.function} returned {why}; {kept}; "
@@ -348,7 +360,10 @@ def _printed(lines: list[str]) -> Iterator[str]:
 
 
 def write(path: Path, text: str) -> None:
-    """Write a file, and the folder that it is in. Raises StorageError when that can't be done."""
+    """Write a file, and the folder that it is in.
+
+    Raises ConfigError in a place that one may not write to, and StorageError when it fails otherwise.
+    """
     with _written(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
@@ -359,4 +374,8 @@ def _written(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise StorageError(f"{path} can't be written: {error.strerror or error}; choose another --outputs") from error
+        from daskjobs.files.storage import NOT_OURS  # late: it loads fsspec, which few steps need
+
+        refused = isinstance(error, (*NOT_OURS, FileNotFoundError)) or error.errno in NO_PLACE
+        kind = ConfigError if refused else StorageError
+        raise kind(f"{path} can't be written: {error.strerror or error}; choose another --outputs") from error

@@ -1,5 +1,7 @@
 """What an exception of a step's function means: a bug of its own, or a fault of the cluster."""
 
+import importlib
+import inspect
 import os
 import pkgutil
 import sys
@@ -18,7 +20,7 @@ from daskjobs.cluster.clients import count_workers
 from daskjobs.cluster.connection import Connection
 from daskjobs.cluster.exits import TaskExitError
 from daskjobs.cluster.tasks import worker_deaths
-from daskjobs.errors import ClusterError, ConfigError, DaskjobsError, FunctionError, LostWorkError
+from daskjobs.errors import ClusterError, ConfigError, DaskjobsError, FunctionError, LostWorkError, text_of
 
 CONNECTION_LOST, DATA_LOST = "scheduler-connection-lost", "lost dependencies"  # reasons for which Dask cancels a future
 OUTPUTS = "DASKJOBS_OUTPUTS"  # tells the function where it may leave files
@@ -34,7 +36,7 @@ def judged(function: str, code: str, error: BaseException, connection: Connectio
     """
     if isinstance(error, DaskjobsError):
         return error
-    if isinstance(error, KilledWorker):
+    if isinstance(error, KilledWorker) and hasattr(error.last_worker, "name"):  # or it is one of the function's making
         return _killed(function, error, connection)
     reasons = {each.reason for each in _cancelled(error)}
     if isinstance(error, NoWorkerError) or DATA_LOST in reasons:
@@ -69,7 +71,7 @@ def _cancelled(error: BaseException) -> list[FutureCancelledError]:
 
 def _may_be_loss(error: BaseException, connection: Connection) -> bool:
     """Tell whether Dask itself raised this, or what led to it, and the cluster doesn't answer any more."""
-    if isinstance(error, CommClosedError):
+    if isinstance(error, CommClosedError) and _at(error).startswith(DASK):
         return True
     raised_by_dask = any(
         isinstance(each, CommClosedError | ClosedClientError | TimeoutError) or _at(each).startswith(DASK)
@@ -109,20 +111,22 @@ def function_failed(function: str, code: str, error: BaseException) -> FunctionE
         error.__traceback__ = error.__traceback__.tb_next  # of no interest to the author of the function
     frames = traceback.extract_tb(error.__traceback__)
     module = sys.modules.get(function.partition(":")[0].partition(".")[0])
-    folder = os.path.dirname(getattr(module, "__file__", None) or "") or code
+    folder = os.path.dirname(inspect.getattr_static(module, "__file__", None) or "") or code
     own = [frame for frame in frames if frame.filename.removeprefix(folder).count("site-packages") == 0
            and frame.filename.startswith(folder)]  # fmt: skip
-    at = (own or frames)[-1:]
-    where = f" in {at[0].filename}, line {at[0].lineno}" if at else ""
+    at = [(frame.filename, frame.lineno) for frame in own or frames if not frame.filename.startswith("<frozen ")][-1:]
+    if isinstance(error, SyntaxError) and os.path.isfile(str(error.filename)):  # no frame is of a file that isn't run
+        at = [(str(error.filename), error.lineno)]
+    where = f" in {at[0][0]}, line {at[0][1]}" if at else ""
     why = said(error)
-    if isinstance(error, KeyError) and error.args == (OUTPUTS,):
+    if why == f"KeyError: {OUTPUTS!r}":
         why += ": tasks have no such folder; let them return what they make, and the function write it"
     return FunctionError(f"{function} failed{where}: {why}")
 
 
 def _is_ours(file: str) -> bool:
     return (
-        file == pkgutil.__file__
+        file in (pkgutil.__file__, importlib.__file__)
         or os.path.dirname(file) == HERE
         or file.endswith(("asyncio/runners.py", "asyncio/base_events.py"))
     )
@@ -130,11 +134,22 @@ def _is_ours(file: str) -> bool:
 
 def said(error: BaseException) -> str:
     """Return an exception in one line: its kind and its text, or what Dask could not pickle."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    lines = _lines(error)
     if lines and "Could not serialize object" in lines[0]:
-        first = str(error.args[0]).splitlines()[0].strip() if error.args else lines[0]
+        first = next(iter(str(error.args[0]).splitlines()), "").strip() if error.args else lines[0]
         *_, root = chain(error)
-        return f"{first}: {lines[-1] if len(lines) > 1 and root is error else said(root)}"
+        if root is not error:
+            return f"{first}: {_named(root, _lines(root))}"
+        if len(lines) > 1:
+            return f"{first}: {lines[-1]}"
+    return _named(error, lines)
+
+
+def _lines(error: BaseException) -> list[str]:
+    return [line.strip() for line in text_of(error).splitlines() if line.strip()]
+
+
+def _named(error: BaseException, lines: list[str]) -> str:
     text = " ".join(lines)
     if isinstance(error, TaskExitError):
         return text

@@ -19,20 +19,25 @@ from select import select
 from typing import Any
 
 from daskjobs.display import escaped
-from daskjobs.errors import ConfigError
+from daskjobs.errors import ConfigError, Stop
 
 GRACE_SECONDS = 8  # to close everything in
-SAID = {signal.SIGINT: "stopped by Ctrl-C", signal.SIGTERM: "stopped by SIGTERM"}
+SAID = {
+    signal.SIGINT: "stopped by Ctrl-C",
+    signal.SIGTERM: "stopped by SIGTERM",
+    signal.SIGHUP: "stopped by SIGHUP, as when a terminal is closed",
+}
 REMEDY = "start it again with the same --run to continue where it stopped"
 TERMINATION_LOG = Path("/dev/termination-log")
 
 
-class Stopped(SystemExit):
+class Stopped(Stop):
     """A signal asked for the end; ``number`` is the exit code: 128 and the signal's."""
 
     def __init__(self, sent: int) -> None:
         self.number = 128 + sent
-        self.sentence = f"{SAID[signal.Signals(sent)]}; {REMEDY}"
+        said = SAID[signal.Signals(sent)]
+        self.sentence = f"{said}; {REMEDY}" if _watch and _watch.has_run else said
         super().__init__(self.number)
 
 
@@ -40,13 +45,14 @@ class Stopped(SystemExit):
 class _Watch:
     wake: int  # the end of a pipe whose other end is read by the watching thread
     stopped: Stopped | None = None
+    has_run: bool = False  # that could be continued
 
 
 _watch: _Watch | None = None
 
 
 def watch() -> None:
-    """Let SIGTERM and Ctrl-C raise `Stopped` in the main thread, and end the process after the grace period.
+    """Let Ctrl-C, SIGTERM and SIGHUP raise `Stopped` in the main thread, and end the process after the grace period.
 
     A second Ctrl-C ends the process at once. A signal that is ignored already stays ignored, as background jobs of a
     shell expect.
@@ -65,6 +71,12 @@ def watch() -> None:
         threading.Thread(target=_wait, args=(read,), daemon=True).start()
     except RuntimeError as error:
         leave(ConfigError.exit_code, f"{error}: allow this process more threads (ulimit -u, ulimit -v)")
+
+
+def has_run() -> None:
+    """Say from now on how a run is continued, when a signal ends this process."""
+    if _watch:
+        _watch.has_run = True
 
 
 def _stop(number: int, _: Any) -> None:

@@ -199,7 +199,7 @@ def _parsed(flag: str, text: str, kind: type) -> Any:
     example = EXAMPLES.get(flag) or '{"pool": "spot"}'
     try:
         value = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         value = None
     if not isinstance(value, kind):
         raise ConfigError(f"{flag} must be JSON like {example}, got {quoted(text)}")

@@ -7,6 +7,7 @@ Several may live at once in a process, which may use Dask and multiprocessing by
 cluster's objects, and nothing of the process is changed but sys.path, to which Dask adds folders.
 """
 
+import logging
 import os
 import shutil
 import sys
@@ -151,6 +152,8 @@ def _cluster(
                         cluster.sync(_kill, cluster, callback_timeout=KILL_SECONDS)
     finally:
         for server in (cluster.scheduler, *cluster._created):
+            for name in ("scheduler", "worker", "nanny"):  # whose loggers would keep the log of this one
+                logging.getLogger(f"distributed.{name}").removeHandler(server._deque_handler)
             if server._workdir:
                 server._workdir.release()  # or one that couldn't be closed would complain when its folder is gone
 

@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -10,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from conftest import Command
+from conftest import Command, until
 from daskjobs.cluster.kubernetes.naming import NODE, PART_OF, cluster_name, node_key, selector
 from daskjobs.cluster.settings import ClusterSettings
 from kubeapi import KubeApi, Object, kube_api
@@ -123,6 +125,8 @@ def test_last_line_is_the_result_whatever_the_function_does_to_standard_output(d
         (["--args", "@no/such.json"], "--args names a file that can't be read, '@no/such.json': "),
         (["--args", f"@{os.devnull}", "--arg", "day"], "--arg must be name=value"),  # which is empty: no arguments
         (["--args", f"@{__file__}"], "--args must be a JSON object, got "),
+        (["--args", "[" * 50_000], "--args has lists or objects in one another too deeply: give fewer levels"),
+        (["--arg", f"day={'[' * 50_000}"], "--arg has lists or objects in one another too deeply: give fewer levels"),
         (["--arg", "day"], "--arg must be name=value, like day=2026-11-25, got 'day'"),
         (["--arg", "a b=1"], "--arg must be name=value"),
         (["--workers", "-1"], "--workers must be between 0 and 1,000, got -1"),
@@ -135,6 +139,27 @@ def test_usage_is_a_sentence(daskjobs: Command, arguments: list[str], words: str
     assert done.returncode == 2
     assert words in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_outputs_where_one_may_not_write_are_not_tried_again(daskjobs: Command, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for outputs in ("/proc/nope", "file", "o" * 300):
+        done = daskjobs("step", "theirs:build", "--arg", "day=1", "--outputs", outputs, *HERE)
+        assert (done.returncode, done.stderr.endswith("; choose another --outputs\n")) == (11, True), done.stderr
+
+
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_signal_before_the_function_is_called_is_no_failure_of_its_module(tmp_path: Path, sent: signal.Signals) -> None:
+    """A step has no --run with which it could be started again."""
+    (tmp_path / "slow.py").write_text("import time\nopen('asleep', 'w').close()\ntime.sleep(60)\n")
+    hears = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+    command = [sys.executable, "-c", f"{hears}; from daskjobs.__main__ import entry; entry()", "step", "slow:build"]
+    with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as running:
+        until((tmp_path / "asleep").exists, "an import", 60)
+        running.send_signal(sent)
+        _, said = running.communicate(timeout=20)
+    assert running.returncode == 128 + sent
+    assert re.fullmatch(r"daskjobs: stopped by [^;]*\n", said)
 
 
 @pytest.fixture

@@ -1,8 +1,11 @@
 """`dask_cluster`, as other people's code uses it."""
 
+import logging
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields
 from pathlib import Path
 from typing import get_type_hints
@@ -44,6 +47,41 @@ def test_client_is_distributeds_own_and_the_default_one_in_the_block() -> None:
         assert dask.delayed(sum)([1, 2]).compute() == 3
         assert client.scheduler_info()["address"].startswith("inproc://")
     assert client.status == "closed"
+
+
+def test_dask_computes_as_before_when_blocks_of_several_threads_do_not_end_in_turn() -> None:
+    """Nor does any block leave a handler with a logger of Dask's."""
+    loggers = [logging.getLogger(f"distributed.{name}") for name in ("scheduler", "worker", "nanny")]
+    before = dict(dask.config.config), [list(each.handlers) for each in loggers]
+    opened = [threading.Event() for _ in range(3)]
+    ended = [threading.Event() for _ in range(3)]
+
+    def use(number: int) -> int:
+        with dask_cluster(processes=False, workers=1, dashboard=HERE):
+            opened[number].set()
+            assert ended[number].wait(30)
+            return int(dask.delayed(sum)([1, 2]).compute())
+
+    with ThreadPoolExecutor(3) as pool:
+        results = []
+        for number in range(3):
+            results.append(pool.submit(use, number))
+            assert opened[number].wait(30)
+        for number in (1, 0, 2):
+            ended[number].set()
+            assert results[number].result(30) == 3
+    assert (dict(dask.config.config), [list(each.handlers) for each in loggers]) == before
+    assert dask.delayed(sum)([1, 2]).compute() == 3
+
+
+def test_block_in_another_leaves_the_scheduler_that_was_chosen_between() -> None:
+    with (
+        dask_cluster(processes=False, workers=1, dashboard=HERE),
+        dask.config.set(scheduler="threads"),
+    ):
+        with dask_cluster(processes=False, workers=1, dashboard=HERE):
+            assert dask.config.get("scheduler") == "dask.distributed"
+        assert dask.config.get("scheduler") == "threads"
 
 
 def test_workers_are_processes_that_are_gone_afterwards() -> None:

@@ -16,8 +16,10 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+from distributed import Client
 
 from daskjobs.cluster.results import LazyError, NotSaidError, as_json, keep
+from daskjobs.errors import Stop
 
 
 class Color(enum.Enum):
@@ -63,6 +65,38 @@ def test_what_is_no_number_is_null_and_counted() -> None:
     assert (json.loads(said.text), said.nulls) == ({"a": [None] * 6, "b": None}, 6)
 
 
+class NoText(Exception):
+    """An exception that has no text."""
+
+    def __str__(self) -> str:
+        nothing: Any = None
+        return nothing
+
+
+class Awaitable:
+    """What a function would have to await."""
+
+    def __await__(self) -> Any:
+        return iter([1])
+
+
+class Odd(dict[str, Any]):
+    """A dictionary of which one method raises."""
+
+    def __init__(self, method: str, error: BaseException) -> None:
+        super().__init__(a=1)
+        self.method, self.error = method, error
+
+    def __getattribute__(self, name: str) -> Any:
+        if name == super().__getattribute__("method"):
+            raise super().__getattribute__("error")
+        return super().__getattribute__(name)
+
+
+def raises(*_: object) -> None:
+    raise AssertionError("odd")
+
+
 around: list[Any] = []
 around.append(around)
 
@@ -78,6 +112,12 @@ around.append(around)
         (np.zeros(2, dtype=[("a", int)]), "JSON has no ndarray"),
         (pd.Series([1]), "JSON has no Series"),
         ([object()], "JSON has no object"),
+        (np.timedelta64(2, "M"), "a timedelta64 of months or years has no seconds"),
+        ({"spans": np.array([1], dtype="m8[Y]")}, "a timedelta64 of months or years has no seconds"),
+        (Odd("items", RuntimeError("mine")), "^RuntimeError: mine"),
+        (Odd("items", SystemExit(3)), "^SystemExit: 3"),
+        ([Odd("items", NoText())], "^NoText: its text can't be shown, since its __str__ raises TypeError"),
+        (type("Meta", (type,), {"__getattr__": raises})("Of", (), {})(), "^AssertionError: odd"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
@@ -89,7 +129,10 @@ def test_what_json_cant_say_is_told(value: object, words: str) -> None:
 def test_promise_of_a_result_is_no_result() -> None:
     for value, words in (
         (dask.delayed(1), "a Delayed.* of Dask is no result yet"),
-        ({"each": (n for n in [1])}, "a generator is no result yet: return a list"),
+        ({"each": (n for n in [1])}, "a generator is no result yet: return a list of what it yields$"),
+        (zip([1], [2], strict=True), "a zip is no result yet: return a list of what it yields$"),
+        (Awaitable(), "a Awaitable is no result yet: make the function `async def`, and return what `await` gives$"),
+        (Client.__new__(Client), "a Client is no result, .*: return what it computes"),
     ):
         with pytest.raises(LazyError, match=words):
             as_json(value)
@@ -109,7 +152,17 @@ def test_result_is_kept_in_the_file_that_suits_it(tmp_path: Path) -> None:
     assert keep("x", '"x"', tmp_path).read_text() == '"x"'
 
 
-def test_what_cant_be_pickled_is_named(tmp_path: Path) -> None:
-    with pytest.raises(NotSaidError, match="it can't be pickled either: cannot pickle '_thread.lock' object"):
+def test_what_cant_be_pickled_is_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with pytest.raises(NotSaidError, match="it can't be pickled either: TypeError: cannot pickle '_thread"):
         keep({"a": [threading.Lock()]}, None, tmp_path)
+    with pytest.raises(NotSaidError, match="it can't be pickled either: SystemExit: 4"):
+        keep(Odd("__reduce_ex__", SystemExit(4)), None, tmp_path)
+    assert caplog.text == ""
     assert not list(tmp_path.iterdir())
+
+
+def test_signal_while_a_result_is_written_is_no_failure_of_the_result(tmp_path: Path) -> None:
+    with pytest.raises(Stop):
+        as_json(Odd("items", Stop(143)))
+    with pytest.raises(Stop):
+        keep(Odd("__reduce_ex__", Stop(143)), None, tmp_path)

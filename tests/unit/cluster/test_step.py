@@ -106,6 +106,26 @@ def fail():
     raise ValueError("nothing was delivered")
 """
 
+ODD = {  # modules that end otherwise than by an exception, or raise when they are looked at
+    "unread": "import json\ndef build(client:\n",
+    "imports": "import unread\n",
+    "nulls": "\0",
+    "exits": "raise SystemExit(0)\n",
+    "stops": "raise KeyboardInterrupt\n",
+    "odd": """def __getattr__(name):
+    raise RuntimeError(f"no {name}")
+class Meta(type):
+    def __getattr__(cls, name):
+        raise SystemExit(f"no {name}")
+class Named(metaclass=Meta):
+    def __repr__(self):
+        raise RuntimeError("no repr")
+shown = Named()
+def defaults(client, day, shown=shown):
+    pass
+""",
+}
+
 
 @pytest.fixture
 def code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
@@ -115,8 +135,10 @@ def code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     (tmp_path / "code/helper.py").write_text(HELPER)
     (tmp_path / "code/broken.py").write_text("import json\n1 / 0\n")
     (tmp_path / "code/lacking.py").write_text("import a_package_that_nobody_has\n")
+    for name, text in ODD.items():
+        (tmp_path / f"code/{name}.py").write_text(text)
     monkeypatch.setattr(sys, "path", sys.path[:])
-    for name in ("theirs", "helper", "broken", "lacking"):
+    for name in ("theirs", "helper", "broken", "lacking", *ODD):
         monkeypatch.delitem(sys.modules, name, raising=False)
     monkeypatch.setenv("DASKJOBS_OUTPUTS", "")
     monkeypatch.chdir(tmp_path)
@@ -223,7 +245,7 @@ def test_result_that_is_no_result_parameter_is_kept_as_a_file_or_is_a_sentence(
             ("table", f"a DataFrame that can't be written as JSON: .*; it is kept as {files}/result.parquet"),
             ("object", f"a dict that can't be written as JSON: JSON has no type; it is kept as {files}/result.pkl"),
             ("future", "returned what is no result: a Future is no result yet: return future.result()"),
-            ("lock", "it is lost, since it can't be pickled either: cannot pickle '_thread.lock' object"),
+            ("lock", "it is lost, since it can't be pickled either: TypeError: cannot pickle '_thread.lock' object"),
         ):
             with pytest.raises(FunctionError, match=words):
                 run_step(Call("theirs:returns", {"what": what}, code), SETTINGS, tmp_path / "outputs")
@@ -244,6 +266,16 @@ def test_result_that_is_no_result_parameter_is_kept_as_a_file_or_is_a_sentence(
         ("theirs:build", {"dya": 1, "day": 2}, UsageError, "got an unexpected keyword argument 'dya'"),
         ("broken:build", {}, FunctionError, "broken:build failed in .*/broken.py, line 2: ZeroDivisionError"),
         ("lacking:build", {}, FunctionError, "lacking.py, line 1: ModuleNotFoundError: No module named 'a_package"),
+        ("unread:build", {}, FunctionError, r"unread:build failed in .*/code/unread.py, line 2: SyntaxError: '\(' was"),
+        ("imports:build", {}, FunctionError, r"imports:build failed in .*/code/unread.py, line 2: SyntaxError"),
+        ("nulls:build", {}, FunctionError, "nulls:build failed: SyntaxError: source code .* null bytes"),
+        ("exits:build", {}, FunctionError, "exits:build failed in .*/exits.py, line 1: SystemExit: 0"),
+        ("stops:build", {}, FunctionError, "stops:build failed in .*/stops.py, line 1: KeyboardInterrupt"),
+        ("odd:build", {}, FunctionError, "odd:build failed in .*/odd.py, line 2: RuntimeError: no build"),
+        ("odd:Named.build", {}, FunctionError, "odd:Named.build failed in .*/odd.py, line 5: SystemExit: no build"),
+        ("odd:shown", {}, FunctionError, "odd:shown failed in .*/odd.py, line 8: RuntimeError: no repr"),
+        ("odd:defaults", {}, FunctionError, "odd:defaults failed in .*/odd.py, line 8: RuntimeError: no repr"),
+        ("theirs:number.deep", {}, ConfigError, "the module theirs has no function number.deep: number has none"),
     ],
 )
 def test_call_that_makes_no_sense_starts_no_cluster(
@@ -252,6 +284,11 @@ def test_call_that_makes_no_sense_starts_no_cluster(
     nowhere = ClusterSettings("tcp://127.0.0.1:9")  # would be another error, had it been tried
     with pytest.raises(kind, match=words):
         run_step(Call(named, arguments, code), nowhere)
+
+
+def test_code_that_names_no_folder_is_told(code: str) -> None:
+    with pytest.raises(ConfigError, match="it is neither in /nowhere, which is no folder, nor installed; give --code"):
+        run_step(Call("nobodys:build", {}, "/nowhere"), SETTINGS)
 
 
 def test_method_of_a_class_can_be_called(code: str) -> None:

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import dask.array as da
+import numpy as np
 import pytest
-from distributed import Client, get_client
+from distributed import Client, KilledWorker, get_client
 from distributed.comm.core import CommClosedError
 
 from daskjobs.cluster.backends import connect
@@ -39,6 +40,33 @@ def raised(error: BaseException) -> None:
 
 class OwnError(BaseException):
     """What is no Exception."""
+
+
+class NoText(Exception):
+    """An exception that has no text."""
+
+    def __str__(self) -> str:
+        if self.args[0]:
+            raise KeyError
+        nothing: Any = None
+        return nothing
+
+
+class Text(str):
+    """A text that can't be split."""
+
+    def __str__(self) -> str:
+        return self
+
+    def splitlines(self, keepends: bool = False) -> list[str]:
+        raise RuntimeError(keepends)
+
+
+class NoTextExit(BaseException):
+    """The same of what is no Exception."""
+
+    def __str__(self) -> str:
+        return str(1 / 0)
 
 
 def cancels(client: Client) -> None:
@@ -74,6 +102,20 @@ OWN: dict[str, tuple[Any, str]] = {
     "GeneratorExit in a task": (lambda client: client.submit(raised, GeneratorExit("x")).result(), "GeneratorExit: x"),
     "no Exception in a task": (lambda client: client.submit(raised, OwnError("mine")).result(), "OwnError: mine"),
     "sys.exit": (lambda _: sys.exit(3), "SystemExit: 3"),
+    "an exception whose text raises": (lambda _: raised(NoText(1)), "NoText: its text can't be shown, .* KeyError$"),
+    "an exception without a text": (lambda _: raised(NoText(None)), "NoText: its text can't be shown, .* TypeError$"),
+    "no Exception, without a text, in a task": (
+        lambda client: client.submit(raised, NoTextExit()).result(),
+        "NoTextExit: its text can't be shown, since its __str__ raises ZeroDivisionError",
+    ),
+    "an exception whose text is of its own class": (lambda _: raised(ValueError(Text("mine"))), "ValueError: mine$"),
+    "words that Dask uses": (
+        lambda _: raised(TypeError("Could not serialize object")),
+        "TypeError: Could not .* object$",
+    ),
+    "a KeyError of an array": (lambda _: raised(KeyError(np.arange(2))), r"KeyError: array\(\[0, 1\]\)"),
+    "Dask's own error of a killed worker": (lambda _: raised(KilledWorker("x", None, 1)), "KilledWorker: "),  # type: ignore[arg-type]
+    "Dask's own error of a connection": (lambda _: raised(CommClosedError("my own base")), "CommClosedError: my own"),
     "its own cancel": (cancels, "FutureCancelledError: .* cancelled for reason: unknown"),
     "its own cancel of many": (cancels_many, "FutureCancelledError: .* cancelled for reason: unknown"),
     "its client closed": (closes_and_fails, "ValueError: my own error"),

@@ -309,6 +309,7 @@ def test_all_pods_have_the_labels_and_annotations_that_are_given(own: dict[str, 
         ("worker_volumes", "{}", "must be JSON like"),
         ("pod_labels", '{"a": 1}', "must have texts alone"),
         ("pod_annotations", "[]", "must be JSON like"),
+        ("pod_annotations", "[" * 4_000, "must be JSON like"),
     ],
 )
 def test_what_pods_are_to_have_besides_is_refused_with_a_sentence(
