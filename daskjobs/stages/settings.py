@@ -12,6 +12,7 @@ from daskjobs.cluster.backends import backend_of
 from daskjobs.cluster.settings import ClusterSettings
 from daskjobs.display import listed, shown
 from daskjobs.errors import UsageError
+from daskjobs.files.storage import local_path
 from daskjobs.options import check, flag, option, quoted
 from daskjobs.orders.dialect import QUOTINGS, RFC4180, InputFormat
 from daskjobs.orders.rules.functions import Functions
@@ -28,7 +29,8 @@ def new_run_uri() -> str:
 
 def refuse_twice(names: Iterable[str]) -> None:
     """Raise UsageError when an input is given twice, since nobody can tell whether something else was meant."""
-    for name, times in Counter(names).items():
+    paths = [local_path(name) if name.startswith("file://") else name for name in names]
+    for name, times in Counter(paths).items():
         if times > 1:
             raise UsageError(f"--input names {listed(name)} twice: give each file once")
 
@@ -114,7 +116,7 @@ class Settings:
             raise UsageError(
                 f"--run must be a path, or a URI of {' or '.join(STORES)}, got {quoted(shown(self.run_uri))}"
             )
-        if "://" in self.run_uri and not self.run_uri.partition("://")[2].strip("/"):
+        if self.run_uri.replace("file://localhost", "file://", 1).rstrip("/") in ("file:", "s3:"):
             raise UsageError(f"--run must name a folder, got {quoted(self.run_uri)}, which names none")
         if shown(self.run_uri) != self.run_uri:
             raise UsageError(

@@ -183,7 +183,7 @@ def test_input_that_is_not_orders_is_an_input_error(tmp_path: Path) -> None:
         ({"input": ["a.csv", "./a.csv"]}, "a.csv twice: give each file once"),
     ],
 )
-def test_setting_of_no_sense_is_a_usage_error_and_makes_no_folder(
+def test_setting_of_no_sense_is_a_usage_error(
     given: dict[str, object], words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)

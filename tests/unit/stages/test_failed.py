@@ -221,6 +221,7 @@ def test_nothing_is_touched_when_a_command_is_refused(run: Path, called: Called,
         ("--delimiter", ";;"),
         ("--encoding", "klingon"),
         ("--input", "./o.csv"),
+        ("--input", "file://o.csv"),
     ],
 )
 def test_no_folder_is_made_when_options_contradict_each_other(

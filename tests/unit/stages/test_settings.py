@@ -147,7 +147,7 @@ def test_run_is_refused_where_its_files_could_not_be_written_whole(run: str) -> 
         Settings(run)
 
 
-@pytest.mark.parametrize("run", ["file://", "file:///", "s3://", "s3:///"])
+@pytest.mark.parametrize("run", ["file://", "file:///", "file://localhost", "file://localhost/", "s3://", "s3:///"])
 def test_run_is_refused_when_its_uri_names_no_folder(run: str) -> None:
     with pytest.raises(UsageError, match=f"^--run must name a folder, got '{run}'"):
         Settings(run)
