@@ -51,18 +51,36 @@ def explained(doing: str) -> Iterator[None]:
         raise StorageError(f"could not {doing}: it is not there") from error
     except Exception as error:
         if isinstance(error, NOT_OURS) or getattr(error, "errno", None) in (errno.EROFS, errno.ELOOP):
-            reason = getattr(error, "strerror", None) or str(error) or "permission denied"
+            reason = getattr(error, "strerror", None) or _line(error) or "permission denied"
             raise ConfigError(
                 f"could not {doing}: {reason}; choose a place that you may use, or ask for the right to it"
             ) from error
+        if why := _senseless(error):
+            raise StorageError(f"could not {doing}: {why}") from error
         if why := _temporary(error):
             raise UnavailableError(f"could not {doing}: {why}; try again later") from error
         ours = type(error).__module__.startswith(CLIENT_LIBRARIES)
         if ours and isinstance(getattr(error, "status", None), int):
             raise StorageError(f"could not {doing}: {_answer(error)}") from error
         if isinstance(error, OSError) or ours:
-            raise StorageError(f"could not {doing}: {error}") from error
+            raise StorageError(f"could not {doing}: {_line(error)}") from error
         raise
+
+
+def _senseless(error: BaseException) -> str:
+    """Say what is wrong with a web server that does not do what it says, now or later, or return an empty text."""
+    if type(error).__name__ == "TooManyRedirects":
+        return "its server sends from one address to the next and to no file: give the address of the file itself"
+    cause = error.__cause__
+    if type(cause).__name__ == "ContentEncodingError":
+        return "its server says that it compresses the file (Content-Encoding), and sends what can't be decompressed"
+    # Of an answer that is no HTTP, aiohttp makes a status of its own.
+    no_http = type(cause).__module__ == "aiohttp.http_exceptions" and hasattr(error, "status")
+    return f"its server's answer is no HTTP ({_line(getattr(cause, 'message', ''))})" if no_http else ""
+
+
+def _line(said: object) -> str:
+    return " ".join(str(said).split())
 
 
 def _temporary(error: BaseException) -> str:
@@ -74,7 +92,7 @@ def _temporary(error: BaseException) -> str:
     if isinstance(error, TimeoutError):
         return "no answer came in time"
     cut_off = client and type(error).__name__ in CUT_OFF
-    return str(error) if cut_off or getattr(error, "errno", None) in BUSY_ERRORS else ""
+    return _line(error) if cut_off or getattr(error, "errno", None) in BUSY_ERRORS else ""
 
 
 def _answer(error: Any) -> str:

@@ -14,7 +14,7 @@ from daskjobs.orders.rules.functions import functions_of
 from daskjobs.pipeline.manifest import Manifest
 from daskjobs.stages import new_context, run_all
 from daskjobs.stages.context import Context
-from daskjobs.stages.given import TABLE, AnyPath, paths_or_table, write_table
+from daskjobs.stages.given import TABLE, AnyPath, as_parquet, paths_or_table, write_table
 from daskjobs.stages.rows import ReportRows, counted
 from daskjobs.stages.settings import Settings, new_run_uri
 
@@ -148,7 +148,7 @@ def run_orders(
             "run_orders(rows=50_000)"
         )
     context = new_context(settings)
-    rows = counted(_run(context, table), ReportRows)
+    rows = counted(_run(context, None if table is None else as_parquet(table)), ReportRows)
     return OrdersResult(
         run_uri=context.settings.run_uri,
         orders=rows.clean,
@@ -159,7 +159,7 @@ def run_orders(
     )
 
 
-def _run(context: Context, table: Any) -> Manifest:
+def _run(context: Context, table: bytes | None) -> Manifest:
     if table is None:
         return run_all(context)
     with context.held() as held:

@@ -65,6 +65,11 @@ def _table(given: Any) -> "pa.Table":
     import pandas as pd
     import pyarrow as pa
 
+    if isinstance(given, pd.DataFrame) and not given.columns.is_unique:
+        twice = ", ".join(str(name) for name in given.columns[given.columns.duplicated()].unique())
+        raise UsageError(
+            f"the DataFrame given as input has the column {twice} more than once; give each column a name of its own"
+        )
     try:
         if isinstance(given, pd.DataFrame):
             table = pa.Table.from_pandas(given, preserve_index=False)
@@ -79,17 +84,26 @@ def _table(given: Any) -> "pa.Table":
     return table.replace_schema_metadata(None)
 
 
-def write_table(table: "pa.Table", storage: Storage) -> None:
-    """Write the table to `TABLE`, unless this file has the same bytes: then stages that have read it are kept."""
+def as_parquet(table: "pa.Table") -> bytes:
+    """Return the table as a Parquet file. Raises UsageError when Parquet has no such type, or not for such values."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     sink = pa.BufferOutputStream()
     try:
         pq.write_table(table, sink, row_group_size=GROUP_ROWS)
-    except (pa.ArrowException, TypeError, ValueError) as error:
-        raise UsageError(f"the table that is given as input can't be written as Parquet: {error}") from error
-    data = sink.getvalue().to_pybytes()
+    except (pa.ArrowException, TypeError, ValueError, OSError) as error:  # in memory, no disk can fail
+        said = str(error).rstrip(".")
+        raise UsageError(
+            f"the table that is given as input can't be written as Parquet: {said}; give the column that it is about "
+            "another type, such as text"
+        ) from error
+    data: bytes = sink.getvalue().to_pybytes()
+    return data
+
+
+def write_table(data: bytes, storage: Storage) -> None:
+    """Write a table's bytes to `TABLE`, unless this file has them: then stages that have read it are kept."""
     there = storage.size(TABLE) == len(data) and storage.holds(TABLE, Output.of(data))
     if not there:
         storage.put(TABLE, data)

@@ -3,16 +3,18 @@
 import hashlib
 import secrets
 import time
-from collections.abc import Container, Sequence
+from collections import Counter
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Self
 
 from daskjobs.cluster.backends import backend_of
 from daskjobs.cluster.settings import ClusterSettings
-from daskjobs.display import shown
+from daskjobs.display import listed, shown
 from daskjobs.errors import UsageError
+from daskjobs.files.storage import local_path
 from daskjobs.options import check, flag, option, quoted
-from daskjobs.orders.dialect import QUOTINGS, RFC4180
+from daskjobs.orders.dialect import QUOTINGS, RFC4180, InputFormat
 from daskjobs.orders.rules.functions import Functions
 
 OF_GENERATED = ("rows", "seed")  # what is said of orders that are generated, and of an input
@@ -23,6 +25,14 @@ STORES = ("file://", "s3://")  # stores that can write a file whole or not at al
 def new_run_uri() -> str:
     """Return a new folder name for a run: below runs/ in the working directory, named by the time."""
     return f"runs/{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{secrets.token_hex(2)}"
+
+
+def refuse_twice(names: Iterable[str]) -> None:
+    """Raise UsageError when an input is given twice, since nobody can tell whether something else was meant."""
+    paths = [local_path(name) if name.startswith("file://") else name for name in names]
+    for name, times in Counter(paths).items():
+        if times > 1:
+            raise UsageError(f"--input names {listed(name)} twice: give each file once")
 
 
 @dataclass(frozen=True)
@@ -106,6 +116,8 @@ class Settings:
             raise UsageError(
                 f"--run must be a path, or a URI of {' or '.join(STORES)}, got {quoted(shown(self.run_uri))}"
             )
+        if self.run_uri.replace("file://localhost", "file://", 1).rstrip("/") in ("file:", "s3:"):
+            raise UsageError(f"--run must name a folder, got {quoted(self.run_uri)}, which names none")
         if shown(self.run_uri) != self.run_uri:
             raise UsageError(
                 f"--run {self.run_uri} must have no user, password or query: it is shown and stored, so give these by "
@@ -114,6 +126,14 @@ class Settings:
         if self.quoting not in QUOTINGS:
             allowed = f"{', '.join(QUOTINGS[:-1])} or {QUOTINGS[-1]}"
             raise UsageError(f"--quoting must be {allowed}, got {quoted(self.quoting)}")
+        refuse_twice(self.input)
+        said = InputFormat(self.delimiter, self.quoting, self.encoding, self.columns)
+        if self.statuses or said != InputFormat(quoting=self.quoting):
+            from daskjobs.orders import sources  # here, since it imports pyarrow, and most runs need none of it
+            from daskjobs.orders.sources.names import status_names
+
+            sources.understood(said)
+            status_names(self.statuses)
 
     def __repr__(self) -> str:
         values = (f"{each.name}={getattr(self, each.name)!r}" for each in fields(self) if each.repr)

@@ -5,24 +5,26 @@ from contextlib import suppress
 from dataclasses import replace
 
 from fsspec.core import has_magic
+from fsspec.utils import get_protocol
 
 from daskjobs.display import listed
-from daskjobs.errors import DaskjobsError, InputError, UsageError
+from daskjobs.errors import DaskjobsError, InputError
 from daskjobs.files.documents import dump, parse
-from daskjobs.files.storage import Storage, damaged
+from daskjobs.files.storage import Storage, damaged, real_path
 from daskjobs.orders import sources
 from daskjobs.orders.dialect import InputFormat
 from daskjobs.orders.plan import Partition, Plan
 from daskjobs.orders.schema import COLUMNS, TRUTH
 from daskjobs.orders.sources.format import Cuts, RowRange
 from daskjobs.orders.sources.inputs import find_inputs
-from daskjobs.orders.sources.names import column_names, status_names
 from daskjobs.orders.sources.unpack import plain_name
 from daskjobs.pipeline.context import Done
 from daskjobs.pipeline.manifest import Manifest
 from daskjobs.stages import generate
 from daskjobs.stages.context import Context
+from daskjobs.stages.given import TABLE
 from daskjobs.stages.rows import SplitRows
+from daskjobs.stages.settings import refuse_twice
 
 NAME = "split"
 PARTITIONS = "split/partitions.json"
@@ -40,9 +42,6 @@ def execute(context: Context) -> Manifest:
     split/ first.
     Raises InputError when the orders are missing or aren't orders, ConfigError when they are this run's own files.
     """
-    column_names(context.settings.columns)
-    status_names(context.settings.statuses)  # which validate needs, but a mistake in it is told at once
-    sources.understood(_said(context))  # or a mistake in an option would be told after what was there is taken back
     inputs = (
         _listed(context.settings.input, context.settings.ignore_table)
         if context.settings.input
@@ -82,16 +81,14 @@ def read_plan(context: Context) -> Plan:
 def _listed(patterns: Sequence[str], ignore_table: bool) -> dict[str, str]:
     """Return the files of all patterns in their order, each once, with their marks.
 
-    Raises UsageError where the same is given twice, since nobody can tell whether something else was meant.
+    Raises UsageError where the same is given twice, by two names of one file.
     """
-    marks, given = dict[str, str](), set[str]()
+    marks, given = dict[str, str](), list[str]()
     for pattern in patterns:
         found = find_inputs(pattern, ignore_table)
-        names = {pattern} if has_magic(pattern) else found.keys()
-        if given & names:
-            raise UsageError(f"--input names {listed(pattern)} twice: give each file once")
-        given |= names
+        given += [pattern] if has_magic(pattern) else found
         marks |= {uri: mark for uri, mark in found.items() if uri not in marks}
+    refuse_twice(given)
     named = {listed(uri): mark for uri, mark in marks.items()}
     if len(named) < len(marks):
         raise InputError(
@@ -125,6 +122,14 @@ def _write(context: Context, inputs: dict[str, str]) -> Done:
         raise
 
 
+def _remove_other_table(storage: Storage, inputs: dict[str, str]) -> None:
+    """Remove the table that an earlier run in this folder was given, unless it is the input of this one, too."""
+    table = storage.uri(TABLE)
+    alike = [name for name in inputs if get_protocol(name) == get_protocol(table)]
+    if storage.size(TABLE) is not None and real_path(table) not in map(real_path, alike):
+        storage.remove(TABLE)
+
+
 def _planned(context: Context, inputs: dict[str, str]) -> Done:
     storage, generated = opening(context), not context.settings.input
     said = _said(context)
@@ -155,6 +160,7 @@ def _planned(context: Context, inputs: dict[str, str]) -> Done:
         files=files,
         partitions=partitions,
     )
+    _remove_other_table(storage, inputs)
     outputs = {PARTITIONS: storage.put(PARTITIONS, dump(plan))}
     for file in files:
         outputs |= file.written

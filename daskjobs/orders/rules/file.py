@@ -8,6 +8,7 @@ No name that may be meant as a rule is left out in silence.
 import ast
 import symtable
 import sys
+from collections import defaultdict
 from types import FunctionType, ModuleType
 from typing import Any
 
@@ -20,11 +21,21 @@ TYPING = ("typing", "types")  # the modules of aliases like list[int] and of New
 def rules_in(module: ModuleType, source: str, file: str) -> dict[str, Any]:
     """Return the rules of a file that was loaded as a module, by name.
 
-    Raises ConfigError when one of them is none, or when one that is marked as a rule is imported.
+    Raises ConfigError when one of them is none, when two have one name, or when one that is marked as a rule is
+    imported.
     """
     values = vars(module)
     rules = {name: values[name] for name in _chosen(module, source, file)}
+    lines = defaultdict[str, list[int]](list)
+    for node in ast.parse(source).body:  # not those in branches, of which one alone may be meant
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            lines[node.name].append(node.lineno)
     for name, value in rules.items():
+        if len(lines[name]) > 1:
+            raise ConfigError(
+                f"{file} defines {name} more than once, in the lines {', '.join(map(str, lines[name]))}, and Python "
+                "keeps the last one alone: give each rule a name of its own"
+            )
         if what := why_not(value):
             raise ConfigError(
                 f"{file} has {what} under the name {name}, which is no rule: a rule is a function that returns a mask; "

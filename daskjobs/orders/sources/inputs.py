@@ -5,6 +5,7 @@ import logging
 import os
 import re
 import stat
+import zipfile
 from contextlib import suppress
 from typing import Any
 
@@ -56,6 +57,7 @@ def find_inputs(pattern: str, ignore_table: bool = False) -> dict[str, str]:
             inside = _inside(fs, files, path, ignore_table)
             marks = {_uri(fs, each, pattern): _mark(fs, each) for each in files}
             passed = sorted({_hidden(each, path) for each in found} - {""})
+            twice = next((each for each in files if _times(fs, each) > 1), "")
             instead = "" if files else _finds_only(passed) if passed else _instead(fs, path, pattern)
     except UnavailableError:
         raise
@@ -68,6 +70,11 @@ def find_inputs(pattern: str, ignore_table: bool = False) -> dict[str, str]:
         raise InputError(
             f"{name} is of {inside}, and its Parquet files alone may hold rows that were deleted or replaced; export "
             f"the table's rows (COPY, or a query that writes Parquet or CSV) and give that file{advice}"
+        )
+    if twice:
+        raise InputError(
+            f"{name} is of a zip archive with several files named {listed(twice)}: unpack the one that you mean, and "
+            "give its path"
         )
     if not marks:
         raise InputError(f"{name} {instead}")
@@ -82,6 +89,12 @@ def _files(fs: Any, path: str) -> list[str]:
     if fs.exists(path):
         return [path] if fs.isfile(path) and not _special(fs, path) else []
     return sorted(name for name in fs.glob(path) if fs.isfile(name)) if has_magic(path) else []
+
+
+def _times(fs: Any, path: str) -> int:
+    """Return how many files of this name a zip archive has, of which fsspec would read the last; 1 of all else."""
+    archive = getattr(fs, "zip", None)
+    return archive.namelist().count(path) if isinstance(archive, zipfile.ZipFile) else 1
 
 
 def _hidden(file: str, path: str) -> str:

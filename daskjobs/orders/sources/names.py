@@ -34,7 +34,7 @@ def status_names(text: str) -> dict[str, str]:
     """
     pairs = _pairs(text)
     names = {theirs: ours for ours, theirs in pairs}
-    if len(names) < len(set(pairs)) or not all(ours in STATUSES and theirs for ours, theirs in pairs):
+    if len(names) < len(pairs) or not all(ours in STATUSES and theirs for ours, theirs in pairs):
         raise UsageError(
             f"--statuses must be pairs like success=paid,cancelled=canceled, each of one of our statuses "
             f"({', '.join(STATUSES)}) and one of the file's, which can stand for only one of ours, got {text!r}"
@@ -43,9 +43,9 @@ def status_names(text: str) -> dict[str, str]:
 
 
 def _pairs(text: str) -> list[tuple[str, str]]:
-    """Return the sides of each pair in text like 'a=b, c=d'."""
+    """Return the sides of each pair in text like 'a=b, c=d'; a pair that is said twice is there once."""
     pairs = [pair.partition("=") for pair in text.split(",") if pair.strip()]
-    return [(ours.strip(), theirs.strip()) for ours, _, theirs in pairs]
+    return list(dict.fromkeys((ours.strip(), theirs.strip()) for ours, _, theirs in pairs))
 
 
 def our_names(header: list[str], wanted: dict[str, str], name: str) -> list[str]:

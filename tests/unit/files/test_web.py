@@ -117,6 +117,19 @@ def status(code: int) -> Answer:
     return lambda handler, data, part: send(handler, code, b"<html>no</html>")
 
 
+def plain_as_packed(handler: BaseHTTPRequestHandler, data: bytes, part: tuple[int, int] | None) -> None:
+    send(handler, 200, data, Content_Encoding="gzip")
+
+
+def redirecting(handler: BaseHTTPRequestHandler, data: bytes, part: tuple[int, int] | None) -> None:
+    send(handler, 302, b"", Location="/again.csv")
+
+
+def no_http(handler: BaseHTTPRequestHandler, data: bytes, part: tuple[int, int] | None) -> None:
+    handler.wfile.write(b"220 ready for a mail\r\n\r\n")
+    handler.close_connection = True
+
+
 def then_busy(handler: BaseHTTPRequestHandler, data: bytes, part: tuple[int, int] | None) -> None:
     in_parts(handler, data, part) if part == (0, 0) else send(handler, 503, b"")
 
@@ -182,6 +195,9 @@ def test_file_is_said_to_be_empty_when_it_is(tmp_path: Path, answer: Answer) -> 
         (status(429), StorageError, "its server answers 429 .*; try again later"),
         (status(500), StorageError, "its server answers 500 .*; try again later"),
         (status(503), StorageError, "its server answers 503 .*; try again later"),
+        (plain_as_packed, InputError, r"says that it compresses the file \(Content-Encoding\), and sends what can't"),
+        (redirecting, InputError, "its server sends from one address to the next and to no file: give the address of"),
+        (no_http, InputError, "its server's answer is no HTTP"),
         (then_busy, StorageError, "its server answers 503 .*; try again later"),
         (silent, StorageError, "no answer came in time; try again later"),
     ],
@@ -193,6 +209,7 @@ def test_run_ends_with_a_sentence_and_whether_to_try_again_when_a_server_fails(
     with serving(answer, ORDERS) as url, pytest.raises(DaskjobsError, match=words) as raised:
         inline.run(tmp_path, f"{url}/o.csv")
     assert isinstance(raised.value, kind)
+    assert "\n" not in str(raised.value)
 
 
 def test_large_file_that_comes_only_whole_is_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -170,11 +170,26 @@ def test_input_that_is_not_orders_is_an_input_error(tmp_path: Path) -> None:
         ),
         ({"input": pd.DataFrame({"price": [1, "1"]})}, "given as input is no table with one type in each column"),
         ({"input": pa.chunked_array([[1]])}, "the ChunkedArray given as input is no table"),
+        (
+            {"input": pd.DataFrame([["1", "2", "3"]], columns=["price", "price", "region"])},
+            "the DataFrame given as input has the column price more than once; give each column a name of its own",
+        ),
+        ({"input": pa.table({"price": pa.array([Decimal(10)], pa.decimal128(5, -1))})}, "can't be written as Parquet"),
+        ({"input": pa.table({"price": pa.array([pa.MonthDayNano([1, 2, 3])])})}, "can't be written as Parquet"),
+        ({"input": "a.csv", "columns": "price=a,price=b"}, "--columns must be pairs like"),
+        ({"input": "a.csv", "statuses": "success=paid,failed=paid"}, "--statuses must be pairs like"),
+        ({"input": "a.csv", "delimiter": ";;"}, "--delimiter must be one character"),
+        ({"input": "a.csv", "encoding": "klingon"}, "--encoding must be a text encoding"),
+        ({"input": ["a.csv", "./a.csv"]}, "a.csv twice: give each file once"),
     ],
 )
-def test_setting_of_no_sense_is_a_usage_error(given: dict[str, object], words: str) -> None:
+def test_setting_of_no_sense_is_a_usage_error(
+    given: dict[str, object], words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     with pytest.raises(UsageError, match=re.escape(words)):
         daskjobs.run_orders(**given)  # type: ignore[arg-type]
+    assert not list(tmp_path.iterdir())
 
 
 def test_unknown_or_empty_setting_of_a_cluster_is_a_usage_error() -> None:
@@ -261,6 +276,12 @@ def test_table_is_judged_like_a_parquet_file_of_it_and_is_a_file_of_the_run(
     assert "stage.started" not in caplog.text
     fewer = daskjobs.run_orders(FRAME[:1], run=tmp_path / "run", **HERE)
     assert (fewer.rows.rows_in, fewer.revenue) == (1, Decimal("21.00"))
+    table = tmp_path / "run/input/orders.parquet"
+    (tmp_path / "link.parquet").symlink_to(table)
+    linked = daskjobs.run_orders(tmp_path / "link.parquet", run=tmp_path / "run", **HERE)
+    assert (linked.revenue, table.exists()) == (Decimal("21.00"), True)
+    daskjobs.run_orders(tmp_path / "frame.parquet", run=tmp_path / "run", **HERE)
+    assert not table.exists()
 
 
 def test_table_that_is_not_orders_is_an_input_error(tmp_path: Path) -> None:

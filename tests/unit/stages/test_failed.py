@@ -212,6 +212,25 @@ def test_nothing_is_touched_when_a_command_is_refused(run: Path, called: Called,
     assert untimed(fuzz_settings.snapshot(run)) == untimed(before)
 
 
+@pytest.mark.parametrize("command", ["run", "split", "report"])
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--columns", "price=a", "--columns", "price=b"),
+        ("--statuses", "success=a", "--statuses", "failed=a"),
+        ("--delimiter", ";;"),
+        ("--encoding", "klingon"),
+        ("--input", "./o.csv"),
+        ("--input", "file://o.csv"),
+    ],
+)
+def test_no_folder_is_made_when_options_contradict_each_other(
+    called: Called, command: str, options: tuple[str, ...]
+) -> None:
+    assert called(command, "--run", "new", "--input", "o.csv", *options) == 2
+    assert not Path("new").exists()
+
+
 def test_nothing_is_touched_when_another_process_works_on_the_run(run: Path, called: Called) -> None:
     with lease(str(run)):
         before = fuzz_settings.snapshot(run)

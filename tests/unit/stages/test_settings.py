@@ -14,6 +14,7 @@ from daskjobs.cluster.backends import connect
 from daskjobs.cluster.settings import ClusterSettings
 from daskjobs.errors import ClusterError, ConfigError, UsageError
 from daskjobs.options import MOST_TEXT, options
+from daskjobs.orders.sources.names import column_names
 from daskjobs.stages.settings import Settings
 
 OPTIONS = {field.name: option for field, option in [*options(Settings), *options(ClusterSettings)]}
@@ -144,6 +145,20 @@ def test_text_that_is_no_unicode_is_refused_but_for_paths() -> None:
 def test_run_is_refused_where_its_files_could_not_be_written_whole(run: str) -> None:
     with pytest.raises(UsageError, match="^--run must be a path, or a URI of file:// or s3://, got "):
         Settings(run)
+
+
+@pytest.mark.parametrize("run", ["file://", "file:///", "file://localhost", "file://localhost/", "s3://", "s3:///"])
+def test_run_is_refused_when_its_uri_names_no_folder(run: str) -> None:
+    with pytest.raises(UsageError, match=f"^--run must name a folder, got '{run}'"):
+        Settings(run)
+
+
+def test_pair_that_is_said_twice_is_no_contradiction() -> None:
+    Settings("run", columns="price=cost,status=state,price=cost", statuses="success=paid, success=paid")
+    assert column_names("price=cost, price = cost") == {"price": "cost"}
+    for columns in ("price=cost,price=net", "price=cost,status=cost"):
+        with pytest.raises(UsageError, match="^--columns must be pairs"):
+            Settings("run", columns=columns)
 
 
 def test_run_is_refused_when_it_is_a_chain() -> None:

@@ -139,6 +139,10 @@ REFUSED = {
     ),
     "from helper_of_rules import *\n" + GOOD: "mine.py imports shared, which is marked as a rule",
     "class Rules:\n    def good(self, orders): pass\n": "mine.py has 0 rules",
+    GOOD
+    + "LIMIT = 3\n"
+    + GOOD: "mine.py defines good more than once, in the lines 1, 4, and Python keeps the last one",
+    "__all__ = ['good']\n" + GOOD + GOOD: "mine.py defines good more than once, in the lines 2, 4",
     "import daskjobs\n@daskjobs.rule\n"
     + GOOD: "mine.py, line 2, can't be imported: ConfigError: daskjobs.rule takes a",
     GOOD + "wrong_total = good\n": "mine.py defines wrong_total, which is a built-in rule",

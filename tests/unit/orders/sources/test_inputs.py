@@ -76,6 +76,17 @@ def test_run_and_archive_are_found_when_their_uris_are_encoded(tmp_path: Path) -
     assert sorted(path.name for path in tmp_path.iterdir()) == ["my files", "my runs"]
 
 
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+@pytest.mark.parametrize("name", ["a.csv", "*.csv"])
+def test_file_is_refused_when_its_zip_archive_has_two_of_its_name(tmp_path: Path, name: str) -> None:
+    with zipfile.ZipFile(tmp_path / "o.zip", "w") as archive:
+        for member in ("a.csv", "b.csv", "a.csv"):
+            archive.writestr(member, "x\n")
+    assert list(find_inputs(f"zip://b.csv::{tmp_path}/o.zip")) == [f"zip://b.csv::{tmp_path}/o.zip"]
+    with pytest.raises(InputError, match="is of a zip archive with several files named a.csv: unpack the one that you"):
+        find_inputs(f"zip://{name}::{tmp_path}/o.zip")
+
+
 @pytest.mark.parametrize("pattern", ["zip://orders.csv::{}/o.zip", "zip://*.csv::file://{}/o.zip"])
 def test_file_in_an_archive_is_read_when_a_uri_says_so(tmp_path: Path, pattern: str) -> None:
     with zipfile.ZipFile(tmp_path / "o.zip", "w", zipfile.ZIP_DEFLATED) as archive:
