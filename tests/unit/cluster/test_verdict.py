@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import dask.array as da
@@ -21,7 +22,7 @@ from daskjobs.cluster.exits import keep_workers
 from daskjobs.cluster.inside import call
 from daskjobs.cluster.settings import ClusterSettings
 from daskjobs.cluster.verdict import judged, said
-from daskjobs.errors import ClusterError, ConfigError, DaskjobsError, FunctionError
+from daskjobs.errors import ClusterError, ConfigError, DaskjobsError, FunctionError, LostWorkError
 
 HERE = str(Path(__file__).parent)
 
@@ -243,6 +244,16 @@ def test_lost_cluster_is_told_by_its_end(
             raise judged("mine:f", HERE, error, gone)
     own = judged("mine:f", HERE, ValueError("my own error"), gone)
     assert type(own) is FunctionError  # whatever became of the cluster
+
+
+def test_worker_that_is_out_of_memory_each_time_needs_more_and_is_not_tried_again(connection: Connection) -> None:
+    gone: Any = Ended(connection, ClusterEnd())
+    worker = SimpleNamespace(name="dv-1-worker", address="tls://10.0.0.1:1")
+    with pytest.raises(ConfigError, match=r"^mine:f lost the task big-1: .*OOMKilled; more memory$"):
+        raise judged("mine:f", HERE, KilledWorker("big-1", worker, 2), gone)  # type: ignore[arg-type]
+    gone.how_worker_ended = lambda _: WorkerEnd("Error 1")
+    with pytest.raises(LostWorkError, match=r"Error 1; look at what this task holds, or more memory$"):
+        raise judged("mine:f", HERE, KilledWorker("big-1", worker, 2), gone)  # type: ignore[arg-type]
 
 
 def test_text_of_an_error_is_one_line() -> None:
