@@ -156,8 +156,13 @@ def _check_text(option: Option, text: str) -> None:
         raise UsageError(f"{option.flag} must have at most {MOST_TEXT:,} characters, got {len(text):,}")
     if not option.path and not text.isascii() and not _is_unicode(text):
         raise UsageError(f"{option.flag} must be text in the terminal's encoding, got {quoted(text)}")
-    if "\0" in text:
-        raise UsageError(f"{option.flag} must have no NUL character, got {quoted(text)}")
+    refuse_nul(option.flag, text)
+
+
+def refuse_nul(flag: str, text: object) -> None:
+    """Raise UsageError for a text with a NUL character, which no path has, and no argument of a process."""
+    if isinstance(text, str) and "\0" in text:
+        raise UsageError(f"{flag} must have no NUL character, got {quoted(text)}")
 
 
 def quoted(text: str) -> str:

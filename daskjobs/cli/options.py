@@ -12,7 +12,7 @@ from daskjobs import events
 from daskjobs.cluster.settings import ClusterSettings
 from daskjobs.display import shown
 from daskjobs.errors import UsageError
-from daskjobs.options import SECONDS, Option, lines, options, quoted, refuse_empty
+from daskjobs.options import SECONDS, Option, lines, options, quoted, refuse_empty, refuse_nul
 from daskjobs.pipeline import ending
 from daskjobs.stages.settings import Settings, new_run_uri
 
@@ -41,6 +41,7 @@ class Once(click.Option):
         values: list[Any] = opts.get(name, [])
         for value in values:
             refuse_empty(self.opts[0], value)
+            refuse_nul(self.opts[0], value)
         if values and not self.multiple:
             if len(set(values) if self.is_flag else values) > 1:
                 raise UsageError(f"{self._named(values)}: give it once")

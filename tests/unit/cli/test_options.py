@@ -49,9 +49,10 @@ def test_option_given_twice_is_refused_with_both_values_or_takes_several(
 
 
 @pytest.mark.parametrize(("command", "options"), COMMANDS, ids=IDS)
-def test_empty_value_is_refused(command: str, options: list[click.Option]) -> None:
+def test_empty_value_or_one_that_no_path_can_be_is_refused(command: str, options: list[click.Option]) -> None:
     for flag in (each.opts[0] for each in options if not each.is_flag):
         assert refusal(command, flag, "") == f"{flag} is empty: give it a value, or leave it out for the default"
+        assert refusal(command, flag, "\0") == f"{flag} must have no NUL character, got '\\x00'"
 
 
 def test_flag_given_twice_counts_once_unless_it_says_both() -> None:
