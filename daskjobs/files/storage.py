@@ -211,7 +211,10 @@ class Storage:
             elif "::" in self.uri(name):
                 return cast(IO[bytes], ChainedFile(fs, path, self.uri(name), options))
             else:
-                file = fs.open(path, "rb", **options)
+                try:
+                    file = fs.open(path, "rb", **options)
+                except ValueError as error:  # a bucket alone, for example
+                    raise InputError(f"{self.uri(name)} names no file: {error}") from error
             if not file.seekable():
                 file.close()
                 raise web.no_parts(self.uri(name), "it has no size")

@@ -60,7 +60,11 @@ async def _look(fs: Any, url: str) -> WebFile | None:
 
 async def _get(fs: Any, url: str, headers: dict[str, str]) -> Any:
     given = {**fs.kwargs, "headers": {**fs.kwargs.get("headers", {}), **PLAIN, **headers}}
-    return (await fs.set_session()).get(fs.encode_url(url), **given)
+    try:
+        address = fs.encode_url(url)
+    except ValueError as error:
+        raise InputError(f"{url} is no address of the web: {error}") from error
+    return (await fs.set_session()).get(address, **given)
 
 
 def whole(fs: Any, url: str, shown: str) -> bytes:

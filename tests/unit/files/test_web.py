@@ -254,3 +254,9 @@ def test_rules_of_a_server_are_read_right_or_a_sentence(tmp_path: Path) -> None:
     for code, kind in {404: ConfigError, 403: ConfigError, 503: StorageError}.items():
         with serving(status(code), source) as url, pytest.raises(kind):
             read_rules(Storage(str(tmp_path)), f"{url}/rules.py")
+
+
+@pytest.mark.parametrize("uri", ["https://[", "http://a:b:c/rules.py", "http://host:99999/rules.py", "s3://", "s3:///"])
+def test_uri_that_names_no_file_is_a_sentence(tmp_path: Path, uri: str) -> None:
+    with pytest.raises(ConfigError, match="^--rules can't be read: .* (is no address of the web|names no file): "):
+        read_rules(Storage(str(tmp_path)), uri)
