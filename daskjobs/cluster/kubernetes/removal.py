@@ -39,10 +39,10 @@ def remove(api: kr8s.Api, labels: dict[str, str], seconds: float) -> Removed:
     deadline = time.monotonic() + seconds
     seen: dict[str, ObjectName] = {}
     left = list_objects(api, labels)
+    secret = delete_secret(api, labels[CLUSTER_LABEL])  # before its owner, with which it would go unseen
     for existing in left:
         if isinstance(existing, DASK_KINDS):
             delete_object(existing)
-    secret = delete_secret(api, labels[CLUSTER_LABEL])
     while left or secret:
         seen |= {existing.metadata["uid"]: object_name(existing) for existing in left}
         seen |= {secret.uid: secret} if secret else {}

@@ -39,6 +39,12 @@ def test_all_objects_of_the_cluster_are_gone_and_named_and_no_others(kube: KubeA
     assert set(kube.calls) == {"delete daskclusters/dv-w", "delete secrets/dv-w-tls"}  # its pod is not ours to delete
 
 
+def test_key_pair_is_named_though_it_goes_with_the_cluster_at_once(kube: KubeApi, settings: ClusterSettings) -> None:
+    made = cluster(kube, settings)
+    kube.add("Secret", "dv-w-tls", owner=made)
+    assert {each.kind for each in remove_cluster(settings).objects} == {"DaskCluster", "Pod", "Secret"}
+
+
 def test_removal_waits_until_the_operator_has_let_go(kube: KubeApi, settings: ClusterSettings) -> None:
     cluster(kube, settings, held=True)
     looks = 0
