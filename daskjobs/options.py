@@ -116,7 +116,8 @@ def keywords(function: str, given: Mapping[str, Any], flags: Mapping[str, str]) 
     return {name: value for name, value in given.items() if value is not None}
 
 
-def _wanted(option: Option, kind: type) -> str:
+def wanted(option: Option, kind: type) -> str:
+    """Return what an option of this kind takes, in words."""
     return "a number of seconds, like 3600" if option.bounds == SECONDS else KINDS[kind]
 
 
@@ -126,17 +127,17 @@ def _number(option: Option, value: Any, kind: type) -> Any:
         value = value.item()
     if kind is bool or isinstance(value, bool):
         if kind is not bool or not isinstance(value, bool):
-            raise UsageError(f"{option.flag} must be {_wanted(option, kind)}, got {_shown(value)}")
+            raise UsageError(f"{option.flag} must be {wanted(option, kind)}, got {_shown(value)}")
         return value
     if not isinstance(value, Real | Decimal) or (isinstance(value, Decimal) and value.is_snan()):
-        raise UsageError(f"{option.flag} must be {_wanted(option, kind)}, got {_shown(value)}")
+        raise UsageError(f"{option.flag} must be {wanted(option, kind)}, got {_shown(value)}")
     number: Any = float(value) if isinstance(value, Decimal) else value
     if option.bounds:
         least, most = option.bounds
         if not least <= number <= most:  # also refuses nan
             raise UsageError(f"{option.flag} must be between {least:,} and {most:,}, got {_shown(value)}")
     if kind is int and not isinstance(number, Integral):
-        raise UsageError(f"{option.flag} must be {_wanted(option, kind)}, got {_shown(value)}")
+        raise UsageError(f"{option.flag} must be {wanted(option, kind)}, got {_shown(value)}")
     return kind(number)
 
 
@@ -207,8 +208,7 @@ def _value(option: Option, text: str, kind: type) -> Any:
     try:
         return kind(text)
     except ValueError:
-        wanted = "a number of seconds, like 3600" if option.bounds == SECONDS else KINDS[kind]
-        raise UsageError(f"{variable} must be {wanted}, got {quoted(text)}") from None
+        raise UsageError(f"{variable} must be {wanted(option, kind)}, got {quoted(text)}") from None
 
 
 def lines(text: str) -> tuple[str, ...]:

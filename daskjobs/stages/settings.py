@@ -107,6 +107,11 @@ class Settings:
         """The uid of the workflow that runs this, if any."""
         return self.cluster.workflow_uid
 
+    @property
+    def input_format(self) -> InputFormat:
+        """What the user says of how the input is written."""
+        return InputFormat(self.delimiter, self.quoting, self.encoding, self.columns)
+
     def __post_init__(self) -> None:
         check(self)
         backend_of(self.cluster)
@@ -127,7 +132,7 @@ class Settings:
             allowed = f"{', '.join(QUOTINGS[:-1])} or {QUOTINGS[-1]}"
             raise UsageError(f"--quoting must be {allowed}, got {quoted(self.quoting)}")
         refuse_twice(self.input)
-        said = InputFormat(self.delimiter, self.quoting, self.encoding, self.columns)
+        said = self.input_format
         if self.statuses or said != InputFormat(quoting=self.quoting):
             from daskjobs.orders import sources  # here, since it imports pyarrow, and most runs need none of it
             from daskjobs.orders.sources.names import status_names

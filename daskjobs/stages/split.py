@@ -98,11 +98,6 @@ def _listed(patterns: Sequence[str], ignore_table: bool) -> dict[str, str]:
     return named
 
 
-def _said(context: Context) -> InputFormat:
-    settings = context.settings
-    return InputFormat(settings.delimiter, settings.quoting, settings.encoding, settings.columns)
-
-
 def _count(size: int) -> int:
     """Return how many partitions so many bytes should have: a multiple of ten, which two, five and ten workers share.
 
@@ -132,7 +127,7 @@ def _remove_other_table(storage: Storage, inputs: dict[str, str]) -> None:
 
 def _planned(context: Context, inputs: dict[str, str]) -> Done:
     storage, generated = opening(context), not context.settings.input
-    said = _said(context)
+    said = context.settings.input_format
     files = [
         sources.describe(storage, name, number, InputFormat(",") if generated else said)
         for number, name in enumerate([generate.ORDERS] if generated else inputs)
