@@ -205,7 +205,8 @@ def test_file_is_said_to_be_empty_when_it_is(tmp_path: Path, answer: Answer) -> 
 def test_run_ends_with_a_sentence_and_whether_to_try_again_when_a_server_fails(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: Answer, kind: type[DaskjobsError], words: str
 ) -> None:
-    monkeypatch.setattr(web, "TIMEOUTS", {"total": 0.5})
+    if answer is silent:  # the others answer, however busy the machine
+        monkeypatch.setattr(web, "TIMEOUTS", {"total": 0.5})
     with serving(answer, ORDERS) as url, pytest.raises(DaskjobsError, match=words) as raised:
         inline.run(tmp_path, f"{url}/o.csv")
     assert isinstance(raised.value, kind)
