@@ -44,8 +44,8 @@ if TYPE_CHECKING:
     from daskjobs.cluster.public import dask_cluster
     from daskjobs.cluster.settings import ClusterSettings
     from daskjobs.orders.rules.functions import rule
-    from daskjobs.stages.api import OrdersResult, run_orders
-    from daskjobs.stages.settings import Settings
+    from daskjobs.stages.run_orders import OrdersResult, run_orders
+    from daskjobs.stages.run_settings import Settings
 
 __all__ = [
     "ClusterError",
@@ -83,11 +83,11 @@ def _lazy(name: str) -> object:
 
         return ClusterSettings
     if name == "OrdersResult":
-        from daskjobs.stages.api import OrdersResult
+        from daskjobs.stages.run_orders import OrdersResult
 
         return OrdersResult
     if name == "Settings":
-        from daskjobs.stages.settings import Settings
+        from daskjobs.stages.run_settings import Settings
 
         return Settings
     if name == "dask_cluster":
@@ -98,6 +98,6 @@ def _lazy(name: str) -> object:
         from daskjobs.orders.rules.functions import rule
 
         return rule
-    from daskjobs.stages.api import run_orders
+    from daskjobs.stages.run_orders import run_orders
 
     return run_orders

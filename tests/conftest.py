@@ -17,7 +17,7 @@ import pytest
 from daskjobs.orders.schema import COLUMNS
 from daskjobs.pipeline.manifest import Manifest
 from daskjobs.stages import STAGES, new_context, run_stage
-from daskjobs.stages.settings import Settings
+from daskjobs.stages.run_settings import Settings
 
 TESTS = Path(__file__).parent
 GOOD = dict(

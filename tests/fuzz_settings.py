@@ -28,7 +28,7 @@ from click.testing import CliRunner
 import inline
 from conftest import csv_text, row
 from daskjobs.cli import main as cli
-from daskjobs.cli import options
+from daskjobs.cli import parameters
 from daskjobs.errors import MOST_MESSAGE, DaskjobsError
 from daskjobs.stages import STAGES
 
@@ -45,7 +45,7 @@ VALUES = [
 COMMANDS = ["run", *STAGES, "stages", "cluster", "explain", "doctor", "janitor"]
 OWN = {"explain": ["run", "row", "source", "input"], "doctor": ["run", "cluster", "namespace", "image"]}
 OWN["janitor"] = ["namespace", "delete-timeout"]
-SHARED = [option.flag.removeprefix("--") for _, option in options.FIELDS] + ["log-level"]
+SHARED = [option.flag.removeprefix("--") for _, option in parameters.FIELDS] + ["log-level"]
 JUNK = [b"", b"\0" * 40, b"null", b"[]", b"{}", b'{"stage": "merge"}', b"{" * 5000, b"\xff\xfe", b"1e999", b'"x"']
 STATES = ["missing", "empty", "strange", "finished", "half finished", "junk", "damaged", "a file", "a link"]
 ENVIRONMENT = {"KUBECONFIG": "/nowhere", "AWS_ENDPOINT_URL": "http://127.0.0.1:9", "AWS_ACCESS_KEY_ID": "x",

@@ -21,7 +21,7 @@ from daskjobs.cluster.usage import Measurement
 from daskjobs.orders.sources import rows
 from daskjobs.pipeline.context import AccountedError
 from daskjobs.stages import new_context, report, run_stage, validate
-from daskjobs.stages.settings import Settings
+from daskjobs.stages.run_settings import Settings
 
 STAGES = ("split", "validate", "merge", "clean", "report")
 

@@ -11,7 +11,7 @@ from daskjobs.files.digest import Output
 from daskjobs.files.documents import keys
 from daskjobs.files.storage import Storage, explained, make_folders
 from daskjobs.pipeline.stage import Stage
-from daskjobs.stages.context import Context
+from daskjobs.stages.run_settings import Context
 
 FACTS = ("workers", "seconds")
 MANIFESTS = "manifests"  # a folder: Argo keeps the artifacts of a pod by file name alone, so each has its stage's

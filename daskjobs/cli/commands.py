@@ -6,14 +6,14 @@ from typing import Any
 import click
 
 from daskjobs import events
-from daskjobs.cli.options import DEFAULTS, option, settings, stage_options, text_option
+from daskjobs.cli.parameters import DEFAULTS, option, settings, stage_options, text_option
 from daskjobs.cli.terminal import say
 from daskjobs.cluster.kubernetes import kubernetes_packages
 from daskjobs.cluster.settings import ClusterSettings
 from daskjobs.errors import ConfigError, UsageError
 from daskjobs.stages import new_context
 from daskjobs.stages.ahead import ahead
-from daskjobs.stages.context import Context
+from daskjobs.stages.run_settings import Context
 
 START = "cluster"
 PENDING_SECONDS = 300.0

@@ -15,7 +15,7 @@ from daskjobs import events
 from daskjobs.cli import streams
 from daskjobs.cli.artifacts import show, showing
 from daskjobs.cli.commands import START, cluster, dashboard, doctor, explain, janitor, start_ahead
-from daskjobs.cli.options import CLEANUP, settings, stage_options, text_option
+from daskjobs.cli.parameters import CLEANUP, settings, stage_options, text_option
 from daskjobs.cli.step import step, step_cleanup
 from daskjobs.cli.terminal import print_report, say, short, with_bar
 from daskjobs.display import shown
@@ -25,7 +25,7 @@ from daskjobs.pipeline import ending
 from daskjobs.pipeline.context import AccountedError
 from daskjobs.pipeline.stage import Stage
 from daskjobs.stages import STAGES, new_context, run_all, run_stage
-from daskjobs.stages.context import Context
+from daskjobs.stages.run_settings import Context
 from daskjobs.version import __version__
 
 REPEATS = "Reads what earlier stages wrote under --run, and does nothing when that has not changed."

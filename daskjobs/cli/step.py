@@ -13,7 +13,7 @@ import click
 from click.core import ParameterSource
 
 from daskjobs import events
-from daskjobs.cli.options import CLEANUP, cluster_options, option, text_option
+from daskjobs.cli.parameters import CLEANUP, cluster_options, option, text_option
 from daskjobs.cli.streams import last_line, open_again
 from daskjobs.cli.terminal import say
 from daskjobs.cluster.backends import default_backend
@@ -82,7 +82,7 @@ def step(
 
     The workers are on this machine or, in a pod, in pods like it. They are gone when the function has returned.
     """
-    from daskjobs.cluster.step import Call, run_step, write  # here, since no other command needs it
+    from daskjobs.cluster.call import Call, run_step, write  # here, since no other command needs it
 
     settings = _settings(node, values)
     events.configure(log_level or ("info" if settings.pod else "warning"))
@@ -119,7 +119,7 @@ def step(
 @partial(cluster_options, variables=CLEANUP)
 def step_cleanup(node: str, outputs: str, artifacts: bool, log_level: str | None, **values: Any) -> None:
     """Remove what a step left of its Dask cluster, wait until each object is gone, and write a receipt."""
-    from daskjobs.cluster.step import remove_step, write  # here, since no other command needs it
+    from daskjobs.cluster.call import remove_step, write  # here, since no other command needs it
 
     events.configure(log_level or "info")
     settings = _settings(node, values)

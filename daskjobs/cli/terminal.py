@@ -12,8 +12,8 @@ from daskjobs.files.documents import parse
 from daskjobs.orders.report.quality import Quality
 from daskjobs.pipeline.manifest import Manifest
 from daskjobs.stages import run_stage
-from daskjobs.stages.context import Context
-from daskjobs.stages.rows import ReportRows, counted
+from daskjobs.stages.counts import ReportRows, counted
+from daskjobs.stages.run_settings import Context
 
 
 def say(text: str, err: bool = False) -> None:

@@ -3,7 +3,7 @@
 import pandas as pd
 import pyarrow as pa
 
-from daskjobs.files.parquet import ColumnWriting
+from daskjobs.files.tables import ColumnWriting
 from daskjobs.orders.money import MONEY, cents_of
 
 COLUMNS = (

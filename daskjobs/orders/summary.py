@@ -3,7 +3,7 @@
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from daskjobs.files.parquet import column
+from daskjobs.files.tables import column
 
 DIMENSIONS = ("day", "region", "product")
 REVENUE = pa.decimal128(38, 2)

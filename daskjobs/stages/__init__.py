@@ -19,9 +19,8 @@ from daskjobs.files.storage import Storage
 from daskjobs.orders.validation.result import PARTITION_FILES, Ledger
 from daskjobs.pipeline.manifest import Manifest
 from daskjobs.pipeline.stage import Execute, Stage
-from daskjobs.stages import rows
-from daskjobs.stages.context import Context
-from daskjobs.stages.settings import Settings
+from daskjobs.stages import counts
+from daskjobs.stages.run_settings import Context, Settings
 
 LEAST_MEMORY = 1 << 30  # bytes of address space; with less, libraries fail in many ways when they are imported
 
@@ -110,7 +109,7 @@ STAGES = {
             "Write synthetic orders with known anomalies.",
             needs=(),
             files=("orders/orders.csv", "orders/truth.parquet"),
-            rows=rows.GenerateRows,
+            rows=counts.GenerateRows,
             load=_generate,
         ),
         Stage(
@@ -118,7 +117,7 @@ STAGES = {
             "Find partitions of whole rows, without copying the data.",
             needs=("generate",),
             files=("split/partitions.json", "split/input-*.csv"),
-            rows=rows.SplitRows,
+            rows=counts.SplitRows,
             load=_split,
             compared=_split_compared,
         ),
@@ -143,7 +142,7 @@ STAGES = {
             "Prove that every row is there exactly once, and commit them as one dataset.",
             needs=("split", "validate"),
             files=("merge/quarantine.parquet", "merge/quarantine.csv", "merge/rejected-*.csv"),
-            rows=rows.MergeRows,
+            rows=counts.MergeRows,
             load=_merge,
             artifacts=("merge/quarantine.csv",),
         ),
@@ -152,7 +151,7 @@ STAGES = {
             "Keep the orders that are valid and paid.",
             needs=("merge",),
             files=("clean/summary.parquet",),
-            rows=rows.CleanRows,
+            rows=counts.CleanRows,
             load=_clean,
         ),
         Stage(
@@ -160,7 +159,7 @@ STAGES = {
             "Write analytics_report.json, quality.json, facts.json and report.html.",
             needs=("validate", "merge", "clean"),
             files=("report/analytics_report.json", "report/quality.json", "report/report.html"),
-            rows=rows.ReportRows,
+            rows=counts.ReportRows,
             load=_report,
             artifacts=("report/report.html", "report/analytics_report.json", "report/quality.json"),
         ),
@@ -169,7 +168,7 @@ STAGES = {
             "Remove what the run left running, and write the receipt.",
             needs=(),
             files=("cleanup/receipt.json",),
-            rows=rows.CleanupRows,
+            rows=counts.CleanupRows,
             load=_cleanup,
             artifacts=("cleanup/receipt.json",),
             lasting=("cleanup/receipt.json",),

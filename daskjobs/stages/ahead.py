@@ -4,7 +4,7 @@ from daskjobs.cluster.backends import backend_of
 from daskjobs.cluster.connection import Workload
 from daskjobs.orders.validation.result import TASK_MODULES
 from daskjobs.pipeline import lease
-from daskjobs.stages.context import Context
+from daskjobs.stages.run_settings import Context
 
 LATER = "left to validate"
 

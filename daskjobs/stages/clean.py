@@ -4,15 +4,15 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 
 from daskjobs.cores import cores
-from daskjobs.files.parquet import row_groups, writing
+from daskjobs.files.tables import row_groups, writing
 from daskjobs.orders import summary
 from daskjobs.orders.schema import PAID, WRITING
 from daskjobs.orders.validation.result import partition_files
 from daskjobs.pipeline.context import Done
 from daskjobs.pipeline.manifest import Manifest
 from daskjobs.stages import merge
-from daskjobs.stages.context import Context
-from daskjobs.stages.rows import CleanRows, MergeRows, counted
+from daskjobs.stages.counts import CleanRows, MergeRows, counted
+from daskjobs.stages.run_settings import Context
 
 NAME = "clean"
 SUMMARY = "clean/summary.parquet"

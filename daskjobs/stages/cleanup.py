@@ -12,8 +12,8 @@ from daskjobs.events import event
 from daskjobs.files.documents import dump
 from daskjobs.pipeline.lease import InUseError
 from daskjobs.pipeline.manifest import Manifest
-from daskjobs.stages.context import Context
-from daskjobs.stages.rows import CleanupRows
+from daskjobs.stages.counts import CleanupRows
+from daskjobs.stages.run_settings import Context
 
 NAME = "cleanup"
 RECEIPT = "cleanup/receipt.json"

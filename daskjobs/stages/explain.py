@@ -1,11 +1,11 @@
 """Look up in a run's files what became of one row of its input."""
 
 from daskjobs.files.documents import parse
-from daskjobs.files.parquet import rows_between
-from daskjobs.orders.explain import Explained, locate, status_and_text
+from daskjobs.files.tables import rows_between
+from daskjobs.orders.explanation import Explained, locate, status_and_text
 from daskjobs.orders.validation.result import RULES, STAGE, partition_files
 from daskjobs.stages import split
-from daskjobs.stages.context import Context
+from daskjobs.stages.run_settings import Context
 
 
 def explain(context: Context, row: int, source: str) -> Explained:

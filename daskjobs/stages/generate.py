@@ -12,14 +12,14 @@ import pyarrow.csv
 from daskjobs.cores import cores
 from daskjobs.errors import ConfigError
 from daskjobs.events import event
-from daskjobs.files.parquet import writing
 from daskjobs.files.storage import RESERVE_BYTES
+from daskjobs.files.tables import writing
 from daskjobs.orders.money import decimals_of
 from daskjobs.orders.schema import COLUMNS, TRUTH, WRITING
 from daskjobs.pipeline.context import Done
 from daskjobs.pipeline.manifest import Manifest
-from daskjobs.stages.context import Context
-from daskjobs.stages.rows import GenerateRows
+from daskjobs.stages.counts import GenerateRows
+from daskjobs.stages.run_settings import Context
 
 NAME, FOLDER = "generate", "orders"
 ORDERS = "orders/orders.csv"

@@ -13,8 +13,8 @@ from daskjobs.errors import LostWorkError
 from daskjobs.events import event
 from daskjobs.files.digest import Output
 from daskjobs.files.documents import to_json, unsealed
-from daskjobs.files.parquet import footer_rows, reading, rebatched, row_groups, writing
 from daskjobs.files.storage import damaged
+from daskjobs.files.tables import footer_rows, reading, rebatched, row_groups, writing
 from daskjobs.orders.plan import Partition
 from daskjobs.orders.schema import PAID, QUARANTINE, WRITING
 from daskjobs.orders.sources.fields import standalone_row, standalone_rows
@@ -23,8 +23,8 @@ from daskjobs.orders.validation.result import NAMED, STAGE, Lines, LongRows, Par
 from daskjobs.pipeline.context import Done
 from daskjobs.pipeline.manifest import Manifest
 from daskjobs.stages import split
-from daskjobs.stages.context import Context
-from daskjobs.stages.rows import MergeRows, PartitionLedger
+from daskjobs.stages.counts import MergeRows, PartitionLedger
+from daskjobs.stages.run_settings import Context
 
 NAME = "merge"
 QUARANTINE_PARQUET, QUARANTINE_CSV = "merge/quarantine.parquet", "merge/quarantine.csv"

@@ -10,7 +10,7 @@ from daskjobs.cores import cores
 from daskjobs.errors import InputError, LostWorkError
 from daskjobs.events import event
 from daskjobs.files.documents import dump, from_json, parse
-from daskjobs.files.parquet import row_groups
+from daskjobs.files.tables import row_groups
 from daskjobs.orders.money import amount_text
 from daskjobs.orders.report.page import ResourcesSection, page
 from daskjobs.orders.report.quality import Account, Quality, balance, most_frequent, scored, warnings
@@ -20,8 +20,8 @@ from daskjobs.orders.validation.result import RULES, STAGE
 from daskjobs.pipeline.context import AccountedError, Done
 from daskjobs.pipeline.manifest import Manifest
 from daskjobs.stages import clean, merge
-from daskjobs.stages.context import Context
-from daskjobs.stages.rows import CleanRows, MergeRows, ReportRows, counted
+from daskjobs.stages.counts import CleanRows, MergeRows, ReportRows, counted
+from daskjobs.stages.run_settings import Context
 
 NAME = "report"
 REPORT, QUALITY, RUN, PAGE = (

@@ -21,10 +21,9 @@ from daskjobs.orders.sources.unpack import plain_name
 from daskjobs.pipeline.context import Done
 from daskjobs.pipeline.manifest import Manifest
 from daskjobs.stages import generate
-from daskjobs.stages.context import Context
+from daskjobs.stages.counts import SplitRows
 from daskjobs.stages.given import TABLE
-from daskjobs.stages.rows import SplitRows
-from daskjobs.stages.settings import refuse_twice
+from daskjobs.stages.run_settings import Context, refuse_twice
 
 NAME = "split"
 PARTITIONS = "split/partitions.json"

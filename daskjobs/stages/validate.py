@@ -34,7 +34,7 @@ from daskjobs.pipeline.context import Done
 from daskjobs.pipeline.ending import bounded
 from daskjobs.pipeline.manifest import Manifest
 from daskjobs.stages import split
-from daskjobs.stages.context import Context
+from daskjobs.stages.run_settings import Context
 
 NAME = STAGE
 PERFORMANCE = "validate/performance.html"

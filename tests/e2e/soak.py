@@ -20,7 +20,7 @@ from typing import Any
 
 from conftest import RESULTS
 from daskjobs.stages import STAGES, new_context, run_stage
-from daskjobs.stages.settings import Settings
+from daskjobs.stages.run_settings import Settings
 from e2e.conftest import Namespace, Wire, cluster_lock, installed, pods_of
 from e2e.faults import FAULTS, OUTAGES, Rules, strike
 

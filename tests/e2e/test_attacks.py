@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from daskjobs.cluster.kubernetes.api import DaskCluster
-from daskjobs.cluster.kubernetes.doctor import pod_of
+from daskjobs.cluster.kubernetes.examination import pod_of
 from daskjobs.cluster.kubernetes.network import run_policy
 from daskjobs.cluster.kubernetes.spec import render
 from daskjobs.cluster.settings import ClusterSettings

@@ -8,7 +8,7 @@ import sys
 import pytest
 import yaml
 
-from daskjobs.cluster.kubernetes.doctor import pod_of
+from daskjobs.cluster.kubernetes.examination import pod_of
 from e2e.conftest import IMAGE, ROOT, TEST_POD, Namespace
 from policies import Pod, allowed
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from daskjobs.cluster.kubernetes.doctor import pod_of
+from daskjobs.cluster.kubernetes.examination import pod_of
 from e2e.conftest import IMAGE, ROOT, Namespace, kubectl
 from e2e.test_step import at_work, attempts, submit, task, workers
 

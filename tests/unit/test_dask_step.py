@@ -14,10 +14,10 @@ import yaml
 
 from daskjobs import errors
 from daskjobs.cli import main as cli
+from daskjobs.cluster.call import Call, run_step
 from daskjobs.cluster.kubernetes.naming import cluster_name, node_key, secret_name
 from daskjobs.cluster.kubernetes.secret import mount
 from daskjobs.cluster.settings import ClusterSettings
-from daskjobs.cluster.step import Call, run_step
 from daskjobs.errors import FunctionError, LostWorkError
 from daskjobs.options import options
 from manifests import BRACE, ROOT, assert_restricted, documents, escaped, lint, named

@@ -18,7 +18,7 @@ from conftest import Command, Pipeline, csv_text, row
 from daskjobs.display import shown
 from daskjobs.errors import DaskjobsError, InputError, UsageError
 from daskjobs.stages import generate
-from daskjobs.stages.settings import Settings
+from daskjobs.stages.run_settings import Settings
 
 SECRET = "hunter2"
 OWN = ("split", "validate", "merge", "clean", "report", "cleanup")

@@ -15,13 +15,13 @@ import daskjobs
 from conftest import Pipeline
 from daskjobs import errors
 from daskjobs.cli.main import main
-from daskjobs.cli.options import FIELDS
+from daskjobs.cli.parameters import FIELDS
 from daskjobs.cluster.settings import ClusterSettings
 from daskjobs.options import Option, options
-from daskjobs.orders.explain import Explained
+from daskjobs.orders.explanation import Explained
 from daskjobs.stages import STAGES
-from daskjobs.stages.api import OrdersResult
-from daskjobs.stages.rows import ReportRows
+from daskjobs.stages.counts import ReportRows
+from daskjobs.stages.run_orders import OrdersResult
 from e2e.faults import FAULTS
 from manifests import ROOT, documents
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 import inline
 import opinions
 import oracle
-from daskjobs.stages.settings import QUOTINGS
+from daskjobs.stages.run_settings import QUOTINGS
 
 GOOD = dict(
     user_id="U1", region="north", product="lamp", quantity="2", price="10.50", total_amount="21.00",

@@ -23,7 +23,7 @@ from daskjobs.errors import StorageError
 from daskjobs.files.storage import Storage
 from daskjobs.pipeline.lease import MARKER
 from daskjobs.stages import STAGES, new_context, run_stage
-from daskjobs.stages.settings import Settings
+from daskjobs.stages.run_settings import Settings
 
 BOUND = 100  # seconds, for any wait here
 ROWS, PARTITIONS = 2000, 4

@@ -16,7 +16,7 @@ from daskjobs.cluster.kubernetes.naming import cluster_name, secret_name
 from daskjobs.cluster.kubernetes.secret import mount
 from daskjobs.cluster.settings import ClusterSettings
 from daskjobs.stages import STAGES, new_context
-from daskjobs.stages.settings import Settings
+from daskjobs.stages.run_settings import Settings
 from manifests import BRACE, ROOT, assert_restricted, documents, escaped, lint, named
 
 TEXT = (ROOT / "flows/pipeline.yaml").read_text()

@@ -8,8 +8,8 @@ import yaml
 from packaging.requirements import Requirement
 
 from daskjobs.cli import main as cli
-from daskjobs.cli.options import DEFAULTS
-from daskjobs.cluster.kubernetes.doctor import RIGHTS
+from daskjobs.cli.parameters import DEFAULTS
+from daskjobs.cluster.kubernetes.examination import RIGHTS
 from daskjobs.cluster.kubernetes.spec import CONTAINER_FIELDS, POD_FIELDS, render
 from daskjobs.cluster.settings import ClusterSettings
 from daskjobs.version import __version__

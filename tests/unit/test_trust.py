@@ -19,8 +19,7 @@ from daskjobs.cli.artifacts import show
 from daskjobs.errors import DaskjobsError, StorageError
 from daskjobs.files.documents import sealed
 from daskjobs.stages import STAGES, new_context, run_stage
-from daskjobs.stages.context import Context
-from daskjobs.stages.settings import Settings
+from daskjobs.stages.run_settings import Context, Settings
 
 ALL = tuple(name for name in STAGES if name != "cleanup")
 ROWS, PARTITIONS = 300, 2

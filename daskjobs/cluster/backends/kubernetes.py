@@ -41,5 +41,5 @@ class Kubernetes:
     def examine(self, settings: ClusterSettings, image: str) -> Iterator[Finding]:
         """Look at kinds, controllers and rights; start and remove a pod of the ``image``, if there is one."""
         with kubernetes_packages():
-            from daskjobs.cluster.kubernetes.doctor import examine
+            from daskjobs.cluster.kubernetes.examination import examine
         yield from examine(settings, image)

@@ -15,7 +15,7 @@ from daskjobs.cluster.findings import Finding
 from daskjobs.cluster.kubernetes import probe
 from daskjobs.cluster.kubernetes.api import POLL_SECONDS, api_call, delete_object, open_api
 from daskjobs.cluster.kubernetes.diagnosis import log_lines, why_not_ready
-from daskjobs.cluster.kubernetes.doctor import may, pod_of
+from daskjobs.cluster.kubernetes.examination import may, pod_of
 from daskjobs.cluster.kubernetes.naming import CLUSTER_LABEL, COMPONENT_LABEL, PART_OF, RUN_LABEL, SCHEDULER_PORT
 from daskjobs.cluster.kubernetes.network import ensure_policy
 from daskjobs.cluster.settings import ClusterSettings

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from daskjobs.files.parquet import column
+from daskjobs.files.tables import column
 from daskjobs.orders.parse import typed
 from daskjobs.orders.rules.builtin import ANOMALIES, DUPLICATE, failed_transaction
 from daskjobs.orders.rules.ruleset import Ruleset, mask

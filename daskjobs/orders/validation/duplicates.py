@@ -15,8 +15,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from daskjobs.files.digest import HashingFile, Piece
-from daskjobs.files.parquet import column, read_pieces, write_piece
 from daskjobs.files.storage import Storage
+from daskjobs.files.tables import column, read_pieces, write_piece
 from daskjobs.orders.schema import WRITING
 from daskjobs.orders.sources.rows import Ints
 

@@ -11,8 +11,8 @@ from daskjobs.errors import LostWorkError
 from daskjobs.events import event
 from daskjobs.files.digest import Output, Piece
 from daskjobs.files.documents import sealed, unsealed
-from daskjobs.files.parquet import column, rows_between, writing_rows
 from daskjobs.files.storage import Storage
+from daskjobs.files.tables import column, rows_between, writing_rows
 from daskjobs.orders import sources, summary
 from daskjobs.orders.plan import Partition
 from daskjobs.orders.rules.builtin import ANOMALIES

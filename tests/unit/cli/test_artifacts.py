@@ -8,8 +8,7 @@ from conftest import Command, Pipeline, row
 from daskjobs.cli import artifacts as show
 from daskjobs.errors import ConfigError
 from daskjobs.stages import new_context
-from daskjobs.stages.context import Context
-from daskjobs.stages.settings import Settings
+from daskjobs.stages.run_settings import Context, Settings
 
 ROWS = {"clean": 2, "revenue": "12.30", "reasons": {"negative_price": 1}}
 

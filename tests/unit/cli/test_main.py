@@ -9,7 +9,7 @@ from click.testing import CliRunner
 from conftest import Command, csv_text, row
 from daskjobs import errors
 from daskjobs.cli import main as cli
-from daskjobs.cli import options
+from daskjobs.cli import parameters
 from daskjobs.stages import STAGES
 
 
@@ -121,7 +121,7 @@ def test_help_names_every_option_with_its_variable_and_every_exit_code() -> None
     assert set(STAGES) | {"run", "doctor"} <= set(text.split())
     for command in ["run", *STAGES]:
         shown = runner.invoke(cli.main, [command, "--help"]).output
-        for name in [option.flag for _, option in options.FIELDS] + ["--log-level"]:
+        for name in [option.flag for _, option in parameters.FIELDS] + ["--log-level"]:
             assert name in shown
             if command != "cleanup":  # which works whatever the variables of others say
                 assert f"DASKJOBS_{name.removeprefix('--').replace('-', '_').upper()}" in shown

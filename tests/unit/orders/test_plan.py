@@ -10,7 +10,7 @@ from daskjobs.errors import StorageError
 from daskjobs.files.documents import dump, parse
 from daskjobs.orders.plan import Plan
 from daskjobs.stages import new_context, split
-from daskjobs.stages.settings import Settings
+from daskjobs.stages.run_settings import Settings
 
 CORPUS = TESTS / "corpus"
 

@@ -10,8 +10,7 @@ from daskjobs.files.digest import Output
 from daskjobs.pipeline.context import Done, StageContext
 from daskjobs.pipeline.stage import Stage
 from daskjobs.stages import STAGES
-from daskjobs.stages.context import Context
-from daskjobs.stages.settings import Settings
+from daskjobs.stages.run_settings import Context, Settings
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ from daskjobs.pipeline import lease as leases
 from daskjobs.pipeline.context import Done
 from daskjobs.pipeline.lease import LOCK, MARKER, InUseError, lease, mark
 from daskjobs.stages import STAGES, new_context, run_stage
-from daskjobs.stages.settings import Settings
+from daskjobs.stages.run_settings import Settings
 
 STRANGERS = {
     "report/thesis.txt": b"thesis",
@@ -148,7 +148,7 @@ def test_second_process_is_told_who_works_on_the_run(settings: Settings) -> None
 HOLDER = """
 import sys, time
 from daskjobs.pipeline.lease import lease
-from daskjobs.stages.settings import Settings
+from daskjobs.stages.run_settings import Settings
 with lease(sys.argv[1]):
     print("held", flush=True)
     time.sleep(100)

@@ -11,7 +11,7 @@ from fsspec.asyn import sync
 from conftest import Pipeline
 from daskjobs.files.storage import Storage, filesystem
 from daskjobs.stages import new_context, run_stage
-from daskjobs.stages.settings import Settings
+from daskjobs.stages.run_settings import Settings
 
 # Writes more of an object than s3fs holds in memory, which begins its upload, and is killed.
 KILLED = """

@@ -9,7 +9,7 @@ from daskjobs.errors import UsageError
 from daskjobs.orders.rules.builtin import SENTENCES
 from daskjobs.stages import new_context
 from daskjobs.stages.explain import explain
-from daskjobs.stages.settings import Settings
+from daskjobs.stages.run_settings import Settings
 
 STAGES = ("split", "validate", "merge", "clean", "report")
 

@@ -17,8 +17,7 @@ from daskjobs.pipeline.context import Done
 from daskjobs.pipeline.lease import LOCK, lease
 from daskjobs.pipeline.stage import Stage
 from daskjobs.stages import STAGES, new_context, run_stage
-from daskjobs.stages.context import Context
-from daskjobs.stages.settings import Settings
+from daskjobs.stages.run_settings import Context, Settings
 
 MAKING = [name for name in STAGES if name != "cleanup"]
 FAILURES = (InputError, ConfigError, StorageError, ClusterError, LostWorkError, ZeroDivisionError, KeyboardInterrupt)

@@ -70,7 +70,7 @@ def test_nothing_is_generated_when_the_input_is_given(pipeline: Pipeline, tmp_pa
 def test_memory_stays_bounded_when_rows_are_many(tmp_path: Path) -> None:
     code = (
         "import sys; from pathlib import Path; from daskjobs.stages import new_context, run_stage;"
-        "from daskjobs.stages.settings import Settings;"
+        "from daskjobs.stages.run_settings import Settings;"
         "run_stage('generate', new_context(Settings(sys.argv[1], rows=2_000_000)));"
         "print(Path('/proc/self/status').read_text().split('VmHWM:')[1].split()[0])"
     )

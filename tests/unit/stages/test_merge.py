@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 import inline
 from conftest import Pipeline, csv_text, row
 from daskjobs.errors import LostWorkError, StorageError
-from daskjobs.files.parquet import rebatched
+from daskjobs.files.tables import rebatched
 from daskjobs.stages import merge, new_context, run_stage
-from daskjobs.stages.settings import Settings
+from daskjobs.stages.run_settings import Settings
 
 BEFORE = ("generate", "split", "validate")
 

@@ -17,7 +17,7 @@ from daskjobs.cluster.settings import ClusterSettings
 from daskjobs.errors import ClusterError, UsageError
 from daskjobs.stages import new_context
 from daskjobs.stages.ahead import ahead
-from daskjobs.stages.settings import Settings
+from daskjobs.stages.run_settings import Settings
 
 NAMED = ObjectName("Toy", "toy", "1")
 

@@ -4,7 +4,7 @@ from pathlib import Path
 import kr8s
 import pytest
 
-from daskjobs.cluster.kubernetes import admission, dashboard, doctor, lifecycle, reach, removal, secret
+from daskjobs.cluster.kubernetes import admission, dashboard, examination, lifecycle, reach, removal, secret
 from daskjobs.cluster.kubernetes.api import open_api
 from daskjobs.cluster.settings import ClusterSettings
 from kubeapi import KubeApi, kube_api
@@ -17,7 +17,7 @@ def kube(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.Fixtur
 
     It grants what k8s/ grants to the service account that the module names as ACCOUNT, or everything.
     """
-    for module in (admission, lifecycle, removal, dashboard, doctor, reach, secret):
+    for module in (admission, lifecycle, removal, dashboard, examination, reach, secret):
         monkeypatch.setattr(module, "POLL_SECONDS", 0.01)
     monkeypatch.setattr(secret, "_made", {})  # what this process knows is of this test alone
     with kube_api() as api:

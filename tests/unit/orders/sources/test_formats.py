@@ -24,7 +24,7 @@ from daskjobs.orders.sources.names import our_names
 from daskjobs.orders.sources.rows import Ints
 from daskjobs.stages import new_context
 from daskjobs.stages.explain import explain
-from daskjobs.stages.settings import Settings
+from daskjobs.stages.run_settings import Settings
 
 STAGES = ("split", "validate", "merge", "clean", "report")
 

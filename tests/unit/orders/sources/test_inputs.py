@@ -17,7 +17,7 @@ from conftest import TESTS, csv_text, row
 from daskjobs.errors import InputError
 from daskjobs.orders.sources.inputs import find_inputs
 from daskjobs.stages import new_context, run_stage
-from daskjobs.stages.settings import Settings
+from daskjobs.stages.run_settings import Settings
 
 CORPUS = TESTS / "corpus"
 ODD_NAMES = ["orders[1].csv", "[2025] orders.csv", "a::b.csv", "what?.csv", "50%.csv", "#1.csv", "lat\udce9.csv"]

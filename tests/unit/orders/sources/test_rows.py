@@ -13,7 +13,7 @@ import oracle
 from daskjobs.errors import InputError
 from daskjobs.orders.sources import fields, rows
 from daskjobs.orders.sources.rows import Dialect
-from daskjobs.stages.settings import QUOTINGS
+from daskjobs.stages.run_settings import QUOTINGS
 
 COMMA = Dialect()
 field = st.text(alphabet='ab,"\n é', max_size=6)

@@ -39,7 +39,7 @@ MEMORY = """
 import sys
 from pathlib import Path
 from daskjobs.stages import new_context
-from daskjobs.stages.settings import Settings
+from daskjobs.stages.run_settings import Settings
 from daskjobs.stages import run_stage
 
 def kib(name):

@@ -13,7 +13,7 @@ from daskjobs.orders.validation import limit
 from daskjobs.orders.validation.limit import Limit
 from daskjobs.pipeline.context import AccountedError
 from daskjobs.stages import STAGES, new_context, run_stage
-from daskjobs.stages.settings import Settings
+from daskjobs.stages.run_settings import Settings
 
 
 @given(st.integers(0, 100), st.integers(0, 10_000))

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from daskjobs.errors import UsageError
-from daskjobs.files.parquet import column
 from daskjobs.files.storage import Storage
+from daskjobs.files.tables import column
 from daskjobs.orders import sources
 from daskjobs.orders.parse import mapped, trimmed
 from daskjobs.orders.plan import Partition, Plan

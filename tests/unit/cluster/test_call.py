@@ -16,13 +16,13 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from daskjobs.cluster import step
+from daskjobs.cluster import call
 from daskjobs.cluster.backends import connect
+from daskjobs.cluster.call import Call, remove_step, run_step
 from daskjobs.cluster.connection import Connection, Workload
 from daskjobs.cluster.kubernetes.naming import PART_OF, selector
 from daskjobs.cluster.results import kept_by_argo
 from daskjobs.cluster.settings import ClusterSettings
-from daskjobs.cluster.step import Call, remove_step, run_step
 from daskjobs.errors import ConfigError, DaskjobsError, FunctionError, LostWorkError, UsageError
 from kubeapi import kube_api
 
@@ -219,7 +219,7 @@ def test_failure_after_the_functions_end_hides_neither_its_result_nor_its_error(
             finally:
                 nothing.identity()
 
-    monkeypatch.setattr(step, "connect", breaks_at_the_end)
+    monkeypatch.setattr(call, "connect", breaks_at_the_end)
     assert run_step(Call("theirs:Steps.one", {}, code), SETTINGS) == "1"
     with pytest.raises(FunctionError, match="SystemExit: 3"):
         run_step(Call("theirs:exits", {}, code), SETTINGS)
@@ -230,7 +230,7 @@ def test_result_that_is_no_result_parameter_is_kept_as_a_file_or_is_a_sentence(
 ) -> None:
     """All of them with one cluster."""
     with connect(SETTINGS, Workload(processes=True)) as connection:
-        monkeypatch.setattr(step, "connect", lambda *_: nullcontext(connection))
+        monkeypatch.setattr(call, "connect", lambda *_: nullcontext(connection))
         said: list[str] = []
         assert run_step(Call("theirs:returns", {"what": "numbers"}, code), SETTINGS, None, said.append) == (
             '{"mean": 0.5, "nan": null}'
@@ -356,7 +356,7 @@ def test_what_tasks_print_is_shown_without_what_dask_logs_and_kept_with_it(
         with connect(*given) as connection:
             yield replace(connection, last_logs=lambda _: {"worker-1": DASKS_LOG, "scheduler": ""})
 
-    monkeypatch.setattr(step, "connect", with_logs)
+    monkeypatch.setattr(call, "connect", with_logs)
     said: list[str] = []
     run_step(Call("theirs:Steps.one", {}, code), SETTINGS, tmp_path / "outputs", said.append)
     assert said[1:] == [
@@ -375,7 +375,7 @@ def test_what_tasks_print_is_shown_without_what_dask_logs_and_kept_with_it(
 def test_removal_is_tried_again_while_kubernetes_does_not_answer(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(step, "AGAIN_SECONDS", (0.01, 0.01))
+    monkeypatch.setattr(call, "AGAIN_SECONDS", (0.01, 0.01))
     with kube_api() as kube:
         monkeypatch.setenv("KUBECONFIG", str(kube.kubeconfig(tmp_path)))
         settings = ClusterSettings("kubernetes", namespace=kube.namespace, workflow_uid="w", key="k")

@@ -5,8 +5,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from daskjobs.errors import StorageError
-from daskjobs.files.parquet import ColumnWriting, read_pieces, row_groups, rows_between, write_piece, writing
 from daskjobs.files.storage import Storage
+from daskjobs.files.tables import ColumnWriting, read_pieces, row_groups, rows_between, write_piece, writing
 
 COLUMNS = ColumnWriting(few_values=("kind", "absent"), ascending=("row", "absent"), statistics=("row", "absent"))
 TABLE = pa.table({"row": pa.array(range(1000)), "kind": ["a", "b"] * 500, "text": [f"t{n}" for n in range(1000)]})

@@ -15,7 +15,7 @@ from daskjobs.cluster.settings import ClusterSettings
 from daskjobs.errors import ClusterError, ConfigError, UsageError
 from daskjobs.options import MOST_TEXT, options
 from daskjobs.orders.sources.names import column_names
-from daskjobs.stages.settings import Settings
+from daskjobs.stages.run_settings import Settings
 
 OPTIONS = {field.name: option for field, option in [*options(Settings), *options(ClusterSettings)]}
 BOUNDS = {name: option.bounds for name, option in OPTIONS.items() if option.bounds}

@@ -5,15 +5,15 @@ from typing import Any
 import pytest
 
 from daskjobs.cluster.findings import Finding
-from daskjobs.cluster.kubernetes import doctor
-from daskjobs.cluster.kubernetes.doctor import examine, hops
+from daskjobs.cluster.kubernetes import examination
+from daskjobs.cluster.kubernetes.examination import examine, hops
 from daskjobs.cluster.kubernetes.naming import PART_OF
 from daskjobs.cluster.settings import ClusterSettings
 from kubeapi import KubeApi, Object
 
 
 def controllers(kube: KubeApi, ready: int = 1) -> None:
-    for name in doctor.CONTROLLERS:
+    for name in examination.CONTROLLERS:
         template = {"spec": {"containers": [{"image": f"quay.io/any/{name}:v1"}]}}
         kube.add(
             "Deployment", name, namespace="elsewhere", spec={"template": template}, status={"readyReplicas": ready}
@@ -38,7 +38,7 @@ def test_all_is_good_when_kinds_controllers_and_rights_are_there(kube: KubeApi, 
 def test_kind_controller_and_right_are_named_when_they_are_missing(kube: KubeApi, settings: ClusterSettings) -> None:
     kube.missing.add("DaskCluster")
     kube.refused |= {"create daskclusters", "delete daskclusters", "list events"}
-    operator, argo = doctor.CONTROLLERS.values()
+    operator, argo = examination.CONTROLLERS.values()
     assert bad(settings) == [
         "DaskCluster (kubernetes.dask.org/v1) is not known: install its operator",
         f"dask-kubernetes-operator isn't there: {operator}",
@@ -102,7 +102,7 @@ def test_image_that_can_not_be_pulled_is_told_with_the_reason(
 ) -> None:
     waiting = {"state": {"waiting": {"reason": "ErrImagePull", "message": "no such image"}}}
     kube.on_create = lambda made: made.update(status={"phase": "Pending", "containerStatuses": [waiting]})
-    monkeypatch.setattr(doctor, "PULL_SECONDS", 0.05)
+    monkeypatch.setattr(examination, "PULL_SECONDS", 0.05)
     *_, last = examine(settings, "nowhere:1")
     assert last == Finding(False, "image: nowhere:1 did not start in 0.05 s: ErrImagePull: no such image")
     assert kube.names("Pod") == []

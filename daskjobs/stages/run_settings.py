@@ -16,6 +16,7 @@ from daskjobs.files.storage import local_path
 from daskjobs.options import check, flag, option, quoted
 from daskjobs.orders.dialect import QUOTINGS, RFC4180, InputFormat
 from daskjobs.orders.rules.functions import Functions
+from daskjobs.pipeline.context import StageContext
 
 OF_GENERATED = ("rows", "seed")  # what is said of orders that are generated, and of an input
 OF_INPUT = ("delimiter", "quoting", "encoding", "columns")
@@ -156,3 +157,6 @@ class Settings:
                     if self.input
                     else f"{flag(self, name)} says how your orders are written: name these by --input"
                 )
+
+
+Context = StageContext[Settings]

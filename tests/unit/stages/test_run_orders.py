@@ -25,10 +25,10 @@ import pytest
 import daskjobs
 from conftest import RESULTS, Command, csv_text, row
 from daskjobs import run_orders
-from daskjobs.cli import options
+from daskjobs.cli import parameters
 from daskjobs.errors import ConfigError, InputError, UsageError
-from daskjobs.stages.api import Options
-from daskjobs.stages.settings import Settings
+from daskjobs.stages.run_orders import Options
+from daskjobs.stages.run_settings import Settings
 
 HERE = {"dashboard": "127.0.0.1:0", "workers": 1, "partitions": 1}
 BAD = dict(quantity="200", total_amount="2100.00")
@@ -347,7 +347,7 @@ def test_run_without_input_and_folder_generates_orders_below_runs(
 
 
 def test_options_are_those_of_the_command_line() -> None:
-    expected = {each.name: type(each.default) for each, _ in options.FIELDS}
+    expected = {each.name: type(each.default) for each, _ in parameters.FIELDS}
     named = {"run_uri", "input", "rules"}  # arguments of their own
     assert get_type_hints(Options) == {name: kind for name, kind in expected.items() if name not in named} | {
         "key": str

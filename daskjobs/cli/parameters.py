@@ -14,7 +14,7 @@ from daskjobs.display import shown
 from daskjobs.errors import UsageError
 from daskjobs.options import SECONDS, Option, lines, options, quoted, refuse_empty, refuse_nul
 from daskjobs.pipeline import ending
-from daskjobs.stages.settings import Settings, new_run_uri
+from daskjobs.stages.run_settings import Settings, new_run_uri
 
 FIELDS = [*options(Settings), *options(ClusterSettings)]
 DEFAULTS = {each.name: each.default for each, _ in FIELDS}

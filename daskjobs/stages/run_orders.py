@@ -13,15 +13,14 @@ from daskjobs.options import flags, keywords, refuse_empty
 from daskjobs.orders.rules.functions import functions_of
 from daskjobs.pipeline.manifest import Manifest
 from daskjobs.stages import new_context, run_all
-from daskjobs.stages.context import Context
+from daskjobs.stages.counts import ReportRows, counted
 from daskjobs.stages.given import TABLE, AnyPath, as_parquet, paths_or_table, write_table
-from daskjobs.stages.rows import ReportRows, counted
-from daskjobs.stages.settings import Settings, new_run_uri
+from daskjobs.stages.run_settings import Context, Settings, new_run_uri
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from daskjobs.orders.explain import Explained
+    from daskjobs.orders.explanation import Explained
 
 Rules = AnyPath | Callable[..., Any] | Iterable[Callable[..., Any]] | None
 
