@@ -25,7 +25,7 @@ def ours(orders: Path, folder: Path) -> tuple[Figures, dict[str, int]]:
     figures, _ = measured([sys.executable, "-m", "daskjobs", "run", "--input", str(orders), "--run", str(folder)])
     rows = json.loads((folder / "report/manifest.json").read_text())["rows"]
     cents = int(rows["revenue"].replace(".", ""))
-    return figures, {"orders": rows["clean"], "cents": cents, "rejected": rows["quarantined"]}
+    return figures, {"orders": rows["paid"], "cents": cents, "rejected": rows["rejected"]}
 
 
 def theirs(name: str, orders: Path, folder: Path) -> tuple[Figures, dict[str, int]]:

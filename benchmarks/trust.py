@@ -82,7 +82,7 @@ def by_the_command(source: Path, folder: Path) -> Found:
 
 def of_a_run(run: Path) -> Found:
     quality = json.loads((run / "report/quality.json").read_bytes())
-    return Found(written(sorted(run.glob("validate/part-*/paid.parquet"))), quality["rows"]["quarantined"])
+    return Found(written(sorted(run.glob("validate/part-*/paid.parquet"))), quality["rows"]["rejected"])
 
 
 def by_pandas(**options: Any) -> Callable[[Path, Path], Found]:

@@ -74,8 +74,8 @@ def assert_as_expected(results: dict[str, bytes], expected: oracle.Expected) -> 
     assert quality["rows"] == {
         "in": expected.rows,
         "valid": expected.rows - len(expected.rejected),
-        "quarantined": len(expected.rejected),
-        "clean": expected.orders,
+        "rejected": len(expected.rejected),
+        "paid": expected.orders,
         "unpaid": expected.unpaid.total(),
     }
     lines = quality["lines"]

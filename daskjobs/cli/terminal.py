@@ -50,9 +50,9 @@ def print_report(context: Context, manifest: Manifest) -> None:
     rows, storage = counted(manifest, ReportRows), context.storage
     quality = parse(context.vouched("report", "report/quality.json"), Quality)
     reasons = ", ".join(f"{reason.reason} {reason.rows:,}" for reason in quality.reasons)
-    say(f"orders     {rows.clean:,}")
+    say(f"orders     {rows.paid:,}")
     say(f"revenue    {rows.revenue}")
-    say(f"rejected   {rows.quarantined:,} of {rows.rows_in:,}{f' ({reasons})' if reasons else ''}")
+    say(f"rejected   {rows.rejected:,} of {rows.rows_in:,}{f' ({reasons})' if reasons else ''}")
     say(f"unpaid     {rows.unpaid:,}")
     for warning in quality.warnings:
         say(f"warning    {warning}")

@@ -1,4 +1,4 @@
-"""The columns of orders and of quarantined rows, their types, and how Parquet files store them."""
+"""The columns of orders and of rejected rows, their types, and how Parquet files store them."""
 
 import pandas as pd
 import pyarrow as pa

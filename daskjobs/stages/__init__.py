@@ -148,7 +148,7 @@ STAGES = {
         ),
         Stage(
             "clean",
-            "Keep the orders that are valid and paid.",
+            "Keep the paid orders.",
             needs=("merge",),
             files=("clean/summary.parquet",),
             rows=counts.CleanRows,

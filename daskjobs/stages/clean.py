@@ -1,4 +1,4 @@
-"""Keep the orders that are valid and paid."""
+"""Keep the paid orders."""
 
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -41,6 +41,6 @@ def _clean(context: Context) -> Done:
     with writing(context.storage, SUMMARY, summary.SCHEMA, WRITING) as (writer, file):
         writer.write_table(total.sums())
     outputs[SUMMARY] = file.output
-    clean = statuses.pop(PAID, 0)
+    paid = statuses.pop(PAID, 0)
     unpaid = statuses.total()
-    return Done(outputs, CleanRows(clean + unpaid, clean, unpaid, dict(sorted(statuses.items()))))
+    return Done(outputs, CleanRows(paid + unpaid, paid, unpaid, dict(sorted(statuses.items()))))

@@ -33,7 +33,7 @@ class PartitionLedger:
     partition: int
     rows_in: int = field(metadata=written_as("in"))
     valid: int
-    quarantined: int
+    rejected: int
 
 
 @dataclass(frozen=True)
@@ -49,10 +49,10 @@ class MergeRows(Ledger):
 
 @dataclass(frozen=True)
 class CleanRows:
-    """The valid rows: those that are clean, which means paid, and those that are not paid."""
+    """The valid rows: how many are paid, and how many are not, in all and by status."""
 
     rows_in: int = field(metadata=written_as("in"))
-    clean: int
+    paid: int
     unpaid: int
     unpaid_by_status: dict[str, int]
 

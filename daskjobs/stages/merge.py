@@ -75,7 +75,7 @@ def _merge(context: Context) -> Done:
     rows = MergeRows(
         rows_in=rows_in,
         valid=sum(result.rows.valid for result in results),
-        quarantined=sum(result.rows.quarantined for result in results),
+        rejected=sum(result.rows.rejected for result in results),
         statuses=dict(sorted(statuses.items())),
         reasons=dict(sorted(reasons.items())),
         scores=scores,
@@ -126,14 +126,14 @@ def _result(context: Context, number: int) -> PartitionResult:
 def _prove(context: Context, partition: Partition, result: PartitionResult) -> None:
     """Hold a partition's result against split's count of its rows, and against what its files really hold.
 
-    Of paid and quarantined rows only the counts are looked at here: who reads these files whole, clean and below, holds
+    Of paid and rejected rows only the counts are looked at here: who reads these files whole, clean and below, holds
     them against their hashes.
     """
     ledger, files = result.rows, partition_files(partition.number)
     held = {content: footer_rows(context.storage, files[content]) for content in ("paid", "quarantine")}
     with reading(context.storage, files["unpaid"], context.output(STAGE, files["unpaid"])) as file:
         held["unpaid"] = file.metadata.num_rows
-    claimed = {"paid": result.statuses.get(PAID, 0), "quarantine": ledger.quarantined}
+    claimed = {"paid": result.statuses.get(PAID, 0), "quarantine": ledger.rejected}
     claimed["unpaid"] = sum(result.statuses.values()) - claimed["paid"]
     if (
         held != claimed

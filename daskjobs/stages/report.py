@@ -13,7 +13,7 @@ from daskjobs.files.documents import dump, from_json, parse
 from daskjobs.files.tables import row_groups
 from daskjobs.orders.money import amount_text
 from daskjobs.orders.report.page import ResourcesSection, page
-from daskjobs.orders.report.quality import Account, Quality, balance, most_frequent, scored, warnings
+from daskjobs.orders.report.quality import VERSION, Account, Quality, balance, most_frequent, scored, warnings
 from daskjobs.orders.summary import SCHEMA, of
 from daskjobs.orders.validation.limit import Limit
 from daskjobs.orders.validation.result import RULES, STAGE
@@ -39,7 +39,7 @@ EVERY_ROW = (
 
 
 def execute(context: Context) -> Manifest:
-    """Write the report, once the ledger balances: in = valid + quarantined, and valid = clean + unpaid.
+    """Write the report, once the ledger balances: in = valid + rejected, and valid = paid + unpaid.
 
     Raises LostWorkError when it doesn't, and InputError when the revenue is beyond 10^18 cents. When too many rows were
     rejected, or all of them, it raises AccountedError, and all but analytics_report.json is there.
@@ -51,20 +51,21 @@ def execute(context: Context) -> Manifest:
 def _write(context: Context) -> Done:
     merged = counted(context.manifest(merge.NAME), MergeRows)
     cleaned = counted(context.manifest(clean.NAME), CleanRows)
-    account = Account(merged.rows_in, merged.valid, merged.quarantined, cleaned.clean, cleaned.unpaid)
+    account = Account(merged.rows_in, merged.valid, merged.rejected, cleaned.paid, cleaned.unpaid)
     balance(account)
     vouched = context.output(clean.NAME, clean.SUMMARY)
     summary = pa.concat_tables([SCHEMA.empty_table(), *row_groups(context.storage, clean.SUMMARY, vouched)])
     regions = of(summary, "region")
     revenue = int((pc.sum(regions["revenue"]).as_py() or 0) * 100)
-    if (pc.sum(regions["orders"]).as_py() or 0) != account.clean:
-        raise LostWorkError(f"{clean.SUMMARY} counts other orders than clean's {account.clean}: run again from clean")
+    if (pc.sum(regions["orders"]).as_py() or 0) != account.paid:
+        raise LostWorkError(f"{clean.SUMMARY} counts other orders than clean's {account.paid}: run again from clean")
     if abs(revenue) > MOST_CENTS:
         raise InputError(
             f"the revenue is {amount_text(revenue)}, beyond the {amount_text(MOST_CENTS)} up to which it is certain; "
             "give the input in several runs"
         )
     quality = Quality(
+        version=VERSION,
         rows=account,
         lines=merged.lines,
         warnings=warnings(merged.lines.rows_like_several),
@@ -73,16 +74,16 @@ def _write(context: Context) -> Done:
         scores=scored(merged.scores),
     )
     limit = Limit(account.rows_in, context.settings.max_rejected)
-    broken = limit.broken(account.quarantined, merged.reasons)
+    broken = limit.broken(account.rejected, merged.reasons)
     outputs = {
         QUALITY: context.storage.put(QUALITY, dump(quality)),
         PAGE: context.storage.put(PAGE, page(revenue, quality, summary, _resources(context), broken)),
     }
     if broken:
-        todo = EVERY_ROW if account.quarantined == account.rows_in else "mend the orders, or allow more"
+        todo = EVERY_ROW if account.rejected == account.rows_in else "mend the orders, or allow more"
         raise AccountedError(f"{broken}; {QUALITY} says why, and {merge.QUARANTINE_CSV} has each row: {todo}")
     # Not through a float: 0.1 + 0.2 has no place in a sum of money.
-    text = f'{{"orders": {account.clean}, "revenue": {amount_text(revenue)}}}\n'
+    text = f'{{"orders": {account.paid}, "revenue": {amount_text(revenue)}}}\n'
     outputs[REPORT] = context.storage.put(REPORT, text.encode())
     rows = ReportRows(**vars(account), revenue=amount_text(revenue))
     return Done(outputs, rows, {"stages": _facts(context)})

@@ -55,8 +55,8 @@ FLAGS = {name: flag for name, flag in (flags(Settings) | CLUSTER_FLAGS).items() 
 class OrdersResult:
     """What came of a run: its numbers, and where its files are.
 
-    ``orders`` are those that are valid and paid, and ``revenue`` is their sum, exact to the cent. ``rows`` is the
-    account of all rows: its fields are rows_in, valid, quarantined, clean and unpaid. ``run_uri`` is the path or URI of
+    ``orders`` are those that are paid, and ``revenue`` is their sum, exact to the cent. ``rows`` is the
+    account of all rows: its fields are rows_in, valid, rejected, paid and unpaid. ``run_uri`` is the path or URI of
     the folder with all files, and ``report`` that of the page in it.
 
     A result can be pickled and copied; its rows are looked up in the run's files, which another process must be able to
@@ -150,7 +150,7 @@ def run_orders(
     rows = counted(_run(context, None if table is None else as_parquet(table)), ReportRows)
     return OrdersResult(
         run_uri=context.settings.run_uri,
-        orders=rows.clean,
+        orders=rows.paid,
         revenue=Decimal(rows.revenue),
         rows=rows,
         report=context.storage.uri("report/report.html"),

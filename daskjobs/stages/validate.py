@@ -106,7 +106,7 @@ def _check(context: Context, rules: dict[str, str], ruleset: Ruleset, settings: 
     ledger = Ledger(
         rows_in=sum(each.rows_in for each in ledgers),
         valid=sum(each.valid for each in ledgers),
-        quarantined=sum(each.quarantined for each in ledgers),
+        rejected=sum(each.rejected for each in ledgers),
     )
     return Done(outputs, ledger, facts, (PERFORMANCE,))
 
@@ -161,7 +161,7 @@ def _judging(limit: Limit) -> Callable[[Checked], None]:
 
     def done(each: Checked) -> None:
         nonlocal rejected
-        rejected += each.result.rows.quarantined
+        rejected += each.result.rows.rejected
         reasons.update(each.result.reasons)
         if limit.ends_early(rejected):
             raise limit.early(rejected, reasons)

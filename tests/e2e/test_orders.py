@@ -33,7 +33,7 @@ def test_own_orders_are_reported_or_refused_after_the_account_when_they_are_in_s
     good, bad = (namespace.finished(name) for name in names)
     assert good["status"]["phase"] == "Succeeded", json.dumps(good["status"])[:3000]
     quality = json.loads(namespace.read(good["metadata"]["uid"], "report/quality.json"))
-    assert quality["rows"] == {"in": 10, "valid": 6, "quarantined": 4, "clean": 4, "unpaid": 2}
+    assert quality["rows"] == {"in": 10, "valid": 6, "rejected": 4, "paid": 4, "unpaid": 2}
     rules = {line["reason"]: line["rule"] for line in quality["reasons"]}
     assert rules == {"no_desks": "Desks are not sold any more.", "unreadable_price": SENTENCES["unreadable_price"]}
     assert bad["status"]["phase"] == "Failed"

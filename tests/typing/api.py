@@ -22,7 +22,7 @@ def runs() -> None:
     assert_type(result.revenue, Decimal)
     assert_type(result.rejected, pd.DataFrame)
     assert_type(result.report, str)
-    assert_type(result.rows.quarantined, int)
+    assert_type(result.rows.rejected, int)
     assert_type(result.explain(7, source="a.csv").reasons, dict[str, str])
     daskjobs.run_orders(Path("a.csv"), run=Path("runs"), rules=Path("mine.py"), backend="tcp://host:8786", workers=2)
     daskjobs.run_orders(rows=1000, seed=3, max_rejected=0.5)

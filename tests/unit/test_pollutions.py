@@ -28,7 +28,7 @@ def assert_right_or_told(pollution: Pollution, folder: Path) -> str:
     outcome = trust.judged(pollution, found)
     assert outcome in (RIGHT, TOLD), pollution.name
     rows = json.loads((folder / "run/report/quality.json").read_bytes())["rows"]
-    assert rows["in"] == rows["valid"] + rows["quarantined"], pollution.name
+    assert rows["in"] == rows["valid"] + rows["rejected"], pollution.name
     raw = "\n".join(pq.read_table(folder / "run/merge/quarantine.parquet")["raw"].to_pylist())
     read = {str(order[0]).strip(trust.QUOTES) for order in found.orders}
     if pollution.right:

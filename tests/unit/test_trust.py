@@ -154,7 +154,7 @@ def test_what_people_are_shown_is_named_by_the_product_and_held_against_its_hash
     show(run, "merge", run.manifest("merge").rows, str(tmp_path / "shown"))
     files = {str(path.relative_to(tmp_path)) for path in tmp_path.glob("**/*") if path.is_file()}
     shown = {file for file in files if not file.startswith("run")}
-    counts = {f"shown/merge/rows/{name}" for name in ("in", "valid", "quarantined")}
+    counts = {f"shown/merge/rows/{name}" for name in ("in", "valid", "rejected")}
     assert shown == counts | {"shown/merge/facts/seconds", "shown/merge/quarantine.csv", "shown/manifests/merge.json"}
     path = folder / "merge/quarantine.csv"
     path.write_bytes(path.read_bytes() + b'1,"invented","x","y"\n')

@@ -6,12 +6,14 @@ from daskjobs.errors import LostWorkError
 from daskjobs.files.documents import to_json
 from daskjobs.orders.validation.result import Ledger, Lines, LongRows, Score
 
+VERSION = 2  # since 0.6.0; before, "rejected" was "quarantined", "paid" was "clean", and there was no "version"
+
 
 @dataclass(frozen=True)
 class Account(Ledger):
-    """The ledger, and how many of the valid rows are clean (paid) and unpaid."""
+    """The ledger, and how many of the valid rows are paid and unpaid."""
 
-    clean: int
+    paid: int
     unpaid: int
 
 
@@ -37,8 +39,12 @@ class Scored:
 
 @dataclass(frozen=True)
 class Quality:
-    """What quality.json holds; ``scores`` are by anomaly, and empty for the user's own orders."""
+    """What quality.json holds; ``scores`` are by anomaly, and empty for the user's own orders.
 
+    ``version`` is that of this shape, `VERSION`: another one may have other keys.
+    """
+
+    version: int
     rows: Account
     lines: Lines
     warnings: list[str]
@@ -49,10 +55,10 @@ class Quality:
 
 def balance(account: Account) -> None:
     """Raise LostWorkError unless every row is accounted for."""
-    if account.rows_in != account.valid + account.quarantined or account.valid != account.clean + account.unpaid:
+    if account.rows_in != account.valid + account.rejected or account.valid != account.paid + account.unpaid:
         raise LostWorkError(
-            f"the ledger doesn't balance: {to_json(account)}; in must be valid + quarantined, and valid must be clean "
-            "+ unpaid; no report was written: run again from validate"
+            f"the ledger doesn't balance: {to_json(account)}; in must be valid + rejected, and valid must be paid + "
+            "unpaid; no report was written: run again from validate"
         )
 
 

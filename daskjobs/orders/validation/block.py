@@ -1,4 +1,4 @@
-"""Judge the rows of one block, each by itself: a pure function to valid orders and quarantined rows."""
+"""Judge the rows of one block, each by itself: a pure function to valid orders and rejected rows."""
 
 from dataclasses import dataclass
 
@@ -78,13 +78,13 @@ def judge(
         paid=orders.filter(pa.array(valid & ~unpaid)),
         unpaid=orders.filter(pa.array(valid & unpaid)),
         ids=ids,
-        quarantine=_quarantined(block, codes, bad, place, bits),
+        quarantine=_rejected(block, codes, bad, place, bits),
         reasons={reason: int(np.count_nonzero(codes[bad] & bit)) for reason, bit in bits.items()},
         anomalies={name: place.row + block.kept[rows] for name, rows in anomalies.items()},
     )
 
 
-def _quarantined(block: Block, codes: Ints, bad: Ints, place: Place, bits: dict[str, int]) -> pa.Table:
+def _rejected(block: Block, codes: Ints, bad: Ints, place: Place, bits: dict[str, int]) -> pa.Table:
     kinds, kind = np.unique(codes[bad], return_inverse=True)
     reasons = pa.array(
         [[reason for reason, bit in bits.items() if code & bit] for code in kinds], pa.list_(pa.string())

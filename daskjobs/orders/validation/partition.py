@@ -58,7 +58,7 @@ class Task:
 def check_partition(
     task: Task, partition: Partition, files: dict[int, SourceFile], repeats: dict[str, Piece]
 ) -> Checked:
-    """Check a partition's rows, and write the paid, the unpaid and the quarantined ones, their sums, and the result.
+    """Check a partition's rows, and write the paid, the unpaid and the rejected ones, their sums, and the result.
 
     ``files`` are those that the partition has rows of, by their place in the input. ``repeats`` has the pieces of
     files, by their names, that say which rows repeat an id: none at first, when nobody knows yet. A result with the
@@ -96,8 +96,8 @@ def check_partition(
                 write["ids"](judged.ids)
                 sums.add(summary.summarize(judged.paid))
                 counts.add(block, judged, place, in_lines=part.lines is not None, truth=truth)
-                if task.limit.ends_early(counts.quarantined):
-                    raise task.limit.early(counts.quarantined, counts.reasons)
+                if task.limit.ends_early(counts.rejected):
+                    raise task.limit.early(counts.rejected, counts.reasons)
                 row += block.rows
         write["summary"](sums.sums())
     counts.prove(partition.rows)
@@ -123,20 +123,20 @@ class _Counts:
 
     def __init__(self, number: int, scored: bool) -> None:
         self.number = number
-        self.rows_in = self.quarantined = self.passed = 0
+        self.rows_in = self.rejected = self.passed = 0
         self.statuses, self.reasons = Counter[str](), Counter[str]()
         self.lines, self.several = PartitionLines(), list[LongRow]()
         self.scores = {anomaly: Score(0, 0, 0) for anomaly in ANOMALIES} if scored else {}
 
     @property
     def ledger(self) -> Ledger:
-        return Ledger(self.rows_in, self.statuses.total(), self.quarantined)
+        return Ledger(self.rows_in, self.statuses.total(), self.rejected)
 
     def add(self, block: Block, judged: Judged, place: Place, in_lines: bool, truth: dict[str, Ints]) -> None:
         """Add a block; ``in_lines`` tells whether its file's lines are accounted for, ``truth`` has its anomalies."""
         self.passed += len(judged.ids)
         self.rows_in += block.rows
-        self.quarantined += len(judged.quarantine)
+        self.rejected += len(judged.quarantine)
         self.statuses.update({PAID: len(judged.paid)} | summary.by_status(judged.unpaid))
         self.reasons.update(judged.reasons)
         if in_lines:
@@ -152,10 +152,10 @@ class _Counts:
     def prove(self, rows: int) -> None:
         """Raise LostWorkError unless the partition has so many rows, and all rows and lines are accounted for."""
         ledger, lines = self.ledger, self.lines
-        if ledger.rows_in != rows or ledger.valid + ledger.quarantined != ledger.rows_in:
+        if ledger.rows_in != rows or ledger.valid + ledger.rejected != ledger.rows_in:
             raise LostWorkError(
                 f"partition {self.number} must have {rows} rows, but {ledger.rows_in} came in, of which {ledger.valid} "
-                f"were valid and {ledger.quarantined} quarantined: run again from split"
+                f"were valid and {ledger.rejected} rejected: run again from split"
             )
         if lines.in_files != lines.rows + lines.inside_quotes:
             raise LostWorkError(

@@ -28,11 +28,11 @@ def partition_files(number: int) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Ledger:
-    """How many rows came in, were valid, and were quarantined: the first number is the sum of the others."""
+    """How many rows came in, were valid, and were rejected: the first number is the sum of the others."""
 
     rows_in: int = field(metadata=written_as("in"))
     valid: int
-    quarantined: int
+    rejected: int
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ class PartitionResult:
     """What came of a partition.
 
     ``key`` stands for everything that it depends on, but for ``repeats``: the pieces of files, by their names, that say
-    which of its rows repeat an id. ``statuses`` counts the valid rows, ``reasons`` the quarantined ones. ``scores`` are
+    which of its rows repeat an id. ``statuses`` counts the valid rows, ``reasons`` the rejected ones. ``scores`` are
     by anomaly. ``ids`` are the pieces of its ids, by bucket.
     """
 

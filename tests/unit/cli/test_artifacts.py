@@ -10,7 +10,7 @@ from daskjobs.errors import ConfigError
 from daskjobs.stages import new_context
 from daskjobs.stages.run_settings import Context, Settings
 
-ROWS = {"clean": 2, "revenue": "12.30", "reasons": {"negative_price": 1}}
+ROWS = {"paid": 2, "revenue": "12.30", "reasons": {"negative_price": 1}}
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ def test_results_and_row_counts_are_copied_when_the_stage_has_them(run: Context,
     files = [path for path in (tmp_path / "shown").rglob("*") if path.is_file()]
     shown = {str(path.relative_to(tmp_path / "shown")): path.read_text() for path in files}
     assert shown == {
-        "report/rows/clean": "2",
+        "report/rows/paid": "2",
         "report/rows/revenue": "12.30",
         "report/facts/seconds": "1.5",
         "report/quality.json": "{}",

@@ -177,7 +177,7 @@ def test_stages_of_one_process_go_on_from_what_they_wrote_when_a_manifest_is_exc
 
 def test_manifest_is_refused_when_a_stage_before_it_was_done_again(run: Context) -> None:
     run.commit("split", {}, {}, lambda: Done({}, {"out": 1, "partitions": 1}))
-    rows = {"in": 1, "valid": 1, "quarantined": 0}
+    rows = {"in": 1, "valid": 1, "rejected": 0}
     run.commit("validate", run.digest("split"), {}, lambda: Done({}, rows))
     assert anew(run).manifest("validate").rows == rows
     data = run.storage.read("validate/manifest.json")

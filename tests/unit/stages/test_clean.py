@@ -27,7 +27,7 @@ def test_only_paid_orders_are_kept_and_the_others_counted_by_status(
     statuses = ["success", "failed", "success", "refunded", "failed"]
     path = orders_file(*(row(order_id=f"A{n}", status=status) for n, status in enumerate(statuses)))
     rows = pipeline("split", "validate", "merge", "clean", input=str(path), partitions=2)["clean"].rows
-    assert rows == {"in": 5, "clean": 2, "unpaid": 3, "unpaid_by_status": {"failed": 2, "refunded": 1}}
+    assert rows == {"in": 5, "paid": 2, "unpaid": 3, "unpaid_by_status": {"failed": 2, "refunded": 1}}
     assert cleaned(tmp_path)["order_id"].to_pylist() == ["A0", "A2"]
 
 

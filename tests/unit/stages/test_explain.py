@@ -63,13 +63,13 @@ def test_rejected_rows_are_an_input_when_they_are_mended(
     (tmp_path / "mine.csv").write_bytes(csv_text(*lines, header=header))
     options = {"columns": "price=cost", "partitions": 2}
     first = pipeline(*STAGES, input=str(tmp_path / "mine.csv"), **options)["report"].rows
-    assert (first["clean"], first["quarantined"]) == (1, 2)
+    assert (first["paid"], first["rejected"]) == (1, 2)
     rejected = tmp_path / "run/merge/rejected-00000.csv"
     assert rejected.read_text() == "\n".join([header, *lines[1:]]) + "\n"
     mended = tmp_path / "mended.csv"
     mended.write_text(rejected.read_text().replace("10.5O", "10.50").replace("-10", "10"))
     second = pipeline(*STAGES, where="second", input=str(mended), **options)["report"].rows
-    assert (second["clean"], second["quarantined"], second["revenue"]) == (2, 0, "42.00")
+    assert (second["paid"], second["rejected"], second["revenue"]) == (2, 0, "42.00")
 
 
 @pytest.mark.slow
@@ -84,7 +84,7 @@ def test_run_fails_after_the_account_when_more_rows_than_allowed_are_rejected(
     assert done.returncode == code, done.stderr
     assert "Traceback" not in done.stderr
     report = tmp_path / "mine/report"
-    assert json.loads((report / "quality.json").read_text())["rows"]["quarantined"] == 1
+    assert json.loads((report / "quality.json").read_text())["rows"]["rejected"] == 1
     assert ("This run has failed" in (report / "report.html").read_text()) == (code != 0)
     assert (report / "analytics_report.json").exists() == (code == 0)
     if code:
@@ -96,7 +96,7 @@ def test_row_is_explained_with_our_status_when_theirs_is_mapped_and_kept_as_it_s
 ) -> None:
     path = orders_file(row(status="canceled"), row(status="paid"), row(status="Paid"))
     options = {"input": str(path), "statuses": "success=paid,cancelled=canceled"}
-    assert pipeline(*STAGES, **options)["validate"].rows == {"in": 3, "valid": 2, "quarantined": 1}
+    assert pipeline(*STAGES, **options)["validate"].rows == {"in": 3, "valid": 2, "rejected": 1}
     run = new_context(Settings.of(run_uri=str(tmp_path / "run")))
     assert [explain(run, number, "").verdict[0].split("status is ")[-1] for number in (1, 2)] == [
         "cancelled",
@@ -104,4 +104,4 @@ def test_row_is_explained_with_our_status_when_theirs_is_mapped_and_kept_as_it_s
     ]
     assert ",Paid," in explain(run, 3, "").raw
     again = pipeline(*STAGES, **{**options, "statuses": "success=paid,success=Paid,cancelled=canceled"})
-    assert (again["split"].skipped, again["validate"].rows["quarantined"]) == (True, 0)
+    assert (again["split"].skipped, again["validate"].rows["rejected"]) == (True, 0)

@@ -268,7 +268,7 @@ def test_copies_are_their_owners_alone_and_no_link_is_followed(run: Path, called
         (Path("shown/report") / name).symlink_to(victim.resolve())
     assert called("report", "--run", "run", "--outputs", "shown") == 0
     assert victim.read_text() == "mine"
-    for name in ("report/report.html", "report/analytics_report.json", "report/rows/clean", "manifests/report.json"):
+    for name in ("report/report.html", "report/analytics_report.json", "report/rows/paid", "manifests/report.json"):
         about = Path("shown", name).lstat()
         assert (about.st_mode & 0o777, about.st_nlink) == (0o600, 1), name
     assert (Path("shown/report/report.html")).read_bytes() == (run / "report/report.html").read_bytes()

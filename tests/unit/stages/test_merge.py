@@ -24,9 +24,9 @@ BEFORE = ("generate", "split", "validate")
 def test_ledger_balances_in_all_and_by_partition(pipeline: Pipeline) -> None:
     rows = pipeline(*BEFORE, "merge", rows=3000, partitions=7)["merge"].rows
     assert len(rows["partitions"]) == 7
-    for name in ("in", "valid", "quarantined"):
+    for name in ("in", "valid", "rejected"):
         assert rows[name] == sum(line[name] for line in rows["partitions"])
-    assert rows["in"] == 3000 == rows["valid"] + rows["quarantined"]
+    assert rows["in"] == 3000 == rows["valid"] + rows["rejected"]
 
 
 @pytest.mark.parametrize(
@@ -52,7 +52,7 @@ def test_merge_fails_and_commits_nothing_when_a_partition_lost_rows(
 def test_merge_fails_when_a_result_was_changed(pipeline: Pipeline, tmp_path: Path) -> None:
     pipeline(*BEFORE)
     path = tmp_path / "run/validate/part-00001/result.json"
-    path.write_text(path.read_text().replace('"quarantined": ', '"quarantined": 1'))
+    path.write_text(path.read_text().replace('"rejected": ', '"rejected": 1'))
     with pytest.raises(StorageError, match="is damaged .it is not what its manifest says"):
         pipeline("merge")
 
@@ -86,7 +86,7 @@ def test_quarantine_can_be_read_by_people_and_machines_when_raw_text_is_awkward(
     ]
     table = pq.read_table(tmp_path / "run/merge/quarantine.parquet").to_pylist()
     assert [line["raw"] for line in table] == bad
-    assert json.loads((tmp_path / "run/merge/manifest.json").read_text())["rows"]["quarantined"] == 2
+    assert json.loads((tmp_path / "run/merge/manifest.json").read_text())["rows"]["rejected"] == 2
 
 
 @pytest.mark.parametrize("first", ["=", "+", "-", "@", "\t", "\r", "\uff1d", "\uff0b", "\uff0d", "\uff20"])

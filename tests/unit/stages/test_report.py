@@ -42,9 +42,25 @@ def test_quality_scores_every_rule_one_when_data_is_generated(pipeline: Pipeline
         assert (score["precision"], score["recall"]) == (1.0, 1.0)
         assert score["true_positives"] > 50
     counts = quality["rows"]
-    assert counts["in"] == counts["valid"] + counts["quarantined"] == 5000
-    assert counts["valid"] == counts["clean"] + counts["unpaid"]
+    assert counts["in"] == counts["valid"] + counts["rejected"] == 5000
+    assert counts["valid"] == counts["paid"] + counts["unpaid"]
     assert {line["reason"] for line in quality["reasons"]} == {"negative_price", "wrong_total"}
+
+
+# What was renamed in the JSON of results, by its name up to 0.5.0. All else in a run's results kept its bytes.
+RENAMED = {"quarantined": "rejected", "clean": "paid"}
+
+
+def test_json_has_a_version_and_the_new_words_where_old_ones_were(pipeline: Pipeline, tmp_path: Path) -> None:
+    pipeline(rows=100)
+    quality = json.loads((tmp_path / "run/report/quality.json").read_text())
+    assert quality["version"] == 2
+    merged, cleaned, reported = (
+        json.loads((tmp_path / f"run/{stage}/manifest.json").read_text())["rows"] for stage in OWN[2:]
+    )
+    for rows in (quality["rows"], merged, merged["partitions"][0], cleaned, reported):
+        assert rows.keys() & {*RENAMED.values()}
+        assert not rows.keys() & RENAMED.keys()
 
 
 def test_quality_has_no_scores_when_orders_are_the_users_own(

@@ -34,7 +34,7 @@ def test_rejected_rows_keep_their_place_when_partitions_are_many(
     bad = row(status="lost")
     path = orders_file(*(bad if number % 4 == 0 else row() for number in range(1, 21)))
     manifest = pipeline("split", "validate", input=str(path), partitions=3)["validate"]
-    assert manifest.rows == {"in": 20, "valid": 15, "quarantined": 5}
+    assert manifest.rows == {"in": 20, "valid": 15, "rejected": 5}
     lines = quarantine(tmp_path)
     assert [line["row"] for line in lines] == [4, 8, 12, 16, 20]
     assert [line["partition"] for line in lines] == sorted(line["partition"] for line in lines)

@@ -10,11 +10,12 @@ import pytest
 
 from daskjobs.orders import summary
 from daskjobs.orders.report import page
-from daskjobs.orders.report.quality import Account, Quality, Reason
+from daskjobs.orders.report.quality import VERSION, Account, Quality, Reason
 from daskjobs.orders.validation.result import Lines, LongRows
 
 QUALITY = Quality(
-    rows=Account(rows_in=1, valid=1, quarantined=0, clean=1, unpaid=0),
+    version=VERSION,
+    rows=Account(rows_in=1, valid=1, rejected=0, paid=1, unpaid=0),
     lines=Lines(0, 0, 0, 0, LongRows(0, 0, [])),
     warnings=[],
     reasons=[],

@@ -6,10 +6,10 @@ from daskjobs.errors import LostWorkError
 from daskjobs.orders.report.quality import Account, balance, most_frequent, scored, warnings
 from daskjobs.orders.validation.result import LongRow, LongRows, Score
 
-GOOD = Account(rows_in=10, valid=9, quarantined=1, clean=8, unpaid=1)
+GOOD = Account(rows_in=10, valid=9, rejected=1, paid=8, unpaid=1)
 
 
-@pytest.mark.parametrize("wrong", [dict(quarantined=2), dict(unpaid=0), dict(clean=9)])
+@pytest.mark.parametrize("wrong", [dict(rejected=2), dict(unpaid=0), dict(paid=9)])
 def test_no_ledger_passes_when_a_row_is_missing_or_twice(wrong: dict[str, int]) -> None:
     balance(GOOD)
     with pytest.raises(LostWorkError, match="the ledger doesn't balance: {'in': 10, "):

@@ -70,7 +70,7 @@ def test_rows_are_rejected_by_the_users_rules_beside_the_built_in_ones(
     path.write_bytes(path.read_bytes().replace(b"timestamp", b"timestamp,note", 1))
     pipeline(*STAGES, input=str(path), rules=rules_file(MINE), partitions=2)
     quality = json.loads((tmp_path / "run/report/quality.json").read_text())
-    assert quality["rows"] == {"in": 5, "valid": 2, "quarantined": 3, "clean": 1, "unpaid": 1}
+    assert quality["rows"] == {"in": 5, "valid": 2, "rejected": 3, "paid": 1, "unpaid": 1}
     assert {line["reason"]: (line["rows"], line["rule"]) for line in quality["reasons"]} == {
         "big_order": (2, "The order is of 100.00 or more."),
         "late_gift": (2, "A gift was not paid."),
@@ -85,11 +85,11 @@ def test_partitions_are_checked_again_when_a_rule_changes(
 ) -> None:
     path = str(orders_file(row(quantity="20", total_amount="210.00")))
     rules = rules_file("def big_order(orders):\n    return orders['total_cents'] > 100_00\n")
-    assert pipeline("split", "validate", input=path, rules=rules)["validate"].rows["quarantined"] == 1
+    assert pipeline("split", "validate", input=path, rules=rules)["validate"].rows["rejected"] == 1
     assert pipeline("validate", input=path, rules=rules)["validate"].skipped
     rules_file("def big_order(orders):\n    return orders['total_cents'] > 300_00\n")
-    assert pipeline("validate", input=path, rules=rules)["validate"].rows["quarantined"] == 0
-    assert pipeline("validate", input=path)["validate"].rows["quarantined"] == 0
+    assert pipeline("validate", input=path, rules=rules)["validate"].rows["rejected"] == 0
+    assert pipeline("validate", input=path)["validate"].rows["rejected"] == 0
 
 
 BROKEN = {
@@ -175,7 +175,7 @@ def test_a_rule_cant_change_what_others_see(
         "def second(orders):\n    return orders['price_cents'] < 0\n"
     )
     rows = pipeline("split", "validate", input=str(orders_file(row())), rules=rules)["validate"].rows
-    assert rows == {"in": 1, "valid": 1, "quarantined": 0}
+    assert rows == {"in": 1, "valid": 1, "rejected": 0}
 
 
 def test_rules_are_the_same_when_they_come_to_a_worker(rules_file: Callable[[str], str]) -> None:

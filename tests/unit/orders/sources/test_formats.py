@@ -155,7 +155,7 @@ def test_rejected_rows_of_a_new_format_are_an_input_when_they_are_mended(pipelin
     rejected = (tmp_path / "run/merge/rejected-00000.csv").read_text()
     (tmp_path / "mended.csv").write_text(rejected.replace("10.5O", "10.50"))
     second = pipeline(*STAGES, where="second", input=str(tmp_path / "mended.csv"))["report"].rows
-    assert (second["clean"], second["revenue"]) == (1, "21.00")
+    assert (second["paid"], second["revenue"]) == (1, "21.00")
 
 
 @pytest.mark.usefixtures("json_lines")

@@ -29,7 +29,7 @@ def test_orders_and_rules_are_read_when_they_are_in_s3(pipeline: Pipeline, tmp_p
     options = {"run_uri": f"{folder.root}/run", "input": f"{folder.root}/*[zt]", "rules": f"{folder.root}/rules.py"}
     manifests = pipeline(*inline.STAGES, **options)
     assert manifests["merge"].rows["reasons"] == {"no_lamps": 7, "unreadable_price": 2, "negative_price": 1}
-    assert json.loads(folder.read("run/report/quality.json"))["rows"]["quarantined"] == 7
+    assert json.loads(folder.read("run/report/quality.json"))["rows"]["rejected"] == 7
     assert folder.read("run/merge/rejected-00001.csv").count(b"\n") == 3
 
 

@@ -25,8 +25,8 @@ def judged(text: bytes, columns: list[str] | None = None, extra: list[str] | Non
 
 def test_rejected_row_carries_number_partition_source_raw_text_and_reasons() -> None:
     bad = row(product='"lamp, big"', price="-10.50", total_amount="-21.00")
-    quarantined = judged(f"{row()}\n{bad}\r\n{row()}\n".encode()).quarantine.to_pylist()
-    assert quarantined == [{"row": 101, "source": "x.csv", "partition": 3, "reasons": ["negative_price"], "raw": bad}]
+    rejected = judged(f"{row()}\n{bad}\r\n{row()}\n".encode()).quarantine.to_pylist()
+    assert rejected == [{"row": 101, "source": "x.csv", "partition": 3, "reasons": ["negative_price"], "raw": bad}]
 
 
 def test_rows_are_rejected_in_their_order_when_fields_are_missing_or_too_many() -> None:

@@ -95,9 +95,9 @@ def test_a_repeated_id_is_rejected_once_when_it_is_in_another_partition_or_file(
         orders_file(*(row(order_id=f"X{number}") for number in range(20)), name=name)
     first = pipeline(*STAGES, input=str(tmp_path / "*.csv"), partitions=3)
     assert first["merge"].rows["reasons"] == {"duplicate_order_id": 20}
-    assert (first["report"].rows["clean"], first["report"].rows["revenue"]) == (20, "420.00")
-    quarantined = (tmp_path / "run/merge/quarantine.csv").read_text().splitlines()[1:]
-    assert all("b.csv" in line for line in quarantined)
+    assert (first["report"].rows["paid"], first["report"].rows["revenue"]) == (20, "420.00")
+    rejected = (tmp_path / "run/merge/quarantine.csv").read_text().splitlines()[1:]
+    assert all("b.csv" in line for line in rejected)
     # A retry, the commit lost, comes to the same files and keeps every partition.
     (tmp_path / "run/validate/manifest.json").unlink()
     before = {path: path.stat().st_mtime_ns for path in tmp_path.glob("run/validate/part-*/*")}
