@@ -296,6 +296,13 @@ def namespace(place: Namespace) -> Iterator[Namespace]:
     place.calm()
 
 
+@pytest.fixture(scope="module")
+def image(place: Namespace) -> None:
+    """Have cleanups and the janitor run the image that is tested."""
+    place.configure(DASKJOBS_IMAGE=IMAGE)
+    place.kubectl("set", "image", "cronjob/daskjobs-janitor", f"janitor={IMAGE}")
+
+
 @pytest.fixture
 def own_namespace(cluster: None) -> Iterator[Namespace]:
     """A namespace that no other test has, to change its installation."""

@@ -12,7 +12,7 @@ import pytest
 
 from daskjobs.cluster.kubernetes.examination import pod_of
 from e2e.conftest import IMAGE, ROOT, Namespace, kubectl
-from e2e.test_step import at_work, attempts, submit, task, workers
+from e2e.steps import at_work, attempts, submit, task, workers
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600), pytest.mark.usefixtures("argo")]
 

@@ -10,7 +10,7 @@ import yaml
 
 from daskjobs.cluster.results import kept_by_argo
 from e2e.conftest import IMAGE, ROOT, Namespace, pods_of
-from e2e.test_step import attempts, create, log, submit, task
+from e2e.steps import attempts, create, log, submit, task
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600), pytest.mark.usefixtures("argo")]
 

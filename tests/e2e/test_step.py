@@ -1,136 +1,34 @@
-"""flows/dask-step.yaml in workflows that know nothing of orders: its contract, and each of its nets alone."""
+"""flows/dask-step.yaml in workflows that know nothing of orders: its contract."""
 
 import json
-import os
 import re
 import shutil
-import time
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from functools import partial
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from daskjobs.cluster.kubernetes.spec import TRIES
 from daskjobs.cluster.results import kept_by_argo
-from e2e.conftest import DASK_KINDS, IMAGE, ROOT, Namespace, kubectl, no_operator, over
-from e2e.faults import FOREVER, KILL, argo
-from e2e.queue import admit, held, queue
-from e2e.test_dashboard import Viewer
+from e2e.conftest import IMAGE, ROOT, Namespace, kubectl, over
+from e2e.faults import argo
+from e2e.steps import (
+    LITTLE,
+    OWN_IMAGE,
+    at_work,
+    attempts,
+    cluster_in,
+    create,
+    kill,
+    log,
+    receipt_in,
+    submit,
+    task,
+)
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600), pytest.mark.usefixtures("argo")]
-
-OWN_IMAGE = os.environ.get("DASKJOBS_TEST_STEP_IMAGE", "docker.io/library/own-step:dev")
-HOOK = {"exit": {"templateRef": {"name": "dask-step", "template": "cleanup"}}}
-LITTLE = {"workers": "1", "worker-cpu": "20m", "worker-memory": "512Mi"}
-
-
-def task(call: str, args: str = "{}", hook: bool = True, **parameters: str) -> dict[str, Any]:
-    given = LITTLE | {"call": call, "args": args, "image": OWN_IMAGE}
-    given |= {name.replace("_", "-"): value for name, value in parameters.items()}
-    return {
-        "name": "step",
-        "templateRef": {"name": "dask-step", "template": "run"},
-        "arguments": {"parameters": [{"name": name, "value": value} for name, value in given.items()]},
-        **({"hooks": HOOK} if hook else {}),
-    }
-
-
-def submit(namespace: Namespace, *tasks: dict[str, Any], **parameters: str) -> str:
-    dag = {"tasks": list(tasks), "failFast": False}
-    spec: dict[str, Any] = {"entrypoint": "main", "templates": [{"name": "main", "dag": dag}]}
-    spec["arguments"] = {"parameters": [{"name": name, "value": value} for name, value in parameters.items()]}
-    workflow = {
-        "apiVersion": "argoproj.io/v1alpha1",
-        "kind": "Workflow",
-        "metadata": {"generateName": "theirs-"},
-        "spec": spec,
-    }
-    return create(namespace, workflow)
-
-
-def create(namespace: Namespace, workflow: dict[str, Any]) -> str:
-    return namespace.kubectl("create", "-f", "-", "-o", "jsonpath={.metadata.name}", text=json.dumps(workflow))
-
-
-def attempts(workflow: dict[str, Any], template: str = "run") -> list[dict[str, Any]]:
-    """Return the pods of one of the templates of dask-step, in the order in which they started."""
-    nodes = [node for node in workflow["status"]["nodes"].values() if node["type"] == "Pod"]
-    own = [node for node in nodes if node.get("templateRef", {}).get("template") == template]
-    return sorted(own, key=lambda node: str(node["startedAt"]))
-
-
-def pod_of(namespace: Namespace, node: dict[str, Any]) -> dict[str, Any]:
-    """Return the pod of a step's attempt, which stays with its workflow."""
-    flow = node["name"].partition(".")[0]
-    label = f"workflows.argoproj.io/workflow={flow}"
-    pods = namespace.get("pods", "-l", label)["items"]
-    (pod,) = [p for p in pods if p["metadata"]["annotations"]["workflows.argoproj.io/node-name"] == node["name"]]
-    found: dict[str, Any] = pod
-    return found
-
-
-def log(namespace: Namespace, node: dict[str, Any]) -> str:
-    """Return the log of a step's attempt."""
-    return namespace.kubectl("logs", pod_of(namespace, node)["metadata"]["name"], "-c", "main")
-
-
-def cluster_in(text: str) -> str:
-    """Return the name of the Dask cluster that a step's log tells of."""
-    (line,) = [line for line in text.splitlines() if "cluster.ensured" in line]
-    return line.partition("cluster=")[2].split()[0]
-
-
-def receipt_in(text: str) -> dict[str, Any]:
-    """Return the receipt that the log of a cleanup has."""
-    (line,) = [line for line in text.splitlines() if line.startswith("{")]
-    receipt: dict[str, Any] = json.loads(line)
-    return receipt
-
-
-def clusters(namespace: Namespace) -> list[str]:
-    return namespace.kubectl("get", "daskclusters", "-o", "name").split()
-
-
-def at_work(namespace: Namespace, workflow: str) -> tuple[str, str]:
-    """Wait until a step's function is called; return the names of its pod and of its Dask cluster."""
-
-    def pod() -> tuple[str, str]:
-        label = f"workflows.argoproj.io/workflow={workflow}"
-        for name in namespace.kubectl("get", "pods", "-l", label, "-o", "name").split():
-            text = namespace.kubectl("logs", name, "-c", "main", check=False)
-            if "step.called" in text:
-                return name, f"daskcluster.kubernetes.dask.org/{cluster_in(text)}"
-        return "", ""
-
-    name, cluster = namespace.until(pod, lambda found: found[0], 200)
-    assert cluster in clusters(namespace)
-    return name, cluster
-
-
-def workers(namespace: Namespace, cluster: str) -> list[str]:
-    """Return the pods of a Dask cluster's workers that run."""
-    label = f"dask.org/component=worker,dask.org/cluster-name={cluster.partition('/')[2]}"
-    return namespace.kubectl("get", "pods", "-l", label, "--field-selector=status.phase=Running", "-o", "name").split()
-
-
-def gone(namespace: Namespace) -> None:
-    namespace.until(namespace.dask_objects, lambda left: left == [], 120)
-
-
-def kill(namespace: Namespace, pod: str) -> None:
-    namespace.kubectl("exec", pod, "-c", "main", "--", "sh", "-c", KILL, check=False)
-
-
-@pytest.fixture(autouse=True)
-def image(place: Namespace) -> None:
-    """Have cleanups and the janitor run the image that is tested."""
-    place.configure(DASKJOBS_IMAGE=IMAGE)
-    janitor = f"janitor={IMAGE}"
-    place.kubectl("set", "image", "cronjob/daskjobs-janitor", janitor)
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600), pytest.mark.usefixtures("argo", "image")]
 
 
 def test_workflow_of_the_how_to_runs_and_its_steps_have_clusters_of_their_own(namespace: Namespace) -> None:
@@ -271,157 +169,6 @@ def test_second_attempt_replaces_the_cluster_when_its_scheduler_is_killed(namesp
     assert namespace.dask_objects() == []
 
 
-# What is wrong, or breaks: the step's parameters, what to do meanwhile, its exit code, and its sentence.
-FAULTS: dict[str, tuple[dict[str, str], Callable[[], AbstractContextManager[None]], str, str]] = {
-    "the operator is down": ({"start_timeout": "5"}, no_operator, "21", "the Dask operator has made no pod for it"),
-    "it is at its timeout": ({"timeout": "3"}, nullcontext, "22", "trouble:wait was still at work after 3 s: allow"),
-    "the function leaves its cluster idle": (
-        {"call": "trouble:idle", "args": '{"seconds": 60}', "start_timeout": "30", "worker_timeout": "20",
-         "idle_timeout": "1"},
-        nullcontext, "21", "it was deleted, as it is after 51 s without a task; .* raise --idle-timeout .now 1",
-    ),
-    "a limit refuses the workers": (
-        {"worker_timeout": "15", "worker_memory": "3Gi"}, nullcontext, "21",
-        "no Dask worker came within 15 s: .*maximum memory usage per Container is 2500Mi, but limit is 3Gi",
-    ),
-    "no node has room for a worker": (
-        {"worker_cpu": "100", "worker_timeout": "8"}, nullcontext, "21",
-        "no Dask worker came within 8 s: .*Insufficient cpu",
-    ),
-}  # fmt: skip
-
-
-LIMIT = {
-    "apiVersion": "v1",
-    "kind": "LimitRange",
-    "metadata": {"name": "team"},
-    "spec": {"limits": [{"type": "Container", "max": {"memory": "2500Mi"}}]},
-}
-
-
-@pytest.mark.alone
-@pytest.mark.parametrize("fault", FAULTS)
-def test_step_fails_with_a_sentence_and_leaves_nothing_when(namespace: Namespace, fault: str) -> None:
-    given, meanwhile, code, sentence = FAULTS[fault]
-    namespace.kubectl("apply", "-f", "-", text=json.dumps(LIMIT))
-    with meanwhile():
-        done = namespace.finished(submit(namespace, task(**{"call": "trouble:wait", "retries": "0", **given})))
-        (step,), (cleanup,) = attempts(done), attempts(done, "cleanup")
-        assert step["outputs"]["exitCode"] == code, step["message"]
-        assert re.search(sentence, step["message"])
-        assert "Traceback" not in log(namespace, step)
-        assert receipt_in(log(namespace, cleanup))["remaining"] == []
-        assert namespace.dask_objects() == []
-
-
-@pytest.mark.alone
-def test_step_runs_on_the_workers_that_nodes_have_room_for(namespace: Namespace) -> None:
-    step = task("trouble:crowd", '{"tasks": 2}', workers="3", worker_cpu="700m")
-    done = namespace.finished(submit(namespace, step))
-    (run,) = attempts(done)
-    assert done["status"]["phase"] == "Succeeded", run.get("message")
-    assert 1 <= int(run["outputs"]["parameters"][0]["value"]) < 3
-    assert "Insufficient cpu" in log(namespace, run)
-    assert namespace.dask_objects() == []
-
-
-def test_step_that_needs_more_memory_than_its_own_pod_may_use_is_not_tried_again(namespace: Namespace) -> None:
-    done = namespace.finished(submit(namespace, task("trouble:swell", step_memory="300Mi")))
-    (step,) = attempts(done)
-    assert "OOMKilled (exit code 137)" in step["message"]
-    requested = pod_of(namespace, step)["spec"]["containers"]
-    (main,) = [each["resources"] for each in requested if each["name"] == "main"]
-    assert (main["requests"]["memory"], main["limits"]["memory"]) == ("300Mi", "300Mi")
-    assert (main["requests"]["cpu"], main["limits"]["ephemeral-storage"]) == ("100m", "4Gi")
-    gone(namespace)
-
-
-def test_first_attempt_goes_on_when_a_worker_is_killed(namespace: Namespace) -> None:
-    workflow = submit(namespace, task("trouble:wait", '{"seconds": 5, "each": 5}'))
-    _, cluster = at_work(namespace, workflow)
-    (worker,) = workers(namespace, cluster)
-    namespace.kubectl("exec", worker, "--", "sh", "-c", KILL, check=False)
-    done = namespace.finished(workflow)
-    (step,) = attempts(done)
-    assert done["status"]["phase"] == "Succeeded", step.get("message")
-    assert float(step["outputs"]["parameters"][0]["value"]) > 5  # it took the task twice
-
-
-def test_task_is_not_given_up_when_its_worker_is_evicted_as_often_as_a_task_may_be_tried(namespace: Namespace) -> None:
-    workflow = submit(namespace, task("trouble:wait", '{"seconds": 8, "each": 8}'))
-    _, cluster = at_work(namespace, workflow)
-    evicted = set[str]()
-    for _ in range(TRIES):
-        (worker,) = namespace.until(
-            lambda: set(workers(namespace, cluster)) - evicted,
-            lambda found: found and "Registered to" in namespace.kubectl("logs", *found, check=False),
-            60,
-        )
-        namespace.evict(worker)
-        evicted.add(worker)
-    done = namespace.finished(workflow)
-    (step,) = attempts(done)
-    assert done["status"]["phase"] == "Succeeded", step.get("message")
-    assert namespace.dask_objects() == []
-
-
-def test_data_that_have_no_room_in_memory_are_written_to_the_workers_disk(namespace: Namespace) -> None:
-    """500 MB, on a worker that may use 512 MiB in all."""
-    done = namespace.finished(submit(namespace, task("trouble:hoard")))
-    (step,) = attempts(done)
-    assert done["status"]["phase"] == "Succeeded", step.get("message")
-    assert int(step["outputs"]["parameters"][0]["value"]) > 100e6
-
-
-def test_time_in_a_queue_is_told_and_is_no_part_of_the_start(namespace: Namespace) -> None:
-    """The scheduler's pod is held for longer than its start may take."""
-    waits = {"start_timeout": "15", "worker_timeout": "20"}
-    with queue(namespace):
-        workflow = submit(namespace, task("trouble:wait", '{"seconds": 1}', queue="batch", **waits))
-        for component, seconds in (("scheduler", 18), ("worker", 3)):
-            namespace.until(partial(held, namespace, component), bool, 100)
-            time.sleep(seconds)
-            admit(namespace, component)
-        done = namespace.finished(workflow)
-    (step,) = attempts(done)
-    said = log(namespace, step)
-    assert done["status"]["phase"] == "Succeeded", step.get("message")
-    assert "waiting for the queue batch to admit the Dask scheduler's pod" in said
-    assert "cluster.queued queue=batch component=scheduler gates=kueue.x-k8s.io/admission" in said
-    assert namespace.dask_objects() == []
-
-
-def test_step_that_no_queue_admits_fails_at_the_queues_timeout_and_leaves_nothing(namespace: Namespace) -> None:
-    with queue(namespace):
-        step = task("trouble:wait", queue="batch", queue_timeout="5", retries="0")
-        done = namespace.finished(submit(namespace, step))
-    (run,) = attempts(done)
-    assert run["outputs"]["exitCode"] == "21"
-    assert "the queue batch did not admit the Dask scheduler's pod" in run["message"]
-    assert pod_of(namespace, run)["spec"]["activeDeadlineSeconds"] == 3600 + 120 + 90 + 5 + 600
-    assert namespace.dask_objects() == []
-
-
-def test_step_removes_its_cluster_when_the_workflow_is_at_its_deadline(namespace: Namespace) -> None:
-    workflow = submit(namespace, task("trouble:wait", idle_timeout=FOREVER))
-    at_work(namespace, workflow)
-    namespace.kubectl("patch", "workflow", workflow, "--type=merge", "-p", '{"spec":{"activeDeadlineSeconds":1}}')
-    done = namespace.finished(workflow)
-    assert done["status"]["phase"] == "Failed"
-    gone(namespace)
-
-
-def test_step_removes_its_cluster_when_the_workflow_is_stopped(namespace: Namespace) -> None:
-    """By itself, at SIGTERM: Argo 4.1.2 may end the DAG before it starts the hook."""
-    workflow = submit(namespace, task("trouble:wait", idle_timeout=FOREVER))
-    at_work(namespace, workflow)
-    argo("stop", workflow, "-n", namespace.name)
-    done = namespace.finished(workflow)
-    (step,) = attempts(done)
-    assert "cluster.deleted" in log(namespace, step)
-    gone(namespace)
-
-
 def test_function_needs_no_image_of_its_own_when_its_code_is_in_storage(namespace: Namespace, tmp_path: Path) -> None:
     """In the image of daskjobs itself, which the template uses unless another is given."""
     archive = shutil.make_archive(str(tmp_path / "code"), "zip", ROOT / "examples/own_step")
@@ -520,75 +267,3 @@ def test_workers_have_a_gpu_a_volume_and_an_account_and_all_pods_the_labels_that
     accounts = {name: pod["spec"]["serviceAccountName"] for name, pod in pods.items()}
     assert accounts == {"scheduler": "default", "worker": "theirs"}
     assert namespace.dask_objects() == []
-
-
-def test_step_alone_removes_its_cluster(namespace: Namespace) -> None:
-    step = task("trouble:wait", '{"seconds": 2}', hook=False, idle_timeout=FOREVER)
-    done = namespace.finished(submit(namespace, step))
-    (run,) = attempts(done)
-    assert done["status"]["phase"] == "Succeeded"
-    assert attempts(done, "cleanup") == []
-    assert pod_of(namespace, run)["spec"]["activeDeadlineSeconds"] == 3600 + 120 + 90 + 600
-    gone(namespace)
-
-
-def test_exit_hook_alone_removes_the_cluster_when_the_pod_is_killed(namespace: Namespace) -> None:
-    workflow = submit(namespace, task("trouble:wait", retries="0", idle_timeout=FOREVER))
-    pod, _ = at_work(namespace, workflow)
-    kill(namespace, pod)
-    done = namespace.finished(workflow)
-    (step,), (cleanup,) = attempts(done), attempts(done, "cleanup")
-    assert step["phase"] == "Failed"
-    assert "cluster.deleted" not in log(namespace, step)
-    receipt = receipt_in(log(namespace, cleanup))
-    assert receipt["remaining"] == []
-    kinds = {each["kind"] for each in receipt["objects"]}
-    assert kinds == DASK_KINDS
-    assert "receipt" in {artifact["name"] for artifact in cleanup["outputs"]["artifacts"]}
-    assert namespace.dask_objects() == []
-
-
-def test_owner_reference_alone_removes_the_cluster_when_the_workflow_is_deleted(namespace: Namespace) -> None:
-    workflow = submit(namespace, task("trouble:wait", hook=False, idle_timeout=FOREVER))
-    pod, _ = at_work(namespace, workflow)
-    kill(namespace, pod)  # so that it can't remove its cluster itself
-    namespace.kubectl("delete", "workflow", workflow)
-    gone(namespace)
-
-
-def test_janitor_alone_removes_the_cluster_when_the_workflow_is_terminated(namespace: Namespace) -> None:
-    workflow = submit(namespace, task("trouble:wait", hook=False, retries="0", idle_timeout=FOREVER))
-    pod, cluster = at_work(namespace, workflow)
-    kill(namespace, pod)
-    argo("terminate", workflow, "-n", namespace.name)
-    namespace.finished(workflow)
-    assert clusters(namespace) == [cluster]
-    namespace.kubectl("create", "job", "sweep", "--from=cronjob/daskjobs-janitor")
-    try:
-        namespace.kubectl("wait", "job/sweep", "--for=condition=complete", "--timeout=100s")
-        assert f"its workflow {workflow} has failed" in namespace.kubectl("logs", "job/sweep")
-    finally:
-        namespace.kubectl("delete", "job", "sweep")
-    assert namespace.dask_objects() == []
-
-
-def test_idle_timeout_alone_removes_the_cluster_that_is_kept_for_a_look_at_a_failure(
-    namespace: Namespace, tmp_path: Path
-) -> None:
-    """With keep-on-failure neither the step nor its exit hook removes it; `daskjobs dashboard` shows it by its task."""
-    waits = {"start_timeout": "45", "worker_timeout": "20", "idle_timeout": "1"}
-    done = namespace.finished(submit(namespace, task("trouble:error", keep_on_failure="true", **waits)))
-    viewer = Viewer(namespace, done["metadata"]["name"], tmp_path / "viewer.log", "--step", "step")
-    try:
-        assert "Dask" in viewer.page()
-        assert viewer.process.wait(timeout=150) == 0  # a look is no work: the cluster ends nevertheless
-    finally:
-        viewer.process.kill()
-        viewer.process.wait(timeout=10)
-    (step,), (cleanup,) = attempts(done), attempts(done, "cleanup")
-    text = log(namespace, step)
-    assert "cluster.kept" in text
-    receipt = receipt_in(log(namespace, cleanup))
-    assert [each["name"] for each in receipt["kept"]] == [cluster_in(text)]
-    assert receipt["objects"] == []
-    gone(namespace)

@@ -167,7 +167,11 @@ def test_trouble_is_what_it_says(name: str, arguments: dict[str, Any], kind: typ
 
 
 def test_tests_of_the_nets_that_the_page_names_exist() -> None:
-    defined = set(re.findall(r"^def (test_\w+)", (ROOT / "tests/e2e/test_step.py").read_text(), re.M))
+    defined = set(
+        re.findall(
+            r"^def (test_\w+)", "".join(each.read_text() for each in (ROOT / "tests/e2e").glob("test_step*.py")), re.M
+        )
+    )
     named_there = re.findall(r"`(test_\w+)`", PAGE)
     assert len(named_there) == 5
     assert set(named_there) <= defined
