@@ -69,7 +69,7 @@ class ClusterFacts:
     why: str | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """Return the fields that are not None, as files have them: the dashboard without its token, which is for people."""
+        """Return the fields that are not None, as JSON has them; the dashboard's token, for people, is left out."""
         facts = {**asdict(self), "dashboard": self.dashboard.partition("?")[0]}
         return {name: value for name, value in facts.items() if value is not None}
 
