@@ -16,11 +16,12 @@ import pytest
 
 import oracle
 from conftest import RESULTS
+from daskjobs.cluster import tasks, usage
 from daskjobs.cluster.connection import ClusterFacts
-from daskjobs.cluster.usage import Measurement
+from daskjobs.orders.report import page
 from daskjobs.orders.sources import rows
 from daskjobs.pipeline.context import AccountedError
-from daskjobs.stages import new_context, report, run_stage, validate
+from daskjobs.stages import new_context, run_stage, validate
 from daskjobs.stages.run_settings import Settings
 
 STAGES = ("split", "validate", "merge", "clean", "report")
@@ -49,9 +50,9 @@ def stages_inline(block_bytes: int = rows.BLOCK_BYTES, real: bool = False) -> It
     with pytest.MonkeyPatch.context() as patch:
         if not real:
             patch.setattr(validate, "connect", _connected)
-            patch.setattr(validate, "gather", _gather)
-            patch.setattr(validate, "measured", lambda *_: nullcontext(Measurement()))
-        patch.setattr(report, "page", lambda *_: b"")
+            patch.setattr(tasks, "gather", _gather)
+            patch.setattr(usage, "measured", lambda *_: nullcontext(usage.Measurement()))
+        patch.setattr(page, "page", lambda *_: b"")
         patch.setattr(rows, "BLOCK_BYTES", block_bytes)
         yield
 

@@ -24,7 +24,7 @@ from daskjobs.files.storage import explained
 from daskjobs.pipeline import ending
 from daskjobs.pipeline.context import AccountedError
 from daskjobs.pipeline.stage import Stage
-from daskjobs.stages import STAGES, new_context, run_all, run_stage
+from daskjobs.stages import STAGES, cleanup, generate, new_context, run_all, run_stage
 from daskjobs.stages.run_settings import Context
 from daskjobs.version import __version__
 
@@ -69,12 +69,12 @@ _given = text_option(
 
 def _stage_command(stage: Stage) -> None:
     @main.command(stage.name, help=f"{stage.summary} {REPEATS}")
-    @partial(stage_options, variables=CLEANUP if stage.name == "cleanup" else None)
+    @partial(stage_options, variables=CLEANUP if stage is cleanup.STAGE else None)
     @_outputs
     @_given
     def command(log_level: str | None, outputs: str, given: str, **values: Any) -> None:
         events.configure(log_level or "info")
-        if not values["run_uri"] and stage.name != "generate":
+        if not values["run_uri"] and stage is not generate.STAGE:
             raise UsageError(f"daskjobs {stage.name} needs --run: where the stages before it wrote their files")
         context = new_context(settings(values))
         _hold(context, given)

@@ -3,6 +3,7 @@
 import os
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 
 import click
@@ -11,8 +12,7 @@ from daskjobs.display import escaped
 from daskjobs.files.documents import parse
 from daskjobs.orders.report.quality import Quality
 from daskjobs.pipeline.manifest import Manifest
-from daskjobs.stages import run_stage
-from daskjobs.stages.counts import ReportRows, counted
+from daskjobs.stages import report, run_stage
 from daskjobs.stages.run_settings import Context
 
 
@@ -45,10 +45,10 @@ def short(path: str) -> str:
     return os.path.relpath(path) if path.startswith(os.getcwd() + os.sep) else path
 
 
-def print_report(context: Context, manifest: Manifest) -> None:
-    """Print the numbers of a report, and the path of its page."""
-    rows, storage = counted(manifest, ReportRows), context.storage
-    quality = parse(context.vouched("report", "report/quality.json"), Quality)
+def print_report(context: Context, manifests: Mapping[str, Manifest]) -> None:
+    """Print the numbers of a run's report, and the path of its page."""
+    rows = manifests[report.NAME].counted(report.ReportRows)
+    quality = parse(context.vouched(report.NAME, report.QUALITY), Quality)
     reasons = ", ".join(f"{reason.reason} {reason.rows:,}" for reason in quality.reasons)
     say(f"orders     {rows.paid:,}")
     say(f"revenue    {rows.revenue}")
@@ -56,4 +56,4 @@ def print_report(context: Context, manifest: Manifest) -> None:
     say(f"unpaid     {rows.unpaid:,}")
     for warning in quality.warnings:
         say(f"warning    {warning}")
-    say(f"report     {short(storage.uri('report/report.html'))}")
+    say(f"report     {short(context.storage.uri(report.PAGE))}")

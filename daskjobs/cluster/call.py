@@ -156,7 +156,6 @@ def _prepare(connection: Connection, archive: Path | None, outputs: Path | None,
         ship(connection.client, archive)
     keep_workers(connection.client)
     tell(f"dashboard {connection.facts.dashboard}")
-    connection.facts.dashboard = connection.facts.dashboard.partition("?")[0]  # the token is for people
     if outputs:
         write(outputs / FACTS, json.dumps(connection.facts.to_json()))
 

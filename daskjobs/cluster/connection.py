@@ -69,8 +69,9 @@ class ClusterFacts:
     why: str | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """Return the fields that are not None, as JSON has them."""
-        return {name: value for name, value in asdict(self).items() if value is not None}
+        """Return the fields that are not None, as JSON has them; the dashboard's token, for people, is left out."""
+        facts = {**asdict(self), "dashboard": self.dashboard.partition("?")[0]}
+        return {name: value for name, value in facts.items() if value is not None}
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The plan of a run, split/partitions.json: its files, and which of their rows each partition has."""
+"""The plan of a run: its files, and which of their rows each partition has."""
 
 from dataclasses import dataclass, field
 
@@ -21,8 +21,8 @@ class Partition:
 class Plan:
     """All rows of the input, and the partition of each.
 
-    ``extra`` are the columns of the files that aren't ours. ``truth`` is what `schema.TRUTH` must hold, where the
-    orders were generated.
+    ``extra`` are the columns of the files that aren't ours. ``truth`` is what the file of the known anomalies
+    must hold, where the orders were generated.
     """
 
     rows: int

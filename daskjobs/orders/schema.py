@@ -19,7 +19,6 @@ COLUMNS = (
     "timestamp",
 )
 PAID = "success"
-TRUTH = "orders/truth.parquet"  # of generated orders: the rows that have an anomaly, and which one
 STATUSES = (PAID, "failed", "pending", "cancelled", "refunded")
 
 TIME = pa.timestamp("us")

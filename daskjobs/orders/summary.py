@@ -3,7 +3,9 @@
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from daskjobs.files.tables import column
+from daskjobs.files.digest import Output
+from daskjobs.files.storage import Storage
+from daskjobs.files.tables import column, row_groups
 
 DIMENSIONS = ("day", "region", "product")
 REVENUE = pa.decimal128(38, 2)
@@ -72,6 +74,17 @@ class Total:
 def of(summary: pa.Table, dimension: str) -> pa.Table:
     """Return the lines of one dimension."""
     return summary.filter(pc.equal(summary["dimension"], dimension))
+
+
+def read(storage: Storage, name: str, vouched: Output) -> pa.Table:
+    """Return the summary in a file, in `SCHEMA`."""
+    return pa.concat_tables([SCHEMA.empty_table(), *row_groups(storage, name, vouched)])
+
+
+def orders_and_cents(summary: pa.Table) -> tuple[int, int]:
+    """Return the number of all orders and their revenue in cents."""
+    regions = of(summary, "region")
+    return pc.sum(regions["orders"]).as_py() or 0, int((pc.sum(regions["revenue"]).as_py() or 0) * 100)
 
 
 def most(lines: pa.Table, count: int) -> pa.Table:

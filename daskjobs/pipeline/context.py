@@ -58,7 +58,7 @@ S = TypeVar("S", bound=RunSettings)
 
 @dataclass(frozen=True)
 class Done:
-    """What a stage did: its output files, and its row counts in the shape that the table of stages names.
+    """What a stage did: its output files, and its row counts in the shape that the stage names.
 
     ``facts`` say how it ran, and ``beside`` names further files; no result depends on either.
     """
@@ -135,13 +135,13 @@ class StageContext(Generic[S]):
 
     def digest(self, stage: str) -> dict[str, str]:
         """Return a stage's manifest as an input of the next: its name and hash."""
-        return {f"{stage}/manifest.json": self._known(stage)[1]}
+        return {self.stages[stage].manifest: self._known(stage)[1]}
 
     def output(self, stage: str, name: str) -> Output:
         """Return the size and hash of a file of ``stage``. Raises ConfigError when its manifest names no such file."""
         output = self.manifest(stage).outputs.get(name)
         if output is None:
-            raise ConfigError(f"{stage}/manifest.json names no {name}: {self._remedy(stage)}")
+            raise ConfigError(f"{self.stages[stage].manifest} names no {name}: {self._remedy(stage)}")
         return output
 
     def vouched(self, stage: str, name: str) -> bytes:
@@ -158,7 +158,7 @@ class StageContext(Generic[S]):
         if self._known(stage)[1] != hashlib.sha256(given).hexdigest():
             del self.known[stage]
             raise RefusedError(
-                f"{self.storage.uri(f'{stage}/manifest.json')} is not the manifest that this stage was given: "
+                f"{self.storage.uri(self.stages[stage].manifest)} is not the manifest that this stage was given: "
                 f"something else has worked on the run since {stage} ended; submit a new workflow, with its own folder"
             )
 
@@ -276,18 +276,19 @@ class StageContext(Generic[S]):
             return self.known[stage]
         committed = self._committed(stage)
         if committed is None:
-            there = self.storage.size(f"{stage}/manifest.json") is not None
+            name = self.stages[stage].manifest
+            there = self.storage.size(name) is not None
             raise ConfigError(
-                f"{self.settings.run_uri} has no {stage}/manifest.json{' that can be read' if there else ''}: "
+                f"{self.settings.run_uri} has no {name}{' that can be read' if there else ''}: "
                 f"{self._remedy(stage)} first"
             )
         manifest, _ = committed
         for before in takewhile(lambda other: other != stage, self.stages):
-            recorded = manifest.inputs.get(f"{before}/manifest.json")
+            recorded = manifest.inputs.get(self.stages[before].manifest)
             if recorded is not None and recorded != self._known(before)[1]:
                 raise ConfigError(
-                    f"{stage}/manifest.json was made from another {before}/manifest.json than the one that is there: "
-                    f"{self._remedy(stage)} again"
+                    f"{self.stages[stage].manifest} was made from another {self.stages[before].manifest} than the one "
+                    f"that is there: {self._remedy(stage)} again"
                 )
         self._refuse_other_settings(stage, manifest)
         self.known[stage] = committed
@@ -305,7 +306,7 @@ class StageContext(Generic[S]):
 
     def _committed(self, stage: str) -> Committed | None:
         """Return the manifest in storage, or None where there is none that can be read."""
-        data = self._read(f"{stage}/manifest.json")
+        data = self._read(self.stages[stage].manifest)
         if data is None:
             return None
         try:

@@ -3,12 +3,14 @@
 import json
 import re
 from dataclasses import dataclass, replace
-from typing import Any, Self, TypedDict
+from typing import Any, Self, TypedDict, TypeVar
 
 from daskjobs.files.digest import Output
 from daskjobs.files.documents import from_json, sealed, unsealed
 
 NAME = re.compile(r"[a-z]+(/\w[\w-]*(\.\w+)*)+", re.ASCII)  # of a file of a run: never absolute, never with ".."
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -16,7 +18,7 @@ class Manifest:
     """The commit of a stage: what it was made from, with which settings, what it wrote, and its row counts.
 
     ``daskjobs`` is the version that made it. ``inputs`` are hashes by name, ``outputs`` are by file name. ``rows`` are
-    JSON of the shape that the table of stages names. ``skipped`` says that the stage found its work done; it is never
+    JSON of the shape that the stage names. ``skipped`` says that the stage found its work done; it is never
     written to the file.
     """
 
@@ -50,6 +52,10 @@ class Manifest:
         if not all(NAME.fullmatch(name) for name in manifest.outputs):
             raise ValueError("it names files that no stage writes")
         return replace(manifest, skipped=False)
+
+    def counted(self, shape: type[T]) -> T:
+        """Return the row counts as the dataclass that its stage names for them."""
+        return from_json(self.rows, shape, f"the rows of {self.stage}")
 
 
 def version_of(data: bytes) -> str:

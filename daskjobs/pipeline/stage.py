@@ -1,4 +1,4 @@
-"""What is known of a stage without importing its module; tests check the commands, the flow and the docs against it."""
+"""A stage as its own module declares it; tests check the commands, the flow and the docs against it."""
 
 import re
 from collections.abc import Callable, Iterable, Mapping
@@ -18,14 +18,14 @@ def _same_names(settings: Any, manifest: Manifest) -> tuple[dict[str, Any], dict
 
 @dataclass(frozen=True)
 class Stage:
-    """One stage of a pipeline: a row in the table of stages.
+    """One stage of a pipeline, whose module must be quick to import.
 
     ``needs`` are the stages whose manifests it reads. ``files`` are the names of all files that it writes beside its
-    manifest and facts; a star stands for a number of five or more digits. ``artifacts`` are the files among them that
+    manifest and facts; a star stands for a number, see `numbered`. ``rows`` is the shape of the row counts in its
+    manifest, a dataclass. ``execute`` does its work, and imports the libraries for it. ``artifacts`` are the files that
     people look at. ``lasting`` are those of all its files that stay when the stage is taken back, since a later attempt
-    goes on from them. ``rows`` is the shape of the row counts in its manifest. ``load`` imports the stage's module and
-    returns its ``execute``. ``compared`` takes the settings and the stage's manifest, and returns two dictionaries by
-    the settings' names, what the user gave and what the stage was made with, which must agree on common names.
+    goes on from them. ``compared`` takes the settings and the stage's manifest, and returns two dictionaries by the
+    settings' names, (given, recorded); shared keys must be equal.
     """
 
     name: str
@@ -33,7 +33,7 @@ class Stage:
     needs: tuple[str, ...]
     files: tuple[str, ...]
     rows: Any
-    load: Callable[[], Execute]
+    execute: Execute
     artifacts: tuple[str, ...] = ()
     lasting: tuple[str, ...] = ()
     compared: Callable[[Any, Manifest], tuple[dict[str, Any], dict[str, Any]]] = _same_names
@@ -73,6 +73,15 @@ class Stage:
     @cached_property
     def _stay(self) -> re.Pattern[str]:
         return _pattern(self.lasting)
+
+
+def numbered(name: str, number: int) -> str:
+    """Return a file's name with a number of five or more digits in place of its star.
+
+    >>> numbered("merge/rejected-*.csv", 7)
+    'merge/rejected-00007.csv'
+    """
+    return name.replace("*", f"{number:05d}")
 
 
 def _pattern(names: Iterable[str]) -> re.Pattern[str]:

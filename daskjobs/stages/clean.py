@@ -2,20 +2,29 @@
 
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 
 from daskjobs.cores import cores
-from daskjobs.files.tables import row_groups, writing
-from daskjobs.orders import summary
-from daskjobs.orders.schema import PAID, WRITING
-from daskjobs.orders.validation.result import partition_files
+from daskjobs.files.documents import written_as
 from daskjobs.pipeline.context import Done
 from daskjobs.pipeline.manifest import Manifest
+from daskjobs.pipeline.stage import Stage
 from daskjobs.stages import merge
-from daskjobs.stages.counts import CleanRows, MergeRows, counted
 from daskjobs.stages.run_settings import Context
+from daskjobs.stages.validate import partition_files
 
 NAME = "clean"
 SUMMARY = "clean/summary.parquet"
+
+
+@dataclass(frozen=True)
+class CleanRows:
+    """The valid rows: how many are paid, and how many are not, in all and by status."""
+
+    rows_in: int = field(metadata=written_as("in"))
+    paid: int
+    unpaid: int
+    unpaid_by_status: dict[str, int]
 
 
 def execute(context: Context) -> Manifest:
@@ -27,7 +36,11 @@ def execute(context: Context) -> Manifest:
 
 
 def _clean(context: Context) -> Done:
-    merged = counted(context.manifest(merge.NAME), MergeRows)
+    from daskjobs.files.tables import row_groups, writing
+    from daskjobs.orders import summary
+    from daskjobs.orders.schema import PAID, WRITING
+
+    merged = context.manifest(merge.NAME).counted(merge.MergeRows)
     statuses = Counter(merged.statuses)
     files = [partition_files(part.partition) for part in merged.partitions]
     outputs = {each["paid"]: context.output(merge.NAME, each["paid"]) for each in files}
@@ -44,3 +57,13 @@ def _clean(context: Context) -> Done:
     paid = statuses.pop(PAID, 0)
     unpaid = statuses.total()
     return Done(outputs, CleanRows(paid + unpaid, paid, unpaid, dict(sorted(statuses.items()))))
+
+
+STAGE = Stage(
+    NAME,
+    "Keep the paid orders.",
+    needs=(merge.NAME,),
+    files=(SUMMARY,),
+    rows=CleanRows,
+    execute=execute,
+)

@@ -2,7 +2,7 @@
 
 import logging
 from contextlib import ExitStack
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 
 from daskjobs.cluster.backends import backend_of
@@ -12,11 +12,22 @@ from daskjobs.events import event
 from daskjobs.files.documents import dump
 from daskjobs.pipeline.lease import InUseError
 from daskjobs.pipeline.manifest import Manifest
-from daskjobs.stages.counts import CleanupRows
+from daskjobs.pipeline.stage import Stage
+from daskjobs.stages import validate
 from daskjobs.stages.run_settings import Context
 
 NAME = "cleanup"
 RECEIPT = "cleanup/receipt.json"
+
+
+@dataclass(frozen=True)
+class CleanupRows:
+    """How many objects there were, files were removed, and objects were kept on purpose or could not be removed."""
+
+    objects: int
+    files: int
+    kept: int
+    remaining: int
 
 
 def execute(context: Context) -> Manifest:
@@ -52,7 +63,7 @@ def _receipt(context: Context, removed: Removed) -> Manifest:
     for name in files:
         context.storage.remove(name)
     uploads = _abort_uploads(context)
-    known = context.facts("validate").get("objects", [])  # of each of its attempts, which may have removed them
+    known = context.facts(validate.NAME).get("objects", [])  # of each of its attempts, which may have removed them
     listed = removed.to_json()
     objects = known + [name for name in listed["objects"] if name not in known]
     receipt = {
@@ -77,3 +88,15 @@ def _abort_uploads(context: Context) -> list[str]:
     except (StorageError, ConfigError) as error:
         event("uploads.left", level=logging.WARNING, error=error)
         return []
+
+
+STAGE = Stage(
+    NAME,
+    "Remove what the run left running, and write the receipt.",
+    needs=(),
+    files=(RECEIPT,),
+    rows=CleanupRows,
+    execute=execute,
+    artifacts=(RECEIPT,),
+    lasting=(RECEIPT,),
+)

@@ -3,8 +3,7 @@
 from daskjobs.files.documents import parse
 from daskjobs.files.tables import rows_between
 from daskjobs.orders.explanation import Explained, locate, status_and_text
-from daskjobs.orders.validation.result import RULES, STAGE, partition_files
-from daskjobs.stages import split
+from daskjobs.stages import split, validate
 from daskjobs.stages.run_settings import Context
 
 
@@ -16,12 +15,12 @@ def explain(context: Context, row: int, source: str) -> Explained:
     plan = split.read_plan(context)
     partition, part = locate(plan, row, source)
     file = plan.files[part.file]
-    sentences = parse(context.vouched(STAGE, RULES), dict[str, str])
-    quarantine = partition_files(partition.number)["quarantine"]
-    rejected = rows_between(context.storage, quarantine, context.output(STAGE, quarantine), "row", row, row + 1)
+    sentences = parse(context.vouched(validate.NAME, validate.RULES), dict[str, str])
+    quarantine = validate.partition_files(partition.number)["quarantine"]
+    rejected = rows_between(context.storage, quarantine, context.output(validate.NAME, quarantine), "row", row, row + 1)
     line = next((line for line in rejected.to_pylist() if line["source"] == file.name), None)
     if line is None:
-        statuses = context.manifest(STAGE).settings["statuses"]
+        statuses = context.manifest(validate.NAME).settings["statuses"]
         status, raw = status_and_text(split.opening(context), file, part, row, statuses)
         return Explained(row, file.name, partition.number, {}, status, raw)
     reasons = {reason: sentences.get(reason, "") for reason in line["reasons"]}

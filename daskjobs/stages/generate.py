@@ -1,61 +1,25 @@
 """Write synthetic e-commerce orders with known anomalies: the same bytes for the same seed and rows, on any machine."""
 
-from collections import deque
-from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 
-import numpy as np
-import numpy.typing as npt
-import pyarrow as pa
-import pyarrow.csv
-
-from daskjobs.cores import cores
 from daskjobs.errors import ConfigError
 from daskjobs.events import event
 from daskjobs.files.storage import RESERVE_BYTES
-from daskjobs.files.tables import writing
-from daskjobs.orders.money import decimals_of
-from daskjobs.orders.schema import COLUMNS, TRUTH, WRITING
 from daskjobs.pipeline.context import Done
 from daskjobs.pipeline.manifest import Manifest
-from daskjobs.stages.counts import GenerateRows
+from daskjobs.pipeline.stage import Stage
 from daskjobs.stages.run_settings import Context
 
-NAME, FOLDER = "generate", "orders"
-ORDERS = "orders/orders.csv"
-
-NEGATIVE_PRICE = WRONG_TOTAL = 20  # rows in a thousand
-FAILED = 50
-
-BLOCK_ROWS = 100_000  # a part of the data's definition, since each block has a random stream of its own
+NAME = "generate"
+ORDERS, TRUTH = "orders/orders.csv", "orders/truth.parquet"
 ROW_BYTES, SMALL_BYTES = 79, 64 << 20  # of a row, roughly, and of all rows where the free space isn't looked at
-YEAR_START, YEAR_SECONDS = 1_735_689_600, 365 * 86_400  # 2025, in which the orders are spread evenly
-FIRST_ORDER, USERS = 100_000_001, 100_000
-REGIONS = ("north", "south", "east", "west", "central")
-PAYMENT_MODES = ("card", "paypal", "transfer", "cash")
-LIST_PRICES = {
-    "keyboard": 4990,
-    "mouse": 2490,
-    "monitor": 18900,
-    "laptop": 89900,
-    "headset": 7990,
-    "webcam": 5490,
-    "desk": 24900,
-    "chair": 15900,
-    "lamp": 3990,
-    "cable": 890,
-    "charger": 1990,
-    "backpack": 6490,
-}
 
-TRUTH_SCHEMA = pa.schema(
-    [
-        ("row", pa.int64()),
-        ("negative_price", pa.bool_()),
-        ("wrong_total", pa.bool_()),
-        ("failed_transaction", pa.bool_()),
-    ]
-)
+
+@dataclass(frozen=True)
+class GenerateRows:
+    """The number of generated orders."""
+
+    out: int
 
 
 def execute(context: Context) -> Manifest:
@@ -82,6 +46,10 @@ def _refuse_too_many(context: Context) -> None:
 
 
 def _write(context: Context) -> Done:
+    from daskjobs.files.tables import writing
+    from daskjobs.orders.generated import BLOCK_ROWS, TRUTH_SCHEMA, blocks
+    from daskjobs.orders.schema import COLUMNS, WRITING
+
     _refuse_too_many(context)
     rows, seed, done = context.settings.rows, context.settings.seed, 0
     with (
@@ -89,7 +57,7 @@ def _write(context: Context) -> Done:
         writing(context.storage, TRUTH, TRUTH_SCHEMA, WRITING) as (truth, truth_file),
     ):
         orders.write((",".join(COLUMNS) + "\n").encode())
-        for text, anomalies in _in_order(seed, rows):
+        for text, anomalies in blocks(seed, rows):
             orders.write(text)
             truth.write_table(anomalies)
             done += BLOCK_ROWS
@@ -98,59 +66,11 @@ def _write(context: Context) -> Done:
     return Done({ORDERS: orders.output, TRUTH: truth_file.output}, GenerateRows(rows))
 
 
-def _in_order(seed: int, rows: int) -> Iterator[tuple[pa.Buffer, pa.Table]]:
-    """Make blocks on all cores and yield them in order, with only a few in memory at a time."""
-    most = cores()
-    made: deque[Future[tuple[pa.Buffer, pa.Table]]] = deque()
-    with ThreadPoolExecutor(most) as pool:
-        for start in range(0, rows, BLOCK_ROWS):
-            made.append(pool.submit(make_block, seed, start, rows))
-            if len(made) > most:
-                yield made.popleft().result()
-        while made:
-            yield made.popleft().result()
-
-
-def make_block(seed: int, start: int, rows: int) -> tuple[pa.Buffer, pa.Table]:
-    """Make the block of orders from 0-based row ``start``: its CSV text, and its rows of the truth."""
-    size = min(BLOCK_ROWS, rows - start)
-    # numpy promises that a bit generator's raw stream never changes; the distributions built on it may.
-    raw = np.random.PCG64([seed, start // BLOCK_ROWS]).random_raw(size * 8).reshape(size, 8).T
-
-    def draw(index: int, below: int) -> npt.NDArray[np.int64]:
-        drawn: npt.NDArray[np.int64] = np.mod(raw[index], np.uint64(below)).astype(np.int64)
-        return drawn
-
-    def choose(index: int, names: tuple[str, ...]) -> pa.Array:
-        return pa.array(names).take(pa.array(draw(index, len(names))))
-
-    row = np.arange(start, start + size)
-    product = draw(0, len(LIST_PRICES))
-    negative, wrong, failed = (
-        draw(index, 1000) < share for index, share in ((1, NEGATIVE_PRICE), (2, WRONG_TOTAL), (3, FAILED))
-    )
-    quantity = 1 + draw(4, 5)
-    price = np.array(list(LIST_PRICES.values()))[product] * (80 + draw(5, 41)) // 100 * np.where(negative, -1, 1)
-    total = quantity * price + np.where(wrong, 1 + (raw[2] >> np.uint64(32)).astype(np.int64) % 10_000, 0)
-    table = pa.table(
-        {
-            "order_id": FIRST_ORDER + row,
-            "user_id": 1 + draw(6, USERS),
-            "region": choose(7, REGIONS),
-            "product": pa.array(list(LIST_PRICES)).take(pa.array(product)),
-            "quantity": quantity,
-            "price": decimals_of(price),
-            "total_amount": decimals_of(total),
-            "payment_mode": pa.array(PAYMENT_MODES).take(
-                pa.array((raw[7] >> np.uint64(32)).astype(np.int64) % len(PAYMENT_MODES))
-            ),
-            "status": pa.array(["success", "failed"]).take(pa.array(failed.astype(np.int64))),
-            "timestamp": (YEAR_START + row * YEAR_SECONDS // rows).astype("datetime64[s]"),
-        }
-    )
-    text = pa.BufferOutputStream()
-    pa.csv.write_csv(table, text, pa.csv.WriteOptions(include_header=False, quoting_style="none"))
-    truth = pa.table([row + 1, negative, wrong, failed], schema=TRUTH_SCHEMA).filter(
-        pa.array(negative | wrong | failed)
-    )
-    return text.getvalue(), truth
+STAGE = Stage(
+    NAME,
+    "Write synthetic orders with known anomalies.",
+    needs=(),
+    files=(ORDERS, TRUTH),
+    rows=GenerateRows,
+    execute=execute,
+)

@@ -2,42 +2,50 @@
 
 import logging
 from collections import Counter
-from itertools import groupby
-from operator import itemgetter
-
-import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.csv
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from daskjobs.errors import LostWorkError
 from daskjobs.events import event
 from daskjobs.files.digest import Output
-from daskjobs.files.documents import to_json, unsealed
+from daskjobs.files.documents import to_json, unsealed, written_as
 from daskjobs.files.storage import damaged
-from daskjobs.files.tables import footer_rows, reading, rebatched, row_groups, writing
-from daskjobs.orders.plan import Partition
-from daskjobs.orders.schema import PAID, QUARANTINE, WRITING
-from daskjobs.orders.sources.fields import standalone_row, standalone_rows
-from daskjobs.orders.sources.format import SourceFile
-from daskjobs.orders.validation.result import NAMED, STAGE, Lines, LongRows, PartitionResult, Score, partition_files
+from daskjobs.orders.validation.result import NAMED, Ledger, Lines, LongRows, PartitionResult, Score
 from daskjobs.pipeline.context import Done
 from daskjobs.pipeline.manifest import Manifest
-from daskjobs.stages import split
-from daskjobs.stages.counts import MergeRows, PartitionLedger
+from daskjobs.pipeline.stage import Stage, numbered
+from daskjobs.stages import split, validate
 from daskjobs.stages.run_settings import Context
+
+if TYPE_CHECKING:
+    from daskjobs.orders.plan import Partition
+    from daskjobs.orders.sources.format import SourceFile
 
 NAME = "merge"
 QUARANTINE_PARQUET, QUARANTINE_CSV = "merge/quarantine.parquet", "merge/quarantine.csv"
+REJECTED = "merge/rejected-*.csv"
 VALID = ("paid", "unpaid", "summary")
-FORMULA = r"[-=+@\x{ff1d}\x{ff0b}\x{ff0d}\x{ff20}]"  # which a formula begins with; four are full-width
-STARTS = pa.array(list("-=+@\t\r\n \uff1d\uff0b\uff0d\uff20"))  # what a text begins with that `AT_START` may match
-AT_START = rf"^([\t\r\n]| *{FORMULA})"
-SEPARATORS = (
-    b";\t\r\n"  # of cells, in a spreadsheet that doesn't separate at commas, and so sees no quotes around a text
-)
-AFTER_SEPARATOR = rf'([;\t\r\n][ "]*)({FORMULA})'
-# Without the number of the partition, so that the bytes don't depend on how the rows were partitioned.
-MERGED = pa.schema([field for field in QUARANTINE if field.name != "partition"])
+
+
+@dataclass(frozen=True)
+class PartitionLedger:
+    """The ledger of one partition."""
+
+    partition: int
+    rows_in: int = field(metadata=written_as("in"))
+    valid: int
+    rejected: int
+
+
+@dataclass(frozen=True)
+class MergeRows(Ledger):
+    """The ledger in total and by partition, and rows by status, by reason and by known anomaly."""
+
+    statuses: dict[str, int]
+    reasons: dict[str, int]
+    scores: dict[str, Score]
+    lines: Lines
+    partitions: list[PartitionLedger]
 
 
 def execute(context: Context) -> Manifest:
@@ -47,12 +55,14 @@ def execute(context: Context) -> Manifest:
     stood there: once mended, they can be the input of another run. The manifest's rows hold the ledger, in all and by
     partition. Raises LostWorkError when it doesn't balance.
     """
-    inputs = context.digest(split.NAME) | context.digest(STAGE)
+    inputs = context.digest(split.NAME) | context.digest(validate.NAME)
     return context.commit(NAME, inputs, {}, lambda: _merge(context))
 
 
 def _merge(context: Context) -> Done:
-    plan = split.read_plan(context)
+    from daskjobs.orders import quarantine
+
+    storage, plan = context.storage, split.read_plan(context)
     results = [_result(context, partition.number) for partition in plan.partitions]
     for partition, result in zip(plan.partitions, results, strict=True):
         _prove(context, partition, result)
@@ -62,10 +72,13 @@ def _merge(context: Context) -> Done:
     lines = _lines(plan.files, results)
     outputs = dict[str, Output]()
     for result in results:
-        files = partition_files(result.partition)
-        outputs |= {files[content]: context.output(STAGE, files[content]) for content in VALID}
-    outputs |= _quarantine(context, len(results))
-    outputs |= _rejected(context, plan.files, outputs[QUARANTINE_PARQUET])
+        files = validate.partition_files(result.partition)
+        outputs |= {files[content]: context.output(validate.NAME, files[content]) for content in VALID}
+    parts = [validate.partition_files(result.partition)["quarantine"] for result in results]
+    vouched = {name: context.output(validate.NAME, name) for name in parts}
+    outputs |= quarantine.gather(storage, vouched, QUARANTINE_PARQUET, QUARANTINE_CSV)
+    named = [(numbered(REJECTED, number), file) for number, file in enumerate(plan.files)]
+    outputs |= quarantine.by_file(storage, QUARANTINE_PARQUET, outputs[QUARANTINE_PARQUET], named)
     reasons, statuses, scores = Counter[str](), Counter[str](), dict[str, Score]()
     for result in results:
         reasons.update(result.reasons)
@@ -85,7 +98,7 @@ def _merge(context: Context) -> Done:
     return Done(outputs, rows)
 
 
-def _lines(files: list[SourceFile], results: list[PartitionResult]) -> Lines:
+def _lines(files: "list[SourceFile]", results: list[PartitionResult]) -> Lines:
     """Return what the lines of the CSV files are: header rows, rows, and line ends inside of their fields.
 
     Split has counted those in the files, from their bytes, and validate those inside of fields, from the fields that
@@ -116,22 +129,25 @@ def _lines(files: list[SourceFile], results: list[PartitionResult]) -> Lines:
 
 
 def _result(context: Context, number: int) -> PartitionResult:
-    name = partition_files(number)["result"]
+    name = validate.partition_files(number)["result"]
     try:
-        return unsealed(context.vouched(STAGE, name), PartitionResult)
+        return unsealed(context.vouched(validate.NAME, name), PartitionResult)
     except ValueError as error:
         raise damaged(context.storage.uri(name), error) from error
 
 
-def _prove(context: Context, partition: Partition, result: PartitionResult) -> None:
+def _prove(context: Context, partition: "Partition", result: PartitionResult) -> None:
     """Hold a partition's result against split's count of its rows, and against what its files really hold.
 
     Of paid and rejected rows only the counts are looked at here: who reads these files whole, clean and below, holds
     them against their hashes.
     """
-    ledger, files = result.rows, partition_files(partition.number)
+    from daskjobs.files.tables import footer_rows, reading
+    from daskjobs.orders.schema import PAID
+
+    ledger, files = result.rows, validate.partition_files(partition.number)
     held = {content: footer_rows(context.storage, files[content]) for content in ("paid", "quarantine")}
-    with reading(context.storage, files["unpaid"], context.output(STAGE, files["unpaid"])) as file:
+    with reading(context.storage, files["unpaid"], context.output(validate.NAME, files["unpaid"])) as file:
         held["unpaid"] = file.metadata.num_rows
     claimed = {"paid": result.statuses.get(PAID, 0), "quarantine": ledger.rejected}
     claimed["unpaid"] = sum(result.statuses.values()) - claimed["paid"]
@@ -145,58 +161,12 @@ def _prove(context: Context, partition: Partition, result: PartitionResult) -> N
         )
 
 
-def _quarantine(context: Context, partitions: int) -> dict[str, Output]:
-    groups = (
-        group.select(MERGED.names)
-        for number in range(partitions)
-        for name in [partition_files(number)["quarantine"]]
-        for group in row_groups(context.storage, name, context.output(STAGE, name))
-    )
-    with (
-        writing(context.storage, QUARANTINE_PARQUET, MERGED, WRITING) as (parquet, file),
-        context.storage.write(QUARANTINE_CSV) as text,
-    ):
-        text.write((",".join(MERGED.names) + "\n").encode())
-        for batch in rebatched(groups, "raw"):
-            parquet.write_table(batch)
-            reasons = pc.binary_join(batch["reasons"], ";")
-            source, raw = map(_no_formula, (batch["source"], batch["raw"]))
-            cells = pa.table([batch["row"], source, reasons, raw], MERGED.names)
-            pa.csv.write_csv(cells, text, pa.csv.WriteOptions(include_header=False))
-    return {QUARANTINE_PARQUET: file.output, QUARANTINE_CSV: text.output}
-
-
-def _no_formula(cells: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Put a single quote before text that a spreadsheet would take for a formula, as OWASP advises on CSV injection.
-
-    Where it separates cells at semicolons, as in half of the world, or at tabs, one text becomes several cells: each of
-    them gets a quote that needs one. The other columns are a number and names of Python functions.
-    """
-    starts = pc.is_in(pc.utf8_slice_codeunits(cells, 0, 1), value_set=STARTS)
-    if pc.any(starts).as_py():
-        cells = pc.replace_substring_regex(cells, AT_START, r"'\1")
-    # Most texts have no separator, which is sooner known from their bytes than by the expression.
-    texts = [chunk.buffers()[2].to_pybytes() for chunk in cells.chunks if chunk.buffers()[2]]
-    if any(bytes([separator]) in text for separator in SEPARATORS for text in texts) and (
-        pc.any(pc.match_substring_regex(cells, AFTER_SEPARATOR)).as_py()
-    ):
-        cells = pc.replace_substring_regex(cells, AFTER_SEPARATOR, r"\1'\2")
-    return cells
-
-
-def _rejected(context: Context, files: list[SourceFile], quarantine: Output) -> dict[str, Output]:
-    sources = {file.name: (f"merge/rejected-{number:05d}.csv", file) for number, file in enumerate(files)}
-    pieces = (
-        (source, rows["raw"].filter(pc.equal(rows["source"], source)))
-        for rows in row_groups(context.storage, QUARANTINE_PARQUET, quarantine, ["source", "raw"])
-        for source in rows["source"].unique().to_pylist()
-    )
-    outputs = dict[str, Output]()
-    for source, rejected in groupby(pieces, itemgetter(0)):
-        name, file = sources[source]
-        with context.storage.write(name) as text:
-            text.write(standalone_row(file.header, file.dialect).encode())
-            for _, raw in rejected:
-                text.write(standalone_rows(raw.to_pylist(), file.dialect).encode())
-        outputs[name] = text.output
-    return outputs
+STAGE = Stage(
+    NAME,
+    "Prove that every row is there exactly once, and commit them as one dataset.",
+    needs=(split.NAME, validate.NAME),
+    files=(QUARANTINE_PARQUET, QUARANTINE_CSV, REJECTED),
+    rows=MergeRows,
+    execute=execute,
+    artifacts=(QUARANTINE_CSV,),
+)

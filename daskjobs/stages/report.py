@@ -1,35 +1,26 @@
 """Write what people came for: analytics_report.json, quality.json, facts.json and report.html."""
 
 import logging
-from typing import Any
-
-import pyarrow as pa
-import pyarrow.compute as pc
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from daskjobs.cores import cores
 from daskjobs.errors import InputError, LostWorkError
 from daskjobs.events import event
 from daskjobs.files.documents import dump, from_json, parse
-from daskjobs.files.tables import row_groups
-from daskjobs.orders.money import amount_text
-from daskjobs.orders.report.page import ResourcesSection, page
 from daskjobs.orders.report.quality import VERSION, Account, Quality, balance, most_frequent, scored, warnings
-from daskjobs.orders.summary import SCHEMA, of
 from daskjobs.orders.validation.limit import Limit
-from daskjobs.orders.validation.result import RULES, STAGE
 from daskjobs.pipeline.context import AccountedError, Done
 from daskjobs.pipeline.manifest import Manifest
-from daskjobs.stages import clean, merge
-from daskjobs.stages.counts import CleanRows, MergeRows, ReportRows, counted
+from daskjobs.pipeline.stage import Stage
+from daskjobs.stages import clean, merge, validate
 from daskjobs.stages.run_settings import Context
 
+if TYPE_CHECKING:
+    from daskjobs.orders.report.page import ResourcesSection
+
 NAME = "report"
-REPORT, QUALITY, RUN, PAGE = (
-    "report/analytics_report.json",
-    "report/quality.json",
-    "report/facts.json",
-    "report/report.html",
-)
+REPORT, QUALITY, PAGE = "report/analytics_report.json", "report/quality.json", "report/report.html"
 MOST_CENTS = 10**18
 EVERY_ROW = (
     "this may be no file of orders, or be written in another way than it was taken; look at a row with `daskjobs "
@@ -38,26 +29,35 @@ EVERY_ROW = (
 )
 
 
+@dataclass(frozen=True)
+class ReportRows(Account):
+    """The account of all rows, and the revenue as text with two decimals."""
+
+    revenue: str
+
+
 def execute(context: Context) -> Manifest:
     """Write the report, once the ledger balances: in = valid + rejected, and valid = paid + unpaid.
 
     Raises LostWorkError when it doesn't, and InputError when the revenue is beyond 10^18 cents. When too many rows were
     rejected, or all of them, it raises AccountedError, and all but analytics_report.json is there.
     """
-    inputs = context.digest(merge.NAME) | context.digest(clean.NAME) | context.digest(STAGE)
+    inputs = context.digest(merge.NAME) | context.digest(clean.NAME) | context.digest(validate.NAME)
     return context.commit(NAME, inputs, {"max_rejected": context.settings.max_rejected}, lambda: _write(context))
 
 
 def _write(context: Context) -> Done:
-    merged = counted(context.manifest(merge.NAME), MergeRows)
-    cleaned = counted(context.manifest(clean.NAME), CleanRows)
+    from daskjobs.orders import summary
+    from daskjobs.orders.money import amount_text
+    from daskjobs.orders.report.page import page
+
+    merged = context.manifest(merge.NAME).counted(merge.MergeRows)
+    cleaned = context.manifest(clean.NAME).counted(clean.CleanRows)
     account = Account(merged.rows_in, merged.valid, merged.rejected, cleaned.paid, cleaned.unpaid)
     balance(account)
-    vouched = context.output(clean.NAME, clean.SUMMARY)
-    summary = pa.concat_tables([SCHEMA.empty_table(), *row_groups(context.storage, clean.SUMMARY, vouched)])
-    regions = of(summary, "region")
-    revenue = int((pc.sum(regions["revenue"]).as_py() or 0) * 100)
-    if (pc.sum(regions["orders"]).as_py() or 0) != account.paid:
+    sums = summary.read(context.storage, clean.SUMMARY, context.output(clean.NAME, clean.SUMMARY))
+    orders, revenue = summary.orders_and_cents(sums)
+    if orders != account.paid:
         raise LostWorkError(f"{clean.SUMMARY} counts other orders than clean's {account.paid}: run again from clean")
     if abs(revenue) > MOST_CENTS:
         raise InputError(
@@ -69,7 +69,7 @@ def _write(context: Context) -> Done:
         rows=account,
         lines=merged.lines,
         warnings=warnings(merged.lines.rows_like_several),
-        reasons=most_frequent(merged.reasons, parse(context.vouched(STAGE, RULES), dict[str, str])),
+        reasons=most_frequent(merged.reasons, parse(context.vouched(validate.NAME, validate.RULES), dict[str, str])),
         unpaid_by_status=cleaned.unpaid_by_status,
         scores=scored(merged.scores),
     )
@@ -77,7 +77,7 @@ def _write(context: Context) -> Done:
     broken = limit.broken(account.rejected, merged.reasons)
     outputs = {
         QUALITY: context.storage.put(QUALITY, dump(quality)),
-        PAGE: context.storage.put(PAGE, page(revenue, quality, summary, _resources(context), broken)),
+        PAGE: context.storage.put(PAGE, page(revenue, quality, sums, _resources(context), broken)),
     }
     if broken:
         todo = EVERY_ROW if account.rejected == account.rows_in else "mend the orders, or allow more"
@@ -89,13 +89,15 @@ def _write(context: Context) -> Done:
     return Done(outputs, rows, {"stages": _facts(context)})
 
 
-def _resources(context: Context) -> ResourcesSection | None:
+def _resources(context: Context) -> "ResourcesSection | None":
     """Return what validate noted of its resources, if that can be read: nothing vouches for facts."""
-    noted = context.facts(STAGE).get("resources")
+    from daskjobs.orders.report.page import ResourcesSection
+
+    noted = context.facts(validate.NAME).get("resources")
     try:
         return None if noted is None else from_json(noted, ResourcesSection, "resources")
     except ValueError as error:
-        event("facts.unreadable", level=logging.WARNING, stage=STAGE, error=error)
+        event("facts.unreadable", level=logging.WARNING, stage=validate.NAME, error=error)
         return None
 
 
@@ -103,3 +105,14 @@ def _facts(context: Context) -> dict[str, Any]:
     """Return how each stage before this one ran; this file may differ between runs of the same data."""
     stages = {stage: context.facts(stage) for stage in context.stages if stage != NAME}
     return {"cores": cores(), **{stage: facts for stage, facts in stages.items() if facts}}
+
+
+STAGE = Stage(
+    NAME,
+    "Write analytics_report.json, quality.json, facts.json and report.html.",
+    needs=(validate.NAME, merge.NAME, clean.NAME),
+    files=(REPORT, QUALITY, PAGE),
+    rows=ReportRows,
+    execute=execute,
+    artifacts=(PAGE, REPORT, QUALITY),
+)

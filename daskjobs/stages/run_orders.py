@@ -12,8 +12,7 @@ from daskjobs.errors import UsageError
 from daskjobs.options import flags, keywords, refuse_empty
 from daskjobs.orders.rules.functions import functions_of
 from daskjobs.pipeline.manifest import Manifest
-from daskjobs.stages import new_context, run_all
-from daskjobs.stages.counts import ReportRows, counted
+from daskjobs.stages import merge, new_context, report, run_all
 from daskjobs.stages.given import TABLE, AnyPath, as_parquet, paths_or_table, write_table
 from daskjobs.stages.run_settings import Context, Settings, new_run_uri
 
@@ -67,7 +66,7 @@ class OrdersResult:
     run_uri: str
     orders: int
     revenue: Decimal
-    rows: ReportRows
+    rows: report.ReportRows
     report: str
     _context: Context = field(repr=False, compare=False)
 
@@ -85,10 +84,8 @@ class OrdersResult:
         import pandas as pd
         import pyarrow.parquet as pq
 
-        from daskjobs.stages.merge import NAME, QUARANTINE_PARQUET
-
-        storage = self._context.storage
-        with storage.opened(QUARANTINE_PARQUET, self._context.output(NAME, QUARANTINE_PARQUET)) as file:
+        name, context = merge.QUARANTINE_PARQUET, self._context
+        with context.storage.opened(name, context.output(merge.NAME, name)) as file:
             frame: pd.DataFrame = pq.read_table(file).to_pandas(types_mapper=pd.ArrowDtype)
         return frame
 
@@ -147,18 +144,19 @@ def run_orders(
             "run_orders(rows=50_000)"
         )
     context = new_context(settings)
-    rows = counted(_run(context, None if table is None else as_parquet(table)), ReportRows)
+    manifests = _run(context, None if table is None else as_parquet(table))
+    rows = manifests[report.NAME].counted(report.ReportRows)
     return OrdersResult(
         run_uri=context.settings.run_uri,
         orders=rows.paid,
         revenue=Decimal(rows.revenue),
         rows=rows,
-        report=context.storage.uri("report/report.html"),
+        report=context.storage.uri(report.PAGE),
         _context=context,
     )
 
 
-def _run(context: Context, table: bytes | None) -> Manifest:
+def _run(context: Context, table: bytes | None) -> dict[str, Manifest]:
     if table is None:
         return run_all(context)
     with context.held() as held:

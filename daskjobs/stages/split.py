@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 from fsspec.core import has_magic
 from fsspec.utils import get_protocol
@@ -11,25 +12,30 @@ from daskjobs.display import listed
 from daskjobs.errors import DaskjobsError, InputError
 from daskjobs.files.documents import dump, parse
 from daskjobs.files.storage import Storage, damaged, real_path
-from daskjobs.orders import sources
 from daskjobs.orders.dialect import InputFormat
-from daskjobs.orders.plan import Partition, Plan
-from daskjobs.orders.schema import COLUMNS, TRUTH
-from daskjobs.orders.sources.format import Cuts, RowRange
-from daskjobs.orders.sources.inputs import find_inputs
-from daskjobs.orders.sources.unpack import plain_name
 from daskjobs.pipeline.context import Done
 from daskjobs.pipeline.manifest import Manifest
+from daskjobs.pipeline.stage import Stage, numbered
 from daskjobs.stages import generate
-from daskjobs.stages.counts import SplitRows
 from daskjobs.stages.given import TABLE
-from daskjobs.stages.run_settings import Context, refuse_twice
+from daskjobs.stages.run_settings import Context, Settings, refuse_twice
+
+if TYPE_CHECKING:
+    from daskjobs.orders.plan import Plan
 
 NAME = "split"
-PARTITIONS = "split/partitions.json"
+PARTITIONS, PLAIN = "split/partitions.json", "split/input-*.csv"
 LEAST, STEP, MOST = 5, 10, 200  # partitions, where their number isn't given
 FEW_BYTES = 160 << 20  # of all orders, up to which the least are enough
 PARTITION_BYTES = 80 << 20  # which take a core two thirds of a second, beside which 10 ms from task to task are little
+
+
+@dataclass(frozen=True)
+class SplitRows:
+    """The number of rows in the input, and of partitions."""
+
+    out: int
+    partitions: int
 
 
 def execute(context: Context) -> Manifest:
@@ -64,12 +70,16 @@ def opening(context: Context) -> Storage:
     unlisted = [each for each in context.settings.input if listed(each) != each or has_magic(each) or "%" in each]
     if not unlisted:
         return context.storage
+    from daskjobs.orders.sources.inputs import find_inputs
+
     uris = [uri for pattern in unlisted for uri in find_inputs(pattern, ignore_table=True)]
     return replace(context.storage, secrets={listed(uri): uri for uri in uris if listed(uri) != uri})
 
 
-def read_plan(context: Context) -> Plan:
+def read_plan(context: Context) -> "Plan":
     """Return the plan that split committed. Raises StorageError when its file has changed."""
+    from daskjobs.orders.plan import Plan
+
     data = context.vouched(NAME, PARTITIONS)
     try:
         return parse(data, Plan)
@@ -82,6 +92,8 @@ def _listed(patterns: Sequence[str], ignore_table: bool) -> dict[str, str]:
 
     Raises UsageError where the same is given twice, by two names of one file.
     """
+    from daskjobs.orders.sources.inputs import find_inputs
+
     marks, given = dict[str, str](), list[str]()
     for pattern in patterns:
         found = find_inputs(pattern, ignore_table)
@@ -112,7 +124,7 @@ def _write(context: Context, inputs: dict[str, str]) -> Done:
     except BaseException:
         for number in range(len(inputs)):  # what was unpacked for nothing may be large
             with suppress(DaskjobsError):
-                context.storage.remove(plain_name(number))
+                context.storage.remove(numbered(PLAIN, number))
         raise
 
 
@@ -125,10 +137,15 @@ def _remove_other_table(storage: Storage, inputs: dict[str, str]) -> None:
 
 
 def _planned(context: Context, inputs: dict[str, str]) -> Done:
+    from daskjobs.orders import sources
+    from daskjobs.orders.plan import Partition, Plan
+    from daskjobs.orders.schema import COLUMNS
+    from daskjobs.orders.sources.format import Cuts, RowRange
+
     storage, generated = opening(context), not context.settings.input
     said = context.settings.input_format
     files = [
-        sources.describe(storage, name, number, InputFormat(",") if generated else said)
+        sources.describe(storage, name, numbered(PLAIN, number), InputFormat(",") if generated else said)
         for number, name in enumerate([generate.ORDERS] if generated else inputs)
     ]
     # The process that wrote the orders knows whether they are untouched; to hash them again takes as long as to split.
@@ -150,7 +167,7 @@ def _planned(context: Context, inputs: dict[str, str]) -> Done:
     plan = Plan(
         rows=sum(partition.rows for partition in partitions),
         extra=list(extra),
-        truth=context.output(generate.NAME, TRUTH) if generated else None,
+        truth=context.output(generate.NAME, generate.TRUTH) if generated else None,
         files=files,
         partitions=partitions,
     )
@@ -159,3 +176,31 @@ def _planned(context: Context, inputs: dict[str, str]) -> Done:
     for file in files:
         outputs |= file.written
     return Done(outputs, SplitRows(plan.rows, count))
+
+
+def compared(settings: Settings, manifest: Manifest) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the settings that the user gave and those that split was made with; generated orders are "none"."""
+    mine = {name: getattr(settings, name) for name in settings.given}
+    theirs = dict(manifest.settings)
+    if "input" in mine:
+        mine["input"] = _input([listed(pattern) for pattern in settings.input])
+        if generate.STAGE.manifest in manifest.inputs:
+            theirs["input"] = "none"
+        elif len(settings.input) == 1 and "://" not in settings.input[0] and not has_magic(settings.input[0]):
+            theirs["input"] = _input([name.removeprefix("file://") for name in manifest.inputs])
+    return mine, theirs
+
+
+def _input(names: list[str]) -> str | list[str]:
+    return names[0] if len(names) == 1 else names
+
+
+STAGE = Stage(
+    NAME,
+    "Find partitions of whole rows, without copying the data.",
+    needs=(generate.NAME,),
+    files=(PARTITIONS, PLAIN),
+    rows=SplitRows,
+    execute=execute,
+    compared=compared,
+)

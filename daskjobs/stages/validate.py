@@ -4,42 +4,62 @@ import hashlib
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
-
-import pyarrow as pa
-from distributed import Client
+from typing import TYPE_CHECKING, Any
 
 from daskjobs.cluster.backends import connect
 from daskjobs.cluster.connection import Workload
-from daskjobs.cluster.performance import performance_page
-from daskjobs.cluster.tasks import Job, TooLateError, gather
 from daskjobs.cluster.tuning import KEEP_MEMORY
-from daskjobs.cluster.usage import measured
-from daskjobs.errors import ClusterError, ConfigError, LostWorkError
+from daskjobs.configured import dask_configured
+from daskjobs.errors import ClusterError, ConfigError, LostWorkError, StorageError
 from daskjobs.events import event
 from daskjobs.files.digest import Piece
 from daskjobs.files.documents import dump
-from daskjobs.orders.plan import Plan
-from daskjobs.orders.rules.ruleset import Ruleset, load_sentences, read_rules
-from daskjobs.orders.sources.names import status_names
-from daskjobs.orders.validation.duplicates import buckets, find_repeats
+from daskjobs.files.storage import Storage
 from daskjobs.orders.validation.limit import Limit
-from daskjobs.orders.validation.partition import Task, check_partition
-from daskjobs.orders.validation.result import RULES, STAGE, TASK_MODULES, Checked, Ledger, partition_files
+from daskjobs.orders.validation.result import Checked, Ledger
 from daskjobs.pipeline.context import Done
 from daskjobs.pipeline.ending import bounded
 from daskjobs.pipeline.manifest import Manifest
-from daskjobs.stages import split
-from daskjobs.stages.run_settings import Context
+from daskjobs.pipeline.stage import Stage, numbered
+from daskjobs.stages import generate, split
+from daskjobs.stages.run_settings import Context, Settings
 
-NAME = STAGE
-PERFORMANCE = "validate/performance.html"
+if TYPE_CHECKING:
+    from distributed import Client
+
+    from daskjobs.orders.plan import Plan
+    from daskjobs.orders.rules.ruleset import Ruleset
+    from daskjobs.orders.validation.partition import Task
+
+NAME = "validate"
+RULES, PERFORMANCE, REPEATS = "validate/rules.json", "validate/performance.html", "validate/repeats-*.pieces"
+PARTITION_FILES = {
+    "paid": "validate/part-*/paid.parquet",
+    "unpaid": "validate/part-*/unpaid.parquet",
+    "quarantine": "validate/part-*/quarantine.parquet",
+    "ids": "validate/part-*/ids.pieces",
+    "summary": "validate/part-*/summary.parquet",
+    "result": "validate/part-*/result.json",
+}
 Gathered = Callable[..., list[Any]]  # what `gather` does, with this run's connection
 PROCESS_ROWS = 5_000_000  # from which on processes earn their start, with two cores
+
+
+def partition_files(number: int) -> dict[str, str]:
+    """Return the names of a partition's files, by what they hold."""
+    return {content: numbered(name, number) for content, name in PARTITION_FILES.items()}
+
+
+def workload() -> Workload:
+    """Return what the partitions' tasks ask of their workers."""
+    from daskjobs.orders.validation import partition
+
+    return Workload(preload=(partition.__name__,), results=False)
 
 
 def execute(context: Context) -> Manifest:
@@ -49,6 +69,9 @@ def execute(context: Context) -> Manifest:
     rules and version, is kept. Raises LostWorkError when tasks are lost or don't end within the timeout, and InputError
     as soon as more rows are rejected than the run may reject; a small run goes on, to write its whole account.
     """
+    from daskjobs.orders.rules.ruleset import read_rules
+    from daskjobs.orders.sources.names import status_names
+
     context.refuse_own("--rules", filter(None, [context.settings.rules]))
     ruleset = read_rules(context.storage, context.settings.rules, context.settings.rule_functions)
     rules = {"rules": ruleset.sha256} if ruleset.name else {}
@@ -58,7 +81,12 @@ def execute(context: Context) -> Manifest:
     )
 
 
-def _check(context: Context, rules: dict[str, str], ruleset: Ruleset, settings: dict[str, Any]) -> Done:
+def _check(context: Context, rules: dict[str, str], ruleset: "Ruleset", settings: dict[str, Any]) -> Done:
+    with dask_configured():
+        from daskjobs.cluster.tasks import gather
+        from daskjobs.cluster.usage import measured
+    from daskjobs.orders.validation.partition import Task
+
     depends = [context.output(split.NAME, split.PARTITIONS).sha256, rules, settings, context.version]
     plan = split.read_plan(context)
     task = Task(
@@ -67,7 +95,7 @@ def _check(context: Context, rules: dict[str, str], ruleset: Ruleset, settings: 
         extra=plan.extra,
         ruleset=ruleset,
         key=hashlib.sha256(dump(depends)).hexdigest(),
-        truth=plan.truth,
+        truth=(generate.TRUTH, plan.truth) if plan.truth else None,
         **settings,
         secrets=split.opening(context).secrets,
     )
@@ -77,14 +105,19 @@ def _check(context: Context, rules: dict[str, str], ruleset: Ruleset, settings: 
     event("cluster.chosen", workers="processes" if processes else "threads", why=why)
     with bounded() as bound:
         bound(waits, ClusterError.exit_code, f"the Dask cluster didn't come up within {waits:g} s, and nothing answers")
-        check = context.storage.check
-        workload = Workload(processes, TASK_MODULES, _environment(), check, tell=context.tell, results=False)
-        with connect(cluster, workload) as connection:
+        work = replace(
+            workload(),
+            processes=processes,
+            environment=_environment(),
+            check=context.storage.check,
+            tell=context.tell,
+        )
+        with connect(cluster, work) as connection:
             bound(timeout, LostWorkError.exit_code, f"--timeout {timeout:g} is over, and nothing answers: allow more")
             context.tell(f"dashboard {connection.facts.dashboard}")
-            connection.facts.dashboard = connection.facts.dashboard.partition("?")[0]  # the token is for people
             objects = connection.facts.objects and context.note(NAME, connection.facts.to_json())
-            kept = any(name.endswith("/result.json") for name in context.storage.names(NAME))
+            results = {partition_files(each.number)["result"] for each in plan.partitions}
+            kept = not results.isdisjoint(context.storage.names(NAME))
             page = _performance(context, connection.client) if connection.watched else nullcontext()
             with page, measured(connection, len(plan.partitions), kept) as measurement:
                 gathered = partial(
@@ -111,10 +144,13 @@ def _check(context: Context, rules: dict[str, str], ruleset: Ruleset, settings: 
     return Done(outputs, ledger, facts, (PERFORMANCE,))
 
 
-def _sentences(gathered: Gathered, ruleset: Ruleset) -> dict[str, str]:
+def _sentences(gathered: Gathered, ruleset: "Ruleset") -> dict[str, str]:
     """Return each rule's sentence; rules of the user's own are loaded for that by a worker, before rows are checked."""
     if not ruleset.name:
         return ruleset.sentences
+    from daskjobs.cluster.tasks import Job, TooLateError
+    from daskjobs.orders.rules.ruleset import load_sentences
+
     try:
         (sentences,) = gathered(load_sentences, [Job("rule file", (ruleset,), ruleset.name)])
     except TooLateError as error:
@@ -125,17 +161,21 @@ def _sentences(gathered: Gathered, ruleset: Ruleset) -> dict[str, str]:
     return dict(sentences)
 
 
-def _validated(gathered: Gathered, task: Task, plan: Plan) -> list[Checked]:
+def _validated(gathered: Gathered, task: "Task", plan: "Plan") -> list[Checked]:
     """Check all partitions, look for ids that occur twice, and check again the partitions whose rows repeat one."""
+
+    from daskjobs.cluster.tasks import Job
+    from daskjobs.orders.validation.duplicates import buckets, find_repeats
+    from daskjobs.orders.validation.partition import check_partition
 
     def job(number: int, repeats: dict[str, Piece]) -> Job:
         partition = plan.partitions[number]
-        arguments = task, partition, plan.files_of(partition), repeats
+        arguments = task, partition, plan.files_of(partition), partition_files(number), repeats
         return Job(f"partition {number}", arguments, plan.place(partition))
 
     jobs = [job(number, {}) for number in range(len(plan.partitions))]
     checked: list[Checked] = gathered(check_partition, jobs, done=_judging(task.limit))
-    targets = [f"validate/repeats-{bucket:05d}.pieces" for bucket in range(buckets(plan.rows))]
+    targets = [numbered(REPEATS, bucket) for bucket in range(buckets(plan.rows))]
     pieces = [
         [(partition_files(each.result.partition)["ids"], each.result.ids[bucket]) for each in checked]
         for bucket in range(len(targets))
@@ -185,15 +225,51 @@ def _processes(rows: int, rules: str) -> tuple[bool, str]:
 
 def _environment() -> dict[str, str]:
     """Return the variables with which worker processes keep their memory, if this machine's Arrow can do so."""
+    import pyarrow as pa
+
     return KEEP_MEMORY if "jemalloc" in pa.supported_memory_backends() else {}
 
 
 @contextmanager
-def _performance(context: Context, client: Client) -> Iterator[None]:
+def _performance(context: Context, client: "Client") -> Iterator[None]:
     """Save the dashboard's pages as they are when the block ends, since the cluster may be gone afterwards."""
+    from daskjobs.cluster.performance import performance_page
+
     with TemporaryDirectory() as folder:
         page = Path(folder) / "performance.html"
         with performance_page(client, page, context.settings.cluster.timeout):
             yield
         if page.exists():
             context.storage.put(PERFORMANCE, page.read_bytes())
+
+
+def compared(settings: Settings, manifest: Manifest) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the settings that the user gave and those that validate was made with, with rules by their hash."""
+    mine, theirs = {name: getattr(settings, name) for name in settings.given}, dict(manifest.settings)
+    if "statuses" in mine:
+        from daskjobs.orders.sources.names import status_names
+
+        mine["statuses"] = status_names(mine["statuses"])
+    if "rules" in mine or "rule_functions" in mine:
+        with suppress(StorageError):  # if the file is gone by now, validate has read it
+            functions = settings.rule_functions
+            mine["rules"] = (
+                functions.sha256
+                if functions
+                else hashlib.sha256(Storage(settings.run_uri).read(settings.rules)).hexdigest()
+            )
+            theirs["rules"] = manifest.inputs.get("rules", "none")
+    return mine, theirs
+
+
+STAGE = Stage(
+    NAME,
+    "Check every partition in parallel on a Dask cluster.",
+    needs=(split.NAME,),
+    files=(RULES, PERFORMANCE, REPEATS, *PARTITION_FILES.values()),
+    rows=Ledger,
+    execute=execute,
+    artifacts=(PERFORMANCE,),
+    lasting=(f"{NAME}/facts.json", *PARTITION_FILES.values()),
+    compared=compared,
+)

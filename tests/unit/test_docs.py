@@ -20,7 +20,7 @@ from daskjobs.cluster.settings import ClusterSettings
 from daskjobs.options import Option, options
 from daskjobs.orders.explanation import Explained
 from daskjobs.stages import STAGES
-from daskjobs.stages.counts import ReportRows
+from daskjobs.stages.report import ReportRows
 from daskjobs.stages.run_orders import OrdersResult
 from e2e.faults import FAULTS
 from manifests import ROOT, documents

@@ -1,11 +1,13 @@
-"""The layers of docs/architecture.md, read from the imports themselves, those inside of functions too."""
+"""The layers of docs/architecture.md, read from the imports themselves, also those in functions and in strings."""
 
 import ast
+import re
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
 
+from daskjobs.stages import STAGES
 from manifests import ROOT
 
 BOTTOM = {"configured", "cores", "errors", "events", "options", "display", "memory", "version"}
@@ -32,8 +34,8 @@ def read(package: Path) -> dict[str, ast.Module]:
 
 
 def imports(modules: dict[str, ast.Module], name: str) -> set[str]:
-    """The modules among ``modules`` that one of them imports, at its top or inside of functions."""
-    found = set[str]()
+    """The modules among ``modules`` that one of them imports, at its top or in functions, or names in a string."""
+    found = {text for text in strings(modules[name], name) if "." in text}
     for node in ast.walk(modules[name]):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
@@ -42,6 +44,14 @@ def imports(modules: dict[str, ast.Module], name: str) -> set[str]:
             whole = {f"{node.module}.{alias.name}" for alias in node.names}
             found |= {each if each in modules else str(node.module) for each in whole}
     return found & modules.keys()
+
+
+def strings(tree: ast.Module, name: str) -> set[str]:
+    """The texts in a module, with the name of its package in place of ``{__package__}``."""
+    package = name.rpartition(".")[0]
+    whole = {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)}
+    formed = (ast.unparse(node) for node in ast.walk(tree) if isinstance(node, ast.JoinedStr))
+    return whole | {text[2:-1].replace("{__package__}", package) for text in formed}
 
 
 def part(module: str) -> str:
@@ -85,6 +95,17 @@ def by_string(modules: dict[str, ast.Module]) -> set[str]:
     }
 
 
+def typed_paths(modules: dict[str, ast.Module]) -> set[tuple[str, str]]:
+    """The paths of a stage's files in other modules than its own; docstrings and sentences may name them."""
+    return {
+        (name, text)
+        for stage in STAGES.values()
+        for name in modules.keys() - {f"daskjobs.stages.{stage.name}"}
+        for text in strings(modules[name], name)
+        if re.fullmatch(rf"(?:{stage.name}|{stage.folder})/[\w{{*]\S*", text)
+    }
+
+
 def circle(modules: dict[str, ast.Module]) -> list[str]:
     """Modules that import each other in a circle, if any do."""
     try:
@@ -117,6 +138,10 @@ def test_no_module_is_imported_by_a_name_in_a_string() -> None:
     assert by_string(MODULES) == set()
 
 
+def test_paths_of_a_stages_files_are_typed_in_its_module_alone() -> None:
+    assert typed_paths(MODULES) == set()
+
+
 @pytest.mark.parametrize(
     ("module", "text", "finds"),
     [
@@ -126,7 +151,12 @@ def test_no_module_is_imported_by_a_name_in_a_string() -> None:
         ("errors", "from daskjobs.files.storage import Storage", misplaced),
         ("pipeline.money", "from daskjobs import __version__", misplaced),
         ("files.digest", "def f():\n    from daskjobs.files.documents import dump", circle),
+        ("files.digest", "MODULE = 'daskjobs.files.documents'", circle),
+        ("files.digest", "MODULE = f'{__package__}.documents'", circle),
+        ("orders.money", "MODULE = 'daskjobs.stages.split'", misplaced),
         ("orders.money", "from daskjobs.files import digest as hashes", other_names),
+        ("stages.clean", "RULES = 'validate/rules.json'", typed_paths),
+        ("orders.money", "def name(number):\n    return f'validate/part-{number:05d}/paid.parquet'", typed_paths),
         ("orders.money", "import importlib\nimportlib.import_module('daskjobs.cli')", by_string),
         ("orders.money", "m = __import__('daskjobs.cli')", by_string),
     ],

@@ -27,6 +27,13 @@ def test_import_is_quick_and_takes_no_large_library_along() -> None:
     assert min(float(seconds) for seconds, _ in runs) < 0.05
 
 
+def test_importing_the_stages_takes_no_large_library_along() -> None:
+    """Each command imports all of their modules, and each pod needs the libraries of its own stage alone."""
+    code = "import sys, daskjobs.stages; print(*sorted(name for name in sys.modules if '.' not in name))"
+    loaded = set(python(code).split())
+    assert not {"numpy", "pandas", "pyarrow", "dask", "distributed", "bokeh", "jinja2"} & loaded
+
+
 @pytest.mark.parametrize("name", daskjobs.__all__)
 def test_every_public_name_can_be_had_and_is_the_same_each_time(name: str) -> None:
     assert getattr(daskjobs, name) is getattr(daskjobs, name)

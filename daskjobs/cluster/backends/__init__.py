@@ -89,6 +89,6 @@ def connect(settings: ClusterSettings, workload: Workload = Workload()) -> Itera
     with ExitStack() as stack:
         with answering():
             connection = stack.enter_context(backend.connect(settings, workload))
-        facts = connection.facts.to_json()
+        facts = connection.facts.to_json() | {"dashboard": connection.facts.dashboard}
         event("cluster.ready", **{name: value for name, value in facts.items() if name != "objects"})
         yield connection

@@ -35,9 +35,10 @@ def understood(said: InputFormat) -> tuple[dict[str, str], str]:
     return wanted, delimiter
 
 
-def describe(storage: Storage, name: str, number: int, said: InputFormat) -> SourceFile:
-    """Describe the file of this name, the input's ``number``-th counted from 0, for split/partitions.json.
+def describe(storage: Storage, name: str, plain: str, said: InputFormat) -> SourceFile:
+    """Describe the file of this name for the run's plan.
 
+    What can't be read in ranges is unpacked into the file ``plain`` of the run first.
     Raises InputError when it can't be read or isn't orders, UsageError when an option doesn't make sense.
     """
     wanted, delimiter = understood(said)
@@ -50,7 +51,7 @@ def describe(storage: Storage, name: str, number: int, said: InputFormat) -> Sou
         raise InputError(f"the input can't be read: {error}") from error
     source_format = next(each for each in FORMATS if each.sniff(first))
     described: SourceFile = source_format.describe(
-        storage, InputFile(name, number, first, replace(said, delimiter=delimiter), wanted)
+        storage, InputFile(name, plain, first, replace(said, delimiter=delimiter), wanted)
     )
     return described
 

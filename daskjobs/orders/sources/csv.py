@@ -125,7 +125,7 @@ class CsvFormat:
         if packed:
             start = unpack.beginning(storage, file.name, said.encoding, file.first, HEADER_BYTES)
             _find_header(io.BytesIO(start), len(start), dialects, file)
-            read = unpack.plain_name(file.number)
+            read = file.plain
             output = unpack.unpack(storage, file.name, read, said.encoding, file.first)
         size = int(storage.size(read) or 0)
         with storage.open(read) as opened:

@@ -16,12 +16,13 @@ from daskjobs.orders.sources.rows import Ints
 class InputFile:
     """A file of the input that has not been described yet.
 
-    ``name`` is its path or URI, ``number`` its place in the input, counted from 0, and ``first`` its first bytes.
+    ``name`` is its path or URI, ``plain`` the name of the run's file for its plain text, and ``first`` its first
+    bytes.
     ``said`` is what the user says of how it is written, and ``columns`` which of its columns stand for ours, by ours.
     """
 
     name: str
-    number: int
+    plain: str
     first: bytes
     said: InputFormat
     columns: dict[str, str]
@@ -36,7 +37,7 @@ class HeaderLines:
 
 
 class SourceFile(Protocol):
-    """A file of the input, as split/partitions.json describes it.
+    """A file of the input, as the run's plan describes it.
 
     Each format has a frozen dataclass of its own with at least these fields, whose JSON is written to that file.
     `SourceDefaults` has the properties that most formats don't need.

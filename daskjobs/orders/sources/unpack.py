@@ -53,11 +53,6 @@ NO_TEXT = ("undefined", "idna", "punycode", "unicode_escape", "raw_unicode_escap
 LOOK_BYTES = 64 << 20  # written between two looks at the free space
 
 
-def plain_name(number: int) -> str:
-    """Return the name of the plain text of a file that is compressed, in an archive or not UTF-8, by its number."""
-    return f"split/input-{number:05d}.csv"
-
-
 def compression(first: bytes) -> str | None:
     """Return how a file with these first bytes is compressed, or None."""
     return next((name for name, mark in COMPRESSIONS.items() if mark.match(first)), None)

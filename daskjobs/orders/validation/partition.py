@@ -17,7 +17,7 @@ from daskjobs.orders import sources, summary
 from daskjobs.orders.plan import Partition
 from daskjobs.orders.rules.builtin import ANOMALIES
 from daskjobs.orders.rules.ruleset import Ruleset
-from daskjobs.orders.schema import PAID, QUARANTINE, TRUTH, WRITING, orders_schema
+from daskjobs.orders.schema import PAID, QUARANTINE, WRITING, orders_schema
 from daskjobs.orders.sources.format import Block, SourceFile
 from daskjobs.orders.sources.rows import Ints
 from daskjobs.orders.validation.block import Judged, Place, judge
@@ -31,7 +31,6 @@ from daskjobs.orders.validation.result import (
     PartitionLines,
     PartitionResult,
     Score,
-    partition_files,
 )
 
 
@@ -41,8 +40,8 @@ class Task:
 
     ``limit`` has the rows of the whole input, and how many of them may be rejected; ``extra`` are its columns that
     aren't ours. ``key`` stands for everything that a result depends on, but for the rows that repeat an id. ``truth``
-    is what `TRUTH` must hold, where the orders were generated. ``statuses`` says which of our statuses each of the
-    file's stands for. ``secrets`` are those of `Storage`.
+    is the file of the known anomalies, and what it must hold, where the orders were generated. ``statuses`` says which
+    of our statuses each of the file's stands for. ``secrets`` are those of `Storage`.
     """
 
     root: str
@@ -50,27 +49,28 @@ class Task:
     extra: list[str]
     ruleset: Ruleset
     key: str
-    truth: Output | None
+    truth: tuple[str, Output] | None
     statuses: dict[str, str] = field(default_factory=dict)
     secrets: dict[str, str] = field(default_factory=dict, repr=False)
 
 
 def check_partition(
-    task: Task, partition: Partition, files: dict[int, SourceFile], repeats: dict[str, Piece]
+    task: Task, partition: Partition, files: dict[int, SourceFile], names: dict[str, str], repeats: dict[str, Piece]
 ) -> Checked:
     """Check a partition's rows, and write the paid, the unpaid and the rejected ones, their sums, and the result.
 
-    ``files`` are those that the partition has rows of, by their place in the input. ``repeats`` has the pieces of
+    ``files`` are those that the partition has rows of, by their place in the input; ``names`` are those of the files to
+    write, by what they hold. ``repeats`` has the pieces of
     files, by their names, that say which rows repeat an id: none at first, when nobody knows yet. A result with the
     same key and repeats, whose files hold against their hashes, is kept; at first, with any repeats. Raises InputError
     when the orders changed since split, or once its rejected rows are too many for the whole run; LostWorkError when
     rows or lines are missing.
     """
     storage = Storage(task.root, secrets=task.secrets)
-    kept = _kept(storage, partition.number, task, repeats)
+    kept = _kept(storage, partition.number, names, task, repeats)
     if kept is not None:
         return kept
-    names, counts = partition_files(partition.number), _Counts(partition.number, scored=task.truth is not None)
+    counts = _Counts(partition.number, scored=task.truth is not None)
     repeated, sums = positions(storage, repeats), summary.Total()
     orders = orders_schema(task.extra)
     schemas = {"paid": orders, "unpaid": orders, "quarantine": QUARANTINE, "summary": summary.SCHEMA}
@@ -164,20 +164,20 @@ class _Counts:
             )
 
 
-def _kept(storage: Storage, number: int, task: Task, repeats: dict[str, Piece]) -> Checked | None:
+def _kept(
+    storage: Storage, number: int, names: dict[str, str], task: Task, repeats: dict[str, Piece]
+) -> Checked | None:
     """Return the result that an earlier attempt left, if it can be used."""
-    names = partition_files(number)
-    result_name = names.pop("result")
-    if storage.size(result_name) is None:
+    if storage.size(names["result"]) is None:
         return None
-    data = storage.read(result_name)
+    data = storage.read(names["result"])
     try:
         result = unsealed(data, PartitionResult)
     except ValueError:
         return None  # cut off, or another version's
     if (result.partition, result.key) != (number, task.key) or (repeats and repeats != result.repeats):
         return None
-    if result.outputs.keys() != set(names.values()) or len(result.ids) != buckets(task.limit.rows):
+    if result.outputs.keys() != {*names.values()} - {names["result"]} or len(result.ids) != buckets(task.limit.rows):
         return None
     if not all(
         storage.size(name) == output.size and storage.holds(name, output) for name, output in result.outputs.items()
@@ -191,11 +191,11 @@ def _counted(counter: Counter[str]) -> dict[str, int]:
     return {key: count for key, count in counter.items() if count}
 
 
-def _truth(storage: Storage, vouched: Output | None, first: int, count: int) -> dict[str, Ints]:
+def _truth(storage: Storage, truth: tuple[str, Output] | None, first: int, count: int) -> dict[str, Ints]:
     """Return the sorted row numbers of each anomaly among ``count`` rows from ``first``."""
-    if vouched is None:
+    if truth is None:
         return {}
-    rows = rows_between(storage, TRUTH, vouched, "row", first, first + count)
+    rows = rows_between(storage, *truth, "row", first, first + count)
     return {anomaly: column(rows.filter(rows[anomaly]), "row").to_numpy() for anomaly in ANOMALIES}
 
 

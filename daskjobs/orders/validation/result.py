@@ -8,22 +8,7 @@ from dataclasses import dataclass, field
 from daskjobs.files.digest import Output, Piece
 from daskjobs.files.documents import written_as
 
-STAGE, RULES = "validate", "validate/rules.json"
 NAMED = 3  # rows that look like several rows, of which the report names the first
-TASK_MODULES = (f"{__package__}.partition",)  # what a worker imports before its first task
-PARTITION_FILES = {
-    "paid": "paid.parquet",
-    "unpaid": "unpaid.parquet",
-    "quarantine": "quarantine.parquet",
-    "ids": "ids.pieces",
-    "summary": "summary.parquet",
-    "result": "result.json",
-}
-
-
-def partition_files(number: int) -> dict[str, str]:
-    """Return the names of a partition's files, by what they hold."""
-    return {content: f"{STAGE}/part-{number:05d}/{name}" for content, name in PARTITION_FILES.items()}
 
 
 @dataclass(frozen=True)

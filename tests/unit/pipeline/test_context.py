@@ -15,7 +15,7 @@ from daskjobs.stages.run_settings import Context, Settings
 
 @pytest.fixture
 def run(tmp_path: Path) -> Context:
-    demo = Stage("demo", "", (), ("demo/a", "demo/b"), dict[str, Any], load=lambda: Work)
+    demo = Stage("demo", "", (), ("demo/a", "demo/b"), dict[str, Any], execute=Work)
     return Context(Settings(str(tmp_path)), {**STAGES, "demo": demo})
 
 

@@ -26,11 +26,11 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 THREADS = f"""{HEARS}
 import time
 from daskjobs.cluster import clients
-from daskjobs.stages import validate
+from daskjobs.orders.validation import partition
 def sleepy(*_):
     open('asleep', 'w').close()
     time.sleep(60)
-validate.check_partition = sleepy
+partition.check_partition = sleepy
 """
 RUN = ["run", "--rows", "10", "--run", "run", "--workers", "2", "--dashboard", "127.0.0.1:0"]
 BOUND = 10 + 3  # of the settings, and for a busy machine

@@ -81,7 +81,7 @@ def failing(stage: Stage, error: type[BaseException], seen: list[set[str]] | Non
             raise error("no")
         return context.commit(stage.name, {"other": "input"}, {}, work)
 
-    return replace(stage, load=lambda: execute)
+    return replace(stage, execute=execute)
 
 
 @pytest.mark.parametrize("error", FAILURES)

@@ -10,7 +10,8 @@ import pytest
 import yaml
 
 from conftest import Command, Pipeline
-from daskjobs.orders.schema import COLUMNS, TRUTH
+from daskjobs.orders import generated
+from daskjobs.orders.schema import COLUMNS
 from daskjobs.pipeline.lease import LOCK, MARKER
 from daskjobs.stages import generate
 from manifests import ROOT
@@ -40,17 +41,17 @@ def test_truth_names_every_anomaly_and_no_other_row(pipeline: Pipeline, tmp_path
         for name, fact in zip(seen, facts, strict=True):
             if fact:
                 seen[name].add(number)
-    truth = pq.read_table(tmp_path / "run" / TRUTH).to_pylist()
+    truth = pq.read_table(tmp_path / "run" / generate.TRUTH).to_pylist()
     assert {name: {line["row"] for line in truth if line[name]} for name in seen} == seen
     shares = {name: len(found) / len(rows) for name, found in seen.items()}
     assert shares == pytest.approx({"negative_price": 0.02, "wrong_total": 0.02, "failed_transaction": 0.05}, rel=0.15)
 
 
 def test_blocks_join_without_a_seam_when_rows_span_several(pipeline: Pipeline, tmp_path: Path) -> None:
-    pipeline("generate", rows=generate.BLOCK_ROWS + 3)
+    pipeline("generate", rows=generated.BLOCK_ROWS + 3)
     rows = orders(tmp_path / "run")
     assert [int(order["order_id"]) for order in rows] == list(
-        range(generate.FIRST_ORDER, generate.FIRST_ORDER + len(rows))
+        range(generated.FIRST_ORDER, generated.FIRST_ORDER + len(rows))
     )
     assert [order["timestamp"] for order in rows] == sorted(order["timestamp"] for order in rows)
 

@@ -1,6 +1,5 @@
 import csv
 import json
-import re
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
@@ -15,7 +14,7 @@ import inline
 from conftest import Pipeline, csv_text, row
 from daskjobs.errors import LostWorkError, StorageError
 from daskjobs.files.tables import rebatched
-from daskjobs.stages import merge, new_context, run_stage
+from daskjobs.stages import new_context, run_stage
 from daskjobs.stages.run_settings import Settings
 
 BEFORE = ("generate", "split", "validate")
@@ -103,19 +102,6 @@ def test_cell_is_no_formula_in_quarantine_csv_and_exact_elsewhere(tmp_path: Path
     assert exact == [formula, harmless]
     rejected = (tmp_path / "run/merge/rejected-00000.csv").read_bytes()
     assert rejected == csv_text(formula, harmless)
-
-
-@pytest.mark.parametrize("separator", [";", "\t", "\n", "\r\n", "; ", ';"', "\t\t", ' \t " '])
-@pytest.mark.parametrize("first", ["=", "+", "-", "@", "\uff1d"])
-def test_no_cell_is_a_formula_whatever_separates_cells(separator: str, first: str) -> None:
-    texts = [f"x{separator}{first}1{separator}{first}2", f" {first}3", "x,=1", f"a;b{separator}c"]
-    cells = merge._no_formula(pa.chunked_array([texts[:1], texts[1:]])).to_pylist()
-    for text in cells:
-        for cell in re.split(r"[;\t\r\n]", text):
-            assert not re.match(r'[ "]*[-=+@\uff1d]', cell), text
-    assert [text.replace("'", "") for text in cells] == texts
-    assert cells[2:] == texts[2:]
-    assert [len(text) for text in cells] == [len(texts[0]) + 2, len(texts[1]) + 1, *map(len, texts[2:])]
 
 
 @given(st.lists(st.lists(st.integers(0, 9), max_size=6), max_size=6))

@@ -14,9 +14,8 @@ from manifests import ROOT
 
 def test_stage_is_the_module_the_command_and_the_row_of_its_name() -> None:
     for name, stage in STAGES.items():
-        execute = stage.load()
-        assert (stage.name, execute.__name__) == (name, "execute")
-        assert Path(inspect.getfile(execute)) == ROOT / f"daskjobs/stages/{name}.py"
+        assert (stage.name, stage.execute.__name__) == (name, "execute")
+        assert Path(inspect.getfile(stage.execute)) == ROOT / f"daskjobs/stages/{name}.py"
         shown = CliRunner().invoke(main.main, [name, "--help"], terminal_width=200).output
         assert f"\n  {stage.summary} " in shown
         assert f"\n  {name} " in CliRunner().invoke(main.main, ["--help"]).output

@@ -13,6 +13,7 @@ from conftest import Pipeline, row
 from daskjobs.cluster import versions
 from daskjobs.cluster.backends import remote
 from daskjobs.errors import ClusterError, ConfigError, InputError, LostWorkError
+from daskjobs.orders.validation import partition
 from daskjobs.stages import validate
 
 
@@ -96,7 +97,7 @@ def test_validation_fails_with_a_sentence_when_it_takes_too_long(
     def sleepy(*_: object) -> None:
         time.sleep(3)
 
-    monkeypatch.setattr(validate, "check_partition", sleepy)
+    monkeypatch.setattr(partition, "check_partition", sleepy)
     pipeline("generate", "split")
     with pytest.raises(LostWorkError, match=r"0 of 5 partitions were done within 1 s: allow more with --timeout"):
         pipeline("validate", timeout=1.0)
@@ -106,7 +107,7 @@ def test_bug_keeps_its_stack_trace_when_a_task_raises_one(pipeline: Pipeline, mo
     def broken(*_: object) -> None:
         raise KeyError("a bug")
 
-    monkeypatch.setattr(validate, "check_partition", broken)
+    monkeypatch.setattr(partition, "check_partition", broken)
     pipeline("generate", "split")
     with pytest.raises(RuntimeError, match="partition . failed") as raised:
         pipeline("validate")

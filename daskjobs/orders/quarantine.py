@@ -1,0 +1,82 @@
+"""The rejected rows of all partitions, as Parquet and CSV in the order of the source, and by file, to be mended."""
+
+from collections.abc import Iterable
+from itertools import groupby
+from operator import itemgetter
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv
+
+from daskjobs.files.digest import Output
+from daskjobs.files.storage import Storage
+from daskjobs.files.tables import rebatched, row_groups, writing
+from daskjobs.orders.schema import QUARANTINE, WRITING
+from daskjobs.orders.sources.fields import standalone_row, standalone_rows
+from daskjobs.orders.sources.format import SourceFile
+
+FORMULA = r"[-=+@\x{ff1d}\x{ff0b}\x{ff0d}\x{ff20}]"  # which a formula begins with; four are full-width
+STARTS = pa.array(list("-=+@\t\r\n \uff1d\uff0b\uff0d\uff20"))  # what a text begins with that `AT_START` may match
+AT_START = rf"^([\t\r\n]| *{FORMULA})"
+SEPARATORS = (
+    b";\t\r\n"  # of cells, in a spreadsheet that doesn't separate at commas, and so sees no quotes around a text
+)
+AFTER_SEPARATOR = rf'([;\t\r\n][ "]*)({FORMULA})'
+# Without the number of the partition, so that the bytes don't depend on how the rows were partitioned.
+MERGED = pa.schema([field for field in QUARANTINE if field.name != "partition"])
+
+
+def gather(storage: Storage, parts: dict[str, Output], parquet: str, csv: str) -> dict[str, Output]:
+    """Write the rows of the partitions' files, ``parts``, to one file of Parquet and one of CSV."""
+    groups = (group.select(MERGED.names) for name in parts for group in row_groups(storage, name, parts[name]))
+    with writing(storage, parquet, MERGED, WRITING) as (table, file), storage.write(csv) as text:
+        text.write((",".join(MERGED.names) + "\n").encode())
+        for batch in rebatched(groups, "raw"):
+            table.write_table(batch)
+            reasons = pc.binary_join(batch["reasons"], ";")
+            source, raw = map(no_formula, (batch["source"], batch["raw"]))
+            cells = pa.table([batch["row"], source, reasons, raw], MERGED.names)
+            pa.csv.write_csv(cells, text, pa.csv.WriteOptions(include_header=False))
+    return {parquet: file.output, csv: text.output}
+
+
+def no_formula(cells: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Put a single quote before text that a spreadsheet would take for a formula, as OWASP advises on CSV injection.
+
+    Where it separates cells at semicolons, as in half of the world, or at tabs, one text becomes several cells: each of
+    them gets a quote that needs one. The other columns are a number and names of Python functions.
+    """
+    starts = pc.is_in(pc.utf8_slice_codeunits(cells, 0, 1), value_set=STARTS)
+    if pc.any(starts).as_py():
+        cells = pc.replace_substring_regex(cells, AT_START, r"'\1")
+    # Most texts have no separator, which is sooner known from their bytes than by the expression.
+    texts = [chunk.buffers()[2].to_pybytes() for chunk in cells.chunks if chunk.buffers()[2]]
+    if any(bytes([separator]) in text for separator in SEPARATORS for text in texts) and (
+        pc.any(pc.match_substring_regex(cells, AFTER_SEPARATOR)).as_py()
+    ):
+        cells = pc.replace_substring_regex(cells, AFTER_SEPARATOR, r"\1'\2")
+    return cells
+
+
+def by_file(
+    storage: Storage, parquet: str, vouched: Output, files: Iterable[tuple[str, SourceFile]]
+) -> dict[str, Output]:
+    """Write the rejected rows of each file that has some, as they stood there, below its header.
+
+    ``parquet`` is what `gather` wrote; ``files`` are those of the input, each after the name of the file to write.
+    """
+    sources = {file.name: (name, file) for name, file in files}
+    pieces = (
+        (source, rows["raw"].filter(pc.equal(rows["source"], source)))
+        for rows in row_groups(storage, parquet, vouched, ["source", "raw"])
+        for source in rows["source"].unique().to_pylist()
+    )
+    outputs = dict[str, Output]()
+    for source, rejected in groupby(pieces, itemgetter(0)):
+        name, file = sources[source]
+        with storage.write(name) as text:
+            text.write(standalone_row(file.header, file.dialect).encode())
+            for _, raw in rejected:
+                text.write(standalone_rows(raw.to_pylist(), file.dialect).encode())
+        outputs[name] = text.output
+    return outputs
