@@ -2,6 +2,8 @@
 
 import json
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any
@@ -74,14 +76,13 @@ def page(
     period, days = by_period(of(summary, "day"), MOST_DAYS)
     lines = {name: of(summary, name) for name in ("region", "product")}
     shown = {name: most(each, BARS).to_pylist() for name, each in lines.items()}
-    settings.simple_ids = False  # but random ones, which can be told from what users wrote, and numbered
-    plots = {
-        f"Revenue by {period}": _days(period, days),
-        "Revenue by region": _bars(shown["region"]),
-        "Revenue by product": _bars(shown["product"]),
-    }
-    script, divs = components(dict(plots)) if summary.num_rows else ("", {})
-    settings.simple_ids.unset_value()
+    with _random_ids():
+        plots = {
+            f"Revenue by {period}": _days(period, days),
+            "Revenue by region": _bars(shown["region"]),
+            "Revenue by product": _bars(shown["product"]),
+        }
+        script, divs = components(dict(plots)) if summary.num_rows else ("", {})
     own = [line["value"] for each in shown.values() for line in each]
     fixed = _fixed_ids(json.dumps([script, divs]), own)
     script, divs = json.loads(fixed)
@@ -103,6 +104,17 @@ def page(
         broken=broken,
     )
     return html.encode()
+
+
+@contextmanager
+def _random_ids() -> Iterator[None]:
+    """Let bokeh give its elements random ids, which can be told from what users wrote, and numbered."""
+    chosen = settings.simple_ids()  # by the program, which may draw plots of its own
+    settings.simple_ids = False
+    try:
+        yield
+    finally:
+        settings.simple_ids = chosen
 
 
 def _grouped(cents: int) -> str:

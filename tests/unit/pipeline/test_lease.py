@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -173,7 +173,7 @@ def held_elsewhere(run: str, workflow: str = "") -> bytes:
     since = datetime.now(UTC).isoformat(timespec="seconds")
     holder = leases.Holder("elsewhere", "pid:[1]", 7, since, workflow, "theirs")
     Storage(run).put(MARKER, b"{}")
-    return leases._dump(holder.__dict__)
+    return json.dumps(asdict(holder)).encode()
 
 
 @pytest.fixture
