@@ -26,6 +26,7 @@ Use a Dask cluster for anything else: workers on this machine, or an ephemeral c
 Everything is imported when it is first used, so `import daskjobs` is quick.
 """
 
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 from daskjobs.errors import (
@@ -65,39 +66,21 @@ __all__ = [
     "run_orders",
 ]
 
+_LAZY = {
+    "ClusterSettings": "daskjobs.cluster.settings",
+    "OrdersResult": "daskjobs.stages.run_orders",
+    "Settings": "daskjobs.stages.run_settings",
+    "dask_cluster": "daskjobs.cluster.public",
+    "rule": "daskjobs.orders.rules.functions",
+    "run_orders": "daskjobs.stages.run_orders",
+}  # the modules that are imported when one of these names is used
+
 if not TYPE_CHECKING:  # or every name would be one that this module has
 
     def __getattr__(name: str) -> object:
-        if name not in __all__:
+        if name not in _LAZY:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        return globals().setdefault(name, _lazy(name))
+        return getattr(import_module(_LAZY[name]), name)
 
     def __dir__() -> list[str]:
         return sorted(__all__)
-
-
-def _lazy(name: str) -> object:
-    """Import what a public name stands for."""
-    if name == "ClusterSettings":
-        from daskjobs.cluster.settings import ClusterSettings
-
-        return ClusterSettings
-    if name == "OrdersResult":
-        from daskjobs.stages.run_orders import OrdersResult
-
-        return OrdersResult
-    if name == "Settings":
-        from daskjobs.stages.run_settings import Settings
-
-        return Settings
-    if name == "dask_cluster":
-        from daskjobs.cluster.public import dask_cluster
-
-        return dask_cluster
-    if name == "rule":
-        from daskjobs.orders.rules.functions import rule
-
-        return rule
-    from daskjobs.stages.run_orders import run_orders
-
-    return run_orders

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass, field
 from math import ceil
-from typing import Any
 
 from dask.utils import parse_bytes
 
@@ -49,9 +48,9 @@ class Advice:
     """Sentences for people, and the values to request next time, by option; none where nothing can be said."""
 
     sentences: list[str] = field(default_factory=list)
-    values: dict[str, Any] = field(default_factory=dict)
+    values: dict[str, int | str] = field(default_factory=dict)
 
-    def add(self, option: str, value: Any, why: str, more: int | None) -> None:
+    def add(self, option: str, value: int | str, why: str, more: int | None) -> None:
         """Recommend a value of an option and say why; ``more`` is how much more than requested, None if not judged."""
         verdict = "stays" if more is None else "would be better" if more > 0 else "would do" if more < 0 else "fits"
         self.values[option] = value

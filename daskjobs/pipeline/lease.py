@@ -5,7 +5,6 @@ object with a token, which its holder renews. Before a holder changes anything, 
 """
 
 import fcntl
-import json
 import os
 import secrets
 import socket
@@ -13,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -21,6 +20,7 @@ from fsspec.implementations.local import LocalFileSystem
 
 from daskjobs.errors import ConfigError, DaskjobsError, LostWorkError
 from daskjobs.events import event
+from daskjobs.files.documents import dump, parse
 from daskjobs.files.storage import PARTIAL, Storage, explained, filesystem, make_folders, sync
 from daskjobs.pipeline.manifest import version_of
 from daskjobs.version import __version__
@@ -103,17 +103,13 @@ def _processes() -> str:
 
 
 def _marker(made: str) -> bytes:
-    return _dump({"daskjobs": __version__, "made": made})
-
-
-def _dump(value: dict[str, Any]) -> bytes:
-    return (json.dumps(value, indent=2) + "\n").encode()
+    return dump({"daskjobs": __version__, "made": made})
 
 
 def _holder(data: bytes) -> Holder | None:
     try:
-        return Holder(**json.loads(data))
-    except (ValueError, TypeError):  # the lock is free, or not written yet
+        return parse(data, Holder)
+    except ValueError:  # the lock is free, or not written yet
         return None
 
 
@@ -173,7 +169,7 @@ def _local(run: str, root: str, me: Holder) -> Iterator[Check]:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise _in_use(run, _written(descriptor)) from None
-            data = _dump(asdict(me))
+            data = dump(me)
             os.pwrite(descriptor, data, 0)
             os.ftruncate(descriptor, len(data))
         if not os.path.isfile(marker):
@@ -260,7 +256,7 @@ class _Token:
             if holder and not self._may_take_from(holder):
                 until = self.fs.modified(self.path) + timedelta(seconds=STALE_SECONDS)
                 raise _in_use(self.run, holder, f"; if that process has died, the run is free at {until:%H:%M:%S} UTC")
-            if self._put(_dump(asdict(self.me)), tag):
+            if self._put(dump(self.me), tag):
                 if holder:
                     event("run.taken_over", run=self.run, host=holder.host, pid=holder.pid, since=holder.since)
                 return
@@ -287,7 +283,7 @@ class _Token:
         while not ended.wait(RENEW_SECONDS):
             with suppress(DaskjobsError), explained(f"renew {self.run}/{LOCK}"):
                 self.check()
-                if not self._put(_dump(asdict(self.me)), self.tag):
+                if not self._put(dump(self.me), self.tag):
                     self.fs.invalidate_cache()
                     self.tag = self.fs.info(self.path).get("ETag", "")  # an answer was lost, or the next check fails
 

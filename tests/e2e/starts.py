@@ -22,7 +22,6 @@ from distributed import Client
 
 import daskjobs
 from daskjobs.cluster.addresses import host_port
-from daskjobs.cluster.kubernetes.secret import known_pair
 
 START_SECONDS = 200
 CLIENT = """
@@ -46,15 +45,14 @@ def kill_a_worker(client: Client, name: str) -> None:
 
 def kill_a_client(client: Client, name: str) -> None:
     """Kill another client, to which the scheduler is writing."""
-    pair = known_pair(name)
-    assert pair
     address = client.scheduler.address  # type: ignore[union-attr]
+    pair = client.security.tls_client_cert, client.security.tls_client_key
     with subprocess.Popen(
         [sys.executable, "-c", CLIENT, address], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as other:
         assert other.stdin
         assert other.stdout
-        other.stdin.write(f"{pair.certificate}\0{pair.key}")
+        other.stdin.write("\0".join(part for part in pair if part))
         other.stdin.close()
         assert other.stdout.readline() == "writes\n"
         time.sleep(random.uniform(0, 1))

@@ -1,7 +1,9 @@
 """The public face: a handful of names, typed, each imported when it is first used."""
 
+import ast
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -38,6 +40,15 @@ def test_importing_the_stages_takes_no_large_library_along() -> None:
 def test_every_public_name_can_be_had_and_is_the_same_each_time(name: str) -> None:
     assert getattr(daskjobs, name) is getattr(daskjobs, name)
     assert name in dir(daskjobs)
+
+
+def test_type_checkers_import_every_name_from_the_module_that_it_comes_from() -> None:
+    tree = ast.parse(Path(daskjobs.__file__).read_text())
+    block = next(node.body for node in tree.body if isinstance(node, ast.If))
+    imported = [(each.name, node.module) for node in block if isinstance(node, ast.ImportFrom) for each in node.names]
+    assert len(imported) == 6
+    for name, module in imported:
+        assert getattr(daskjobs, name).__module__ == module
 
 
 def test_name_that_is_none_is_an_attribute_error() -> None:

@@ -44,7 +44,7 @@ from daskjobs.cluster.kubernetes.naming import (
 )
 from daskjobs.cluster.kubernetes.network import ensure_policy
 from daskjobs.cluster.kubernetes.removal import object_name
-from daskjobs.cluster.kubernetes.secret import create_secret, known_pair
+from daskjobs.cluster.kubernetes.secret import create_secret, mounted_pair
 from daskjobs.cluster.kubernetes.spec import deadline, lifetime, render
 from daskjobs.cluster.removed import ObjectName
 from daskjobs.cluster.security import KeyPair, new_key_pair
@@ -59,8 +59,8 @@ GROUP_SECONDS = 60  # the operator may fail to make the workers' group and not t
 
 
 @contextmanager
-def ephemeral_cluster(settings: ClusterSettings, workload: Workload) -> Iterator[Connection]:
-    """Give a connection to a Dask cluster that is created for it and deleted at the end.
+def ephemeral_cluster(settings: ClusterSettings, workload: Workload, pairs: dict[str, KeyPair]) -> Iterator[Connection]:
+    """Give a connection to a Dask cluster that is created for it and deleted at the end; for ``pairs`` see `ensure`.
 
     The cluster stays with ``keep_cluster``, with ``keep_on_failure`` when the work fails, and when the workload's check
     raises because the cluster has become another process's. Raises ClusterError, with Kubernetes' reason, when no
@@ -73,7 +73,7 @@ def ephemeral_cluster(settings: ClusterSettings, workload: Workload) -> Iterator
     started = time.monotonic()
     uid, keep = "", settings.keep_cluster
     try:
-        ensured = ensure(api, settings, resource)
+        ensured = ensure(api, settings, resource, pairs)
         uid = ensured.uid
         admission = Admission(api, settings, workload.tell)
         await_scheduler(api, settings, resource, admission)
@@ -118,11 +118,16 @@ def ephemeral_cluster(settings: ClusterSettings, workload: Workload) -> Iterator
                 release(api, settings, uid)
 
 
-def start_ahead(settings: ClusterSettings, workload: Workload) -> tuple[str, list[ObjectName]]:
-    """Ensure the cluster without waiting until it is ready; return "created" or "reused", and its objects so far."""
+def start_ahead(
+    settings: ClusterSettings, workload: Workload, pairs: dict[str, KeyPair]
+) -> tuple[str, list[ObjectName]]:
+    """Ensure the cluster without waiting until it is ready; return "created" or "reused", and its objects so far.
+
+    For ``pairs`` see `ensure`.
+    """
     api = open_api(settings)
     settings = replace(settings, namespace=api.namespace)
-    ensured = ensure(api, settings, render(settings, own_pod(api, settings), workload))
+    ensured = ensure(api, settings, render(settings, own_pod(api, settings), workload), pairs)
     return ensured.how, ensured.secrets + [object_name(each) for each in list_objects(api, selector(settings))]
 
 
@@ -136,18 +141,21 @@ class Ensured:
     secrets: list[ObjectName]
 
 
-def ensure(api: kr8s.Api, settings: ClusterSettings, resource: dict[str, Any]) -> Ensured:
+def ensure(api: kr8s.Api, settings: ClusterSettings, resource: dict[str, Any], pairs: dict[str, KeyPair]) -> Ensured:
     """Create the DaskCluster, its network policy and the Secret of its key pair unless they exist. Safe to repeat.
 
     A cluster of the same name and spec, whose key pair this process has, is reused when its scheduler is healthy, or
     when it is younger than the timeouts of queue and start, since it may still be starting; its certificate must be
     valid until its new deadline. Any other of its name is deleted first, and waited for until it is gone. Raises
     ClusterError when that takes longer than the delete timeout.
+
+    ``pairs`` are the key pairs of the clusters that this process created, by name, to which a new one is added: the
+    pod's own files have only that of a cluster which is older than the pod.
     """
     patience = time.monotonic() + settings.delete_timeout
     secure = settings.security == TLS
     pair = new_key_pair(lifetime(settings)) if secure else None
-    known = known_pair(cluster_name(settings)) if secure else None
+    known = (pairs.get(cluster_name(settings)) or mounted_pair()) if secure else None
     lasts = known is None or known.seconds_left() > lifetime(settings)
     resource = copy.deepcopy(resource)
     if pair:
@@ -157,7 +165,10 @@ def ensure(api: kr8s.Api, settings: ClusterSettings, resource: dict[str, Any]) -
         if create_object(wanted) is None:
             event("cluster.ensured", cluster=wanted.name, how="created")
             ensure_policy(api, wanted)
-            secrets = [create_secret(api, wanted, pair, settings.delete_timeout)] if pair else []
+            secrets = []
+            if pair:
+                secrets.append(create_secret(api, wanted, pair, settings.delete_timeout))
+                pairs[wanted.name] = pair
             return Ensured("created", str(wanted.metadata["uid"]), pair, secrets)
         existing = next(iter(list_objects(api, selector(settings), (DaskCluster,))), None)
         if existing is not None and not is_ending(existing):

@@ -24,13 +24,9 @@ CERTIFICATE, KEY = FILES = FOLDER / "tls.crt", FOLDER / "tls.key"
 PRELOAD = "daskjobs.cluster.openssl"
 VOLUME = "tls"
 
-_made: dict[str, KeyPair] = {}  # by this process, since the files of its pod are as old as the pod
 
-
-def known_pair(cluster: str) -> KeyPair | None:
-    """Return the key pair of a cluster, which this process made, or which its pod has as files."""
-    if cluster in _made:
-        return _made[cluster]
+def mounted_pair() -> KeyPair | None:
+    """Return the key pair that this pod has as files, if any: that of a cluster which is older than the pod."""
     try:
         return KeyPair(CERTIFICATE.read_text(), KEY.read_text())
     except FileNotFoundError:
@@ -49,7 +45,6 @@ def create_secret(api: kr8s.Api, cluster: APIObject, pair: KeyPair, seconds: flo
         secret: Any = Secret({"metadata": metadata, "stringData": data}, api=api, namespace=api.namespace)
         conflict = create_object(secret)
         if conflict is None:
-            _made[cluster.name] = pair
             return ObjectName(secret.kind, name, str(secret.metadata["uid"]))
         if time.monotonic() > deadline:
             raise conflict

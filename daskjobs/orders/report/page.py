@@ -2,6 +2,8 @@
 
 import json
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any
@@ -73,16 +75,15 @@ def page(
     """
     period, days = by_period(of(summary, "day"), MOST_DAYS)
     lines = {name: of(summary, name) for name in ("region", "product")}
-    shown = {name: most(each, BARS).to_pylist() for name, each in lines.items()}
-    settings.simple_ids = False  # but random ones, which can be told from what users wrote, and numbered
-    plots = {
-        f"Revenue by {period}": _days(period, days),
-        "Revenue by region": _bars(shown["region"]),
-        "Revenue by product": _bars(shown["product"]),
-    }
-    script, divs = components(dict(plots)) if summary.num_rows else ("", {})
-    settings.simple_ids.unset_value()
-    own = [line["value"] for each in shown.values() for line in each]
+    shown = {name: most(each, BARS) for name, each in lines.items()}
+    with _random_ids():
+        plots = {
+            f"Revenue by {period}": _days(period, days),
+            "Revenue by region": _bars(shown["region"]),
+            "Revenue by product": _bars(shown["product"]),
+        }
+        script, divs = components(dict(plots)) if summary.num_rows else ("", {})
+    own = [name for each in shown.values() for name in each["value"].to_pylist()]
     fixed = _fixed_ids(json.dumps([script, divs]), own)
     script, divs = json.loads(fixed)
     source = (files("daskjobs.orders.report") / "page.html.j2").read_text("utf-8")
@@ -105,6 +106,17 @@ def page(
     return html.encode()
 
 
+@contextmanager
+def _random_ids() -> Iterator[None]:
+    """Let bokeh give its elements random ids, which can be told from what users wrote, and numbered."""
+    chosen = settings.simple_ids()  # by the program, which may draw plots of its own
+    settings.simple_ids = False
+    try:
+        yield
+    finally:
+        settings.simple_ids = chosen
+
+
 def _grouped(cents: int) -> str:
     whole, fraction = amount_text(cents).split(".")
     return f"{int(whole):,}.{fraction}" if not whole.startswith("-0") else f"{whole}.{fraction}"
@@ -124,8 +136,7 @@ def _fixed_ids(html: str, names: list[str]) -> str:
 
 def _days(period: str, days: pa.Table) -> figure:
     plot = _figure(x_axis_type="datetime", y_range=DataRange1d(start=0))
-    lines = days.to_pylist()
-    source = _source(lines, value=np.array([line["value"] for line in lines], "datetime64[ms]"))
+    source = _source(days, value=np.array(days["value"].to_pylist(), "datetime64[ms]"))
     plot.line("value", "revenue", source=source, color=COLOR, line_width=2)
     plot.scatter("value", "revenue", source=source, color=COLOR, size=4, alpha=0.4)
     tooltips = [(period, f"@value{{{PERIODS[period]}}}"), *TOOLTIPS]
@@ -134,9 +145,9 @@ def _days(period: str, days: pa.Table) -> figure:
     return plot
 
 
-def _bars(most: list[dict[str, Any]]) -> figure:
+def _bars(most: pa.Table) -> figure:
     """Draw a bar for each line, the first on top, at places 0, 1, …: names as places would have to differ."""
-    names = [_label(line["value"]) for line in most]
+    names = list(map(_label, most["value"].to_pylist()))
     places = list(range(len(most)))[::-1]
     plot = _figure(y_range=(-0.5, len(most) - 0.5), x_range=DataRange1d(start=0), height=90 + 24 * len(most))
     source = _source(most, name=names, place=places)
@@ -162,9 +173,9 @@ def _cut(name: str) -> str:
     return name if len(name) <= MOST_LABEL else f"{name[: MOST_LABEL - 1]}…"
 
 
-def _source(lines: list[dict[str, Any]], **columns: Any) -> ColumnDataSource:
-    numbers = {"revenue": [float(line["revenue"]) for line in lines], "orders": [line["orders"] for line in lines]}
-    return ColumnDataSource({**columns, **numbers})
+def _source(lines: pa.Table, **columns: Any) -> ColumnDataSource:
+    revenue = list(map(float, lines["revenue"].to_pylist()))
+    return ColumnDataSource({**columns, "revenue": revenue, "orders": lines["orders"].to_pylist()})
 
 
 def _figure(**options: Any) -> figure:

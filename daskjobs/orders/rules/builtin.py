@@ -84,7 +84,11 @@ def failed_transaction(orders: pd.DataFrame) -> pd.Series:
 
 
 # By name, in the order in which a row carries its reasons; and what each reason says of a row.
-RULES: dict[str, Rule] = {name: each for name, each in globals().items() if hasattr(each, SENTENCE)}
+RULES: dict[str, Rule] = {
+    each.__name__: each
+    for each in (missing_order_id, unreadable_quantity, quantity_below_one, unreadable_price, negative_price,
+                 unreadable_total, wrong_total, unknown_status, unreadable_timestamp)
+}  # fmt: skip
 SENTENCES = MALFORMED | {name: str(getattr(each, SENTENCE)) for name, each in RULES.items()} | DUPLICATES
 # The known anomalies of generated orders, and the functions that must find them.
 ANOMALIES: dict[str, Rule] = {

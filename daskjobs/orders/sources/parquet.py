@@ -20,13 +20,14 @@ import pyarrow.parquet as pq
 
 from daskjobs.errors import InputError
 from daskjobs.files.documents import written_as
+from daskjobs.files.parquetpages.footer import Column, Encrypted, Group, row_groups
+from daskjobs.files.parquetpages.headers import PagedFile, damaged
 from daskjobs.files.storage import Storage
 from daskjobs.orders.rules.builtin import NOT_UTF8
 from daskjobs.orders.schema import COLUMNS
 from daskjobs.orders.sources import rows
 from daskjobs.orders.sources.format import Block, Cuts, InputFile, RowRange, SourceDefaults
 from daskjobs.orders.sources.names import our_names
-from daskjobs.orders.sources.pages import Column, Encrypted, Group, PagedFile, damaged, row_groups
 from daskjobs.orders.sources.rows import Ints
 from daskjobs.orders.sources.unpack import is_archived
 

@@ -7,7 +7,6 @@ import pytest
 
 from conftest import Command, csv_text, row
 from daskjobs.display import escaped
-from daskjobs.orders.report import page
 from daskjobs.orders.schema import COLUMNS
 
 OBEYED = [*map(chr, [*range(32), *range(127, 160), 0x2028, 0x2029, *range(0x202A, 0x202F), *range(0x2066, 0x206A),
@@ -21,11 +20,6 @@ SEEN = re.compile("[" + "".join(re.escape(each) for each in OBEYED if each != "\
 @pytest.mark.parametrize("character", [*OBEYED, *UNSEEN, "\udce9"], ids=lambda character: f"{ord(character):04x}")
 def test_character_is_shown_as_its_escape_when_a_terminal_would_obey_it_or_nobody_sees_it(character: str) -> None:
     assert re.fullmatch(r"a\\(n|r|t|x[0-9a-f]{2}|u[0-9a-f]{4}|U[0-9a-f]{8})b", escaped(f"a{character}b"))
-
-
-def test_plots_show_names_as_terminals_do() -> None:
-    for character in [*OBEYED, *UNSEEN, "\udce9", "é", " "]:
-        assert page._label(f"a{character}b") == escaped(f"a{character}b")
 
 
 @pytest.mark.parametrize("text", ["Żółć", "שלום", "سلام", "漢字", "👩\u200d💻", "a\u0301", "tab\\t", "a b"])

@@ -1,12 +1,19 @@
 """Key pairs, and TLS connections that outlive others that are reset."""
 
+import _ssl
+import asyncio
+import ctypes
 import ssl
 import subprocess
 import sys
+from contextlib import nullcontext, suppress
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from cryptography import x509
+from distributed.comm import connect, listen
+from tornado.iostream import SSLIOStream
 
 from conftest import TESTS
 from daskjobs.cluster import openssl
@@ -21,11 +28,37 @@ def test_healthy_tls_connections_outlive_those_that_are_reset(mended: bool) -> N
     assert (done.stdout == "replies: 100\n") == mended
 
 
-def test_openssls_errors_are_cleared_before_each_tls_operation() -> None:
-    calls: list[str] = []
-    cleared = openssl._clearing(lambda *arguments: calls.append("read") or arguments, lambda: calls.append("clear"))
-    assert cleared("stream", b"buffer") == ("stream", b"buffer")
-    assert calls == ["clear", "read"]
+async def echoed(message: str) -> object:
+    """Send a message over TLS to a listener that sends it back, after another connection has left an error."""
+
+    async def echo(comm: Any) -> None:
+        with suppress(OSError):
+            await comm.write(await comm.read())
+
+    pair = new_key_pair(60).security()
+    async with listen("tls://127.0.0.1:0", echo, **pair.get_listen_args("scheduler")) as server:
+        comm = await connect(server.contact_address, **pair.get_connection_args("client"))
+        library = ctypes.CDLL(_ssl.__file__)
+        library.ERR_new()
+        library.ERR_set_error(20, 1, None)  # of the library SSL, with any reason
+        await comm.write(message)
+        try:
+            return await asyncio.wait_for(comm.read(), 20)
+        finally:
+            comm.abort()
+
+
+@pytest.mark.parametrize("mended", [True, False])
+def test_tls_connection_is_healthy_although_another_has_left_an_error_in_openssls_queue(
+    monkeypatch: pytest.MonkeyPatch, mended: bool
+) -> None:
+    for name in openssl.METHODS:  # as tornado has it: each is put back at the end
+        method = getattr(SSLIOStream, name)
+        monkeypatch.setattr(SSLIOStream, name, getattr(method, "__wrapped__", method))
+    monkeypatch.setattr(openssl, "SINCE", (0,) if mended else (99,))  # whatever this machine's OpenSSL is
+    openssl.mend_openssl()
+    with nullcontext() if mended else pytest.raises(OSError, match="."):
+        assert asyncio.run(echoed("hello")) == "hello"
 
 
 def test_key_pair_is_valid_from_five_minutes_ago_and_for_a_day_more_than_asked() -> None:

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -17,6 +18,7 @@ import pytest
 
 from conftest import Command, Pipeline, csv_text, row, until
 from daskjobs.errors import ConfigError, InputError, LostWorkError
+from daskjobs.files.documents import dump
 from daskjobs.files.storage import Storage
 from daskjobs.pipeline import lease as leases
 from daskjobs.pipeline.context import Done
@@ -173,7 +175,7 @@ def held_elsewhere(run: str, workflow: str = "") -> bytes:
     since = datetime.now(UTC).isoformat(timespec="seconds")
     holder = leases.Holder("elsewhere", "pid:[1]", 7, since, workflow, "theirs")
     Storage(run).put(MARKER, b"{}")
-    return leases._dump(holder.__dict__)
+    return dump(holder)
 
 
 @pytest.fixture
@@ -207,6 +209,15 @@ def test_run_on_s3_is_free_when_its_lock_was_not_renewed_and_said_from_when_on(
     ):
         pass
     monkeypatch.setattr(leases, "STALE_SECONDS", -2)
+    with lease(remote.run_uri) as check:
+        check()
+
+
+@pytest.mark.parametrize("pid", ['"7"', "-7", "true", "7.0"])
+def test_lock_on_s3_that_names_no_process_is_free(remote: Settings, pid: str) -> None:
+    held = held_elsewhere(remote.run_uri).replace(b'"elsewhere"', json.dumps(socket.gethostname()).encode())
+    own = held.replace(b"pid:[1]", os.readlink("/proc/self/ns/pid").encode())
+    Storage(remote.run_uri).put(LOCK, own.replace(b'"pid": 7', f'"pid": {pid}'.encode()))
     with lease(remote.run_uri) as check:
         check()
 

@@ -114,8 +114,10 @@ def test_bug_keeps_its_stack_trace_when_a_task_raises_one(pipeline: Pipeline, mo
     assert isinstance(raised.value.__cause__, KeyError)
 
 
-@pytest.mark.parametrize(("rows", "processes"), [(50_000, False), (10**9, True)])
-def test_workers_are_processes_when_the_rows_are_many(rows: int, processes: bool) -> None:
-    chosen, why = validate._processes(rows, "")
-    assert chosen is processes
-    assert str(rows) in why
+@pytest.mark.parametrize(("rows", "workers"), [(49, "threads"), pytest.param(50, "processes", marks=pytest.mark.slow)])
+def test_workers_are_processes_when_the_rows_are_many(
+    pipeline: Pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rows: int, workers: str
+) -> None:
+    monkeypatch.setattr(validate, "PROCESS_ROWS", 50)
+    pipeline("generate", "split", "validate", rows=rows, workers=1)
+    assert json.loads((tmp_path / "run/validate/facts.json").read_text())["workers_are"] == workers

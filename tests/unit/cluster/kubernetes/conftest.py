@@ -19,7 +19,8 @@ def kube(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.Fixtur
     """
     for module in (admission, lifecycle, removal, dashboard, examination, reach, secret):
         monkeypatch.setattr(module, "POLL_SECONDS", 0.01)
-    monkeypatch.setattr(secret, "_made", {})  # what this process knows is of this test alone
+    for name in ("CERTIFICATE", "KEY"):  # whose files this machine has not
+        monkeypatch.setattr(secret, name, tmp_path / name)
     with kube_api() as api:
         api.granted = rights(request.module.ACCOUNT) if hasattr(request.module, "ACCOUNT") else set()
         monkeypatch.setenv("KUBECONFIG", str(api.kubeconfig(tmp_path)))

@@ -10,6 +10,7 @@ import kr8s
 import pytest
 from distributed import Client, LocalCluster
 
+from daskjobs.cluster.backends.kubernetes import Kubernetes
 from daskjobs.cluster.connection import Workload
 from daskjobs.cluster.kubernetes import admission, lifecycle, secret
 from daskjobs.cluster.kubernetes.api import own_pod
@@ -23,7 +24,7 @@ from daskjobs.cluster.kubernetes.lifecycle import (
 )
 from daskjobs.cluster.kubernetes.naming import CERTIFICATE, COMPONENT_LABEL, DEADLINE, HASH, KEPT, PART_OF, selector
 from daskjobs.cluster.kubernetes.spec import render
-from daskjobs.cluster.security import new_key_pair
+from daskjobs.cluster.security import KeyPair, new_key_pair
 from daskjobs.cluster.settings import ClusterSettings
 from daskjobs.errors import ClusterError, ConfigError, LostWorkError
 from kubeapi import KubeApi, Object
@@ -93,7 +94,8 @@ def existing(kube: KubeApi, settings: ClusterSettings, spec: str, age: float, **
     """Have a cluster whose key pair this process knows, as the one that it gets from files."""
     labels = {**PART_OF, **selector(settings)}
     annotations = {HASH: spec, CERTIFICATE: PAIR.fingerprint}
-    secret._made["dv-w"] = PAIR
+    secret.CERTIFICATE.write_text(PAIR.certificate)
+    secret.KEY.write_text(PAIR.key)
     return kube.add("DaskCluster", "dv-w", labels, age=age, metadata={"annotations": annotations, **metadata})
 
 
@@ -101,7 +103,7 @@ def existing(kube: KubeApi, settings: ClusterSettings, spec: str, age: float, **
 def test_cluster_is_created_when_there_is_none(
     kube: KubeApi, api: kr8s.Api, settings: ClusterSettings, resource: dict[str, Any]
 ) -> None:
-    ensured = ensure(api, settings, resource)
+    ensured = ensure(api, settings, resource, {})
     made = kube.get("DaskCluster", "dv-w")
     assert (ensured.how, ensured.uid) == ("created", made["metadata"]["uid"])
     assert made["spec"]["worker"]["replicas"] == 2
@@ -113,7 +115,7 @@ def test_cluster_that_may_be_starting_still_is_reused_and_gets_a_new_deadline(
     kube: KubeApi, api: kr8s.Api, settings: ClusterSettings, resource: dict[str, Any]
 ) -> None:
     young = existing(kube, settings, resource["metadata"]["annotations"][HASH], age=5)
-    assert ensure(api, settings, resource) == Ensured("reused", young["metadata"]["uid"], PAIR, [])
+    assert ensure(api, settings, resource, {}) == Ensured("reused", young["metadata"]["uid"], PAIR, [])
     assert young["metadata"]["annotations"][DEADLINE] >= resource["metadata"]["annotations"][DEADLINE]
     assert kube.calls == ["create daskclusters", "patch daskclusters/dv-w", "create networkpolicies"]
 
@@ -123,7 +125,7 @@ def test_old_cluster_is_reused_when_its_scheduler_answers(
     kube: KubeApi, api: kr8s.Api, settings: ClusterSettings, resource: dict[str, Any]
 ) -> None:
     old = existing(kube, settings, resource["metadata"]["annotations"][HASH], age=600)
-    assert ensure(api, settings, resource) == Ensured("reused", old["metadata"]["uid"], PAIR, [])
+    assert ensure(api, settings, resource, {}) == Ensured("reused", old["metadata"]["uid"], PAIR, [])
 
 
 @pytest.mark.usefixtures("silent")
@@ -133,7 +135,7 @@ def test_cluster_is_replaced_when_it_does_not_answer_or_has_another_spec(
 ) -> None:
     known = resource["metadata"]["annotations"][HASH]
     old = existing(kube, settings, known if spec == "same" else spec, age)["metadata"]["uid"]
-    ensured = ensure(api, settings, resource)
+    ensured = ensure(api, settings, resource, {})
     assert ensured.how == "created"
     assert kube.get("DaskCluster", "dv-w")["metadata"]["uid"] == ensured.uid != old
 
@@ -146,7 +148,7 @@ def test_cluster_is_replaced_when_its_certificate_ends_before_its_new_deadline(
     later = replace(settings, timeout=timeout, start_timeout=60, idle_timeout=60)
     resource = render(later, own_pod(api, later), Workload())
     old = existing(kube, later, resource["metadata"]["annotations"][HASH], age=600)["metadata"]["uid"]
-    assert (ensure(api, later, resource).uid == old) == reused
+    assert (ensure(api, later, resource, {}).uid == old) == reused
 
 
 @pytest.mark.usefixtures("silent")
@@ -163,7 +165,7 @@ def test_cluster_is_created_once_its_predecessor_has_ended(
             kube.finalize()
 
     kube.before_list = end_at_the_second_look
-    assert ensure(api, settings, resource).how == "created"
+    assert ensure(api, settings, resource, {}).how == "created"
     assert set(kube.calls) == {
         "create daskclusters",
         "create networkpolicies",
@@ -178,7 +180,7 @@ def test_predecessor_that_does_not_end_is_a_sentence(
     existing(kube, settings, "another", 5, finalizers=["kopf"])
     object.__setattr__(settings, "delete_timeout", 0)  # bounds forbid what a test need not wait for
     with pytest.raises(ClusterError, match="the DaskCluster dv-w is still there 0 s after it was deleted: is the Dask"):
-        ensure(api, settings, resource)
+        ensure(api, settings, resource, {})
 
 
 @pytest.mark.parametrize(
@@ -204,7 +206,7 @@ def test_connection_has_the_cluster_s_facts_and_the_cluster_is_gone_afterwards(
     kube: KubeApi, settings: ClusterSettings
 ) -> None:
     kube.on_create = partial(add_scheduler, kube)
-    with ephemeral_cluster(settings, Workload()) as connection:
+    with ephemeral_cluster(settings, Workload(), {}) as connection:
         assert connection.client.submit(lambda: 7).result(timeout=10) == 7
         assert connection.requested.workers == 2
         assert kube.names("DaskCluster") == ["dv-w"]
@@ -219,7 +221,7 @@ def test_connection_has_the_cluster_s_facts_and_the_cluster_is_gone_afterwards(
 
 @pytest.mark.usefixtures("answers")
 def test_cluster_stays_when_it_is_to_be_kept(kube: KubeApi, settings: ClusterSettings) -> None:
-    with ephemeral_cluster(replace(settings, keep_cluster=True), Workload()):
+    with ephemeral_cluster(replace(settings, keep_cluster=True), Workload(), {}):
         pass
     assert kube.names("DaskCluster") == ["dv-w"]
 
@@ -229,13 +231,13 @@ def test_cluster_stays_when_it_is_to_be_kept(kube: KubeApi, settings: ClusterSet
 def test_cluster_is_kept_on_failure_until_the_next_attempt_takes_it_over(
     kube: KubeApi, settings: ClusterSettings, error: BaseException, kept: bool
 ) -> None:
-    settings = replace(settings, keep_on_failure=True)
-    with pytest.raises(type(error)), ephemeral_cluster(settings, Workload()):
+    settings, pairs = replace(settings, keep_on_failure=True), dict[str, KeyPair]()
+    with pytest.raises(type(error)), ephemeral_cluster(settings, Workload(), pairs):
         raise error
     assert kube.names("DaskCluster") == (["dv-w"] if kept else [])
     if kept:
         assert kube.get("DaskCluster", "dv-w")["metadata"]["annotations"][KEPT] == "true"
-        with ephemeral_cluster(settings, Workload()) as connection:
+        with ephemeral_cluster(settings, Workload(), pairs) as connection:
             assert connection.facts.how == "reused"
             assert KEPT not in kube.get("DaskCluster", "dv-w")["metadata"]["annotations"]
         assert kube.names("DaskCluster") == []
@@ -245,7 +247,7 @@ def test_cluster_is_kept_on_failure_until_the_next_attempt_takes_it_over(
 def test_last_lines_of_each_pods_log_are_there_while_the_cluster_is(kube: KubeApi, settings: ClusterSettings) -> None:
     kube.on_create = partial(add_scheduler, kube)
     kube.logs["dv-w-scheduler"] = "one\n  two\n"
-    with ephemeral_cluster(settings, Workload()) as connection:
+    with ephemeral_cluster(settings, Workload(), {}) as connection:
         assert connection.last_logs(200) == {"dv-w-scheduler": "one\n  two"}
 
 
@@ -260,7 +262,7 @@ def test_cluster_stays_when_the_run_has_become_another_process_s(
 
     with (
         pytest.raises(ValueError, match="the work failed"),
-        ephemeral_cluster(settings, Workload(check=check)),
+        ephemeral_cluster(settings, Workload(check=check), {}),
     ):
         raise ValueError("the work failed")
     assert kube.names("DaskCluster") == (["dv-w"] if lost else [])
@@ -276,7 +278,7 @@ def test_scheduler_that_does_not_answer_is_told_with_kubernetes_reason_and_remov
     settings = replace(settings, start_timeout=1)
     with (
         pytest.raises(ClusterError, match="did not answer within 1 s: dv-w-scheduler: 0/1 nodes: Insufficient cpu"),
-        ephemeral_cluster(settings, Workload()),
+        ephemeral_cluster(settings, Workload(), {}),
     ):
         pass
     assert kube.names("DaskCluster") == []
@@ -290,7 +292,7 @@ def test_cluster_without_workers_is_a_sentence(
         answer_at(empty, monkeypatch)
         with (
             pytest.raises(ClusterError, match="no Dask worker came within 1 s: the Dask operator has made no pod for"),
-            ephemeral_cluster(settings, Workload()),
+            ephemeral_cluster(settings, Workload(), {}),
         ):
             pass
     assert kube.names("DaskCluster") == []
@@ -342,7 +344,7 @@ def test_time_in_the_queue_is_told_and_is_no_part_of_the_start(
             return count(client)
 
         monkeypatch.setattr(lifecycle, "count_workers", count_admitted)
-        with ephemeral_cluster(queued, Workload(tell=said.append)) as connection:
+        with ephemeral_cluster(queued, Workload(tell=said.append), {}) as connection:
             facts = connection.facts
     assert said == [f"waiting for the queue batch to admit the Dask {each}'s pod" for each in ("scheduler", "worker")]
     assert facts.queue_seconds is not None
@@ -362,7 +364,7 @@ def test_pod_that_no_queue_admits_is_given_up_with_what_holds_it(
     if not queue:
         said = f"the Dask scheduler did not answer within 1 s: dv-w-scheduler: the scheduling gate {GATE} holds it"
     settings = replace(queued, queue=queue, queue_timeout=1, start_timeout=1 if not queue else 30)
-    with pytest.raises(ClusterError, match=said), ephemeral_cluster(settings, Workload()):
+    with pytest.raises(ClusterError, match=said), ephemeral_cluster(settings, Workload(), {}):
         pass
     assert kube.names("DaskCluster") == []
 
@@ -373,16 +375,18 @@ def test_cluster_that_an_earlier_attempt_has_put_into_the_queue_is_reused(
 ) -> None:
     known = render(queued, own_pod(api, settings), Workload())
     old = existing(kube, queued, known["metadata"]["annotations"][HASH], age=50)
-    assert ensure(api, queued, known) == Ensured("reused", old["metadata"]["uid"], PAIR, [])
+    assert ensure(api, queued, known, {}) == Ensured("reused", old["metadata"]["uid"], PAIR, [])
 
 
 @pytest.mark.usefixtures("silent")
 def test_cluster_that_is_started_ahead_is_reused_later(kube: KubeApi, settings: ClusterSettings) -> None:
-    how, objects = start_ahead(settings, Workload(preload=("json",)))
+    backend = Kubernetes()
+    how, objects = backend.start_ahead(settings, Workload(preload=("json",)))
     assert (how, [each.kind for each in objects]) == ("created", ["Secret", "DaskCluster", "NetworkPolicy"])
-    assert start_ahead(settings, Workload(preload=("json",))) == ("reused", objects[1:])
-    how, others = start_ahead(settings, Workload())  # of another spec
+    assert backend.start_ahead(settings, Workload(preload=("json",))) == ("reused", objects[1:])
+    how, others = backend.start_ahead(settings, Workload())  # of another spec
     assert (how, others != objects) == ("created", True)
+    assert Kubernetes().start_ahead(settings, Workload())[0] == "created"  # a process that has not its key pair
 
 
 def test_group_of_workers_is_made_where_the_operator_has_made_none(
@@ -401,7 +405,7 @@ def test_group_of_workers_is_made_where_the_operator_has_made_none(
 )
 def test_nothing_is_created_outside_of_a_pod(kube: KubeApi, settings: ClusterSettings, pod: str, said: str) -> None:
     with pytest.raises(ConfigError, match=said):
-        start_ahead(replace(settings, pod=pod), Workload())
+        start_ahead(replace(settings, pod=pod), Workload(), {})
     assert kube.calls == []
 
 
@@ -414,9 +418,9 @@ def test_rights_and_operator_are_named_when_they_are_missing(
     kube.missing.add(missing)
     said = "apply k8s/, which grants the rights" if refused else "is the Dask operator installed"
     with pytest.raises(ConfigError, match=said):
-        start_ahead(settings, Workload())
+        start_ahead(settings, Workload(), {})
 
 
 def test_client_is_distributeds_own(settings: ClusterSettings, answers: None) -> None:
-    with ephemeral_cluster(settings, Workload()) as connection:
+    with ephemeral_cluster(settings, Workload(), {}) as connection:
         assert type(connection.client) is Client

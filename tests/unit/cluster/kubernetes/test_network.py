@@ -15,6 +15,7 @@ from dask_kubernetes.operator.controller.controller import (
 from daskjobs.cluster.kubernetes.lifecycle import ensure
 from daskjobs.cluster.kubernetes.naming import CLUSTER_LABEL, PART_OF, RUN_LABEL
 from daskjobs.cluster.kubernetes.spec import render
+from daskjobs.cluster.security import KeyPair
 from daskjobs.cluster.settings import ClusterSettings
 from daskjobs.errors import ConfigError
 from kubeapi import KubeApi
@@ -84,7 +85,7 @@ def place(kube: KubeApi, api: kr8s.Api, settings: ClusterSettings) -> Callable[[
         for number in ("", "2"):
             run = replace(settings, workflow_uid=f"w{number}")
             resource = render(run, {"containers": [{"name": "main", "image": "any"}]})
-            ensure(api, run, resource)
+            ensure(api, run, resource, {})
             made = template_pods(built, kube.namespace, f"w{number}") | dask_pods(resource, kube.namespace)
             pods |= {f"{name}{number}": pod for name, pod in made.items()}
         janitor = named(built, "CronJob")["daskjobs-janitor"]["spec"]["jobTemplate"]["spec"]["template"]
@@ -184,8 +185,9 @@ def test_policy_goes_with_its_cluster_and_another_attempt_makes_no_second_one(
     kube: KubeApi, api: kr8s.Api, settings: ClusterSettings
 ) -> None:
     resource = render(settings, {"containers": [{"name": "main", "image": "any"}]})
+    pairs = dict[str, KeyPair]()
     for how in ("created", "reused"):
-        assert ensure(api, settings, resource).how == how
+        assert ensure(api, settings, resource, pairs).how == how
     (name,) = kube.names("NetworkPolicy")
     policy, cluster = kube.get("NetworkPolicy", name)["metadata"], kube.get("DaskCluster", "dv-w")["metadata"]
     assert [owner["uid"] for owner in policy["ownerReferences"]] == [cluster["uid"]]
@@ -198,9 +200,9 @@ def test_successor_gets_a_policy_of_its_own_while_its_predecessors_is_still_ther
     kube: KubeApi, api: kr8s.Api, settings: ClusterSettings
 ) -> None:
     resource = render(settings, {"containers": [{"name": "main", "image": "any"}]})
-    ensure(api, settings, resource)
+    ensure(api, settings, resource, {})
     del kube.objects["daskclusters", kube.namespace, "dv-w"]  # as Kubernetes does: what it owns goes a moment later
-    ensure(api, settings, resource)
+    ensure(api, settings, resource, {})
     uid = kube.get("DaskCluster", "dv-w")["metadata"]["uid"]
     owners = [kube.get("NetworkPolicy", name)["metadata"]["ownerReferences"] for name in kube.names("NetworkPolicy")]
     assert [each["uid"] for (each,) in owners].count(uid) == 1 < len(owners)
@@ -211,4 +213,4 @@ def test_rights_of_an_older_installation_are_a_sentence(
 ) -> None:
     kube.refused.add("create networkpolicies")
     with pytest.raises(ConfigError, match="refused to create the NetworkPolicy dv-w-.*; apply k8s/, which grants"):
-        ensure(api, settings, render(settings, {"containers": [{"name": "main", "image": "any"}]}))
+        ensure(api, settings, render(settings, {"containers": [{"name": "main", "image": "any"}]}), {})

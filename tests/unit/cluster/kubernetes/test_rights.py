@@ -19,6 +19,7 @@ from daskjobs.cluster.kubernetes.lifecycle import make_group, start_ahead
 from daskjobs.cluster.kubernetes.naming import CLUSTER_LABEL, DEADLINE, PART_OF, RUN_LABEL, WORKFLOW, selector
 from daskjobs.cluster.kubernetes.removal import remove_cluster
 from daskjobs.cluster.kubernetes.spec import render
+from daskjobs.cluster.security import KeyPair
 from daskjobs.cluster.settings import ClusterSettings
 from daskjobs.errors import ConfigError
 from kubeapi import KubeApi
@@ -30,7 +31,8 @@ REPORTS = {"create workflowtaskresults", "patch workflowtaskresults"}  # what Ar
 def test_account_cluster_uses_all_its_rights(kube: KubeApi, api: kr8s.Api, settings: ClusterSettings) -> None:
     kube.granted = rights("daskjobs-cluster")
     kube.add("Pod", "me", spec={"containers": [{"name": "main", "image": "daskjobs:dev"}]})
-    assert [start_ahead(settings, Workload())[0] for _ in range(2)] == ["created", "reused"]
+    pairs = dict[str, KeyPair]()
+    assert [start_ahead(settings, Workload(), pairs)[0] for _ in range(2)] == ["created", "reused"]
     make_group(api, settings, render(settings, own_pod(api, settings), Workload()))
     resize(api, settings, 3)
     kube.add("Pod", "dv-w-scheduler", selector(settings))
@@ -52,7 +54,7 @@ def test_account_cleanup_uses_all_its_rights_and_can_start_nothing(
     kube.add("Pod", "me", spec={"containers": [{"name": "main", "image": "daskjobs:dev"}]})
     monkeypatch.setattr(lifecycle, "scheduler_host", lambda _: "127.0.0.1")
     with pytest.raises(ConfigError, match="refused to create the DaskCluster dv-w"):
-        start_ahead(settings, Workload())
+        start_ahead(settings, Workload(), {})
     assert kube.names("DaskCluster") == []
 
 

@@ -20,7 +20,7 @@ from conftest import until
 from daskjobs.cluster.clients import connected
 from daskjobs.cluster.connection import Workload
 from daskjobs.cluster.kubernetes import secret
-from daskjobs.cluster.kubernetes.secret import known_pair
+from daskjobs.cluster.kubernetes.secret import mounted_pair
 from daskjobs.cluster.kubernetes.spec import render
 from daskjobs.cluster.security import KeyPair, new_key_pair
 from daskjobs.cluster.settings import ClusterSettings
@@ -116,11 +116,11 @@ def test_http_tells_the_operator_whether_the_scheduler_is_idle_and_takes_no_orde
 
 
 def test_key_pair_is_that_of_the_mounted_secret(pair: KeyPair) -> None:
-    assert known_pair("dv-w") == pair
+    assert mounted_pair() == pair
 
 
 def test_no_key_pair_is_known_where_no_secret_is_mounted() -> None:
-    assert known_pair("dv-w") is None
+    assert mounted_pair() is None
 
 
 def test_pods_have_neither_a_key_pair_nor_tls_where_a_mesh_protects_them() -> None:

@@ -1,13 +1,18 @@
 """report.html: what it shows is bounded, and no name that users wrote breaks its plots."""
 
+import json
 import random
+import re
 from dataclasses import replace
 from datetime import date, timedelta
 from decimal import Decimal
+from typing import Any
 
 import pyarrow as pa
 import pytest
+from bokeh.settings import settings
 
+from daskjobs.display import escaped
 from daskjobs.orders import summary
 from daskjobs.orders.report import page
 from daskjobs.orders.report.quality import VERSION, Account, Quality, Reason
@@ -37,17 +42,59 @@ def drawn(summaries: pa.Table) -> str:
     return page.page(100, QUALITY, summaries, None).decode()
 
 
+def attributes(inside: Any, kind: str) -> list[dict[str, Any]]:
+    """The attributes of bokeh's elements of one kind, wherever they stand in a plot."""
+    parts = inside.values() if isinstance(inside, dict) else inside if isinstance(inside, list) else []
+    own = [inside["attributes"]] if isinstance(inside, dict) and inside.get("name") == kind else []
+    return own + [each for part in parts for each in attributes(part, kind)]
+
+
+def plot_by_region(html: str) -> Any:
+    """What a page tells bokeh to draw in its second plot."""
+    (text,) = re.findall(r"const docs_json = '(.*)';", html)
+    (document,) = json.loads(text.replace("\\'", "'").replace(r"\\", "\\")).values()
+    return document["roots"][1]
+
+
 def test_each_bar_has_a_place_of_its_own_whatever_its_name_is() -> None:
-    plot = page._bars(summary.most(lines("region", {name: str(100 - i) for i, name in enumerate(ODD)}), 20).to_pylist())
-    data = plot.renderers[0].data_source.data
+    plot = plot_by_region(drawn(lines("region", {name: str(100 - i) for i, name in enumerate(ODD)})))
+    (source,) = attributes(plot, "ColumnDataSource")
+    data = dict(source["data"]["entries"])
     assert data["place"] == list(range(len(ODD)))[::-1]
     assert data["revenue"] == [100.0 - i for i in range(len(ODD))]
     assert data["name"][:3] == ["(empty)", "(empty)", "a:b"]
     assert data["name"][5] == r"x\x00y"
     assert all(name.isprintable() and len(name) <= 201 for name in data["name"])
-    labels = [plot.yaxis[0].major_label_overrides[place].text for place in data["place"]]
-    assert labels[6] == "$$\\alpha$$"  # as PlainText: no formula
+    overrides = [dict(each["major_label_overrides"]["entries"]) for each in attributes(plot, "LinearAxis")
+                 if "major_label_overrides" in each]  # fmt: skip
+    (labels,) = ([axis[place]["attributes"]["text"] for place in data["place"]] for axis in overrides)
+    assert overrides[0][data["place"][6]]["name"] == "PlainText"  # no formula
+    assert labels[6] == "$$\\alpha$$"
     assert all(len(label) <= 40 for label in labels)
+
+
+def test_plots_show_names_as_terminals_do() -> None:
+    characters = "".join(map(chr, [*range(32), *range(127, 161), 0x200B, 0x200E, 0x2028, 0x202E, 0x2066, 0xE9, 0xFEFF]))
+    names = [f"a{characters[at : at + 20]}b" for at in range(0, len(characters), 20)]
+    (source,) = attributes(plot_by_region(drawn(lines("region", dict.fromkeys(names, "1")))), "ColumnDataSource")
+    assert sorted(dict(source["data"]["entries"])["name"]) == sorted(map(escaped, names))
+
+
+@pytest.mark.parametrize("chosen", [True, False])
+def test_programs_own_choice_of_bokehs_ids_stands_although_a_page_could_not_be_drawn(
+    monkeypatch: pytest.MonkeyPatch, chosen: bool
+) -> None:
+    def fail(_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(page, "components", fail)
+    settings.simple_ids = chosen
+    try:
+        with pytest.raises(MemoryError):
+            drawn(lines("region", {"north": "1"}))
+        assert settings.simple_ids() is chosen
+    finally:
+        settings.simple_ids.unset_value()
 
 
 def test_page_is_the_same_bytes_twice_in_one_process_and_keeps_ids_that_users_wrote() -> None:

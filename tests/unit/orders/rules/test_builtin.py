@@ -3,7 +3,9 @@ import pytest
 
 from conftest import GOOD
 from daskjobs.orders.money import amount_text
+from daskjobs.orders.rules import builtin
 from daskjobs.orders.rules.builtin import RULES, SENTENCES
+from daskjobs.orders.rules.functions import SENTENCE
 from daskjobs.orders.rules.ruleset import Ruleset
 from daskjobs.orders.schema import COLUMNS
 from daskjobs.orders.sources import fields
@@ -38,6 +40,11 @@ def reasons_of(**values: str) -> list[str]:
 def test_every_rule_has_a_case_and_a_sentence() -> None:
     assert RULES.keys() == CASES.keys()
     assert all(sentence.endswith(".") and len(sentence) > 20 for sentence in SENTENCES.values())
+
+
+def test_every_function_that_is_marked_as_a_rule_is_in_the_table_of_rules() -> None:
+    marked = [name for name, each in vars(builtin).items() if hasattr(each, SENTENCE)]
+    assert sorted(marked) == sorted(RULES), "RULES in orders/rules/builtin.py must name each rule of that file"
 
 
 @pytest.mark.parametrize("name", CASES)

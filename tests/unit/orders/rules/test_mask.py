@@ -21,7 +21,6 @@ from daskjobs.orders.schema import COLUMNS
 from daskjobs.orders.sources import fields
 from daskjobs.orders.sources.rows import row_ends
 from daskjobs.orders.validation.block import Judged, Place, judge
-from daskjobs.stages import validate
 
 ROWS = pd.RangeIndex(3)
 ARROW = pd.ArrowDtype(pa.bool_())
@@ -324,9 +323,9 @@ def test_key_of_the_rules_own_dictionary_is_told_as_it_is(tmp_path: Path) -> Non
         report_of(tmp_path, "def dear(orders):\n    return {}[3]\n")
 
 
-def test_functions_from_python_are_held_to_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("in_threads")
+def test_functions_from_python_are_held_to_the_same(tmp_path: Path) -> None:
     """The defaults of functions that a loop makes, too: 4 orders of 7.25 are above 5.00 each."""
-    monkeypatch.setattr(validate, "_processes", lambda *_: (False, "a test"))
     rules = []
     for limit in (500, 5000):
 

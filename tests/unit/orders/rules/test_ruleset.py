@@ -12,8 +12,8 @@ from conftest import Command, Pipeline, row
 from daskjobs.errors import ConfigError
 from daskjobs.files.storage import Storage
 from daskjobs.orders.rules import ruleset
-from daskjobs.stages import validate
 
+pytestmark = pytest.mark.usefixtures("in_threads")
 STAGES = ("split", "validate", "merge", "clean", "report")
 MINE = '''
 """Rules of a shop."""
@@ -39,12 +39,6 @@ def late_gift(orders):
 def _big(orders):
     return orders["total_cents"] >= LIMIT
 '''
-
-
-@pytest.fixture(autouse=True)
-def in_threads(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Run good rules in this process, which is quicker; those of the command line are run as they are for users."""
-    monkeypatch.setattr(validate, "_processes", lambda *_: (False, "a test"))
 
 
 @pytest.fixture

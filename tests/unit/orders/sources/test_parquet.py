@@ -14,10 +14,11 @@ import pytest
 
 from conftest import GOOD, TESTS
 from daskjobs.errors import InputError
+from daskjobs.files.parquetpages.footer import row_groups
+from daskjobs.files.parquetpages.headers import Chunk, PagedFile
 from daskjobs.files.storage import Storage
 from daskjobs.orders import sources
 from daskjobs.orders.dialect import InputFormat
-from daskjobs.orders.sources import pages
 from daskjobs.orders.sources.format import Cuts
 from daskjobs.orders.sources.inputs import find_inputs
 
@@ -102,14 +103,14 @@ def test_page_headers_are_counted_when_they_pass_by_in_pieces_and_when_they_are_
     table = pa.table({"n": pa.array([f"{number:09d}" for number in range(5000)])})
     pq.write_table(table, path, use_dictionary=False, data_page_size=1000, write_batch_size=100, compression="none")
     data = path.read_bytes()
-    (group,) = pages.row_groups(data[footer_at(data) : -8])
+    (group,) = row_groups(data[footer_at(data) : -8])
     for size in (1, 7, 1000, len(data)):
-        chunk = pages.Chunk(group.columns[0], group.columns[0].start)
+        chunk = Chunk(group.columns[0], group.columns[0].start)
         for offset in range(0, len(data), size):
             chunk.take(offset, data[offset : offset + size])
         assert (chunk.counted, chunk.at, chunk.held) == (5000, group.columns[0].end, b"")
     with path.open("rb") as file:
-        unread = pages.PagedFile(file, "x")
+        unread = PagedFile(file, "x")
         unread.walk(group.columns)
         unread.walked()
 
