@@ -43,9 +43,9 @@ MERGED = pa.schema([field for field in QUARANTINE if field.name != "partition"])
 def execute(context: Context) -> Manifest:
     """Write merge/quarantine.parquet and .csv, sorted as the source is, and vouch for the files of valid rows.
 
-    For each file of the input that has rejected rows, a file merge/rejected-*.csv has its header and these rows as they
-    stood there: once mended, they can be the input of another run. The manifest's rows hold the ledger, in all and by
-    partition. Raises LostWorkError when it doesn't balance.
+    For each file of the input that has rejected rows, a file merge/rejected-* has its header, if there is one, and
+    these rows as they stood there: once mended, they can be the input of another run. The manifest's rows hold the
+    ledger, in all and by partition. Raises LostWorkError when it doesn't balance.
     """
     inputs = context.digest(split.NAME) | context.digest(STAGE)
     return context.commit(NAME, inputs, {}, lambda: _merge(context))
@@ -185,7 +185,7 @@ def _no_formula(cells: pa.ChunkedArray) -> pa.ChunkedArray:
 
 
 def _rejected(context: Context, files: list[SourceFile], quarantine: Output) -> dict[str, Output]:
-    sources = {file.name: (f"merge/rejected-{number:05d}.csv", file) for number, file in enumerate(files)}
+    sources = {file.name: (f"merge/rejected-{number:05d}.{file.ending}", file) for number, file in enumerate(files)}
     pieces = (
         (source, rows["raw"].filter(pc.equal(rows["source"], source)))
         for rows in row_groups(context.storage, QUARANTINE_PARQUET, quarantine, ["source", "raw"])
@@ -195,7 +195,8 @@ def _rejected(context: Context, files: list[SourceFile], quarantine: Output) -> 
     for source, rejected in groupby(pieces, itemgetter(0)):
         name, file = sources[source]
         with context.storage.write(name) as text:
-            text.write(standalone_row(file.header, file.dialect).encode())
+            if file.header:
+                text.write(standalone_row(file.header, file.dialect).encode())
             for _, raw in rejected:
                 text.write(standalone_rows(raw.to_pylist(), file.dialect).encode())
         outputs[name] = text.output

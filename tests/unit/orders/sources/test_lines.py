@@ -13,7 +13,7 @@ import inline
 import oracle
 from conftest import TESTS, Command, Pipeline, csv_text, row
 from daskjobs.errors import LostWorkError
-from daskjobs.orders.sources import csv, fields
+from daskjobs.orders.sources import fields, lines
 
 HEADER = ",".join(oracle.COLUMNS)
 TWO_LINES = row(product='"two\r\nlines"')
@@ -71,8 +71,8 @@ def test_parquet_has_no_lines(tmp_path: Path) -> None:
 def test_run_fails_when_split_counts_other_line_ends_than_there_are_rows(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lost: int
 ) -> None:
-    count = csv._count_lines
-    monkeypatch.setattr(csv, "_count_lines", lambda data, last: count(data, last) + lost * bytes(data).count(b"A2"))
+    count = lines.count_lines
+    monkeypatch.setattr(lines, "count_lines", lambda data, last: count(data, last) + lost * bytes(data).count(b"A2"))
     with pytest.raises(LostWorkError, match="line ends in its files, but .* rows with .* line ends in their fields"):
         lines_of(tmp_path, csv_text(row(order_id="A1"), row(order_id="A2")))
     assert not (tmp_path / "run/report/quality.json").exists()
