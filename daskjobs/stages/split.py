@@ -35,7 +35,7 @@ PARTITION_BYTES = 80 << 20  # which take a core two thirds of a second, beside w
 def execute(context: Context) -> Manifest:
     """Write split/partitions.json: the files with their columns, and the ranges of each partition.
 
-    A range of CSV never cuts a row, quoted newlines included; one of Parquet is whole row groups. It carries its
+    A range of lines never cuts a row, quoted newlines included; one of Parquet is whole row groups. It carries its
     first row's number in its file (from 1), its rows and a SHA-256. There are always as many partitions as asked for,
     or else as `_count` says; some may be empty. What can't be read in ranges (compressed, not UTF-8) is unpacked into
     split/ first.

@@ -19,7 +19,7 @@ START = re.compile(rb'(?:\xef\xbb\xbf)?\s*([\[{])\s*[\[{"\]}]')
 SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")  # half of a character, which the other half must follow
 BLANKS = " \t\r\n"  # between the parts of JSON
 OTHER_KEYS = "other_keys"  # the column of keys that the first MiB of a larger file doesn't have
-DEEPEST = 100  # levels of a nested value, well below what Python's stack allows
+DEEPEST = 100  # levels, that of the line's object too: well below what Python's stack allows
 Row = dict[str, str | bool | None]
 
 
@@ -168,7 +168,7 @@ def _shown(value: Any) -> str | bool | None:
 
 def _json(value: Any, level: int = 0) -> str:
     """Return JSON text, with numbers as they were written. Raises ValueError when it is nested too deeply."""
-    if level > DEEPEST:
+    if level >= DEEPEST and isinstance(value, dict | list):
         raise ValueError("it is nested too deeply")
     if isinstance(value, dict):
         return "{" + ", ".join(f"{json.dumps(key)}: {_json(each, level + 1)}" for key, each in value.items()) + "}"
