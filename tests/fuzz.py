@@ -6,6 +6,7 @@ input; anything else is kept in --keep, and the exit code is 1.
 """
 
 import argparse
+import json
 import logging
 import random
 import sys
@@ -28,12 +29,14 @@ TOKENS = [
     b",", b";", b"\t", b"|", b"\n", b"\r", b"\r\n", b"\n\n", b"\x00", b"\xff", b"\xc3",
     b"\xef\xbb\xbf", b"-", b"-0", b".", b"e5", b"NaN", b" ", b"success", b"failed", b"2025-02-30", b"T", b"Z",
     b"+02:00", b" UTC", b".50", b"-.5", b"5.", b".0000000", b"A1", b"9" * 18, b"0" * 40,
-    b"PAR1", b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"\xe2\x80\xa8", b"\x85", b"\x1c",
+    b"{", b"}", b"[", b"]", b"{}", b"}{", b'":', b": ", b"null", b"true", b"1e2", b"[1.50, {}]", b"\\ud83d", b"\\u00e9",
+    b'"price": 10.50, ', b'"more": "x", ', b"PAR1", b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"\xe2\x80\xa8", b"\x85", b"\x1c",
 ]  # fmt: skip
 HEADER = ",".join(oracle.COLUMNS).encode() + b"\n"
 MOST_BYTES, MOST_FILES = 20_000, 2000
 REAL = 0.005  # of the runs are on a Dask cluster, which takes a second each
 PACKED = (b"PAR1", b"\x1f\x8b", b"\x28\xb5\x2f\xfd")
+ORDER = dict(zip(oracle.COLUMNS, ["A1", "U", "n", "p", 2, 10.5, 21, "card", "success", "2025-03-01"], strict=True))
 
 
 def mutated(data: bytes, others: list[bytes], chance: random.Random) -> bytes:
@@ -98,6 +101,7 @@ def main() -> int:
     chance = random.Random(options.seed)
     corpus = [path.read_bytes()[:MOST_BYTES] for path in sorted(CORPUS.iterdir()) if path.suffix != ".yaml"]
     corpus.append(HEADER + b"A1,U,n,p,2,10.50,21.00,card,success,2025-03-01 12:00:00\n" * 3)
+    corpus.append(b"".join(json.dumps(ORDER | {"order_id": f"J{n}"}).encode() + b"\n" for n in range(4)))
     pool, counts = list(corpus), Counter[str]()
     end = time.monotonic() + options.minutes * 60
     while time.monotonic() < end:

@@ -19,7 +19,7 @@ from conftest import RESULTS
 from daskjobs.cluster import tasks, usage
 from daskjobs.cluster.connection import ClusterFacts
 from daskjobs.orders.report import page
-from daskjobs.orders.sources import rows
+from daskjobs.orders.sources import lines
 from daskjobs.pipeline.context import AccountedError
 from daskjobs.stages import new_context, run_stage, validate
 from daskjobs.stages.run_settings import Settings
@@ -42,7 +42,7 @@ def _gather(*arguments: Any, done: Callable[[Any], None] = lambda _: None, **_: 
 
 
 @contextmanager
-def stages_inline(block_bytes: int = rows.BLOCK_BYTES, real: bool = False) -> Iterator[None]:
+def stages_inline(block_bytes: int = lines.BLOCK_BYTES, real: bool = False) -> Iterator[None]:
     """Let stages that run in the block do without Dask, unless they are ``real``.
 
     The page, which is slow to draw, is left out.
@@ -53,12 +53,12 @@ def stages_inline(block_bytes: int = rows.BLOCK_BYTES, real: bool = False) -> It
             patch.setattr(tasks, "gather", _gather)
             patch.setattr(usage, "measured", lambda *_: nullcontext(usage.Measurement()))
         patch.setattr(page, "page", lambda *_: b"")
-        patch.setattr(rows, "BLOCK_BYTES", block_bytes)
+        patch.setattr(lines, "BLOCK_BYTES", block_bytes)
         yield
 
 
 def run(
-    folder: Path, pattern: str, block_bytes: int = rows.BLOCK_BYTES, real: bool = False, **settings: Any
+    folder: Path, pattern: str, block_bytes: int = lines.BLOCK_BYTES, real: bool = False, **settings: Any
 ) -> dict[str, bytes]:
     """Run the stages from split on; return the results' bytes, which are none where every row is rejected."""
     with stages_inline(block_bytes, real):

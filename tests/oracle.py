@@ -1,10 +1,12 @@
 """The data contract of docs/orders.md once more: a character at a time, with decimal and datetime, slow and obvious."""
 
+import json
 import re
 from collections import Counter
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
+from typing import Any
 
 COLUMNS = ["order_id", "user_id", "region", "product", "quantity", "price", "total_amount", "payment_mode", "status",
            "timestamp"]  # fmt: skip
@@ -134,18 +136,21 @@ def expect(files: dict[str, bytes], delimiter: str = ",", quoting: str = "rfc418
     expected, seen = Expected(), set[str]()
     for name, data in files.items():
         data = data.removeprefix(b"\xef\xbb\xbf")
-        (first, columns), *rows = rows_of(data, delimiter, quoting)
-        header = [column.decode().strip() for column in columns]
-        expected.lines.update(
-            in_files=data.count(b"\n") + (not data.endswith(b"\n")), headers=1, rows=len(rows),
-            inside_quotes=first.count(b"\n"),
-        )  # fmt: skip
-        for number, (row, fields) in enumerate(rows, 1):
+        if re.match(rb'\s*\{\s*["}]', data):
+            read_rows = objects_of(data)
+        else:
+            (first, columns), *rows = rows_of(data, delimiter, quoting)
+            header = [column.decode().strip() for column in columns]
+            expected.lines.update(
+                in_files=data.count(b"\n") + (not data.endswith(b"\n")), headers=1, rows=len(rows),
+                inside_quotes=first.count(b"\n") + sum(row.count(b"\n") for row, _ in rows),
+            )  # fmt: skip
+            for number, (row, _) in enumerate(rows, 1):
+                if sum(line.count(delimiter.encode()) + 1 == len(header) for line in row.split(b"\n")) > 1:
+                    expected.several.append((name, number, row.count(b"\n")))
+            read_rows = [(row, *read(row, fields, header)) for row, fields in rows]
+        for number, (row, reasons, values) in enumerate(read_rows, 1):
             expected.rows += 1
-            expected.lines["inside_quotes"] += row.count(b"\n")
-            if sum(line.count(delimiter.encode()) + 1 == len(header) for line in row.split(b"\n")) > 1:
-                expected.several.append((name, number, row.count(b"\n")))
-            reasons, values = read(row, fields, header)
             reasons = reasons or reasons_of(values)
             if not reasons and values["order_id"].strip(" \t") in seen:
                 reasons = ["duplicate_order_id"]
@@ -171,3 +176,53 @@ def read(row: bytes, fields: list[bytes], header: list[str]) -> tuple[list[str],
     if len(fields) != len(header):
         return ["wrong_number_of_fields"], {}
     return [], {name: value.decode() for name, value in zip(header, fields, strict=True)}
+
+
+class Number(str):
+    """A number of JSON, as it is written."""
+
+
+def objects_of(data: bytes) -> list[tuple[bytes, list[str], dict[str, str]]]:
+    """Return each line of JSON Lines as it stands, why it has no values, and its values by key."""
+    lines = data.removesuffix(b"\n").split(b"\n") if data else []
+    return [(line.removesuffix(b"\r"), *object_of(line)) for line in lines]
+
+
+def object_of(line: bytes) -> tuple[list[str], dict[str, str]]:
+    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        assert len({key for key, _ in pairs}) == len(pairs)
+        return dict(pairs)
+
+    def never(constant: str) -> None:
+        raise AssertionError(constant)
+
+    try:
+        text = line.decode()
+    except UnicodeDecodeError:
+        return ["not_utf8"], {}
+    try:
+        found = json.loads(text, parse_float=Number, parse_int=Number, parse_constant=never, object_pairs_hook=once)
+        assert isinstance(found, dict)
+        assert levels(found) <= 100
+        json.dumps(found, ensure_ascii=False).encode()
+    except (ValueError, AssertionError, RecursionError):
+        return ["malformed_json"], {}
+    values = {key: "" if value is None else value if isinstance(value, str) else as_json(value)
+              for key, value in found.items()}  # fmt: skip
+    return [], dict.fromkeys(COLUMNS, "") | values
+
+
+def levels(value: Any) -> int:
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else None
+    return 0 if inner is None else 1 + max(map(levels, inner), default=0)
+
+
+def as_json(value: Any) -> str:
+    """Return JSON in which numbers stand as they were written."""
+    if isinstance(value, Number):
+        return value
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{json.dumps(key)}: {as_json(each)}" for key, each in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(as_json, value)) + "]"
+    return json.dumps(value)

@@ -106,6 +106,6 @@ def _sample(context: Context, name: str, vouched: Output | None) -> bytes:
         data = file.read(SAMPLE_BYTES + 1)
     if len(data) <= SAMPLE_BYTES:
         return data
-    from daskjobs.orders.sources.rows import row_ends  # imported late: it loads pandas, which few commands need
+    from daskjobs.orders.sources.quotes import row_ends  # imported late: it loads pandas, which few commands need
 
     return data[: int(row_ends(data[:SAMPLE_BYTES])[-1])]

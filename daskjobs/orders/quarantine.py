@@ -61,7 +61,7 @@ def no_formula(cells: pa.ChunkedArray) -> pa.ChunkedArray:
 def by_file(
     storage: Storage, parquet: str, vouched: Output, files: Iterable[tuple[str, SourceFile]]
 ) -> dict[str, Output]:
-    """Write the rejected rows of each file that has some, as they stood there, below its header.
+    """Write the rejected rows of each file that has some, as they stood there, below its header if it has one.
 
     ``parquet`` is what `gather` wrote; ``files`` are those of the input, each after the name of the file to write.
     """
@@ -75,7 +75,8 @@ def by_file(
     for source, rejected in groupby(pieces, itemgetter(0)):
         name, file = sources[source]
         with storage.write(name) as text:
-            text.write(standalone_row(file.header, file.dialect).encode())
+            if file.header:
+                text.write(standalone_row(file.header, file.dialect).encode())
             for _, raw in rejected:
                 text.write(standalone_rows(raw.to_pylist(), file.dialect).encode())
         outputs[name] = text.output

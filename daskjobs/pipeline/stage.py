@@ -20,12 +20,13 @@ def _same_names(settings: Any, manifest: Manifest) -> tuple[dict[str, Any], dict
 class Stage:
     """One stage of a pipeline, whose module must be quick to import.
 
-    ``needs`` are the stages whose manifests it reads. ``files`` are the names of all files that it writes beside its
-    manifest and facts; a star stands for a number, see `numbered`. ``rows`` is the shape of the row counts in its
-    manifest, a dataclass. ``execute`` does its work, and imports the libraries for it. ``artifacts`` are the files that
-    people look at. ``lasting`` are those of all its files that stay when the stage is taken back, since a later attempt
-    goes on from them. ``compared`` takes the settings and the stage's manifest, and returns two dictionaries by the
-    settings' names, (given, recorded); shared keys must be equal.
+    ``needs`` are the stages whose manifests it reads. ``files`` are the names of all files that it writes beside
+    its manifest and facts; a star stands for a number, and a question mark for an ending, see `numbered`. ``rows``
+    is the shape of the row counts in its manifest, a dataclass. ``execute`` does its work, and imports the
+    libraries for it. ``artifacts`` are the files that people look at. ``lasting`` are those of all its files that
+    stay when the stage is taken back, since a later attempt goes on from them. ``compared`` takes the settings and
+    the stage's manifest, and returns two dictionaries by the settings' names, (given, recorded); shared keys must
+    be equal.
     """
 
     name: str
@@ -75,17 +76,17 @@ class Stage:
         return _pattern(self.lasting)
 
 
-def numbered(name: str, number: int) -> str:
-    """Return a file's name with a number of five or more digits in place of its star.
+def numbered(name: str, number: int, ending: str = "") -> str:
+    """Return a file's name with a number of five or more digits in place of its star, and the ending of its "?".
 
-    >>> numbered("merge/rejected-*.csv", 7)
+    >>> numbered("merge/rejected-*.?", 7, "csv")
     'merge/rejected-00007.csv'
     """
-    return name.replace("*", f"{number:05d}")
+    return name.replace("*", f"{number:05d}").replace("?", ending)
 
 
 def _pattern(names: Iterable[str]) -> re.Pattern[str]:
-    one = "|".join(re.escape(name).replace(r"\*", r"\d{5,}") for name in names)
+    one = "|".join(re.escape(name).replace(r"\*", r"\d{5,}").replace(r"\?", "[a-z]+") for name in names)
     return re.compile(rf"(?:{one})(?P<partial>{re.escape(PARTIAL)}[a-z0-9_]{{8}})?")
 
 

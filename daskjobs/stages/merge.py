@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 NAME = "merge"
 QUARANTINE_PARQUET, QUARANTINE_CSV = "merge/quarantine.parquet", "merge/quarantine.csv"
-REJECTED = "merge/rejected-*.csv"
+REJECTED = "merge/rejected-*.?"
 VALID = ("paid", "unpaid", "summary")
 
 
@@ -51,9 +51,9 @@ class MergeRows(Ledger):
 def execute(context: Context) -> Manifest:
     """Write merge/quarantine.parquet and .csv, sorted as the source is, and vouch for the files of valid rows.
 
-    For each file of the input that has rejected rows, a file merge/rejected-*.csv has its header and these rows as they
-    stood there: once mended, they can be the input of another run. The manifest's rows hold the ledger, in all and by
-    partition. Raises LostWorkError when it doesn't balance.
+    For each file of the input that has rejected rows, a file merge/rejected-* has its header, if there is one, and
+    these rows as they stood there: once mended, they can be the input of another run. The manifest's rows hold the
+    ledger, in all and by partition. Raises LostWorkError when it doesn't balance.
     """
     inputs = context.digest(split.NAME) | context.digest(validate.NAME)
     return context.commit(NAME, inputs, {}, lambda: _merge(context))
@@ -77,7 +77,7 @@ def _merge(context: Context) -> Done:
     parts = [validate.partition_files(result.partition)["quarantine"] for result in results]
     vouched = {name: context.output(validate.NAME, name) for name in parts}
     outputs |= quarantine.gather(storage, vouched, QUARANTINE_PARQUET, QUARANTINE_CSV)
-    named = [(numbered(REJECTED, number), file) for number, file in enumerate(plan.files)]
+    named = [(numbered(REJECTED, number, file.ending), file) for number, file in enumerate(plan.files)]
     outputs |= quarantine.by_file(storage, QUARANTINE_PARQUET, outputs[QUARANTINE_PARQUET], named)
     reasons, statuses, scores = Counter[str](), Counter[str](), dict[str, Score]()
     for result in results:

@@ -52,8 +52,8 @@ class Settings:
     rows: int = option(50_000, "Orders to generate.", bounds=(0, 4_000_000_000))  # a partition counts in 32 bits
     seed: int = option(7, "Same seed and rows, same bytes.", bounds=(0, 2**63 - 1))
     input: Sequence[str] = option(
-        (), "Your own orders instead: the path or URI of a CSV or Parquet file, or a glob in quotes; may be given "
-        "several times.", path=True, several=True,
+        (), "Your own orders instead: the path or URI of a CSV, JSON Lines or Parquet file, or a glob in quotes; may "
+        "be given several times.", path=True, several=True,
     )  # fmt: skip
     ignore_table: bool = option(
         False,

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from daskjobs.orders.plan import Plan
 
 NAME = "split"
-PARTITIONS, PLAIN = "split/partitions.json", "split/input-*.csv"
+PARTITIONS, PLAIN = "split/partitions.json", "split/input-*.plain"
 LEAST, STEP, MOST = 5, 10, 200  # partitions, where their number isn't given
 FEW_BYTES = 160 << 20  # of all orders, up to which the least are enough
 PARTITION_BYTES = 80 << 20  # which take a core two thirds of a second, beside which 10 ms from task to task are little
@@ -41,7 +41,7 @@ class SplitRows:
 def execute(context: Context) -> Manifest:
     """Write split/partitions.json: the files with their columns, and the ranges of each partition.
 
-    A range of CSV never cuts a row, quoted newlines included; one of Parquet is whole row groups. It carries its
+    A range of lines never cuts a row, quoted newlines included; one of Parquet is whole row groups. It carries its
     first row's number in its file (from 1), its rows and a SHA-256. There are always as many partitions as asked for,
     or else as `_count` says; some may be empty. What can't be read in ranges (compressed, not UTF-8) is unpacked into
     split/ first.

@@ -62,7 +62,7 @@ def test_results_are_the_same_bytes_when_partitions_and_blocks_are_others(tmp_pa
     assert inline.run(tmp_path / "two", pattern(name), 100, partitions=7, **options) == one
     opinions.assert_agreed(tmp_path / "two")
     files = {path.name: path.read_bytes() for path in sorted(CORPUS.glob(ITEMS[name].get("file", f"{name}.csv")))}
-    if all(file.endswith("sv") for file in files) and options.keys() <= {"quoting", "delimiter"}:
+    if all(file.endswith(("sv", "jsonl", "ndjson")) for file in files) and options.keys() <= {"quoting", "delimiter"}:
         delimiter = {"semicolon": ";", "pipe": "|"}.get(name, "\t" if pattern(name).endswith("tsv") else ",")
         inline.assert_as_expected(one, oracle.expect(files, **{"delimiter": delimiter, **options}))
 

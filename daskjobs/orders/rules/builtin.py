@@ -19,9 +19,11 @@ Rule = Callable[[pd.DataFrame], pd.Series]
 # Reasons of rows that could not be split into fields, and so are in no frame.
 WRONG_FIELDS = "wrong_number_of_fields"
 NOT_UTF8 = "not_utf8"
+MALFORMED_JSON = "malformed_json"
 MALFORMED = {
     WRONG_FIELDS: "The row doesn't have as many fields as the header.",
     NOT_UTF8: "The row holds bytes that are not text in the input's encoding.",
+    MALFORMED_JSON: "The line is not one JSON object that has each key once and only whole characters.",
 }
 DUPLICATE = "duplicate_order_id"  # looked for across all partitions, among the rows that pass every rule
 DUPLICATES = {DUPLICATE: "A row before it, which passes every rule too, has the same order_id."}

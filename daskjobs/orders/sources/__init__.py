@@ -1,7 +1,9 @@
 """The orders as they come: files of several formats, described, cut into partitions, and read in blocks of texts."""
 
+import io
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from daskjobs.errors import ConfigError, InputError, StorageError, UsageError
@@ -11,11 +13,12 @@ from daskjobs.orders.dialect import InputFormat
 from daskjobs.orders.sources import unpack
 from daskjobs.orders.sources.csv import CsvFormat
 from daskjobs.orders.sources.format import Block, Cuts, Format, InputFile, RowRange, SourceFile
+from daskjobs.orders.sources.json_lines import JsonLinesFormat
 from daskjobs.orders.sources.names import column_names
 from daskjobs.orders.sources.parquet import ParquetFormat
 
 # A file is of the first format that recognises it. CSV is the last one, since any text may be CSV.
-FORMATS: tuple[Format[Any], ...] = (ParquetFormat(), CsvFormat())
+FORMATS: tuple[Format[Any], ...] = (ParquetFormat(), JsonLinesFormat(), CsvFormat())
 
 
 @dataclass(frozen=True)
@@ -38,21 +41,38 @@ def understood(said: InputFormat) -> tuple[dict[str, str], str]:
 def describe(storage: Storage, name: str, plain: str, said: InputFormat) -> SourceFile:
     """Describe the file of this name for the run's plan.
 
-    What can't be read in ranges is unpacked into the file ``plain`` of the run first.
-    Raises InputError when it can't be read or isn't orders, UsageError when an option doesn't make sense.
+    One that is compressed, in an archive or not UTF-8 is unpacked into the file ``plain`` of the run, once its first
+    MiB is known to be of orders. Raises InputError when it can't be read or isn't orders, UsageError when an option
+    doesn't make sense.
     """
     wanted, delimiter = understood(said)
     try:
-        with explained(f"read {name}"), storage.open(name) as file:
-            first = file.read(unpack.FIRST_BYTES)
+        with explained(f"read {name}"), storage.open(name) as opened:
+            first = opened.read(unpack.START_BYTES)
     except UnavailableError:
         raise
     except (ConfigError, StorageError) as error:
         raise InputError(f"the input can't be read: {error}") from error
-    source_format = next(each for each in FORMATS if each.sniff(first))
-    described: SourceFile = source_format.describe(
-        storage, InputFile(name, plain, first, replace(said, delimiter=delimiter), wanted)
+    packed = bool(unpack.compression(first)) or unpack.is_archived(name)
+    start, encoding = unpack.beginning(storage, name, "", first) if packed else first, ""
+    source_format = next((each for each in FORMATS if not each.text and each.sniff(start)), None)
+    if source_format is None:
+        if unpack.needs_decoding(said.encoding):
+            packed, encoding = True, said.encoding
+            start = unpack.beginning(storage, name, encoding, first)
+        source_format = next(each for each in FORMATS if each.text and each.sniff(start))
+    file = InputFile(
+        name, start, replace(said, delimiter=delimiter), wanted, name, len(start), lambda: io.BytesIO(start)
     )
+    if packed and source_format.text:
+        source_format.describe(file)
+    read, unpacked = name, None
+    if packed:
+        read = plain
+        unpacked = unpack.unpack(storage, name, read, encoding, first)
+    size = int(storage.size(read) or 0)
+    file = replace(file, read=read, size=size, open=partial(storage.open, read), unpacked=unpacked)
+    described: SourceFile = source_format.describe(file)
     return described
 
 

@@ -13,8 +13,9 @@ import pyarrow.csv
 
 from daskjobs.orders.dialect import BACKSLASH, COMMAS, NONE, Dialect
 from daskjobs.orders.rules.builtin import NOT_UTF8, WRONG_FIELDS
-from daskjobs.orders.sources.format import Block
-from daskjobs.orders.sources.rows import BOM, LAST, NEWLINE, Ints, quoted, row_ends
+from daskjobs.orders.sources.format import Block, BlockLines, Ints
+from daskjobs.orders.sources.lines import BOM, LAST, NEWLINE, raw_rows, raw_texts
+from daskjobs.orders.sources.quotes import quoted, row_ends
 
 ESCAPES = {"0": "\0", "b": "\b", "n": "\n", "r": "\r", "t": "\t", "Z": "\x1a"}  # as MySQL's LOAD DATA has them
 Parsed = tuple[pa.Table, Ints, dict[int, str], int]
@@ -23,18 +24,8 @@ Parsed = tuple[pa.Table, Ints, dict[int, str], int]
 def read_block(data: bytes, ends: Ints, columns: list[str], dialect: Dialect = COMMAS) -> Block:
     """Split the rows that end at ``ends`` into fields; bytes behind the last of them are ignored."""
     texts, kept, malformed, inside = read_fields(data, ends, columns, dialect)
-
-    def raw(which: Ints) -> pa.Array:
-        starts = np.concatenate([[0], ends]).astype(np.int32)
-        rows = pa.Array.from_buffers(pa.binary(), len(ends), [None, *map(pa.py_buffer, (starts, data))])
-        text = pc.replace_substring_regex(rows.take(pa.array(which)), r"\r?\n?\z", "")
-        try:
-            return text.cast(pa.string())
-        except pa.ArrowInvalid:
-            return pa.array([row.decode(errors="backslashreplace") for row in text.to_pylist()], pa.string())
-
-    several = _several(data, ends, len(columns), dialect) if inside else {}
-    return Block(len(ends), texts, kept, malformed, raw, inside, several)
+    lines = BlockLines(inside, _several(data, ends, len(columns), dialect) if inside else {})
+    return Block(len(ends), texts, kept, malformed, raw_texts(data, ends), lines)
 
 
 def _several(data: bytes, ends: Ints, width: int, dialect: Dialect) -> dict[int, int]:
@@ -51,15 +42,6 @@ def _several(data: bytes, ends: Ints, width: int, dialect: Dialect) -> dict[int,
     row = np.searchsorted(ends, stops, "right")
     several = np.flatnonzero(np.bincount(row[fields == width]) > 1)
     return dict(zip(several.tolist(), (np.bincount(row)[several] - 1).tolist(), strict=True))
-
-
-def raw_rows(data: bytes, ends: Ints, which: Ints) -> list[bytes]:
-    """Return the bytes of some rows, without what ends them."""
-    starts = np.concatenate([[0], ends[:-1]])
-    return [
-        data[start:end].removesuffix(b"\n").removesuffix(b"\r")
-        for start, end in zip(starts[which].tolist(), ends[which].tolist(), strict=True)
-    ]
 
 
 def read_fields(data: bytes, ends: Ints, columns: list[str], dialect: Dialect = COMMAS) -> Parsed:

@@ -2,30 +2,38 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Protocol, TypeVar
+from typing import IO, Literal, Protocol, TypeVar
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from daskjobs.files.digest import Output
+from daskjobs.files.documents import written_as
 from daskjobs.files.storage import Storage
 from daskjobs.orders.dialect import COMMAS, Dialect, InputFormat
-from daskjobs.orders.sources.rows import Ints
+
+Ints = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
 class InputFile:
     """A file of the input that has not been described yet.
 
-    ``name`` is its path or URI, ``plain`` the name of the run's file for its plain text, and ``first`` its first
-    bytes.
-    ``said`` is what the user says of how it is written, and ``columns`` which of its columns stand for ours, by ours.
+    ``name`` is its path or URI, and ``first`` its first MiB at least, if it has so much. ``said`` is what the user says
+    of how it is written, and ``columns`` which of its columns stand for ours, by ours. ``open`` gives its bytes, of
+    which there are ``size``. All this is unpacked, and decoded if it is text. ``read`` and ``unpacked`` are those of
+    `SourceFile`. A packed file of text is described twice: by ``first`` alone, before all of it is unpacked.
     """
 
     name: str
-    plain: str
     first: bytes
     said: InputFormat
     columns: dict[str, str]
+    read: str
+    size: int
+    open: Callable[..., IO[bytes]]
+    unpacked: Output | None = None
 
 
 @dataclass(frozen=True)
@@ -36,59 +44,42 @@ class HeaderLines:
     inside: int
 
 
-class SourceFile(Protocol):
-    """A file of the input, as the run's plan describes it.
+@dataclass(frozen=True, kw_only=True)
+class SourceFile:
+    """A file of the input, as the run's plan describes it; each format has a frozen dataclass that extends it.
 
-    Each format has a frozen dataclass of its own with at least these fields, whose JSON is written to that file.
-    `SourceDefaults` has the properties that most formats don't need.
+    ``name`` is its path or URI, without passwords or tokens, ``kind`` the name of its format. ``read`` is the file that
+    is read: itself, or its plain bytes in the run, which then are ``unpacked``; it has ``size`` bytes. ``columns`` are
+    its columns under our names, ``header`` the first row of the file of its rejected rows, if that has one.
     """
 
-    @property
-    def name(self) -> str:
-        """Its path or URI, without passwords or tokens."""
-
-    @property
-    def kind(self) -> str:
-        """The name of its format."""
-
-    @property
-    def columns(self) -> list[str]:
-        """Its columns, under our names."""
-
-    @property
-    def header(self) -> str:
-        """The first row of the file of its rejected rows."""
+    name: str
+    read: str
+    kind: str
+    size: int = field(metadata=written_as("bytes"))
+    columns: list[str]
+    header: str = ""
+    unpacked: Output | None = None
 
     @property
     def dialect(self) -> Dialect:
         """How its rejected rows are written: what `Block.raw` gives are lines of this dialect."""
+        return COMMAS
+
+    @property
+    def ending(self) -> Literal["csv", "jsonl", "txt"]:
+        """How the name of the file of its rejected rows ends."""
+        return "csv"
 
     @property
     def header_lines(self) -> HeaderLines | None:
         """The line ends of its header, where all lines of the file are accounted for."""
-
-    @property
-    def written(self) -> dict[str, Output]:
-        """The files that were written into the run in order to read it, like its plain text."""
-
-
-class SourceDefaults:
-    """What a `SourceFile` has unless it says otherwise: comma-separated rejects, no account of lines, no files."""
-
-    @property
-    def dialect(self) -> Dialect:
-        """How its rejected rows are written."""
-        return COMMAS
-
-    @property
-    def header_lines(self) -> HeaderLines | None:
-        """The line ends of its header."""
         return None
 
     @property
     def written(self) -> dict[str, Output]:
-        """The files that were written into the run in order to read it."""
-        return {}
+        """The files that were written into the run in order to read it: its plain bytes, if it was unpacked."""
+        return {self.read: self.unpacked} if self.unpacked else {}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,14 +124,24 @@ class Cuts:
 
 
 @dataclass(frozen=True)
+class BlockLines:
+    """The line ends in the fields of a block's rows.
+
+    ``inside`` is their number. ``several`` has the rows that look like several rows, because at least two of their
+    lines have as many fields as the header, each with the number of line ends in it.
+    """
+
+    inside: int
+    several: dict[int, int]
+
+
+@dataclass(frozen=True)
 class Block:
     """Some ``rows`` of a source, one after another.
 
     ``texts`` holds the fields of the rows that could be read, ``kept`` the place of each of these in the block, and
     ``malformed`` the reason of each other row by its place; ``raw`` returns the text of rows, as it stands in the
-    source, by their places. Of a CSV file, ``inside`` is the number of line ends that stand in fields, and ``several``
-    has the rows that look like several rows, because at least two of their lines have as many fields as the header,
-    each with the number of line ends in it.
+    source, by their places. ``lines`` is there where all lines of the file are accounted for.
     """
 
     rows: int
@@ -148,8 +149,7 @@ class Block:
     kept: Ints
     malformed: dict[int, str]
     raw: Callable[[Ints], pa.Array]
-    inside: int = 0
-    several: dict[int, int] = field(default_factory=dict)
+    lines: BlockLines | None = None
 
 
 S = TypeVar("S", bound=SourceFile)
@@ -170,10 +170,14 @@ class Format(Protocol[S]):
     def source(self) -> type[S]:
         """The dataclass that describes its files."""
 
-    def sniff(self, first: bytes) -> bool:
-        """Tell whether a file with these first bytes is of this format."""
+    @property
+    def text(self) -> bool:
+        """Whether its files are text, which is decoded as --encoding says."""
 
-    def describe(self, storage: Storage, file: InputFile) -> S:
+    def sniff(self, first: bytes) -> bool:
+        """Tell whether a file that begins with these bytes, unpacked and decoded, is of this format."""
+
+    def describe(self, file: InputFile) -> S:
         """Describe a file. Raises InputError when it can't be read, or doesn't have the columns of orders."""
 
     def weight(self, source: S) -> int:

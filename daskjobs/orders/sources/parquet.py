@@ -6,12 +6,13 @@ import io
 import json
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from decimal import Decimal
+from functools import partial
 from itertools import groupby
-from typing import Any, Literal
+from typing import IO, Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -19,17 +20,14 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from daskjobs.errors import InputError
-from daskjobs.files.documents import written_as
 from daskjobs.files.parquetpages.footer import Column, Encrypted, Group, row_groups
 from daskjobs.files.parquetpages.headers import PagedFile, damaged
 from daskjobs.files.storage import Storage
 from daskjobs.orders.rules.builtin import NOT_UTF8
 from daskjobs.orders.schema import COLUMNS
-from daskjobs.orders.sources import rows
-from daskjobs.orders.sources.format import Block, Cuts, InputFile, RowRange, SourceDefaults
+from daskjobs.orders.sources import lines
+from daskjobs.orders.sources.format import Block, Cuts, InputFile, Ints, RowRange, SourceFile
 from daskjobs.orders.sources.names import our_names
-from daskjobs.orders.sources.rows import Ints
-from daskjobs.orders.sources.unpack import is_archived
 
 MAGIC = b"PAR1"
 ENCRYPTED = b"PARE"
@@ -49,15 +47,11 @@ HEX = np.frombuffer(b"".join(b"%02x" % byte for byte in range(256)), np.uint8).r
 
 
 @dataclass(frozen=True, kw_only=True)
-class ParquetSource(SourceDefaults):
-    """A Parquet file; see `SourceFile`. ``groups`` has the rows and the unpacked bytes of each of its row groups."""
+class ParquetSource(SourceFile):
+    """A Parquet file. ``groups`` has the rows and the unpacked bytes of each of its row groups."""
 
-    name: str
     kind: Literal["parquet"]
-    size: int = field(metadata=written_as("bytes"))
-    columns: list[str]
     groups: list[tuple[int, int]]
-    header: str
 
 
 class ParquetFormat:
@@ -66,12 +60,13 @@ class ParquetFormat:
     name = "parquet"
     unit = "row groups"
     source = ParquetSource
+    text = False
 
     def sniff(self, first: bytes) -> bool:
         """Tell whether a file begins as Parquet does, encrypted or not."""
         return first.startswith((MAGIC, ENCRYPTED))
 
-    def describe(self, storage: Storage, file: InputFile) -> ParquetSource:
+    def describe(self, file: InputFile) -> ParquetSource:
         """Read a file's columns and row groups. Raises InputError when it isn't a Parquet file of orders."""
         if file.first.startswith(ENCRYPTED):
             raise InputError(_encrypted(file.name))
@@ -80,11 +75,7 @@ class ParquetFormat:
                 f"{file.name} is a summary that stands beside the files of a dataset, and has no rows: give these "
                 "files, or a glob of them"
             )
-        if is_archived(file.name):  # its checksum, which reading in parts passes over
-            with storage.open(file.name) as whole:
-                while whole.read(BATCH_BYTES):
-                    pass
-        with _reading(storage, file.name) as paged:
+        with _reading(file.open, file.name) as paged:
             parquet = _opened(paged)
             header = parquet.schema_arrow.names
             groups = [(group.rows, group.size) for group in row_groups(_footer(paged))]
@@ -93,11 +84,13 @@ class ParquetFormat:
                 raise damaged(file.name, f"its footer says {parquet.metadata.num_rows} rows, its row groups {total}")
         return ParquetSource(
             name=file.name,
+            read=file.read,
             kind="parquet",
-            size=int(storage.size(file.name) or 0),
+            size=file.size,
             columns=our_names(header, file.columns, file.name),
             groups=groups,
             header=_line(header),
+            unpacked=file.unpacked,
         )
 
     def weight(self, source: ParquetSource) -> int:
@@ -106,7 +99,7 @@ class ParquetFormat:
 
     def ranges(self, storage: Storage, source: ParquetSource, cuts: Cuts) -> Iterator[tuple[int, RowRange]]:
         """Yield ranges of whole row groups. Their hash is that of the file's footer."""
-        with _reading(storage, source.name) as file:
+        with _reading(partial(storage.open, source.read), source.name) as file:
             footer = hashlib.sha256(_footer(file)).hexdigest()
         row, start, before = 1, 0, 0
         partitions = []
@@ -122,7 +115,7 @@ class ParquetFormat:
     def blocks(self, storage: Storage, source: ParquetSource, part: RowRange) -> Iterator[Block]:
         """Yield a range's rows. Raises InputError when the file is not the one that was split, or holds other rows."""
         held: list[pa.Table] = []
-        with _reading(storage, source.name) as file:
+        with _reading(partial(storage.open, source.read), source.name) as file:
             if hashlib.sha256(_footer(file)).hexdigest() != part.sha256:
                 raise InputError(f"{source.name} has changed since it was split: run again")
             metadata = _opened(file).metadata
@@ -131,7 +124,7 @@ class ParquetFormat:
                 _prove(file, metadata, group)
                 for piece in _pieces(file, metadata, number, group, source):
                     held.append(piece)
-                    if sum(map(len, held)) >= BLOCK_ROWS or sum(each.nbytes for each in held) >= rows.BLOCK_BYTES:
+                    if sum(map(len, held)) >= BLOCK_ROWS or sum(each.nbytes for each in held) >= lines.BLOCK_BYTES:
                         yield text_block(pa.concat_tables(held).combine_chunks())
                         held.clear()
         if held:
@@ -139,9 +132,9 @@ class ParquetFormat:
 
 
 @contextmanager
-def _reading(storage: Storage, name: str) -> Iterator[PagedFile]:
+def _reading(opening: Callable[..., IO[bytes]], name: str) -> Iterator[PagedFile]:
     """Open a file, and turn what pyarrow raises into an InputError; errors of the storage stay what they are."""
-    with storage.open(name, cache="none") as opened:  # columns are read in turns: the bytes ahead belong to another one
+    with opening(cache="none") as opened:  # columns are read in turns: the bytes ahead belong to another one
         file = PagedFile(opened, name)
         try:
             yield file
@@ -258,18 +251,18 @@ def _batch_rows(group: Group, schema: pq.ParquetSchema) -> int:
 
 def _cuts(batch: pa.RecordBatch, name: str) -> Iterator[tuple[int, int]]:
     """Yield the parts of a batch, as start and end, that have texts of at most BLOCK_BYTES each, or one row."""
-    if sum(map(_most, batch.columns)) <= rows.BLOCK_BYTES:
+    if sum(map(_most, batch.columns)) <= lines.BLOCK_BYTES:
         yield 0, len(batch)
         return
     widths = np.full(len(batch), 16 * batch.num_columns)
     for column in batch.columns:
         widths += _widths(column)
-    if widths.max(initial=0) > rows.ROW_BYTES:
-        raise InputError(f"{name} has a row of more than {rows.ROW_BYTES >> 20} MiB: leave out what makes it so long")
+    if widths.max(initial=0) > lines.ROW_BYTES:
+        raise InputError(f"{name} has a row of more than {lines.ROW_BYTES >> 20} MiB: leave out what makes it so long")
     ends, start = np.cumsum(widths), 0
     while start < len(batch):
         before = int(ends[start - 1]) if start else 0
-        end = max(start + 1, int(np.searchsorted(ends, before + rows.BLOCK_BYTES, "right")))
+        end = max(start + 1, int(np.searchsorted(ends, before + lines.BLOCK_BYTES, "right")))
         yield start, end
         start = end
 

@@ -1,4 +1,4 @@
-"""Write the plain UTF-8 text of a file that can't be read in byte ranges, because it is compressed or not UTF-8."""
+"""Write the plain bytes of a file that can't be read in ranges: one that is compressed, in an archive or not UTF-8."""
 
 import codecs
 import re
@@ -11,7 +11,7 @@ import pyarrow as pa
 from daskjobs.errors import ConfigError, InputError, UsageError
 from daskjobs.files.digest import Output
 from daskjobs.files.storage import RESERVE_BYTES, Storage
-from daskjobs.orders.sources.rows import BLOCK_BYTES
+from daskjobs.orders.sources.lines import BLOCK_BYTES
 
 COMPRESSIONS = {  # known by a file's first bytes; pzstd begins zstd files with a frame that is to be skipped
     "gzip": re.compile(rb"\x1f\x8b"),
@@ -40,14 +40,12 @@ CONTAINERS = {  # files that are not CSV, known by their first bytes, and what t
     "an HDF5 file": (rb"\x89HDF\r\n", EXPORT),
     "an SQLite database": (rb"SQLite format 3\x00", EXPORT),
     "a PDF document": (rb"%PDF-", EXPORT),
-    "a Parquet file in another one": (rb"PAR1|PARE", UNPACK),
-    "JSON": (rb"(?:\xef\xbb\xbf)?\s*[\[{]\s*[\[{\"\]}]", "write it as CSV, with a header row"),
     "HTML or XML": (
         rb"(?i)(?:\xef\xbb\xbf)?\s*<(?:!doctype|html|\?xml)",
         f"{EXPORT}; it may be the page of a login or an error",
     ),
 }
-FIRST_BYTES = 4096
+START_BYTES = 1 << 20  # of a file, by which its format is known
 PLAIN = ("utf-8", "utf-8-sig", "ascii")
 NO_TEXT = ("undefined", "idna", "punycode", "unicode_escape", "raw_unicode_escape")  # codecs of Python, not of files
 LOOK_BYTES = 64 << 20  # written between two looks at the free space
@@ -84,20 +82,20 @@ def needs_decoding(encoding: str) -> bool:
     return codec.name not in PLAIN
 
 
-def beginning(storage: Storage, name: str, encoding: str, first: bytes, size: int) -> bytes:
-    """Return at least ``size`` bytes of the plain text, or all of it where it is shorter."""
-    text = b""
+def beginning(storage: Storage, name: str, encoding: str, first: bytes) -> bytes:
+    """Return the plain bytes of a file that begins with ``first``: at least `START_BYTES`, if there are so many."""
+    plain = b""
     for data in _plain(storage, name, encoding, first):
-        text += data
-        if len(text) >= size:
+        plain += data
+        if len(plain) >= START_BYTES:
             break
-    return text
+    return plain
 
 
 def unpack(storage: Storage, name: str, target: str, encoding: str, first: bytes) -> Output:
-    """Write the plain text to ``target`` in UTF-8, with a few MiB in memory at a time.
+    """Write the plain bytes of a file to ``target``, text in UTF-8, with a few MiB in memory at a time.
 
-    A byte that can't be decoded becomes ``\\xNN`` and a byte that is not UTF-8, so that its row is rejected.
+    A byte that an ``encoding`` can't decode becomes ``\\xNN`` and a byte that is not UTF-8: its row is then rejected.
     Raises InputError when the compressed data is damaged, ConfigError before it fills the disk.
     """
     with storage.write(target) as plain:
@@ -109,7 +107,7 @@ def unpack(storage: Storage, name: str, target: str, encoding: str, first: bytes
                 free = storage.free()
                 if free is not None and free < RESERVE_BYTES:
                     raise ConfigError(
-                        f"{name} is more than {looked >> 20} MiB of plain text, and only {free >> 20} MiB are "
+                        f"{name} is more than {looked >> 20} MiB when it is unpacked, and only {free >> 20} MiB are "
                         f"free in {storage.root}, where {RESERVE_BYTES >> 20} MiB stay free: make room there, or "
                         "choose another --run"
                     )

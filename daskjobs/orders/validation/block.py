@@ -10,8 +10,7 @@ from daskjobs.orders.parse import typed
 from daskjobs.orders.rules.builtin import ANOMALIES, DUPLICATE, failed_transaction
 from daskjobs.orders.rules.ruleset import Ruleset, mask
 from daskjobs.orders.schema import QUARANTINE, frame, orders_schema
-from daskjobs.orders.sources.format import Block
-from daskjobs.orders.sources.rows import Ints
+from daskjobs.orders.sources.format import Block, Ints
 
 
 @dataclass(frozen=True)

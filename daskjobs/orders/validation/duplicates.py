@@ -18,7 +18,7 @@ from daskjobs.files.digest import HashingFile, Piece
 from daskjobs.files.storage import Storage
 from daskjobs.files.tables import column, read_pieces, write_piece
 from daskjobs.orders.schema import WRITING
-from daskjobs.orders.sources.rows import Ints
+from daskjobs.orders.sources.format import Ints
 
 BUCKET_ROWS = 5_000_000  # in a bucket: one task has their hashes in memory
 BATCH_ROWS = 1 << 19  # of one partition, held until they are written, a piece for each bucket

@@ -18,8 +18,7 @@ from daskjobs.orders.plan import Partition
 from daskjobs.orders.rules.builtin import ANOMALIES
 from daskjobs.orders.rules.ruleset import Ruleset
 from daskjobs.orders.schema import PAID, QUARANTINE, WRITING, orders_schema
-from daskjobs.orders.sources.format import Block, SourceFile
-from daskjobs.orders.sources.rows import Ints
+from daskjobs.orders.sources.format import Block, Ints, SourceFile
 from daskjobs.orders.validation.block import Judged, Place, judge
 from daskjobs.orders.validation.duplicates import buckets, positions, writing_ids
 from daskjobs.orders.validation.limit import Limit
@@ -95,7 +94,7 @@ def check_partition(
                 write["quarantine"](judged.quarantine)
                 write["ids"](judged.ids)
                 sums.add(summary.summarize(judged.paid))
-                counts.add(block, judged, place, in_lines=part.lines is not None, truth=truth)
+                counts.add(block, judged, place, truth)
                 if task.limit.ends_early(counts.rejected):
                     raise task.limit.early(counts.rejected, counts.reasons)
                 row += block.rows
@@ -132,19 +131,20 @@ class _Counts:
     def ledger(self) -> Ledger:
         return Ledger(self.rows_in, self.statuses.total(), self.rejected)
 
-    def add(self, block: Block, judged: Judged, place: Place, in_lines: bool, truth: dict[str, Ints]) -> None:
-        """Add a block; ``in_lines`` tells whether its file's lines are accounted for, ``truth`` has its anomalies."""
+    def add(self, block: Block, judged: Judged, place: Place, truth: dict[str, Ints]) -> None:
+        """Add a block, of whose rows ``truth`` has the known anomalies."""
         self.passed += len(judged.ids)
         self.rows_in += block.rows
         self.rejected += len(judged.quarantine)
         self.statuses.update({PAID: len(judged.paid)} | summary.by_status(judged.unpaid))
         self.reasons.update(judged.reasons)
-        if in_lines:
+        if block.lines:
+            several = block.lines.several
             self.lines.rows += block.rows
-            self.lines.inside_quotes += block.inside
-            self.lines.several += len(block.several)
-            self.lines.in_several += sum(block.several.values())
-            first = list(block.several.items())[: NAMED - len(self.several)]
+            self.lines.inside_quotes += block.lines.inside
+            self.lines.several += len(several)
+            self.lines.in_several += sum(several.values())
+            first = list(several.items())[: NAMED - len(self.several)]
             self.several += [LongRow(place.source, place.row + index, line_ends) for index, line_ends in first]
         for anomaly, score in self.scores.items():
             score.add(_score(judged.anomalies[anomaly], truth[anomaly], place.row, place.row + block.rows))

@@ -104,7 +104,7 @@ def test_every_file_that_a_run_makes_is_in_the_table(settings: Settings, tmp_pat
         for name in STAGES:
             run_stage(name, new_context(given))
     names = set(Storage(settings.run_uri).names("")) - {MARKER, LOCK}
-    assert {"split/input-00000.csv", "merge/rejected-00000.csv"} <= names
+    assert {"split/input-00000.plain", "merge/rejected-00000.csv"} <= names
     assert set().union(*(stage.made(names) for stage in STAGES.values())) == names
 
 

@@ -9,7 +9,7 @@ from daskjobs.orders.rules.functions import SENTENCE
 from daskjobs.orders.rules.ruleset import Ruleset
 from daskjobs.orders.schema import COLUMNS
 from daskjobs.orders.sources import fields
-from daskjobs.orders.sources.rows import row_ends
+from daskjobs.orders.sources.quotes import row_ends
 from daskjobs.orders.validation.block import Judged, Place, judge
 
 # What each rule rejects, and what it must let pass.

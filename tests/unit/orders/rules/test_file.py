@@ -16,7 +16,7 @@ from daskjobs.orders.rules.builtin import SENTENCES
 from daskjobs.orders.rules.ruleset import Ruleset, read_rules
 from daskjobs.orders.schema import COLUMNS
 from daskjobs.orders.sources import fields
-from daskjobs.orders.sources.rows import row_ends
+from daskjobs.orders.sources.quotes import row_ends
 from daskjobs.orders.validation.block import Judged, Place, judge
 from manifests import ROOT
 

@@ -19,7 +19,7 @@ from daskjobs.errors import ConfigError
 from daskjobs.orders.rules.ruleset import Ruleset, aligned
 from daskjobs.orders.schema import COLUMNS
 from daskjobs.orders.sources import fields
-from daskjobs.orders.sources.rows import row_ends
+from daskjobs.orders.sources.quotes import row_ends
 from daskjobs.orders.validation.block import Judged, Place, judge
 
 ROWS = pd.RangeIndex(3)

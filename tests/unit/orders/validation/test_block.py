@@ -9,7 +9,8 @@ from conftest import row
 from daskjobs.orders.rules.ruleset import Ruleset
 from daskjobs.orders.schema import COLUMNS
 from daskjobs.orders.sources import fields
-from daskjobs.orders.sources.rows import LAST, Dialect, row_ends
+from daskjobs.orders.sources.lines import LAST
+from daskjobs.orders.sources.quotes import Dialect, row_ends
 from daskjobs.orders.validation.block import Judged, Place, judge
 
 PLACE = Place(partition=3, source="x.csv", row=100)

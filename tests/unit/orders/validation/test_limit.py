@@ -8,7 +8,7 @@ import inline
 from conftest import csv_text, row
 from daskjobs.errors import InputError
 from daskjobs.files.storage import PARTIAL
-from daskjobs.orders.sources import rows as source_rows
+from daskjobs.orders.sources import lines
 from daskjobs.orders.validation import limit
 from daskjobs.orders.validation.limit import Limit
 from daskjobs.pipeline.context import AccountedError
@@ -48,7 +48,7 @@ def attempt(folder: Path, path: Path, share: float, partitions: int = 3) -> str:
 def test_outcome_is_the_same_when_it_is_judged_early(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, share: float, fails: bool, partitions: int
 ) -> None:
-    monkeypatch.setattr(source_rows, "BLOCK_ROWS", 5)
+    monkeypatch.setattr(lines, "BLOCK_ROWS", 5)
     path = tmp_path / "o.csv"
     path.write_bytes(csv_text(*(row(price="x" if number % 10 in (1, 4, 8) else "10.50") for number in range(100))))
     for few, ending in ((0, "early"), (1000, "account")):
@@ -61,7 +61,7 @@ def test_outcome_is_the_same_when_it_is_judged_early(
 def test_run_ends_at_the_first_block_too_many_and_leaves_no_large_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(source_rows, "BLOCK_ROWS", 10)
+    monkeypatch.setattr(lines, "BLOCK_ROWS", 10)
     monkeypatch.setattr(limit, "FEW_ROWS", 0)
     (tmp_path / "o.csv").write_bytes(csv_text(*["" for _ in range(1000)]))
     outcome = attempt(tmp_path / "run", tmp_path / "o.csv", 0.05)

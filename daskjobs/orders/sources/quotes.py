@@ -1,26 +1,17 @@
-"""Find where the rows of a CSV file end, and read them in blocks: a line end in a quoted field ends no row."""
+"""Find where the rows of a CSV file end: a line end in a quoted field ends no row."""
 
 import re
-from collections.abc import Iterator
 from functools import lru_cache
-from typing import IO
 
 import numpy as np
 import numpy.typing as npt
 
-from daskjobs.errors import InputError
 from daskjobs.orders.dialect import BACKSLASH, COMMAS, NONE, RFC4180, Dialect
+from daskjobs.orders.sources.format import Ints
+from daskjobs.orders.sources.lines import BEYOND, LAST, MORE, NEWLINE, line_ends
 
-BLOCK_BYTES = 4 << 20  # read, parsed and written at a time; the memory of a task is proportional to it
-BLOCK_ROWS = 1 << 17  # at most, since each row takes memory: a block of nothing but line ends has four million rows
-ROW_BYTES = 64 << 20  # the longest row; a quoted field that is not closed in the first 64 MiB of its row is none
-BOM = b"\xef\xbb\xbf"
-QUOTE, NEWLINE, RETURN = b'"\n\r'
+QUOTE, RETURN = b'"\r'
 
-# What follows a block of bytes: more of the file; nothing; or more of a row that is too long already.
-MORE, LAST, BEYOND = "more", "last", "beyond"
-
-Ints = npt.NDArray[np.int64]
 Bytes = npt.NDArray[np.uint8]
 
 
@@ -87,52 +78,9 @@ def row_ends(block: bytes, dialect: Dialect = COMMAS, behind: str = MORE) -> Int
     >>> row_ends(b'1,a\\n2,"b\\nc"\\n3,')
     array([ 4, 12])
     """
-    newlines = np.flatnonzero(np.frombuffer(block, np.uint8) == NEWLINE)
+    ends = line_ends(block)
     if dialect.quoting != NONE and (b'"' in block or (dialect.quoting == BACKSLASH and b"\\" in block)):
         begin, end = quoted(block, dialect, behind)
-        before = np.searchsorted(begin, newlines, "right")
-        newlines = newlines[np.concatenate([[0], end])[before] <= newlines]
-    return newlines + 1
-
-
-def blocks(
-    file: IO[bytes], start: int, end: int, name: str, dialect: Dialect = COMMAS
-) -> Iterator[tuple[int, bytes, Ints]]:
-    """Read bytes ``start`` to ``end`` of a file in blocks of whole rows.
-
-    Yields each block's offset in the file, its bytes, and the offsets in it behind each of its rows. The bytes behind
-    the last row belong to the next block, and are read again with it: to copy them would take longer, and hold Python's
-    lock. The file's last row needs no line end. A quote that is not closed before ``end`` is a plain character: a range
-    always ends with a row, so a field that went on behind it would have made the range longer.
-    Raises InputError for a row longer than ROW_BYTES.
-    """
-    size = BLOCK_BYTES
-    while start < end:
-        file.seek(start)
-        wanted = min(size, ROW_BYTES, end - start)
-        data = file.read(wanted)
-        if len(data) < wanted:
-            raise InputError(
-                f"{name} ended at byte {start + len(data)}, before byte {end}: it changed while it was read; run again"
-            )
-        last = start + len(data) == end
-        ends = row_ends(data, dialect, LAST if last else MORE)
-        if last and (not len(ends) or ends[-1] < len(data)):
-            ends = np.append(ends, len(data))
-        if not len(ends) and wanted == ROW_BYTES:
-            ends = row_ends(data, dialect, BEYOND)[:1]
-            if not len(ends):
-                raise InputError(
-                    f"{name} has a row of more than {ROW_BYTES >> 20} MiB from byte {start}: check that it is a "
-                    "text file with a row on each line"
-                )
-        if not len(ends):
-            size, data = 2 * size, b""
-            continue
-        if len(data) > BLOCK_BYTES:  # it grew until its first row ended: the others come in blocks as usual
-            ends = ends[: max(1, np.searchsorted(ends, BLOCK_BYTES, "right"))]
-            data = data[: ends[-1]]
-        for first in range(0, len(ends), BLOCK_ROWS):
-            begin, upto = int(ends[first - 1]) if first else 0, ends[first : first + BLOCK_ROWS]
-            yield start + begin, data[begin : upto[-1]] if len(upto) < len(ends) else data, upto - begin
-        start, size = start + int(ends[-1]), BLOCK_BYTES
+        before = np.searchsorted(begin, ends, "left")
+        ends = ends[np.concatenate([[0], end])[before] < ends]
+    return ends

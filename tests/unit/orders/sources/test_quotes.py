@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 import oracle
 from daskjobs.errors import InputError
-from daskjobs.orders.sources import fields, rows
-from daskjobs.orders.sources.rows import Dialect
+from daskjobs.orders.dialect import Dialect
+from daskjobs.orders.sources import fields, lines
+from daskjobs.orders.sources.quotes import row_ends
 from daskjobs.stages.run_settings import QUOTINGS
 
 COMMA = Dialect()
@@ -29,13 +30,17 @@ def written(values: list[list[str]], newline: str) -> bytes:
     return text.getvalue().encode()
 
 
+def ends_by(dialect: Dialect) -> lines.RowEnds:
+    return lambda block, behind: row_ends(block, dialect, behind)
+
+
 def read(data: bytes, start: int = 0, end: int | None = None, dialect: Dialect = COMMA, size: int = 64) -> list[bytes]:
     """Read through `blocks`, and return the rows with what ends them."""
     found: list[bytes] = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(rows, "BLOCK_BYTES", size)
-        for offset, block, ends in rows.blocks(
-            io.BytesIO(data), start, len(data) if end is None else end, "x.csv", dialect
+        patch.setattr(lines, "BLOCK_BYTES", size)
+        for offset, block, ends in lines.blocks(
+            io.BytesIO(data), start, len(data) if end is None else end, "x.csv", ends_by(dialect)
         ):
             begins = [0, *ends[:-1].tolist()]
             assert data[offset : offset + len(block)] == block
@@ -107,7 +112,7 @@ def test_rows_are_the_same_when_the_longest_row_is_short_and_blocks_are_of_any_s
             return str(error)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(rows, "ROW_BYTES", longest)
+        patch.setattr(lines, "ROW_BYTES", longest)
         found = outcome(size)
         assert found == outcome(longest)
         assert isinstance(found, str) or max(map(len, found), default=0) <= longest
@@ -150,12 +155,12 @@ def test_last_row_is_read_when_it_has_no_newline() -> None:
 
 
 def test_quoted_field_is_not_closed_when_it_goes_on_beyond_the_longest_row(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rows, "ROW_BYTES", 1000)
-    lines = [b"x,y\n"] * 300
-    data = b'a,b\n1,"' + b"".join(lines) + b'z"\n2,"c\nd"\n'
-    assert read(data) == [b"a,b\n", b'1,"x,y\n', *lines[1:], b'z"\n', b'2,"c\nd"\n']
-    short = b'a,b\n1,"' + b"".join(lines[:200]) + b'z"\n2,"c\nd"\n'
-    assert read(short) == [b"a,b\n", b'1,"' + b"".join(lines[:200]) + b'z"\n', b'2,"c\nd"\n']
+    monkeypatch.setattr(lines, "ROW_BYTES", 1000)
+    many = [b"x,y\n"] * 300
+    data = b'a,b\n1,"' + b"".join(many) + b'z"\n2,"c\nd"\n'
+    assert read(data) == [b"a,b\n", b'1,"x,y\n', *many[1:], b'z"\n', b'2,"c\nd"\n']
+    short = b'a,b\n1,"' + b"".join(many[:200]) + b'z"\n2,"c\nd"\n'
+    assert read(short) == [b"a,b\n", b'1,"' + b"".join(many[:200]) + b'z"\n', b'2,"c\nd"\n']
 
 
 class Counted(io.BytesIO):
@@ -183,11 +188,11 @@ class Counted(io.BytesIO):
 def test_file_is_read_few_times_and_in_small_pieces_when_quotes_are_hostile(
     hostile: Callable[[], bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rows, "BLOCK_BYTES", 4096)
-    monkeypatch.setattr(rows, "ROW_BYTES", 65536)
+    monkeypatch.setattr(lines, "BLOCK_BYTES", 4096)
+    monkeypatch.setattr(lines, "ROW_BYTES", 65536)
     data = hostile()
     file = Counted(data)
-    found = list(rows.blocks(file, 0, len(data), "x.csv"))
+    found = list(lines.blocks(file, 0, len(data), "x.csv", ends_by(COMMA)))
     assert sum(int(ends[-1]) for _, _, ends in found) == len(data)
     assert file.read_bytes < 6 * len(data)
     assert file.most <= 65536
@@ -195,7 +200,7 @@ def test_file_is_read_few_times_and_in_small_pieces_when_quotes_are_hostile(
 
 
 def test_reading_fails_with_a_sentence_when_a_row_is_too_long(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rows, "ROW_BYTES", 1000)
+    monkeypatch.setattr(lines, "ROW_BYTES", 1000)
     with pytest.raises(InputError, match=r"x.csv has a row of more than .* from byte 4: check that it is a text"):
         read(b"a,b\n1," + b"x,y" * 1000)
 

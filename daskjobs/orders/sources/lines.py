@@ -1,0 +1,224 @@
+"""Read, cut and hash ranges of lines, as CSV and JSON Lines both do; a format says where rows end in a block."""
+
+import hashlib
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import IO, Any, Generic, Literal, TypeVar
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from daskjobs.errors import InputError
+from daskjobs.files.storage import Storage, damaged
+from daskjobs.orders.dialect import NONE, Dialect
+from daskjobs.orders.sources.format import Block, Cuts, Ints, RowRange, SourceFile
+
+BLOCK_BYTES = 4 << 20  # read, parsed and written at a time; the memory of a task is proportional to it
+BLOCK_ROWS = 1 << 17  # at most, since each row takes memory: a block of nothing but line ends has four million rows
+ROW_BYTES = 64 << 20  # the longest row; a quoted field that is not closed in the first 64 MiB of its row is none
+BOM = b"\xef\xbb\xbf"
+NEWLINE = ord("\n")
+
+# What follows a block of bytes: more of the file; nothing; or more of a row that is too long already.
+MORE, LAST, BEYOND = "more", "last", "beyond"
+
+# Takes a block, which begins at a row's start, and what follows it; returns the offset behind each row that ends in it.
+RowEnds = Callable[[bytes, str], Ints]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LinesSource(SourceFile):
+    """A file of lines; its rows begin at byte ``start``. Its rejected rows are written as they stand."""
+
+    start: int
+
+    @property
+    def dialect(self) -> Dialect:
+        """How its rejected rows are written."""
+        return Dialect(quoting=NONE)
+
+    @property
+    def ending(self) -> Literal["csv", "jsonl", "txt"]:
+        """How the name of the file of its rejected rows ends."""
+        return "txt"
+
+
+S = TypeVar("S", bound=LinesSource)
+
+
+@dataclass
+class OpenRange:
+    """A range to which rows are still added."""
+
+    partition: int
+    start: int
+    first_row: int
+    end: int = 0
+    rows: int = 0
+    lines: int | None = None
+    digest: Any = field(default_factory=hashlib.sha256)
+
+    def closed(self, file: int) -> tuple[int, RowRange]:
+        """Return the range as it is now, after its partition."""
+        return self.partition, RowRange(
+            file=file,
+            start=self.start,
+            first_row=self.first_row,
+            rows=self.rows,
+            lines=self.lines,
+            sha256=self.digest.hexdigest(),
+            end=self.end,
+        )
+
+
+def line_ends(block: bytes, behind: str = MORE) -> Ints:  # noqa: ARG001  # each line is a row, whatever follows
+    """Return the offset behind each line that ends in ``block``."""
+    return np.flatnonzero(np.frombuffer(block, np.uint8) == NEWLINE) + 1
+
+
+def count_lines(data: bytes | memoryview, last: bool) -> int:
+    """Count line ends by their bytes; the end of the file, where ``last``, is one too if there is none before it."""
+    count = int(np.count_nonzero(np.frombuffer(data, np.uint8) == NEWLINE))
+    return count + (last and data[-1] != NEWLINE)
+
+
+class LinesFormat(Generic[S]):
+    """What formats of lines have in common: they add a name, the class of their sources, `sniff`, `describe`, `block`.
+
+    Their line ends are ``counted`` where all of them are accounted for.
+    """
+
+    unit = "bytes"
+    text = True
+    counted = False
+
+    def row_ends(self, source: S) -> RowEnds:  # noqa: ARG002  # those of CSV depend on it
+        """Return what finds where rows end: each line is a row."""
+        return line_ends
+
+    def block(self, source: S, data: bytes, ends: Ints) -> Block:
+        """Return the rows that end at ``ends``; bytes behind the last of them are ignored."""
+        raise NotImplementedError
+
+    def weight(self, source: S) -> int:
+        """Return how many bytes of rows a file has."""
+        return source.size - source.start
+
+    def ranges(self, storage: Storage, source: S, cuts: Cuts) -> Iterator[tuple[int, RowRange]]:
+        """Yield byte ranges that never cut a row: a row belongs to the partition in which it begins.
+
+        Raises StorageError at the end when the whole file has not the hash that it must have.
+        """
+        row, current, whole, row_ends = 1, None, hashlib.sha256(), self.row_ends(source)
+        with storage.open(source.read) as file, ThreadPoolExecutor(1) as aside:
+            whole.update(file.read(source.start))
+            counting: Future[Any] = aside.submit(int)  # and hashing, of a block, while the next one is read
+
+            def count_in(part: OpenRange, data: memoryview, last: bool) -> None:
+                part.digest.update(data)
+                if self.counted:
+                    part.lines = (part.lines or 0) + count_lines(data, last)
+                if cuts.sha256:
+                    whole.update(data)
+
+            for offset, block, ends in blocks(file, source.start, source.size, source.name, row_ends):
+                starts, at = np.concatenate([[0], ends[:-1]]), 0  # at: rows of this block that are in a range already
+                before = offset - source.start
+                while at < len(ends):
+                    begin = int(starts[at])
+                    partition = cuts.partition(before + begin)
+                    upto = int(np.searchsorted(starts, cuts.end(partition) - before))
+                    counting.result()
+                    if current is None or current.partition != partition:
+                        if current:
+                            yield current.closed(cuts.file)
+                        current = OpenRange(partition, offset + begin, row)
+                    current.end = offset + int(ends[upto - 1])
+                    last = current.end == source.size
+                    counting = aside.submit(count_in, current, memoryview(block)[begin : int(ends[upto - 1])], last)
+                    current.rows += upto - at
+                    row, at = row + upto - at, upto
+            counting.result()
+        if cuts.sha256 and whole.hexdigest() != cuts.sha256:
+            raise damaged(storage.uri(source.read))
+        if current:
+            yield current.closed(cuts.file)
+
+    def blocks(self, storage: Storage, source: S, part: RowRange) -> Iterator[Block]:
+        """Yield a range's rows. Raises InputError at its end when they are not those that were split."""
+        digest = hashlib.sha256()
+        with storage.open(source.read) as file:
+            for _, data, ends in blocks(file, part.start, part.end, source.name, self.row_ends(source)):
+                digest.update(memoryview(data)[: ends[-1]])
+                yield self.block(source, data, ends)
+        if digest.hexdigest() != part.sha256:
+            raise InputError(f"{source.name} has changed since it was split: run again")
+
+
+def raw_texts(data: bytes, ends: Ints) -> Callable[[Ints], pa.Array]:
+    """Return what `Block.raw` is for the rows that end at ``ends``: their text, without what ends them."""
+
+    def raw(which: Ints) -> pa.Array:
+        starts = np.concatenate([[0], ends]).astype(np.int32)
+        rows = pa.Array.from_buffers(pa.binary(), len(ends), [None, *map(pa.py_buffer, (starts, data))])
+        text = pc.replace_substring_regex(rows.take(pa.array(which)), r"\r?\n?\z", "")
+        try:
+            return text.cast(pa.string())
+        except pa.ArrowInvalid:
+            return pa.array([row.decode(errors="backslashreplace") for row in text.to_pylist()], pa.string())
+
+    return raw
+
+
+def raw_rows(data: bytes, ends: Ints, which: Ints) -> list[bytes]:
+    """Return the bytes of some rows, without what ends them."""
+    starts = np.concatenate([[0], ends[:-1]])
+    return [
+        data[start:end].removesuffix(b"\n").removesuffix(b"\r")
+        for start, end in zip(starts[which].tolist(), ends[which].tolist(), strict=True)
+    ]
+
+
+def blocks(
+    file: IO[bytes], start: int, end: int, name: str, row_ends: RowEnds = line_ends
+) -> Iterator[tuple[int, bytes, Ints]]:
+    """Read bytes ``start`` to ``end`` of a file in blocks of whole rows.
+
+    Yields each block's offset in the file, its bytes, and the offsets in it behind each of its rows. The bytes behind
+    the last row belong to the next block, and are read again with it: to copy them would take longer, and hold Python's
+    lock. The file's last row needs no line end. A quote that is not closed before ``end`` is a plain character: a range
+    always ends with a row, so a field that went on behind it would have made the range longer.
+    Raises InputError for a row longer than ROW_BYTES.
+    """
+    size = BLOCK_BYTES
+    while start < end:
+        file.seek(start)
+        wanted = min(size, ROW_BYTES, end - start)
+        data = file.read(wanted)
+        if len(data) < wanted:
+            raise InputError(
+                f"{name} ended at byte {start + len(data)}, before byte {end}: it changed while it was read; run again"
+            )
+        last = start + len(data) == end
+        ends = row_ends(data, LAST if last else MORE)
+        if last and (not len(ends) or ends[-1] < len(data)):
+            ends = np.append(ends, len(data))
+        if not len(ends) and wanted == ROW_BYTES:
+            ends = row_ends(data, BEYOND)[:1]
+            if not len(ends):
+                raise InputError(
+                    f"{name} has a row of more than {ROW_BYTES >> 20} MiB from byte {start}: check that it is a "
+                    "text file with a row on each line"
+                )
+        if not len(ends):
+            size, data = 2 * size, b""
+            continue
+        if len(data) > BLOCK_BYTES:  # it grew until its first row ended: the others come in blocks as usual
+            ends = ends[: max(1, np.searchsorted(ends, BLOCK_BYTES, "right"))]
+            data = data[: ends[-1]]
+        for first in range(0, len(ends), BLOCK_ROWS):
+            begin, upto = int(ends[first - 1]) if first else 0, ends[first : first + BLOCK_ROWS]
+            yield start + begin, data[begin : upto[-1]] if len(upto) < len(ends) else data, upto - begin
+        start, size = start + int(ends[-1]), BLOCK_BYTES
