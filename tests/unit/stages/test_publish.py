@@ -27,7 +27,7 @@ def registered() -> Iterator[None]:
 
 
 def latest(run: Path) -> int:
-    return int(json.loads((run / publish.LATEST).read_text())["clean"])
+    return int(json.loads((run / publish.LATEST).read_text())["paid"])
 
 
 def run(folder: Path, rows: int = 300) -> tuple[int, str]:
@@ -51,7 +51,7 @@ def test_results_of_a_run_are_found_by_the_stages_names_and_kept_by_a_second_run
     first, second = run_all(new_context(settings)), run_all(new_context(settings))
     assert list(first) == ["generate", *inline.STAGES, "publish", "cleanup"]
     assert all(manifest.stage == name for name, manifest in first.items())
-    assert first["publish"].rows == {"published": first["report"].rows["clean"]}
+    assert first["publish"].rows == {"published": first["report"].rows["paid"]}
     assert second["publish"].skipped
     assert second["publish"].rows == first["publish"].rows
 

@@ -134,7 +134,7 @@ def test_input_is_said_to_be_forbidden_when_it_is(tmp_path: Path) -> None:
         "from daskjobs.orders.dialect import InputFormat; from daskjobs.files.storage import Storage\n"
         "os.getuid() or (os.setgroups([]), os.setgid(65534), os.setuid(65534))\n"
         "for name in sys.argv[2:]:\n"
-        "  try: [s.describe(Storage('x'), uri, 0, InputFormat()) for uri in f.find_inputs(name)]\n"
+        "  try: [s.describe(Storage('x'), uri, 'plain', InputFormat()) for uri in f.find_inputs(name)]\n"
         "  except f.InputError as error: print(error)\n"
     )
     names = [str(tmp_path / name) for name in ("folder/orders.csv", "folder", "orders.csv")]

@@ -39,7 +39,7 @@ def footer_at(data: bytes) -> int:
 def read(path: Path) -> int:
     """Return how many rows a file has, read to its end."""
     storage = Storage(str(path.parent / "run"))
-    source = sources.describe(storage, str(path), 0, InputFormat())
+    source = sources.describe(storage, str(path), "plain", InputFormat())
     parts = sources.ranges(storage, source, Cuts(0, 0, sources.weight(source), 2))
     return sum(block.rows for _, part in parts for block in sources.blocks(storage, source, part))
 
@@ -47,7 +47,7 @@ def read(path: Path) -> int:
 def texts(path: Path, name: str) -> list[str]:
     """Return the texts that a column has."""
     storage = Storage(str(path.parent / "run"))
-    source = sources.describe(storage, str(path), 0, InputFormat())
+    source = sources.describe(storage, str(path), "plain", InputFormat())
     (part,) = [part for _, part in sources.ranges(storage, source, Cuts(0, 0, sources.weight(source), 1))]
     return [text for block in sources.blocks(storage, source, part) for text in block.texts[name].to_pylist()]
 
@@ -231,8 +231,8 @@ def test_parquet_in_an_archive_is_held_against_the_archives_checksum(tmp_path: P
         archive.writestr("x.parquet", data)
     path = f"zip://x.parquet::{tmp_path}/o.zip"
     storage = Storage(str(tmp_path / "run"))
-    assert sources.describe(storage, path, 0, InputFormat()).kind == "parquet"
+    assert sources.describe(storage, path, "plain", InputFormat()).kind == "parquet"
     packed = (tmp_path / "o.zip").read_bytes()
     (tmp_path / "o.zip").write_bytes(packed.replace(b"north", b"south", 1))
     with pytest.raises(InputError, match="is damaged: Bad CRC-32"):
-        sources.describe(storage, path, 0, InputFormat())
+        sources.describe(storage, path, "plain", InputFormat())
