@@ -18,6 +18,12 @@ Add a rule of your own, a function from a frame of orders to a boolean for each 
 
     result = daskjobs.run_orders("orders.csv", rules=[bulk])
 
+A rule must not ask the clock. One that needs a date takes the context, whose `as_of` is the same in each attempt:
+
+    @daskjobs.rule("The order is of a day to come.")
+    def early(orders, context):
+        return orders["timestamp"].dt.date > context.as_of
+
 Use a Dask cluster for anything else: workers on this machine, or an ephemeral cluster when this runs in a pod:
 
     with daskjobs.dask_cluster(workers=5, worker_memory="2Gi") as client:
@@ -43,6 +49,7 @@ from daskjobs.version import __version__
 if TYPE_CHECKING:
     from daskjobs.cluster.public import dask_cluster
     from daskjobs.cluster.settings import ClusterSettings
+    from daskjobs.orders.rules.contract import RuleContext
     from daskjobs.orders.rules.functions import rule
     from daskjobs.stages.run_orders import OrdersResult, run_orders
     from daskjobs.stages.run_settings import Settings
@@ -56,6 +63,7 @@ __all__ = [
     "InputError",
     "LostWorkError",
     "OrdersResult",
+    "RuleContext",
     "Settings",
     "StorageError",
     "UsageError",
@@ -86,6 +94,10 @@ def _lazy(name: str) -> object:
         from daskjobs.stages.run_orders import OrdersResult
 
         return OrdersResult
+    if name == "RuleContext":
+        from daskjobs.orders.rules.contract import RuleContext
+
+        return RuleContext
     if name == "Settings":
         from daskjobs.stages.run_settings import Settings
 

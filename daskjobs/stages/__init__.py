@@ -69,7 +69,7 @@ def _cleanup() -> Execute:
 
 def _split_compared(settings: Settings, manifest: Manifest) -> tuple[dict[str, Any], dict[str, Any]]:
     mine = {name: getattr(settings, name) for name in settings.given}
-    theirs = dict(manifest.settings)
+    theirs = {"as_of": "none", **manifest.settings}
     if "input" in mine:
         mine["input"] = _input([listed(pattern) for pattern in settings.input])
         if "generate/manifest.json" in manifest.inputs:

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from datetime import date
 from decimal import Decimal
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol, Unpack
@@ -43,6 +44,7 @@ class Options(ClusterKeywords, total=False):
     encoding: str
     columns: str
     statuses: str
+    as_of: str | date
     max_rejected: float
     partitions: int
 
@@ -126,6 +128,8 @@ def run_orders(
     allows, or all of them.
     """
     chosen = keywords("run_orders", options, FLAGS)
+    if isinstance(as_of := chosen.get("as_of"), date):
+        chosen["as_of"] = as_of.isoformat()
     refuse_empty("--run", run)
     refuse_empty("--rules", rules)
     given: dict[str, Any] = {"run_uri": run} if run is not None else {}

@@ -50,7 +50,8 @@ def execute(context: Context) -> Manifest:
     as soon as more rows are rejected than the run may reject; a small run goes on, to write its whole account.
     """
     context.refuse_own("--rules", filter(None, [context.settings.rules]))
-    ruleset = read_rules(context.storage, context.settings.rules, context.settings.rule_functions)
+    as_of = context.manifest(split.NAME).settings.get("as_of", "")
+    ruleset = read_rules(context.storage, context.settings.rules, context.settings.rule_functions, as_of)
     rules = {"rules": ruleset.sha256} if ruleset.name else {}
     settings = {"statuses": status_names(context.settings.statuses)}
     return context.commit(
@@ -59,7 +60,8 @@ def execute(context: Context) -> Manifest:
 
 
 def _check(context: Context, rules: dict[str, str], ruleset: Ruleset, settings: dict[str, Any]) -> Done:
-    depends = [context.output(split.NAME, split.PARTITIONS).sha256, rules, settings, context.version]
+    date = {"as_of": ruleset.context.as_of.isoformat()} if ruleset.context else {}
+    depends = [context.output(split.NAME, split.PARTITIONS).sha256, rules | date, settings, context.version]
     plan = split.read_plan(context)
     task = Task(
         root=context.settings.run_uri,
