@@ -124,7 +124,7 @@ def folder(tmp_path: Path) -> Path:
     (tmp_path / "orders/2025.csv.gz").write_bytes(gzip.compress(text))
     (sample,) = blocks(README, "csv")
     (tmp_path / "orders.csv").write_text(sample)
-    (rules,) = blocks(PAGES["docs/orders.md"], "python")
+    rules, *_ = blocks(PAGES["docs/orders.md"], "python")
     (tmp_path / "mine.py").write_text(rules)
     return tmp_path
 
@@ -251,7 +251,7 @@ def test_rules_of_a_page_judge_the_orders_of_the_readme(folder: Path, name: str)
         (folder / "mine.py").write_text(RULES[name] + block)
         inline.run(folder / "run", str(folder / "orders.csv"), rules=str(folder / "mine.py"))
         named = json.loads((folder / "run/validate/rules.json").read_bytes())
-        assert re.findall(r"^def (\w+)", block, re.M)[0] in json.dumps(named)
+        assert re.findall(r"^(?:def |(?=\w+ = ))([a-z]\w*)", block, re.M)[0] in json.dumps(named)
 
 
 def test_files_of_a_page_are_what_its_commands_name() -> None:
