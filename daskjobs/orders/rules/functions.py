@@ -81,15 +81,13 @@ def rule(sentence: str, *, name: str = "", **parameters: Any) -> Callable[[F], F
         raise ConfigError(
             f'daskjobs.rule takes a sentence, got {_shown(sentence)}: write @daskjobs.rule("The order …")'
         )
-    said = sentence
-    if parameters:
-        try:
-            said = sentence.format(**parameters)
-        except (LookupError, ValueError, TypeError, AttributeError) as error:
-            raise ConfigError(
-                f"the sentence {_shown(sentence)} can't be filled with {', '.join(parameters)}: {error!r}; name each "
-                "parameter in braces, like {most}, and double other braces"
-            ) from error
+    try:
+        said = sentence.format(**parameters) if parameters else sentence
+    except (LookupError, ValueError, TypeError, AttributeError) as error:
+        raise ConfigError(
+            f"the sentence {_shown(sentence)} can't be filled with {', '.join(parameters)}: {error!r}; name each "
+            "parameter in braces, like {most}, and double other braces"
+        ) from error
 
     def mark(function: F) -> F:
         marked = _with(function, name, parameters) if name or parameters else function
@@ -103,25 +101,23 @@ def _with(function: Any, name: str, parameters: dict[str, Any]) -> Any:
     """Return a copy of a function with another name, where one is given, and with values for its parameters."""
     if not isinstance(function, FunctionType):
         raise ConfigError(f"a rule with a name or with parameters must be a function, got {_shown(function)}")
-    code = function.__code__
-    names = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
-    places = names[1 : code.co_argcount]
-    values = dict(zip(reversed(places), reversed(function.__defaults__ or ()), strict=False)) | parameters
-    unknown = parameters.keys() - {*names[1:]} | parameters.keys() & {CONTEXT}
-    missing = [each for each in places if each not in values and each != CONTEXT]
-    if unknown or (parameters and missing):
+    _, *others = inspect.signature(function, follow_wrapped=False).parameters.values() or (None,)
+    others = [each for each in others if each.kind not in (each.VAR_POSITIONAL, each.VAR_KEYWORD)]
+    values = {each.name: None if each.name == CONTEXT else each.default for each in others} | parameters
+    known = [each.name for each in others if each.name != CONTEXT]
+    if parameters.keys() - {*known} or any(value is inspect.Parameter.empty for value in values.values()):
         raise ConfigError(
-            f"the rule {function.__name__} can't be given {', '.join(parameters)}: its parameters beside the frame are "
-            f"{', '.join(each for each in names[1:] if each != CONTEXT) or 'none'}, and each needs a value"
+            f"the rule {function.__name__} can't be given {', '.join(parameters) or 'no values'}: its arguments beside the "
+            f"frame are {', '.join(known) or 'none'}, and each needs a value"
         )
-    defaults = tuple(values.get(each) for each in places) if parameters else function.__defaults__
-    copy = FunctionType(code, function.__globals__, name or function.__name__, defaults, function.__closure__)
-    wanted = {each: value for each, value in parameters.items() if each not in places}
-    copy.__kwdefaults__ = (function.__kwdefaults__ or {}) | wanted
-    copy.__module__, copy.__doc__ = function.__module__, function.__doc__
-    vars(copy).update({key: value for key, value in vars(function).items() if key != "__wrapped__"})
-    if name:
-        setattr(copy, NAME, name)
+    keywords = {each.name: values.pop(each.name) for each in others if each.kind is each.KEYWORD_ONLY}
+    copy = FunctionType(
+        function.__code__, function.__globals__, name or None, tuple(values.values()), function.__closure__
+    )
+    copy.__kwdefaults__, copy.__module__, copy.__doc__ = keywords, function.__module__, function.__doc__
+    vars(copy).update(vars(function) | ({NAME: name} if name else {}))
+    if parameters:
+        vars(copy).pop("__wrapped__", None)  # whose parameters have no values
     return copy
 
 

@@ -70,11 +70,11 @@ class Ruleset:
         """
         for name, rule in RULES.items():
             yield name, mask(rule, frame)
-        half = frame.iloc[len(frame) // 2 :]
-        half.index = frame.index[: len(half)]
         for name, rule in self.own.items():
             rejected = self._mask(name, rule, frame)
-            if twice and not np.array_equal(self._mask(name, rule, half), rejected[len(frame) - len(half) :]):
+            half = frame.iloc[len(frame) // 2 :]
+            half.index = frame.index[: len(half)]
+            if twice and not np.array_equal(self._mask(name, rule, half), rejected[len(frame) // 2 :]):
                 raise ConfigError(
                     f"the rule {name} of {self.name} judges the same rows otherwise when it is asked again without "
                     "the rows before them: it must judge each row by that row alone, since a rank, a mean or a counter "

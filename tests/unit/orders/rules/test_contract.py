@@ -311,10 +311,11 @@ def test_file_names_a_rule_by_its_variable() -> None:
         ("Above {most}.", {"mist": 3}, r"the sentence 'Above \{most\}.' can't be filled with mist: KeyError\('most'\)"),
         ("Above {}.", {"most": 3}, "can't be filled with most: IndexError"),
         ("Above {most:x.}.", {"most": 3}, "can't be filled with most: ValueError"),
-        ("Above.", {"mist": 3}, "the rule above can't be given mist: its parameters beside the frame are most, least,"),
+        ("Above.", {"mist": 3}, "the rule above can't be given mist: its arguments beside the frame are most, least,"),
         ("Above.", {"least": 3}, "the rule above can't be given least: .* each needs a value"),
         ("Above.", {"orders": 3}, "the rule above can't be given orders"),
         ("Above.", {"context": 3}, "the rule above can't be given context"),
+        ("Above.", {"name": "odd"}, "the rule above can't be given no values: .* each needs a value"),
     ],
 )
 def test_parameters_that_do_not_fit_are_a_sentence(sentence: str, parameters: dict[str, Any], words: str) -> None:
