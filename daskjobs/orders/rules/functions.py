@@ -107,8 +107,8 @@ def _with(function: Any, name: str, parameters: dict[str, Any]) -> Any:
     known = [each.name for each in others if each.name != CONTEXT]
     if parameters.keys() - {*known} or any(value is inspect.Parameter.empty for value in values.values()):
         raise ConfigError(
-            f"the rule {function.__name__} can't be given {', '.join(parameters) or 'no values'}: its arguments beside the "
-            f"frame are {', '.join(known) or 'none'}, and each needs a value"
+            f"the rule {function.__name__} can't be given {', '.join(parameters) or 'no values'}: its arguments beside "
+            f"the frame are {', '.join(known) or 'none'}, and each needs a value"
         )
     keywords = {each.name: values.pop(each.name) for each in others if each.kind is each.KEYWORD_ONLY}
     copy = FunctionType(
