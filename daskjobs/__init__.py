@@ -18,6 +18,12 @@ Add a rule of your own, a function from a frame of orders to a boolean for each 
 
     result = daskjobs.run_orders("orders.csv", rules=[bulk])
 
+A rule must not ask the clock. One that needs a date takes the context, whose `as_of` is the same in each attempt:
+
+    @daskjobs.rule("The order is of a day to come.")
+    def early(orders, context):
+        return orders["timestamp"].dt.date > context.as_of
+
 Use a Dask cluster for anything else: workers on this machine, or an ephemeral cluster when this runs in a pod:
 
     with daskjobs.dask_cluster(workers=5, worker_memory="2Gi") as client:
@@ -44,6 +50,7 @@ from daskjobs.version import __version__
 if TYPE_CHECKING:
     from daskjobs.cluster.public import dask_cluster
     from daskjobs.cluster.settings import ClusterSettings
+    from daskjobs.orders.rules.contract import RuleContext
     from daskjobs.orders.rules.functions import rule
     from daskjobs.stages.run_orders import OrdersResult, run_orders
     from daskjobs.stages.run_settings import Settings
@@ -57,6 +64,7 @@ __all__ = [
     "InputError",
     "LostWorkError",
     "OrdersResult",
+    "RuleContext",
     "Settings",
     "StorageError",
     "UsageError",
@@ -69,6 +77,7 @@ __all__ = [
 _LAZY = {
     "ClusterSettings": "daskjobs.cluster.settings",
     "OrdersResult": "daskjobs.stages.run_orders",
+    "RuleContext": "daskjobs.orders.rules.contract",
     "Settings": "daskjobs.stages.run_settings",
     "dask_cluster": "daskjobs.cluster.public",
     "rule": "daskjobs.orders.rules.functions",

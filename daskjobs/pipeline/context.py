@@ -133,6 +133,11 @@ class StageContext(Generic[S]):
         """
         return self._known(stage)[0]
 
+    def committed(self, stage: str) -> Manifest | None:
+        """Return what an earlier attempt has committed of a stage, whatever it was made from; None without any."""
+        committed = self._committed(stage)
+        return committed and committed[0]
+
     def digest(self, stage: str) -> dict[str, str]:
         """Return a stage's manifest as an input of the next: its name and hash."""
         return {self.stages[stage].manifest: self._known(stage)[1]}

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from datetime import date
 from decimal import Decimal
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol, Unpack
@@ -46,7 +47,7 @@ class Options(ClusterKeywords, total=False):
     partitions: int
 
 
-NAMED = ("run_uri", "input", "rules")  # settings that are parameters of their own
+NAMED = ("run_uri", "input", "rules", "as_of")  # settings that are parameters of their own
 FLAGS = {name: flag for name, flag in (flags(Settings) | CLUSTER_FLAGS).items() if name not in NAMED}
 
 
@@ -105,6 +106,7 @@ def run_orders(
     *,
     run: AnyPath | None = None,
     rules: Rules = (),
+    as_of: str | date | None = None,
     **options: Unpack[Options],
 ) -> OrdersResult:
     """Check orders in parallel, write the report, and return its numbers.
@@ -114,7 +116,8 @@ def run_orders(
     input/orders.parquet of the run. Instead of an input, ``rows`` asks for so many generated orders, which ``seed``
     varies. ``run`` is the folder of the run's files: a path or an s3:// URI, new or empty or a run's already; without
     it, a new one below runs/. ``rules`` are rules of your own: a function or several, as `daskjobs.rule` marks them
-    or with a docstring, or the path of a Python file of them. The ``options`` are those of the command line, with
+    or with a docstring, or the path of a Python file of them. ``as_of`` is the run's date, which they may look at, like
+    "2026-11-29"; without it, the day (UTC) on which the run begins. The ``options`` are those of the command line, with
     underscores, and ``backend`` for --cluster; one that is None is left out.
 
     All stages run in this process, and Dask on this machine unless ``backend`` says otherwise. The same call again goes
@@ -125,6 +128,7 @@ def run_orders(
     chosen = keywords("run_orders", options, FLAGS)
     refuse_empty("--run", run)
     refuse_empty("--rules", rules)
+    refuse_empty("--as-of", as_of)
     given: dict[str, Any] = {"run_uri": run} if run is not None else {}
     place = new_run_uri() if run is None else run
     paths, table = paths_or_table(input) if input is not None else ((), None)
@@ -135,6 +139,8 @@ def run_orders(
     else:
         functions = functions_of(rules)
         given |= {"rule_functions": functions} if functions else {}
+    if as_of is not None:
+        given["as_of"] = as_of.isoformat() if isinstance(as_of, date) else as_of
     values = {**chosen, **given}
     settings = Settings.of(**{"run_uri": place, **values}, given=frozenset(values))
     settings.refuse_useless(values, whole=True)

@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass, field, fields, replace
+from datetime import date
 from typing import Any, Self
 
 from daskjobs.cluster.backends import backend_of
@@ -34,6 +35,13 @@ def refuse_twice(names: Iterable[str]) -> None:
     for name, times in Counter(paths).items():
         if times > 1:
             raise UsageError(f"--input names {listed(name)} twice: give each file once")
+
+
+def _is_day(text: str) -> bool:
+    try:
+        return date.fromisoformat(text).isoformat() == text  # it also takes 20261129 and 2026-W48-7
+    except ValueError:
+        return False
 
 
 @dataclass(frozen=True)
@@ -77,6 +85,9 @@ class Settings:
         several=True,
     )  # fmt: skip
     rules: str = option("", "Rules of your own: the path or URI of a Python file.", path=True)
+    as_of: str = option(
+        "", "The run's date, for rules of your own: 2026-11-29.  [default: the day (UTC) on which the run begins]"
+    )
     max_rejected: float = option(
         1.0, "Fail when more than this share of the rows is rejected, from 0 to 1.", bounds=(0, 1)
     )
@@ -115,6 +126,8 @@ class Settings:
 
     def __post_init__(self) -> None:
         check(self)
+        if self.as_of and not _is_day(self.as_of):
+            raise UsageError(f"--as-of must be a day that exists, like 2026-11-29, got {quoted(self.as_of)}")
         backend_of(self.cluster)
         if "::" in self.run_uri:
             raise UsageError(f"--run must be one path or URI, got the chain {quoted(shown(self.run_uri))}")
@@ -150,6 +163,8 @@ class Settings:
 
         Environment variables don't name one, since a workflow sets them all. ``whole`` says whether all stages run.
         """
+        if whole and "as_of" in named and not (self.rules or self.rule_functions):
+            raise UsageError("--as-of is for rules of your own, and there are none: leave it out, or give --rules")
         for name in OF_GENERATED if self.input else OF_INPUT if whole else ():
             if name in named:
                 raise UsageError(

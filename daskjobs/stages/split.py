@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from fsspec.core import has_magic
@@ -58,7 +59,22 @@ def execute(context: Context) -> Manifest:
     settings = {name: getattr(context.settings, name) for name in names}
     if len(context.settings.input) > 1:  # their order says which of two rows with one id counts
         settings["input"] = [listed(pattern) for pattern in context.settings.input]
+    if as_of := _as_of(context, inputs):
+        settings["as_of"] = as_of
     return context.commit(NAME, inputs, settings, lambda: _write(context, inputs))
+
+
+def _as_of(context: Context, inputs: dict[str, str]) -> str:
+    """Return the run's date, as ISO 8601 writes it; empty where there are no rules that could look at it.
+
+    Without --as-of, it is that of an earlier attempt at the same input, or else today's: a later attempt keeps it.
+    """
+    settings = context.settings
+    if settings.as_of or not (settings.rules or settings.rule_functions):
+        return settings.as_of
+    before = context.committed(NAME)
+    kept = before.settings.get("as_of") if before and before.inputs == inputs else None
+    return kept or datetime.now(UTC).date().isoformat()
 
 
 def opening(context: Context) -> Storage:
@@ -181,7 +197,7 @@ def _planned(context: Context, inputs: dict[str, str]) -> Done:
 def compared(settings: Settings, manifest: Manifest) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the settings that the user gave and those that split was made with; generated orders are "none"."""
     mine = {name: getattr(settings, name) for name in settings.given}
-    theirs = dict(manifest.settings)
+    theirs = {"as_of": "none", **manifest.settings}
     if "input" in mine:
         mine["input"] = _input([listed(pattern) for pattern in settings.input])
         if generate.STAGE.manifest in manifest.inputs:

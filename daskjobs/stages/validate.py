@@ -73,7 +73,8 @@ def execute(context: Context) -> Manifest:
     from daskjobs.orders.sources.names import status_names
 
     context.refuse_own("--rules", filter(None, [context.settings.rules]))
-    ruleset = read_rules(context.storage, context.settings.rules, context.settings.rule_functions)
+    as_of = context.manifest(split.NAME).settings.get("as_of", "")
+    ruleset = read_rules(context.storage, context.settings.rules, context.settings.rule_functions, as_of)
     rules = {"rules": ruleset.sha256} if ruleset.name else {}
     settings = {"statuses": status_names(context.settings.statuses)}
     return context.commit(
@@ -87,7 +88,8 @@ def _check(context: Context, rules: dict[str, str], ruleset: "Ruleset", settings
         from daskjobs.cluster.usage import measured
     from daskjobs.orders.validation.partition import Task
 
-    depends = [context.output(split.NAME, split.PARTITIONS).sha256, rules, settings, context.version]
+    date = {"as_of": ruleset.context.as_of.isoformat()} if ruleset.context else {}
+    depends = [context.output(split.NAME, split.PARTITIONS).sha256, rules | date, settings, context.version]
     plan = split.read_plan(context)
     task = Task(
         root=context.settings.run_uri,

@@ -1,5 +1,6 @@
 """What a type checker says of the public API; never run. See tests/unit/test_public.py."""
 
+from datetime import date
 from decimal import Decimal
 from pathlib import Path
 from typing import assert_type
@@ -15,6 +16,12 @@ def bulk(orders: pd.DataFrame) -> pd.Series:
     return orders["quantity"] > 100
 
 
+@daskjobs.rule("The order is of more than {most} pieces, on a day to come.", name="many", most=100)
+def early(orders: pd.DataFrame, most: int, context: daskjobs.RuleContext) -> pd.Series:
+    assert_type(context.as_of, date)
+    return (orders["quantity"] > most) & (orders["timestamp"].dt.date > context.as_of)
+
+
 def runs() -> None:
     result = daskjobs.run_orders("orders/*.csv.gz", run="runs/mine", rules=[bulk])
     assert_type(result, daskjobs.OrdersResult)
@@ -26,6 +33,9 @@ def runs() -> None:
     assert_type(result.explain(7, source="a.csv").reasons, dict[str, str])
     daskjobs.run_orders(Path("a.csv"), run=Path("runs"), rules=Path("mine.py"), backend="tcp://host:8786", workers=2)
     daskjobs.run_orders(rows=1000, seed=3, max_rejected=0.5)
+    daskjobs.run_orders("a.csv", rules=[early], as_of=date(2026, 11, 29))
+    daskjobs.run_orders("a.csv", rules=[early], as_of="2026-11-29")
+    daskjobs.run_orders("a.csv", rules=[early], as_of=20261129)  # type: ignore[arg-type]
     daskjobs.run_orders(["a.csv", Path("b.csv")], run=None)
     daskjobs.run_orders(Path().glob("*.csv"))
     daskjobs.run_orders(pd.DataFrame())

@@ -1,5 +1,6 @@
 """What must agree across files, and isn't code."""
 
+import re
 import tomllib
 
 import yaml
@@ -8,7 +9,7 @@ from packaging.requirements import Requirement
 import opinions
 from conftest import TESTS
 from daskjobs import __version__
-from daskjobs.orders.rules.builtin import SENTENCES
+from daskjobs.orders.rules.builtin import RULES, SENTENCES
 from daskjobs.orders.schema import COLUMNS
 
 ROOT = TESTS.parent
@@ -32,10 +33,15 @@ def test_environment_yml_names_the_same_packages_and_versions_as_pyproject() -> 
     assert pip == ["-e ."]
 
 
-def test_data_contract_names_every_column_and_reason_for_rejection() -> None:
+def test_data_contract_names_every_column_and_reason_in_its_table_of_columns() -> None:
     contract = (ROOT / "docs/orders.md").read_text()
-    for name in (*COLUMNS, *SENTENCES):
-        assert f"`{name}`" in contract
+    table = contract.partition("\n## Columns\n")[2].partition("\n## ")[0]
+    cells = [line.split("|") for line in table.splitlines() if line.startswith("| ")][2:]
+    columns, reasons = (re.findall(r"`(\w+)`", " ".join(line[place] for line in cells)) for place in (1, 4))
+    assert sorted(columns) == sorted(COLUMNS)
+    assert sorted(reasons) == sorted(SENTENCES), "the table of columns in docs/orders.md must name each reason"
+    ours = [name for name in reasons if name in RULES]
+    assert ours == list(RULES), "a row has its reasons in the order of the rules: so must the table in docs/orders.md"
 
 
 def test_data_contract_names_every_difference_from_other_readers() -> None:

@@ -13,7 +13,8 @@ from types import FunctionType, ModuleType
 from typing import Any
 
 from daskjobs.errors import ConfigError
-from daskjobs.orders.rules.functions import SENTENCE, why_not
+from daskjobs.orders.rules.contract import INSTEAD, clock_in, takes_context
+from daskjobs.orders.rules.functions import NAME, SENTENCE, why_not
 
 TYPING = ("typing", "types")  # the modules of aliases like list[int] and of NewType, which can be called
 
@@ -21,13 +22,13 @@ TYPING = ("typing", "types")  # the modules of aliases like list[int] and of New
 def rules_in(module: ModuleType, source: str, file: str) -> dict[str, Any]:
     """Return the rules of a file that was loaded as a module, by name.
 
-    Raises ConfigError when one of them is none, when two have one name, or when one that is marked as a rule is
-    imported.
+    Raises ConfigError when one of them is none, when two have one name, when one that is marked as a rule is imported,
+    or when the file asks the clock anywhere but below ``if __name__ == …``.
     """
     values = vars(module)
     rules = {name: values[name] for name in _chosen(module, source, file)}
-    lines = defaultdict[str, list[int]](list)
-    for node in ast.parse(source).body:  # not those in branches, of which one alone may be meant
+    lines, tree = defaultdict[str, list[int]](list), ast.parse(source)
+    for node in tree.body:  # not those in branches, of which one alone may be meant
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             lines[node.name].append(node.lineno)
     for name, value in rules.items():
@@ -41,6 +42,12 @@ def rules_in(module: ModuleType, source: str, file: str) -> dict[str, Any]:
                 f"{file} has {what} under the name {name}, which is no rule: a rule is a function that returns a mask; "
                 "let the names of all else begin with an underscore"
             )
+        if getattr(value, NAME, name) != name:
+            raise ConfigError(f"{file} has the rule {getattr(value, NAME)} under the name {name}: give it one name")
+        takes_context(value, f"{name} of {file}")
+    tree.body = [node for node in tree.body if not isinstance(node, ast.If) or "__name__" not in ast.dump(node.test)]
+    if asked := clock_in(compile(tree, file, "exec", dont_inherit=True), values, {}):
+        raise ConfigError(f"{file} asks the clock ({asked}), which differs in a later attempt: {INSTEAD}")
     return rules
 
 

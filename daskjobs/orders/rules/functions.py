@@ -26,8 +26,10 @@ from types import CellType, CodeType, EllipsisType, FunctionType, ModuleType, No
 from typing import Any, TypeVar
 
 from daskjobs.errors import ConfigError, UsageError
+from daskjobs.orders.rules.contract import CONTEXT, INSTEAD, clock_in, takes_context
 
 SENTENCE = "daskjobs_sentence"  # the attribute of a function that has what `rule` says of it
+NAME = "daskjobs_name"  # and the name that it was given there
 FILE = "give the path of a Python file of rules instead"
 # Values that never change, and that their texts describe wholly.
 PLAIN = (
@@ -57,7 +59,7 @@ class Functions:
     sha256: str
 
 
-def rule(sentence: str) -> Callable[[F], F]:
+def rule(sentence: str, *, name: str = "", **parameters: Any) -> Callable[[F], F]:
     """Mark a function as a rule, with what it says of the rows that it rejects.
 
     A rule takes a frame of orders, and returns a boolean for each of its rows: true where it rejects the row.
@@ -65,17 +67,58 @@ def rule(sentence: str) -> Callable[[F], F]:
     >>> @rule("The order is of more than 100 pieces.")
     ... def bulk(orders):
     ...     return orders["quantity"] > 100
+
+    With ``parameters``, the rule is a copy of the function that has these values, and so may its sentence. A function
+    can be several rules, each by a ``name`` of its own.
+
+    >>> def above(orders, most):
+    ...     return orders["quantity"] > most
+    >>> dozen, gross = (rule("More than {most}.", name=f"above_{most}", most=most)(above) for most in (12, 144))
+    >>> gross.__name__, gross.__defaults__, getattr(gross, SENTENCE)
+    ('above_144', (144,), 'More than 144.')
     """
     if not isinstance(sentence, str):
         raise ConfigError(
             f'daskjobs.rule takes a sentence, got {_shown(sentence)}: write @daskjobs.rule("The order …")'
         )
+    try:
+        said = sentence.format(**parameters) if parameters else sentence
+    except (LookupError, ValueError, TypeError, AttributeError) as error:
+        raise ConfigError(
+            f"the sentence {_shown(sentence)} can't be filled with {', '.join(parameters)}: {error!r}; name each "
+            "parameter in braces, like {most}, and double other braces"
+        ) from error
 
     def mark(function: F) -> F:
-        setattr(function, SENTENCE, sentence)
-        return function
+        marked = _with(function, name, parameters) if name or parameters else function
+        setattr(marked, SENTENCE, said)
+        return marked
 
     return mark
+
+
+def _with(function: Any, name: str, parameters: dict[str, Any]) -> Any:
+    """Return a copy of a function with another name, where one is given, and with values for its parameters."""
+    if not isinstance(function, FunctionType):
+        raise ConfigError(f"a rule with a name or with parameters must be a function, got {_shown(function)}")
+    _, *others = inspect.signature(function, follow_wrapped=False).parameters.values() or (None,)
+    others = [each for each in others if each.kind not in (each.VAR_POSITIONAL, each.VAR_KEYWORD)]
+    values = {each.name: None if each.name == CONTEXT else each.default for each in others} | parameters
+    known = [each.name for each in others if each.name != CONTEXT]
+    if parameters.keys() - {*known} or any(value is inspect.Parameter.empty for value in values.values()):
+        raise ConfigError(
+            f"the rule {function.__name__} can't be given {', '.join(parameters) or 'no values'}: its arguments beside "
+            f"the frame are {', '.join(known) or 'none'}, and each needs a value"
+        )
+    keywords = {each.name: values.pop(each.name) for each in others if each.kind is each.KEYWORD_ONLY}
+    copy = FunctionType(
+        function.__code__, function.__globals__, name or None, tuple(values.values()), function.__closure__
+    )
+    copy.__kwdefaults__, copy.__module__, copy.__doc__ = keywords, function.__module__, function.__doc__
+    vars(copy).update(vars(function) | ({NAME: name} if name else {}))
+    if parameters:
+        vars(copy).pop("__wrapped__", None)  # whose parameters have no values
+    return copy
 
 
 def functions_of(rules: object) -> Functions | None:
@@ -90,7 +133,8 @@ def functions_of(rules: object) -> Functions | None:
         function = _rule(each)
         if named.setdefault(function.__name__, function) is not function:
             raise ConfigError(
-                f"two different functions given as rules have the name {function.__name__}: give one another __name__"
+                f"two different functions given as rules have the name {function.__name__}: give one another, by "
+                'daskjobs.rule("…", name="…")'
             )
     if not named:
         return None
@@ -145,10 +189,12 @@ def _rule(function: object) -> FunctionType:
         raise ConfigError(f"a rule must be a function with a name, got a lambda: write it with def, or {FILE}")
     if not name.isidentifier() or iskeyword(name):
         raise ConfigError(
-            f"a rule's name is a reason, like big_order, got {name!r}: give the function another __name__"
+            f"a rule's name is a reason, like big_order, got {name!r}: give the function another, by "
+            'daskjobs.rule("…", name="…")'
         )
     if what := why_not(function):
         raise ConfigError(f"the rule {name} is {what}, and so gives no mask: write it with def and return")
+    takes_context(function, name)
     return function
 
 
@@ -170,7 +216,7 @@ class _Copied:
 
     def function(self, function: FunctionType, rule: str) -> FunctionType:
         """Copy a function, with the globals that its code uses, its closure, its defaults and its attributes."""
-        code = function.__code__
+        code, around = function.__code__, dict[str, Any]()
         cells = tuple(self._once(cell, CellType) for cell in function.__closure__ or ())
         values = self._once(function.__globals__, dict)
         copy = FunctionType(code, values, function.__name__, None, cells)
@@ -186,7 +232,10 @@ class _Copied:
         for name, cell, new in zip(code.co_freevars, function.__closure__ or (), cells, strict=True):
             self.said.append(f"closure {name!r}")
             with suppress(ValueError):  # it has no value yet
+                around[name] = cell.cell_contents
                 new.cell_contents = self.value(cell.cell_contents, name, rule)
+        if asked := clock_in(code, function.__globals__, around):
+            raise ConfigError(f"the rule {rule} asks the clock ({asked}), which differs in a later attempt: {INSTEAD}")
         copy.__defaults__ = self.value(function.__defaults__, "its defaults", rule)
         copy.__kwdefaults__ = self.value(function.__kwdefaults__, "its defaults", rule)
         vars(copy).update(self.value(vars(function), "its attributes", rule))

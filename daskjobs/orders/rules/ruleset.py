@@ -6,8 +6,9 @@ it, and never the process whose exit code says how the run ended.
 
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import date
 from functools import lru_cache, partial
 from hashlib import sha256
 from types import ModuleType
@@ -25,6 +26,7 @@ from daskjobs.display import shown
 from daskjobs.errors import ConfigError, InputError, StorageError
 from daskjobs.files.storage import Storage, UnavailableError, explained
 from daskjobs.orders.rules.builtin import RULES, SENTENCES, Rule
+from daskjobs.orders.rules.contract import CONTEXT, RuleContext, takes_context
 from daskjobs.orders.rules.file import rules_in
 from daskjobs.orders.rules.functions import SENTENCE, Functions, load_functions
 
@@ -42,13 +44,14 @@ class Ruleset:
     """The rules of a run: the name of the user's own ones in errors, and what they are; empty without any.
 
     ``code`` is the source of a file, or a pickle of functions (see `functions_of`), and ``sha256`` is the hash of what
-    they do. It is not loaded before ``own`` or what needs it is used, which raises ConfigError when it can't be: to
-    make a ruleset, or to send it to a worker, is safe.
+    they do; ``context`` is for those that take it. It is not loaded before ``own`` or what needs it is used, which
+    raises ConfigError when it can't be: to make a ruleset, or to send it to a worker, is safe.
     """
 
     code: str | bytes = ""
     name: str = ""
     sha256: str = ""
+    context: RuleContext | None = None
 
     @property
     def own(self) -> dict[str, Rule]:
@@ -60,38 +63,64 @@ class Ruleset:
         """Return what each reason says of a row, in the order in which a row carries its reasons."""
         return {**SENTENCES, **{name: _sentence(name, rule) for name, rule in self.own.items()}}
 
-    def masks(self, frame: pd.DataFrame) -> Iterator[tuple[str, Mask]]:
-        """Yield each rule's name and the rows that it rejects. Raises ConfigError when one of the user's fails."""
+    def masks(self, frame: pd.DataFrame, twice: bool = False) -> Iterator[tuple[str, Mask]]:
+        """Yield each rule's name and the rows that it rejects. Raises ConfigError when one of the user's fails.
+
+        With ``twice``, the user's are asked again about the later half of the rows alone, and must say the same.
+        """
         for name, rule in RULES.items():
             yield name, mask(rule, frame)
         for name, rule in self.own.items():
-            rejected, said = np.zeros(len(frame), bool), ""
-            try:
-                if len(frame):  # what pandas makes of no values need not be booleans
-                    rejected = aligned(rule(frame.copy(deep=False)), frame.index)
-            except BaseException as error:  # sys.exit is none of the others
-                said = f"{_where(error, rule, self.name)} failed: {_told(error)}{_columns(error, frame)}"
-            if said:  # raised here, without the user's exception as its context, which pickle may refuse
-                others = "" if self.name == FUNCTIONS else ", and what is no rule has a name with a leading underscore"
+            rejected = self._mask(name, rule, frame)
+            half = frame.iloc[len(frame) // 2 :]
+            half.index = frame.index[: len(half)]
+            if twice and not np.array_equal(self._mask(name, rule, half), rejected[len(frame) // 2 :]):
                 raise ConfigError(
-                    f"the rule {name} of {self.name}{said}; "
-                    f"a rule takes a frame of orders and returns a boolean for each of its rows{others}"
+                    f"the rule {name} of {self.name} judges the same rows otherwise when it is asked again without "
+                    "the rows before them: it must judge each row by that row alone, since a rank, a mean or a counter "
+                    "changes with the partitions, and a random number with each attempt"
                 )
             yield name, rejected
 
+    def _mask(self, name: str, rule: Callable[..., Any], frame: pd.DataFrame) -> Mask:
+        """Return the rows that one of the user's rules rejects."""
+        if not len(frame):  # what pandas makes of no values need not be booleans
+            return np.zeros(0, bool)
+        context = {CONTEXT: self.context} if takes_context(rule, name) else {}
+        try:
+            return aligned(rule(frame.copy(deep=False), **context), frame.index)
+        except BaseException as error:  # sys.exit is none of the others
+            said = f"{_where(error, rule, self.name)} failed: {_told(error)}{_columns(error, frame)}"
+        # Raised here, without the user's exception as its context, which pickle may refuse.
+        others = "" if self.name == FUNCTIONS else ", and what is no rule has a name with a leading underscore"
+        raise ConfigError(
+            f"the rule {name} of {self.name}{said}; "
+            f"a rule takes a frame of orders and returns a boolean for each of its rows{others}"
+        )
+
 
 def load_sentences(ruleset: Ruleset) -> dict[str, str]:
-    """Return a ruleset's sentences: a task of its own, which loads the user's module before any row is checked."""
+    """Return a ruleset's sentences: a task of its own, which loads the user's module before any row is checked.
+
+    Raises ConfigError where a rule takes a context and there is none.
+    """
+    for name, rule in ruleset.own.items():
+        if ruleset.context is None and takes_context(rule, name):
+            raise ConfigError(
+                f"the rule {name} of {ruleset.name} looks at the run's date, which split fixes: run `daskjobs split` "
+                "again with --rules or --as-of"
+            )
     return ruleset.sentences
 
 
-def read_rules(storage: Storage, where: str, functions: Functions | None = None) -> Ruleset:
-    """Return the user's rules, if any are given: ``functions``, or a file's path or URI.
+def read_rules(storage: Storage, where: str, functions: Functions | None = None, as_of: str = "") -> Ruleset:
+    """Return the user's rules, if any are given: ``functions``, or a file's path or URI; ``as_of`` is the run's date.
 
     Raises ConfigError when the file can't be read.
     """
+    context = RuleContext(date.fromisoformat(as_of)) if as_of else None
     if functions:
-        return Ruleset(functions.pickled, FUNCTIONS, functions.sha256)
+        return Ruleset(functions.pickled, FUNCTIONS, functions.sha256, context)
     if not where:
         return Ruleset()
     try:
@@ -101,7 +130,7 @@ def read_rules(storage: Storage, where: str, functions: Functions | None = None)
             raise ConfigError(
                 f"--rules {where} has more than {MOST_BYTES >> 20} MiB: give the path or URI of a Python file"
             )
-        return Ruleset(source.decode("utf-8-sig"), shown(where), sha256(source).hexdigest())
+        return Ruleset(source.decode("utf-8-sig"), shown(where), sha256(source).hexdigest(), context)
     except UnavailableError:
         raise
     except (InputError, StorageError) as error:
@@ -198,7 +227,7 @@ def _line(error: BaseException, file: str) -> str:
     return f", line {lines[-1]}," if lines and lines[-1] is not None else ""
 
 
-def _where(error: BaseException, rule: Rule, name: str) -> str:
+def _where(error: BaseException, rule: Any, name: str) -> str:
     """Return the line at which a rule failed, of its file, or of the file in which it was defined as a function."""
     if name != FUNCTIONS:
         return _line(error, name)

@@ -46,19 +46,20 @@ def judge(
     ruleset: Ruleset,
     repeated: Ints,
     statuses: dict[str, str] | None = None,
+    twice: bool = False,
 ) -> Judged:
     """Judge the rows of a block.
 
     ``extra`` are the columns of all files that aren't ours. ``repeated`` says which of the rows that pass every rule,
     counted from 0 in this block, repeat the id of a row before; it may go on beyond the block. ``statuses`` says which
-    of our statuses each of the file's stands for.
+    of our statuses each of the file's stands for. ``twice`` is that of `Ruleset.masks`.
     """
     bits = {reason: 1 << index for index, reason in enumerate(ruleset.sentences)}
     orders = typed(block.texts, statuses)
     for name in set(extra) - set(orders.column_names):
         orders = orders.append_column(name, pa.nulls(len(orders), pa.string()))
     seen = frame(orders)
-    masks = dict(ruleset.masks(seen))
+    masks = dict(ruleset.masks(seen, twice))
     judged = np.zeros(len(orders), np.int64)
     for name, rejected in masks.items():
         judged[rejected] |= bits[name]

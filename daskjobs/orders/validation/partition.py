@@ -88,7 +88,7 @@ def check_partition(
             for block in sources.blocks(storage, source, part):
                 place = Place(partition.number, source.name, row)
                 rest = repeated[np.searchsorted(repeated, counts.passed) :] - counts.passed
-                judged = judge(block, task.extra, place, task.ruleset, rest, task.statuses)
+                judged = judge(block, task.extra, place, task.ruleset, rest, task.statuses, twice=not counts.rows_in)
                 write["paid"](judged.paid)
                 write["unpaid"](judged.unpaid)
                 write["quarantine"](judged.quarantine)

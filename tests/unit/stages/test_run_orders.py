@@ -348,7 +348,7 @@ def test_run_without_input_and_folder_generates_orders_below_runs(
 
 def test_options_are_those_of_the_command_line() -> None:
     expected = {each.name: type(each.default) for each, _ in parameters.FIELDS}
-    named = {"run_uri", "input", "rules"}  # arguments of their own
+    named = {"run_uri", "input", "rules", "as_of"}  # arguments of their own
     assert get_type_hints(Options) == {name: kind for name, kind in expected.items() if name not in named} | {
         "key": str
     }

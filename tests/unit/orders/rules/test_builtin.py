@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+import oracle
 from conftest import GOOD
 from daskjobs.orders.money import amount_text
 from daskjobs.orders.rules import builtin
@@ -12,7 +13,7 @@ from daskjobs.orders.sources import fields
 from daskjobs.orders.sources.quotes import row_ends
 from daskjobs.orders.validation.block import Judged, Place, judge
 
-# What each rule rejects, and what it must let pass.
+# What each rule rejects, for no other reason, and what it must narrowly let pass: fields that differ from `GOOD`.
 CASES = {
     "missing_order_id": (dict(order_id=" \t"), dict(order_id="0")),
     "unreadable_quantity": (dict(quantity="2.5"), dict(quantity="2.0")),
@@ -38,7 +39,7 @@ def reasons_of(**values: str) -> list[str]:
 
 
 def test_every_rule_has_a_case_and_a_sentence() -> None:
-    assert RULES.keys() == CASES.keys()
+    assert list(CASES) == list(RULES), f"CASES in {__file__} must have a pair for each rule, in their order"
     assert all(sentence.endswith(".") and len(sentence) > 20 for sentence in SENTENCES.values())
 
 
@@ -50,11 +51,15 @@ def test_every_function_that_is_marked_as_a_rule_is_in_the_table_of_rules() -> N
 @pytest.mark.parametrize("name", CASES)
 def test_row_is_rejected_for_the_one_reason_when_it_breaks_the_rule(name: str) -> None:
     assert reasons_of(**CASES[name][0]) == [name]
+    assert oracle.reasons_of(GOOD | CASES[name][0]) == [name], (
+        "reasons_of in tests/oracle.py must judge as the rule does"
+    )
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_row_is_valid_when_it_keeps_the_rule_narrowly(name: str) -> None:
     assert reasons_of(**CASES[name][1]) == []
+    assert oracle.reasons_of(GOOD | CASES[name][1]) == [], "reasons_of in tests/oracle.py must judge as the rule does"
 
 
 def test_row_carries_all_its_reasons_when_it_breaks_several_rules() -> None:
@@ -63,7 +68,7 @@ def test_row_carries_all_its_reasons_when_it_breaks_several_rules() -> None:
 
 
 def test_total_is_wrong_when_only_its_last_64_bits_are_right() -> None:
-    quantity, inverse = 999_999_999, pow(999_999_999, -1, 2**64)
+    quantity, inverse = 999, pow(999, -1, 2**64)
     total, price = next((t, t * inverse % 2**64) for t in range(1, 1000) if t * inverse % 2**64 < 10**18)
     assert quantity * price % 2**64 == total
     values = dict(quantity=str(quantity), price=amount_text(price), total_amount=amount_text(total))

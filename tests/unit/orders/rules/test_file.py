@@ -197,17 +197,22 @@ def test_whole_run_rejects_by_rules_that_are_no_plain_functions(tmp_path: Path) 
         assert b',"expensive",' in results["merge/quarantine.csv"]
 
 
-def test_example_of_the_docs_runs_on_the_ten_columns(tmp_path: Path) -> None:
+def test_examples_of_the_docs_run_on_the_ten_columns(tmp_path: Path) -> None:
     section = (ROOT / "docs/orders.md").read_text().partition("\n## Rules of your own\n")[2].partition("\n## ")[0]
-    (example,) = re.findall(r"```python\n(.*?)```", section, re.DOTALL)
-    (tmp_path / "mine.py").write_text(example)
+    (tmp_path / "mine.py").write_text("\n".join(re.findall(r"```python\n(.*?)```", section, re.DOTALL)))
     cash = row(quantity="50", total_amount="525.00", payment_mode="cash")
-    rows = [row(), row(payment_mode="cash"), row(quantity="1000", total_amount="10500.00"), cash]
+    dear = row(quantity="1", price="6000.00", total_amount="6000.00")
+    late = row(timestamp="2025-03-02")
+    rows = [row(), row(payment_mode="cash"), row(quantity="1000", total_amount="10500.00"), cash, dear, late]
     (tmp_path / "orders.csv").write_bytes(csv_text(*rows, header=",".join(COLUMNS)))
-    results = inline.run(tmp_path / "run", str(tmp_path / "orders.csv"), rules=str(tmp_path / "mine.py"), partitions=2)
+    given = {"rules": str(tmp_path / "mine.py"), "as_of": "2025-03-01"}
+    results = inline.run(tmp_path / "run", str(tmp_path / "orders.csv"), partitions=2, **given)
     reasons = {line["reason"]: line["rule"] for line in json.loads(results["report/quality.json"])["reasons"]}
     assert reasons == {
         "big_order": "The order is of 10,000.00 or more.",
         "much_cash": "More than 500.00 were paid in cash.",
+        "too_early": "The order is of a day after the run's date.",
+        "dear": "The price is above 500.00.",
+        "very_dear": "The price is above 5,000.00.",
     }
     assert results["report/analytics_report.json"].decode() == '{"orders": 2, "revenue": 42.00}\n'

@@ -11,7 +11,8 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import Callable
-from datetime import datetime
+from dataclasses import replace
+from datetime import date, datetime
 from decimal import Decimal
 from pathlib import Path
 from types import SimpleNamespace
@@ -25,6 +26,7 @@ from hypothesis import strategies as st
 
 from daskjobs.errors import ConfigError, UsageError
 from daskjobs.orders.rules import ruleset
+from daskjobs.orders.rules.contract import RuleContext
 from daskjobs.orders.rules.functions import functions_of, rule
 from daskjobs.orders.rules.ruleset import FUNCTIONS, Ruleset
 from manifests import ROOT
@@ -496,7 +498,7 @@ def test_failure_shows_the_line_of_the_rule(monkeypatch: pytest.MonkeyPatch) -> 
     assert str(pickle.loads(pickle.dumps(raised.value))) == str(raised.value)
 
 
-def test_functions_of_the_docs_reject_what_their_sentences_say() -> None:
+def test_functions_of_the_docs_reject_what_their_sentences_say(monkeypatch: pytest.MonkeyPatch) -> None:
     section = (ROOT / "docs/python.md").read_text().partition("\n## Your own rules\n")[2].partition("\n## ")[0]
     calls = list[list[Callable[..., Any]]]()
 
@@ -507,13 +509,18 @@ def test_functions_of_the_docs_reject_what_their_sentences_say() -> None:
     names = {"daskjobs": SimpleNamespace(rule=rule, run_orders=run_orders)}
     for number, example in enumerate(re.findall(r"```python\n(.*?)```", section, re.DOTALL)):
         exec(example, names | {"__name__": f"example_{number}"})
-    (first, second), orders = calls, pd.DataFrame({"total_cents": [500_00, 500_01, 10_000_00]})
+    orders = pd.DataFrame({"total_cents": [500_00, 500_01, 10_000_00]})
+    orders["timestamp"] = pd.to_datetime(["2026-11-29 23:59", "2026-11-30 00:00", "2026-11-28 00:00"])
+    rules = [replace(rules_of(each), context=RuleContext(date(2026, 11, 29))) for call in calls for each in call]
+    monkeypatch.setattr(ruleset, "RULES", {})
     found = [
-        (rules_of(each).sentences[each.__name__], np.flatnonzero(rules_of(each).own[each.__name__](orders)).tolist())
-        for each in (*first, *second)
+        (each.sentences[name], np.flatnonzero(rejected).tolist())
+        for each in rules
+        for name, rejected in each.masks(orders, twice=True)
     ]
     assert found == [
         ("The order is of 10,000.00 or more.", [2]),
         ("The order is of more than 500.00.", [1, 2]),
         ("The order is of more than 5000.00.", [2]),
+        ("The order is of a day after the run's date.", [1]),
     ]
