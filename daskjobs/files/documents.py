@@ -113,8 +113,10 @@ def _default(each: Field[Any]) -> Any:
 
 
 def _read(value: Any, shape: Any, place: str) -> Any:
+    if _is_plain(value, shape, ()):  # most values are, and the rest of this takes longer
+        return value
     kind, parts = get_origin(shape) or shape, get_args(shape)
-    if kind is Any:
+    if kind is Any or _is_plain(value, kind, parts):
         return value
     if isinstance(kind, type) and is_dataclass(kind):
         return kind(**_read_fields(value, kind, place))
@@ -132,11 +134,7 @@ def _read(value: Any, shape: Any, place: str) -> Any:
         if len(value) == len(shapes):
             each = zip(value, shapes, strict=True)
             return kind(_read(item, part, f"{place}[{at}]") for at, (item, part) in enumerate(each))
-    if _is_plain(value, kind, parts):
-        return value
-    shown = repr(value)
-    expected = _expected(kind, parts)
-    raise ValueError(f"{place} must be {expected}, got {shown if len(shown) <= MOST_SHOWN else shown[:MOST_SHOWN]}")
+    raise ValueError(f"{place} must be {_expected(kind, parts)}, got {repr(value)[:MOST_SHOWN]}")
 
 
 def _is_plain(value: Any, kind: Any, parts: tuple[Any, ...]) -> bool:

@@ -46,13 +46,12 @@ def kill_a_worker(client: Client, name: str) -> None:
 def kill_a_client(client: Client, name: str) -> None:
     """Kill another client, to which the scheduler is writing."""
     address = client.scheduler.address  # type: ignore[union-attr]
-    pair = client.security.tls_client_cert, client.security.tls_client_key
     with subprocess.Popen(
         [sys.executable, "-c", CLIENT, address], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as other:
         assert other.stdin
         assert other.stdout
-        other.stdin.write("\0".join(part for part in pair if part))
+        other.stdin.write(f"{client.security.tls_client_cert}\0{client.security.tls_client_key}")
         other.stdin.close()
         assert other.stdout.readline() == "writes\n"
         time.sleep(random.uniform(0, 1))

@@ -121,10 +121,7 @@ def ephemeral_cluster(settings: ClusterSettings, workload: Workload, pairs: dict
 def start_ahead(
     settings: ClusterSettings, workload: Workload, pairs: dict[str, KeyPair]
 ) -> tuple[str, list[ObjectName]]:
-    """Ensure the cluster without waiting until it is ready; return "created" or "reused", and its objects so far.
-
-    For ``pairs`` see `ensure`.
-    """
+    """Ensure the cluster without waiting until it is ready; return "created" or "reused", and its objects so far."""
     api = open_api(settings)
     settings = replace(settings, namespace=api.namespace)
     ensured = ensure(api, settings, render(settings, own_pod(api, settings), workload), pairs)
