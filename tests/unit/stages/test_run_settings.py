@@ -10,14 +10,15 @@ from distributed import Security
 
 from daskjobs.cli import main as cli
 from daskjobs.cluster import addresses
-from daskjobs.cluster.backends import connect
+from daskjobs.cluster.backends import connect, settings_kinds
+from daskjobs.cluster.local import LocalSettings
 from daskjobs.cluster.settings import ClusterSettings
 from daskjobs.errors import ClusterError, ConfigError, UsageError
 from daskjobs.options import MOST_TEXT, options
 from daskjobs.orders.sources.names import column_names
 from daskjobs.stages.run_settings import Settings
 
-OPTIONS = {field.name: option for field, option in [*options(Settings), *options(ClusterSettings)]}
+OPTIONS = {field.name: option for field, option in [*options(Settings), *options(*settings_kinds())]}
 BOUNDS = {name: option.bounds for name, option in OPTIONS.items() if option.bounds}
 
 
@@ -86,7 +87,7 @@ def test_dashboard_is_a_sentence_when_this_machine_has_no_such_address(address: 
         pytest.raises(
             ConfigError, match=f"^--dashboard can't listen on {address}: .*; give an address of this machine"
         ),
-        connect(ClusterSettings(dashboard=address)),
+        connect(LocalSettings(dashboard=address)),
     ):
         pass
 
