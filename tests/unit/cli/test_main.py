@@ -133,7 +133,7 @@ def listed(*arguments: str) -> dict[str, list[str]]:
     for line in CliRunner().invoke(cli.main, [*arguments, "--help"]).output.splitlines():
         if re.fullmatch(r"\w.*:", line):
             title = line.removesuffix(":")
-        elif entry := re.match(r"  ([\w-]\S*)", line):
+        elif title and (entry := re.match(r"  ([\w-]\S*)", line)):
             sections.setdefault(title, []).append(entry[1])
     return sections
 
