@@ -146,8 +146,7 @@ def test_settings_are_refused_by_the_backend_that_they_name(toy: Toy) -> None:
     backend_of(ToySettings("toy", workers=3))
     with pytest.raises(UsageError, match="a toy has three workers at most"):
         Settings.of(run_uri="run", backend="toy", workers=4)
-    allowed = "local or kubernetes or tcp://host:port or tls://host:port or toy"
-    with pytest.raises(UsageError, match=f"--cluster must be {allowed}, got 'top'"):
+    with pytest.raises(UsageError, match="--cluster must be local or .*tls://host:port.* or toy, got 'top'"):
         Settings.of(run_uri="run", backend="top")
 
 
@@ -175,7 +174,7 @@ def command(*arguments: str, **environment: str) -> str:
 def test_help_has_a_section_for_the_options_of_each_backend(name: str) -> None:
     text = command(name, "--help")
     titles = re.findall(r"^(\w.*):$", text, re.M)
-    assert [each for each in titles if each.startswith("On ")] == ["On this machine", "On Kubernetes", TITLE]
+    assert titles.index("The Dask cluster") < titles.index("On this machine") < titles.index(TITLE)
     (of_toy,) = re.findall(rf"^{TITLE}:\n((?:  .*\n)+)", text, re.M)
     assert re.fullmatch(r" +--toy-size TEXT +How large the toy is\. .*DASKJOBS_TOY_SIZE; default: small\]\n", of_toy)
 
