@@ -9,12 +9,12 @@ from dataclasses import dataclass, field, fields, replace
 from datetime import date
 from typing import Any, Self
 
-from daskjobs.cluster.backends import backend_of
+from daskjobs.cluster.backends import backend_of, settings_kinds, settings_of
 from daskjobs.cluster.settings import ClusterSettings
 from daskjobs.display import listed, shown
 from daskjobs.errors import UsageError
 from daskjobs.files.storage import local_path
-from daskjobs.options import check, flag, option, quoted
+from daskjobs.options import check, flags, option, quoted
 from daskjobs.orders.dialect import QUOTINGS, RFC4180, InputFormat
 from daskjobs.orders.rules.functions import Functions
 from daskjobs.pipeline.context import StageContext
@@ -44,19 +44,10 @@ def _is_day(text: str) -> bool:
         return False
 
 
-@dataclass(frozen=True)
-class Settings:
-    """The settings of one run; the defaults stand here, and those of its Dask cluster in ``cluster``.
+@dataclass(frozen=True, kw_only=True)
+class InputSettings:
+    """The input."""
 
-    ``input`` may be one text or several, and is a tuple afterwards. ``given`` are the names of those settings that the
-    user set; earlier stages of the run must have been made with the same values. ``rule_functions`` are rules that were
-    given as functions instead of a file (see `functions_of`). Raises UsageError for a value that makes no sense.
-    """
-
-    run_uri: str = option(
-        "", "Where this run's files live: a path, file:// or s3:// URI.  [default: runs/<time>-<id>]",
-        flag="--run", path=True,
-    )  # fmt: skip
     rows: int = option(50_000, "Orders to generate.", bounds=(0, 4_000_000_000))  # a partition counts in 32 bits
     seed: int = option(7, "Same seed and rows, same bytes.", bounds=(0, 2**63 - 1))
     input: Sequence[str] = option(
@@ -75,6 +66,7 @@ class Settings:
         RFC4180,
         "What a quote is in the input: rfc4180 (fields may stand in quotes), none (a character like others), or "
         "backslash (as rfc4180, and a backslash escapes the next character).",
+        choices=QUOTINGS,
     )
     encoding: str = option("", "The input's text encoding, like cp1252 or utf-16.  [default: UTF-8]")
     columns: str = option(
@@ -83,6 +75,24 @@ class Settings:
     statuses: str = option(
         "", "Which of the input's statuses stand for ours: success=paid,success=complete,cancelled=canceled.",
         several=True,
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Settings(InputSettings):
+    """The run.
+
+    The settings of one run; the defaults stand here, those of its input above, and those of its Dask cluster in
+    ``cluster``.
+
+    ``input`` may be one text or several, and is a tuple afterwards. ``given`` are the names of those settings that the
+    user set; earlier stages of the run must have been made with the same values. ``rule_functions`` are rules that were
+    given as functions instead of a file (see `functions_of`). Raises UsageError for a value that makes no sense.
+    """
+
+    run_uri: str = option(
+        "", "Where this run's files live: a path, file:// or s3:// URI.  [default: runs/<time>-<id>]",
+        flag="--run", path=True, cleanup=True,
     )  # fmt: skip
     rules: str = option("", "Rules of your own: the path or URI of a Python file.", path=True)
     as_of: str = option(
@@ -95,7 +105,7 @@ class Settings:
         0, "Parts that are checked in parallel; 0 is five, or a multiple of ten for large orders.", bounds=(0, 10_000)
     )
     rule_functions: Functions | None = None
-    cluster: ClusterSettings = field(default_factory=ClusterSettings)
+    cluster: ClusterSettings = field(default_factory=settings_of)
     given: frozenset[str] = frozenset()
 
     @classmethod
@@ -105,14 +115,14 @@ class Settings:
         >>> Settings.of(run_uri="/runs/1", rows=7, workers=2).cluster.workers
         2
         """
-        names = {each.name for each in fields(ClusterSettings)}
+        names = {each.name for kind in settings_kinds() for each in fields(kind)}
         own = cls(**{name: value for name, value in values.items() if name not in names})
         key = hashlib.sha256(own.run_uri.encode(errors="surrogateescape")).hexdigest()[:12]
         cluster = {
             "key": "" if values.get("workflow_uid") else key,
             **{name: value for name, value in values.items() if name in names},
         }
-        return replace(own, cluster=ClusterSettings(**cluster), given=own.given - names)
+        return replace(own, cluster=settings_of(**cluster), given=own.given - names)
 
     @property
     def workflow_uid(self) -> str:
@@ -142,9 +152,6 @@ class Settings:
                 f"--run {self.run_uri} must have no user, password or query: it is shown and stored, so give these by "
                 "the environment or the configuration of the storage's client"
             )
-        if self.quoting not in QUOTINGS:
-            allowed = f"{', '.join(QUOTINGS[:-1])} or {QUOTINGS[-1]}"
-            raise UsageError(f"--quoting must be {allowed}, got {quoted(self.quoting)}")
         refuse_twice(self.input)
         said = self.input_format
         if self.statuses or said != InputFormat(quoting=self.quoting):
@@ -168,9 +175,9 @@ class Settings:
         for name in OF_GENERATED if self.input else OF_INPUT if whole else ():
             if name in named:
                 raise UsageError(
-                    f"{flag(self, name)} is for generated orders, and --input names your own: leave one of them out"
+                    f"{flags(self)[name]} is for generated orders, and --input names your own: leave one of them out"
                     if self.input
-                    else f"{flag(self, name)} says how your orders are written: name these by --input"
+                    else f"{flags(self)[name]} says how your orders are written: name these by --input"
                 )
 
 

@@ -15,8 +15,10 @@ import yaml
 from daskjobs import errors
 from daskjobs.cli import main as cli
 from daskjobs.cluster.call import Call, run_step
+from daskjobs.cluster.kubernetes import KubernetesSettings
 from daskjobs.cluster.kubernetes.naming import cluster_name, node_key, secret_name
 from daskjobs.cluster.kubernetes.secret import mount
+from daskjobs.cluster.local import LocalSettings
 from daskjobs.cluster.settings import ClusterSettings
 from daskjobs.errors import FunctionError, LostWorkError
 from daskjobs.options import options
@@ -29,7 +31,7 @@ INPUTS = {each["name"]: each for each in RUN["inputs"]["parameters"]}
 PIPELINE: dict[str, Any] = named(documents("flows/pipeline.yaml"), "WorkflowTemplate")["daskjobs"]["spec"]
 EXAMPLE = ROOT / "examples/own_step"
 PAGE = (ROOT / "docs/step.md").read_text()
-HERE = ClusterSettings(workers=1, dashboard="127.0.0.1:0")
+HERE = LocalSettings(workers=1, dashboard="127.0.0.1:0")
 
 
 def variables(template: dict[str, Any]) -> dict[str, str]:
@@ -56,7 +58,7 @@ def test_every_parameter_is_used_and_described_and_has_its_default_once() -> Non
 
 
 def test_defaults_are_the_command_lines() -> None:
-    fields = {option.flag.removeprefix("--"): each.default for each, option in options(ClusterSettings)}
+    fields = {option.flag.removeprefix("--"): each.default for each, option in options(KubernetesSettings)}
     same = {"threads", "scheduler-memory", "worker-disk", "timeout", "start-timeout", "worker-timeout", "idle-timeout"}
     for name in same | {"queue-timeout", "keep-on-failure"}:
         assert INPUTS[name]["value"] == str(fields[name]).removesuffix(".0").replace("False", "false"), name

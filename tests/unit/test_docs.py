@@ -15,9 +15,8 @@ import daskjobs
 from conftest import Pipeline
 from daskjobs import errors
 from daskjobs.cli.main import main
-from daskjobs.cli.parameters import FIELDS
-from daskjobs.cluster.settings import ClusterSettings
-from daskjobs.options import Option, options
+from daskjobs.cli.parameters import FIELDS, SECTIONS
+from daskjobs.options import Option
 from daskjobs.orders.explanation import Explained
 from daskjobs.stages import STAGES
 from daskjobs.stages.report import ReportRows
@@ -114,11 +113,11 @@ def test_options_page_has_an_options_variable_and_default(field: Field[Any], opt
     assert says.endswith(".")
 
 
-def test_options_page_tells_the_clusters_options_from_the_runs() -> None:
-    run, cluster = OPTIONS.split("## The Dask cluster")
-    of_cluster = {f"`{option.flag}`" for _, option in options(ClusterSettings)}
-    assert {row[0] for row in rows(cluster.split("## Commands")[0], 4) if row[0].startswith("`")} == of_cluster
-    assert not of_cluster & {row[0] for row in rows(run, 4)}
+@pytest.mark.parametrize("title", SECTIONS)
+def test_options_page_has_the_sections_of_the_help(title: str) -> None:
+    section = OPTIONS.partition(f"\n## {title}\n")[2].partition("\n## ")[0]
+    flags = [row[0] for row in rows(section, 4) if row[0].startswith("`")]
+    assert [flag for flag in flags if flag != "`--log-level`"] == [f"`{option.flag}`" for _, option in SECTIONS[title]]
 
 
 def test_options_page_has_every_command_and_every_option_of_each() -> None:
