@@ -69,7 +69,7 @@ def clock_in(code: CodeType, outside: Mapping[str, Any], around: Mapping[str, An
                 value = module = modules.get(name)
             elif operation == "IMPORT_FROM":
                 value = _attribute(module, name)
-            elif operation.startswith("STORE_"):
+            elif operation in ("STORE_FAST", "STORE_NAME", "STORE_DEREF"):
                 local[name], value = value, None
             elif operation in ("LOAD_GLOBAL", "LOAD_NAME"):
                 value = outside.get(name)

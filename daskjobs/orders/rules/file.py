@@ -47,7 +47,7 @@ def rules_in(module: ModuleType, source: str, file: str) -> dict[str, Any]:
         takes_context(value, f"{name} of {file}")
     tree.body = [node for node in tree.body if not isinstance(node, ast.If) or "__name__" not in ast.dump(node.test)]
     if asked := clock_in(compile(tree, file, "exec", dont_inherit=True), values, {}):
-        raise ConfigError(f"{file} asks the clock ({asked}), which differs in a later attempt: {INSTEAD}")
+        raise ConfigError(f"{file} asks the clock ({asked}), and a later attempt would get another answer: {INSTEAD}")
     return rules
 
 

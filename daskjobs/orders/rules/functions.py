@@ -108,7 +108,8 @@ def _with(function: Any, name: str, parameters: dict[str, Any]) -> Any:
     if parameters.keys() - {*known} or any(value is inspect.Parameter.empty for value in values.values()):
         raise ConfigError(
             f"the rule {function.__name__} can't be given {', '.join(parameters) or 'no values'}: its arguments beside "
-            f"the frame are {', '.join(known) or 'none'}, and each needs a value"
+            f"the frame are {', '.join(known) or 'none'}, and each needs a value; other decorators stand above "
+            "daskjobs.rule"
         )
     keywords = {each.name: values.pop(each.name) for each in others if each.kind is each.KEYWORD_ONLY}
     copy = FunctionType(
@@ -235,7 +236,9 @@ class _Copied:
                 around[name] = cell.cell_contents
                 new.cell_contents = self.value(cell.cell_contents, name, rule)
         if asked := clock_in(code, function.__globals__, around):
-            raise ConfigError(f"the rule {rule} asks the clock ({asked}), which differs in a later attempt: {INSTEAD}")
+            raise ConfigError(
+                f"the rule {rule} asks the clock ({asked}), and a later attempt would get another answer: {INSTEAD}"
+            )
         copy.__defaults__ = self.value(function.__defaults__, "its defaults", rule)
         copy.__kwdefaults__ = self.value(function.__kwdefaults__, "its defaults", rule)
         vars(copy).update(self.value(vars(function), "its attributes", rule))

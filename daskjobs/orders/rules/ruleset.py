@@ -66,7 +66,7 @@ class Ruleset:
     def masks(self, frame: pd.DataFrame, twice: bool = False) -> Iterator[tuple[str, Mask]]:
         """Yield each rule's name and the rows that it rejects. Raises ConfigError when one of the user's fails.
 
-        With ``twice``, the user's are asked again about the later half of the rows alone, and must say the same.
+        With ``twice``, the user's run again on the later half of the rows alone, and must reject the same of them.
         """
         for name, rule in RULES.items():
             yield name, mask(rule, frame)
@@ -76,9 +76,9 @@ class Ruleset:
             half.index = frame.index[: len(half)]
             if twice and not np.array_equal(self._mask(name, rule, half), rejected[len(frame) // 2 :]):
                 raise ConfigError(
-                    f"the rule {name} of {self.name} judges the same rows otherwise when it is asked again without "
-                    "the rows before them: it must judge each row by that row alone, since a rank, a mean or a counter "
-                    "changes with the partitions, and a random number with each attempt"
+                    f"the rule {name} of {self.name} rejects other rows when it runs again on the later half of a "
+                    "block: it must judge each row by that row alone, because a rank, a mean or a counter changes with "
+                    "the partitions, and a random number with each attempt"
                 )
             yield name, rejected
 
