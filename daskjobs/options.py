@@ -22,6 +22,9 @@ KINDS = {int: "a whole number", float: "a number", bool: "True or False", str: "
 class Option:
     """How a field appears on the command line: its flag, its help text, and its least and greatest value.
 
+    The help is in Markdown, since docs/options.md and the parameters of flows/ are made of it, too (`make generate`).
+    ``unset`` says what an empty default stands for.
+
     A ``path`` may hold any bytes. It becomes absolute unless it is a URI, because Dask workers run in other folders.
     One of ``several`` may be given more than once on the command line: the values of a text are joined by commas, and
     those of a tuple are its items, which an environment variable has one a line.
@@ -32,6 +35,7 @@ class Option:
     bounds: tuple[float, float] | None
     path: bool
     several: bool = False
+    unset: str = ""
 
     @property
     def variable(self) -> str:
@@ -47,9 +51,10 @@ def option(
     bounds: tuple[float, float] | None = None,
     path: bool = False,
     several: bool = False,
+    unset: str = "",
 ) -> Any:
     """Return a dataclass field that is an option; ``flag`` is needed where it differs from the field's name."""
-    return field(default=default, metadata={_OPTION: Option(flag, help, bounds, path, several)})
+    return field(default=default, metadata={_OPTION: Option(flag, help, bounds, path, several, unset)})
 
 
 def options(settings: Any) -> Iterator[tuple[Field[Any], Option]]:
@@ -65,6 +70,11 @@ def options(settings: Any) -> Iterator[tuple[Field[Any], Option]]:
         if found := each.metadata.get(_OPTION):
             flag = found.flag or f"--{each.name.replace('_', '-')}"
             yield each, replace(found, flag=flag)
+
+
+def plain(help: str) -> str:
+    """Return a help text as a terminal shows it, without the marks of code."""
+    return help.replace("`", "")
 
 
 def flag(settings: Any, name: str) -> str:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:  # to import it takes a third of a second, and a program may n
 class ClusterKeywords(TypedDict, total=False):
     """The fields of `ClusterSettings`, as keyword arguments."""
 
+    # made by `make generate`: options of a Dask cluster as keywords
     backend: str
     workers: int
     dashboard: str
@@ -48,6 +49,7 @@ class ClusterKeywords(TypedDict, total=False):
     worker_timeout: float
     delete_timeout: float
     idle_timeout: float
+    # made until here
     key: str
 
 

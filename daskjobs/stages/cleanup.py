@@ -2,7 +2,7 @@
 
 import logging
 from contextlib import ExitStack
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 
 from daskjobs.cluster.backends import backend_of
@@ -17,6 +17,25 @@ from daskjobs.stages.run_settings import Context
 
 NAME = "cleanup"
 RECEIPT = "cleanup/receipt.json"
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """What cleanup removed of a run and its Dask cluster, and what is left.
+
+    ``cluster`` is the backend. ``at`` is the time in UTC. ``removed_files`` were half written, and so were
+    ``aborted_uploads``. ``objects`` are all that there were of the Dask cluster, each with its kind, name and uid;
+    ``kept`` are those that were left on purpose, and ``remaining`` those that are still there, with why and a command.
+    """
+
+    run: str
+    at: str
+    cluster: str
+    removed_files: list[str]
+    aborted_uploads: list[str]
+    objects: list[dict[str, str]]
+    kept: list[dict[str, str]]
+    remaining: list[dict[str, str]]
 
 
 def execute(context: Context) -> Manifest:
@@ -55,15 +74,9 @@ def _receipt(context: Context, removed: Removed) -> Manifest:
     known = context.facts("validate").get("objects", [])  # of each of its attempts, which may have removed them
     listed = removed.to_json()
     objects = known + [name for name in listed["objects"] if name not in known]
-    receipt = {
-        "run": context.settings.run_uri,
-        "at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "cluster": context.settings.cluster.backend,
-        "removed_files": files,
-        "aborted_uploads": uploads,
-        **listed,
-        "objects": objects,
-    }
+    at = datetime.now(UTC).isoformat(timespec="seconds")
+    cluster = context.settings.cluster.backend
+    receipt = Receipt(context.settings.run_uri, at, cluster, files, uploads, **{**listed, "objects": objects})
     context.storage.put(RECEIPT, dump(receipt), durable=True)
     counts = CleanupRows(len(objects), len(files), len(removed.kept), len(removed.remaining))
     event("cleanup.done", uploads=len(uploads), **asdict(counts))

@@ -19,7 +19,6 @@ from daskjobs.cluster.kubernetes.naming import cluster_name, node_key, secret_na
 from daskjobs.cluster.kubernetes.secret import mount
 from daskjobs.cluster.settings import ClusterSettings
 from daskjobs.errors import FunctionError, LostWorkError
-from daskjobs.options import options
 from manifests import BRACE, ROOT, assert_restricted, documents, escaped, lint, named
 
 FLOW: dict[str, Any] = documents("flows/dask-step.yaml")[0]
@@ -53,18 +52,6 @@ def test_every_parameter_is_used_and_described_and_has_its_default_once() -> Non
     assert used == set(INPUTS)
     assert all(each["description"] for each in INPUTS.values())
     assert [name for name, each in INPUTS.items() if not {"value", "valueFrom"} & each.keys()] == ["call"]
-
-
-def test_defaults_are_the_command_lines() -> None:
-    fields = {option.flag.removeprefix("--"): each.default for each, option in options(ClusterSettings)}
-    same = {"threads", "scheduler-memory", "worker-disk", "timeout", "start-timeout", "worker-timeout", "idle-timeout"}
-    for name in same | {"queue-timeout", "keep-on-failure"}:
-        assert INPUTS[name]["value"] == str(fields[name]).removesuffix(".0").replace("False", "false"), name
-
-
-def test_every_parameter_is_on_the_page() -> None:
-    described = set(re.findall(r"^\| (`.*?`) \|", PAGE, re.M))
-    assert set(re.findall(r"`([\w-]+)`", " ".join(described))) >= set(INPUTS)
 
 
 @pytest.mark.parametrize(("template", "command"), [(RUN, "step"), (CLEANUP, "step-cleanup")])
