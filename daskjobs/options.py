@@ -22,8 +22,7 @@ KINDS = {int: "a whole number", float: "a number", bool: "True or False", str: "
 class Option:
     """How a field appears on the command line: its flag, its help text, and its least and greatest value.
 
-    The help is in Markdown, since docs/options.md and the parameters of flows/ are made of it, too (`make generate`).
-    ``unset`` says what an empty default stands for.
+    Docs and flows are made of the same text (`make generate`). ``unset`` says what an empty default stands for.
 
     A ``path`` may hold any bytes. It becomes absolute unless it is a URI, because Dask workers run in other folders.
     One of ``several`` may be given more than once on the command line: the values of a text are joined by commas, and
@@ -70,11 +69,6 @@ def options(settings: Any) -> Iterator[tuple[Field[Any], Option]]:
         if found := each.metadata.get(_OPTION):
             flag = found.flag or f"--{each.name.replace('_', '-')}"
             yield each, replace(found, flag=flag)
-
-
-def plain(help: str) -> str:
-    """Return a help text as a terminal shows it, without the marks of code."""
-    return help.replace("`", "")
 
 
 def flag(settings: Any, name: str) -> str:

@@ -19,7 +19,7 @@ from daskjobs.cli.parameters import FIELDS
 from daskjobs.cluster.connection import ClusterFacts
 from daskjobs.cluster.settings import WORKERS_ON_KUBERNETES, ClusterSettings
 from daskjobs.files.documents import keys
-from daskjobs.options import SECONDS, Option, options, plain
+from daskjobs.options import SECONDS, Option, options
 from daskjobs.orders.report.page import ResourcesSection
 from daskjobs.orders.report.quality import Quality
 from daskjobs.pipeline.manifest import Facts, Manifest
@@ -155,7 +155,7 @@ def parameters(names: Iterable[str]) -> Iterator[str]:
         default = text_of(IN_FLOWS.get(known.name, known.default))
         unset = f" Default: {known.option.unset}." if known.option.unset and not default else ""
         yield f"- name: {known.parameter}"
-        yield f"  description: {scalar(plain(known.sentence + unset))}"
+        yield f"  description: {scalar((known.sentence + unset).replace('`', ''))}"
         if known.name in OF_CONFIG_MAP:
             yield f"  valueFrom: {{configMapKeyRef: {{name: daskjobs, key: {known.option.variable}}}}}"
         else:

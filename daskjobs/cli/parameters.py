@@ -12,11 +12,11 @@ from daskjobs import events
 from daskjobs.cluster.settings import ClusterSettings
 from daskjobs.display import shown
 from daskjobs.errors import UsageError
-from daskjobs.options import SECONDS, Option, lines, options, plain, quoted, refuse_empty, refuse_nul
+from daskjobs.options import SECONDS, Option, lines, options, quoted, refuse_empty, refuse_nul
 from daskjobs.pipeline import ending
 from daskjobs.stages.run_settings import Settings, new_run_uri
 
-FIELDS = [*options(Settings), *options(ClusterSettings)]
+FIELDS = [*options(Settings), *options(ClusterSettings)]  # all options; docs, flows and keywords are made of them
 DEFAULTS = {each.name: each.default for each, _ in FIELDS}
 LOG_LEVEL = "Events to show.  [default: info for a stage, warning for run]"
 
@@ -118,9 +118,9 @@ def _with_options(
             multiple=its.several,
             envvar=its.variable if variables is None or each.name in variables else None,
             show_envvar=True,
-            show_default=plain(its.unset) or bool(each.default),
+            show_default=its.unset or bool(each.default),
             callback=_joined if joined else None,
-            help=plain(its.help),
+            help=its.help.replace("`", ""),
         )(command)
     return command
 

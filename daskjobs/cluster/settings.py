@@ -20,70 +20,57 @@ class ClusterSettings:
     """
 
     backend: str = option(
-        "local",
-        "Where Dask runs: `local`, `kubernetes` (in a pod), or the address of a scheduler that runs already, like "
-        "`tcp://host:port`.",
+        "local", "Where Dask runs: `local`, `kubernetes` (in a pod), or the address of a scheduler, `tcp://host:port`.",
         flag="--cluster",
-    )
+    )  # fmt: skip
     workers: int = option(
         0, "How many Dask workers to start.", bounds=(0, 1000),
         unset=f"0: one for each core that this process may use, and {WORKERS_ON_KUBERNETES} on Kubernetes",
     )  # fmt: skip
-    dashboard: str = option(
-        "127.0.0.1:8787", "Where the dashboard of a local cluster listens; a port that is taken becomes a free one."
-    )
+    dashboard: str = option("127.0.0.1:8787", "Where the dashboard of a local cluster listens.")
     timeout: float = option(3600.0, "Seconds that the work on the cluster may take.", bounds=SECONDS)
     threads: int = option(1, "How many threads each Dask worker has.", bounds=(1, 256))
     worker_cpu: str = option("1", "On Kubernetes: the CPU that each worker requests.")
     worker_memory: str = option("2Gi", "On Kubernetes: the memory that each worker requests and may use.")
     worker_disk: str = option(
-        "1Gi", "On Kubernetes: the ephemeral storage that each worker requests and may use, for what Dask spills to "
-        "disk; a worker that uses more is evicted.",
-    )  # fmt: skip
+        "1Gi", "On Kubernetes: the disk that each worker requests and may use, such as for what Dask spills to it."
+    )
     max_workers: int = option(
-        0, "On Kubernetes: add workers, up to so many, while tasks wait for them; 0 adds none. None is taken away "
-        "before the end.", bounds=(0, 1000),
-    )  # fmt: skip
+        0, "On Kubernetes: add workers, up to so many, while tasks wait for them; 0 adds none.", bounds=(0, 1000)
+    )
     worker_node_selector: str = option(
-        "", 'On Kubernetes: the labels of the nodes for workers, as a JSON object like `{"pool": "spot"}`; the '
-        "scheduler stays where this pod may be.", unset="that of this pod",
-    )  # fmt: skip
+        "", 'On Kubernetes: the labels of the nodes for workers, as a JSON object like `{"pool": "spot"}`.'
+    )
     worker_tolerations: str = option(
         "", "On Kubernetes: tolerations that workers have besides those of this pod, as a JSON list."
     )
     worker_resources: str = option(
-        "", "On Kubernetes: what each worker requests and may use besides, as a JSON object like "
-        '`{"nvidia.com/gpu": 1}`.',
-    )  # fmt: skip
+        "", 'On Kubernetes: what each worker requests besides, as a JSON object like `{"nvidia.com/gpu": 1}`.'
+    )
     worker_volumes: str = option(
         "", "On Kubernetes: further volumes of workers, as a JSON list; each has a `mountPath`, too."
     )
-    worker_service_account: str = option(
-        "", "On Kubernetes: the service account of the workers' pods, such as one that has a role in the cloud; they "
-        "have no token of Kubernetes.", unset="that of the namespace",
-    )  # fmt: skip
+    worker_service_account: str = option("", "On Kubernetes: the service account of the workers' pods.")
     pod_labels: str = option(
         "", 'On Kubernetes: labels of all pods of the Dask cluster, as a JSON object like `{"team": "a"}`.'
     )
-    pod_annotations: str = option("", "On Kubernetes: annotations of all pods of the Dask cluster, as a JSON object.")
+    pod_annotations: str = option("", "On Kubernetes: annotations of all pods of the cluster, as a JSON object.")
     security: str = option(
         TLS, "On Kubernetes: what protects the cluster's connections: `tls`, or `none` where a service mesh does it."
     )
     queue: str = option("", "On Kubernetes: the Kueue queue that admits the pods of the Dask cluster.")
     queue_timeout: float = option(
-        3600.0, "On Kubernetes: seconds until the queue must have admitted the scheduler and the first worker, before "
-        "their own waits begin.", bounds=SECONDS,
+        3600.0, "On Kubernetes: seconds until the queue must have admitted the scheduler and the first worker.",
+        bounds=SECONDS,
     )  # fmt: skip
     scheduler_memory: str = option("512Mi", "On Kubernetes: the memory that the scheduler requests and may use.")
     keep_cluster: bool = option(
-        False, "On Kubernetes: leave the Dask cluster up until cleanup, for a look at its dashboard."
+        False, "On Kubernetes: leave the cluster up until cleanup, for a look at its dashboard."
     )
     keep_on_failure: bool = option(
-        False, "On Kubernetes: when the work fails, leave the Dask cluster up until it has been idle for too long."
+        False, "On Kubernetes: when the work fails, leave the cluster up until it has been idle for too long."
     )
-    workflow: str = option(
-        "", "On Kubernetes: the name of the workflow that owns the cluster: deleting it deletes the cluster."
-    )
+    workflow: str = option("", "On Kubernetes: the name of the workflow that owns the cluster.")
     workflow_uid: str = option("", "On Kubernetes: the uid of that workflow.")
     pod: str = option("", "On Kubernetes: the pod that this runs in; the cluster's pods are made like it.")
     namespace: str = option("", "On Kubernetes: the namespace of the cluster, which is that of the pod.")
@@ -93,9 +80,10 @@ class ClusterSettings:
     )
     delete_timeout: float = option(120.0, "On Kubernetes: seconds until what was deleted must be gone.", bounds=SECONDS)
     idle_timeout: float = option(
-        300.0, "On Kubernetes: seconds without a task after which the cluster ends by itself, beside the waits for its "
-        "start.", bounds=SECONDS,
-    )  # fmt: skip
+        300.0,
+        "On Kubernetes: seconds without a task, after its start, until the cluster ends by itself.",
+        bounds=SECONDS,
+    )
     key: str = ""
 
     def __post_init__(self) -> None:

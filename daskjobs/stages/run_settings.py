@@ -46,9 +46,8 @@ class Settings:
     """
 
     run_uri: str = option(
-        "", "Where the files of this run live: a path, or a `file://` or `s3://` URI, of a folder that is new, empty, "
-        "or a run's already. The same place again continues where a stopped run ended.",
-        flag="--run", path=True, unset="`runs/<time>-<id>`",
+        "", "Where the files of this run live: a folder, new, empty or a run's, as a path, `file://` or `s3://` URI.",
+        flag="--run", path=True, unset="runs/, time and id",
     )  # fmt: skip
     # A partition counts its rows in 32 bits.
     rows: int = option(50_000, "How many orders to generate, where no input is given.", bounds=(0, 4_000_000_000))
@@ -56,23 +55,19 @@ class Settings:
         7, "Varies the generated orders: the same seed and rows give the same bytes.", bounds=(0, 2**63 - 1)
     )
     input: Sequence[str] = option(
-        (), "Your own orders: the path or URI of a CSV or Parquet file, or a glob in quotes; or several of these, each "
-        "after an `--input` of its own, and elsewhere one a line.",
-        path=True, several=True, unset="generated orders",
+        (), "Your own orders: the path or URI of a CSV or Parquet file, or a glob in quotes; or several, one a line or "
+        "with an `--input` for each.", path=True, several=True, unset="generated orders",
     )  # fmt: skip
     ignore_table: bool = option(
-        False,
-        "Read Parquet files though they look like those of a Delta, Iceberg or Hudi table; rows that it deleted or "
-        "replaced then count as orders.",
+        False, "Read Parquet files though they look like a Delta, Iceberg or Hudi table's: deleted rows then count."
     )
     delimiter: str = option(
         "", "What separates the fields of the input: one character, or `tab`.", unset="found in the header"
     )
     quoting: str = option(
-        RFC4180,
-        "What a quote is in the input: `rfc4180` (fields may stand in quotes), `none` (a character like others), or "
-        "`backslash` (as `rfc4180`, with backslash escapes as MySQL writes them).",
-    )
+        RFC4180, "What a quote is in the input: `rfc4180` (fields may stand in quotes), `none` (a character like "
+        "others), or `backslash` (as `rfc4180`, with backslash escapes as MySQL writes them).",
+    )  # fmt: skip
     encoding: str = option("", "The text encoding of the input, like `cp1252` or `utf-16`.", unset="UTF-8")
     columns: str = option(
         "", "Which columns of the input stand for ours: `price=unit_price,status=state`.",

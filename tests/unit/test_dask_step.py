@@ -122,6 +122,16 @@ def test_everything_that_a_step_leaves_is_shown() -> None:
     assert all(each["optional"] for each in RUN["outputs"]["artifacts"] + CLEANUP["outputs"]["artifacts"])
 
 
+def test_functions_of_the_page_give_the_result_that_it_shows_one_as_a_coroutine(tmp_path: Path) -> None:
+    first, second = re.findall(r"^```python\n(.*?)^```$", PAGE, re.M | re.S)
+    (shown,) = re.findall(r'^    (\{"day": .*\})$', PAGE, re.M)
+    (tmp_path / "mycompany").mkdir()
+    for number, code in enumerate((first, first + second)):
+        (tmp_path / f"mycompany/features{number}.py").write_text(code)
+        call = Call(f"mycompany.features{number}:build", {"day": "2026-11-25"}, str(tmp_path))
+        assert json.loads(run_step(call, HERE)) == json.loads(shown)
+
+
 def test_sales_are_added_up_by_region(tmp_path: Path) -> None:
     for number, regions in enumerate((["north", "south"], ["north", "west"])):
         frame = pd.DataFrame({"region": regions, "quantity": [1, 2], "price": [1.5, 2.25], "status": "paid"})
