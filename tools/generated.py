@@ -9,15 +9,18 @@ import inspect
 import re
 import textwrap
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from types import UnionType
 from typing import Any, get_args, get_origin, get_type_hints, is_typeddict
 
+import click
 import yaml
 
+from daskjobs.cli.main import main
 from daskjobs.cli.parameters import FIELDS
 from daskjobs.cluster.connection import ClusterFacts
-from daskjobs.cluster.settings import WORKERS_ON_KUBERNETES, ClusterSettings
+from daskjobs.cluster.settings import WORKERS_ON_KUBERNETES
 from daskjobs.files.documents import keys
 from daskjobs.options import SECONDS, Option, options
 from daskjobs.orders.report.page import ResourcesSection
@@ -49,9 +52,12 @@ BLOCK = re.compile(
 KUBERNETES = "On Kubernetes: "  # begins what is said of an option that no other backend has
 KINDS = {int: "whole number", float: "number", str: "text", bool: "true or false", Any: "anything"}
 
+OF_RUN = [each.name for each, _ in options(Settings)]
+OF_CLUSTER = [each.name for each, _ in FIELDS if each.name not in OF_RUN]
+
 # Which options are parameters of which flow: all of a run but its place, and these of a Dask cluster.
 OF_PIPELINE = (
-    *(each.name for each, _ in options(Settings) if each.name != "run_uri"),
+    *(name for name in OF_RUN if name != "run_uri"),
     *("workers", "worker_cpu", "worker_memory", "keep_cluster"),
 )
 OF_STEP = (
@@ -92,9 +98,11 @@ class Known:
 
 
 KNOWN = {each.name: Known(each.name, option, each.default) for each, option in FIELDS}
-RUN = [KNOWN[each.name] for each, _ in options(Settings)]
-OF_KUBERNETES = [known for known in KNOWN.values() if known.option.help.startswith(KUBERNETES)]
-CLUSTER = [known for known in KNOWN.values() if known not in RUN + OF_KUBERNETES]
+SECTIONS = {
+    "The run": [*OF_RUN],
+    "The Dask cluster": [name for name in OF_CLUSTER if not KNOWN[name].option.help.startswith(KUBERNETES)],
+    "On Kubernetes": [name for name in OF_CLUSTER if KNOWN[name].option.help.startswith(KUBERNETES)],
+}
 
 
 def made(place: str) -> str:
@@ -120,7 +128,7 @@ def table(*rows: Iterable[str]) -> list[str]:
     return [lines[0], re.sub(r"[^|]+", " --- ", lines[0]), *lines[1:]]
 
 
-def option_table(chosen: list[Known]) -> list[str]:
+def option_table(names: Iterable[str]) -> list[str]:
     """Return the table of some options for docs/options.md."""
     rows = [
         (
@@ -130,7 +138,7 @@ def option_table(chosen: list[Known]) -> list[str]:
             known.bounds,
             known.sentence,
         )
-        for known in chosen
+        for known in map(KNOWN.__getitem__, names)
     ]
     return table(("option", "environment variable", "default", "bounds", "what it says"), *rows)
 
@@ -194,11 +202,35 @@ def parameter_table(flow: str, names: Iterable[str]) -> list[str]:
     return table(("parameter", "default", "what it says"), *rows)
 
 
-def keywords(settings: Any, without: Iterable[str] = ()) -> Iterator[str]:
-    """Yield the keywords of a settings class with their types."""
-    for each, _ in options(settings):
-        if each.name not in without:
-            yield f"{each.name}: {type(each.default).__name__}"
+def command_table() -> list[str]:
+    """Return the table of all commands."""
+    rows = [(f"`daskjobs {name}`", command.get_short_help_str(limit=500)) for name, command in main.commands.items()]
+    return table(("command", "what it does"), *rows)
+
+
+def own_option_table() -> list[str]:
+    """Return the table of the options that are not those of all stages, each with the commands that have it."""
+    common = {known.option.help.replace("`", "") for known in KNOWN.values()}
+    found = dict[tuple[str, ...], list[str]]()
+    for name, command in main.commands.items():
+        for each in command.params:
+            if isinstance(each, click.Option) and each.help not in common:
+                flags = ", ".join(f"`{flag}`" for flag in each.opts + each.secondary_opts)
+                variable = f"`{each.envvar}`" if each.envvar else ""
+                found.setdefault((flags, variable, (each.help or "").replace("<", "\\<")), []).append(name)
+    stages = {*STAGES, "stages"}
+    rows = []
+    for (flags, variable, said), names in found.items():
+        others = [f"`{name}`" for name in names if name not in stages or not stages <= {*names}]
+        rows.append(
+            (flags, variable, ", ".join((["each stage", "`stages`"] if stages <= {*names} else []) + others), said)
+        )
+    return table(("option", "environment variable", "of", "what it says"), *rows)
+
+
+def keywords(names: Iterable[str]) -> list[str]:
+    """Return options as the keywords of a Python function, with their types."""
+    return [f"{name}: {type(KNOWN[name].default).__name__}" for name in names if name not in NAMED]
 
 
 def stage_table() -> list[str]:
@@ -256,26 +288,26 @@ def _kind(hint: Any, path: str) -> tuple[str, str, Any]:
 
 
 BLOCKS: dict[str, Callable[[], Iterable[str]]] = {
-    "options of a run": lambda: option_table(RUN),
-    "options of a Dask cluster": lambda: option_table(CLUSTER),
-    "options of a Dask cluster on Kubernetes": lambda: option_table(OF_KUBERNETES),
-    "options as parameters of the pipeline": lambda: parameters(OF_PIPELINE),
-    "options as variables of the pipeline": lambda: variables(OF_PIPELINE, "workflow.parameters"),
-    "options as parameters of a step": lambda: parameters(OF_STEP),
-    "options as variables of a step": lambda: variables(OF_STEP, "inputs.parameters"),
+    **{f"options, {title}": partial(option_table, names) for title, names in SECTIONS.items()},
+    "commands": command_table,
+    "options that only some commands have": own_option_table,
+    "options as parameters of the pipeline": partial(parameters, OF_PIPELINE),
+    "options as variables of the pipeline": partial(variables, OF_PIPELINE, "workflow.parameters"),
+    "options as parameters of a step": partial(parameters, OF_STEP),
+    "options as variables of a step": partial(variables, OF_STEP, "inputs.parameters"),
     "options whose defaults an overlay may change": config_map,
-    "parameters of the pipeline": lambda: parameter_table(PIPELINE, OF_PIPELINE),
-    "parameters of a step": lambda: parameter_table(STEP, OF_STEP),
-    "options of a run as keywords": lambda: keywords(Settings, NAMED),
-    "options of a Dask cluster as keywords": lambda: keywords(ClusterSettings),
+    "parameters of the pipeline": partial(parameter_table, PIPELINE, OF_PIPELINE),
+    "parameters of a step": partial(parameter_table, STEP, OF_STEP),
+    "options of a run as keywords": partial(keywords, OF_RUN),
+    "options of a Dask cluster as keywords": partial(keywords, OF_CLUSTER),
     "stages": stage_table,
     "files of the stages": file_table,
-    "fields of manifest.json": lambda: fields_of(Manifest, without="skipped"),
-    "fields of quality.json": lambda: fields_of(Quality),
-    "fields of facts.json": lambda: fields_of(Facts),
-    "fields of validate's facts.json": lambda: fields_of(ClusterFacts),
-    "fields of resources": lambda: fields_of(ResourcesSection),
-    "fields of receipt.json": lambda: fields_of(Receipt),
+    "fields of manifest.json": partial(fields_of, Manifest, without="skipped"),
+    "fields of quality.json": partial(fields_of, Quality),
+    "fields of facts.json": partial(fields_of, Facts),
+    "fields of validate's facts.json": partial(fields_of, ClusterFacts),
+    "fields of resources": partial(fields_of, ResourcesSection),
+    "fields of receipt.json": partial(fields_of, Receipt),
 }
 
 

@@ -10,7 +10,6 @@ import click
 import pytest
 import yaml
 
-import generated
 from conftest import Pipeline
 from daskjobs.cli.main import main
 from daskjobs.cluster.public import ClusterKeywords
@@ -39,8 +38,6 @@ def test_every_block_stands_somewhere_and_every_mark_is_that_of_a_block() -> Non
 def changed(name: str, default: Any, patch: pytest.MonkeyPatch) -> None:
     """Give an option another default, as if it were written so in its dataclass."""
     patch.setitem(KNOWN, name, dataclasses.replace(KNOWN[name], default=default))
-    for group in ("RUN", "CLUSTER", "OF_KUBERNETES"):
-        patch.setattr(generated, group, [KNOWN[known.name] for known in getattr(generated, group)])
 
 
 @pytest.mark.parametrize(
