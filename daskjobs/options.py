@@ -2,8 +2,8 @@
 
 import difflib
 import os
-from collections.abc import Iterator, Mapping
-from dataclasses import Field, dataclass, field, fields, replace
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import Field, dataclass, field, fields, is_dataclass, replace
 from decimal import Decimal
 from numbers import Integral, Real
 from typing import Any
@@ -20,13 +20,14 @@ KINDS = {int: "a whole number", float: "a number", bool: "True or False", str: "
 
 @dataclass(frozen=True)
 class Option:
-    """How a field appears on the command line: its flag, its help text, and its least and greatest value.
+    """How a field appears on the command line: its flag, its help text, its least and greatest value or its choices.
 
     Docs and flows are made of the same text (`make generate`). ``unset`` says what an empty default stands for.
 
     A ``path`` may hold any bytes. It becomes absolute unless it is a URI, because Dask workers run in other folders.
     One of ``several`` may be given more than once on the command line: the values of a text are joined by commas, and
-    those of a tuple are its items, which an environment variable has one a line.
+    those of a tuple are its items, which an environment variable has one a line. A ``cleanup`` reads no other options
+    from the environment: with a variable that makes no sense to others, it still has to work.
     """
 
     flag: str
@@ -34,6 +35,8 @@ class Option:
     bounds: tuple[float, float] | None
     path: bool
     several: bool = False
+    cleanup: bool = False
+    choices: tuple[str, ...] = ()
     unset: str = ""
 
     @property
@@ -50,14 +53,17 @@ def option(
     bounds: tuple[float, float] | None = None,
     path: bool = False,
     several: bool = False,
+    cleanup: bool = False,
+    choices: tuple[str, ...] = (),
     unset: str = "",
 ) -> Any:
     """Return a dataclass field that is an option; ``flag`` is needed where it differs from the field's name."""
-    return field(default=default, metadata={_OPTION: Option(flag, help, bounds, path, several, unset)})
+    said = Option(flag, help, bounds, path, several, cleanup, choices, unset)
+    return field(default=default, metadata={_OPTION: said})
 
 
-def options(settings: Any) -> Iterator[tuple[Field[Any], Option]]:
-    """Yield the fields of a settings class, or of an object of it, that are options.
+def options(*settings: Any) -> Iterator[tuple[Field[Any], Option]]:
+    """Yield the fields of settings classes, or of objects of them, that are options: each once.
 
     >>> @dataclass
     ... class Mine:
@@ -65,20 +71,28 @@ def options(settings: Any) -> Iterator[tuple[Field[Any], Option]]:
     >>> [(each.name, option.flag) for each, option in options(Mine)]
     [('max_rows', '--max-rows')]
     """
-    for each in fields(settings):
+    for each in {each.name: each for kind in settings for each in fields(kind)}.values():
         if found := each.metadata.get(_OPTION):
             flag = found.flag or f"--{each.name.replace('_', '-')}"
             yield each, replace(found, flag=flag)
 
 
-def flag(settings: Any, name: str) -> str:
-    """Return the flag of a field: ``--max-rejected`` for ``max_rejected``."""
-    return next(option.flag for each, option in options(settings) if each.name == name)
+def sections(kinds: Iterable[type]) -> dict[str, list[tuple[Field[Any], Option]]]:
+    """Return the options of settings classes by the class that declares them, one of these or an ancestor.
+
+    Each such class is a section of the help, whose title is the first line of the class's docstring.
+    """
+    found = dict[str, list[tuple[Field[Any], Option]]]()
+    for each in dict.fromkeys(base for kind in kinds for base in reversed(kind.__mro__) if is_dataclass(base)):
+        title = (each.__doc__ or each.__name__).partition("\n")[0].removesuffix(".")
+        if own := [pair for pair in options(each) if pair[0].name in vars(each)]:
+            found.setdefault(title, []).extend(own)
+    return found
 
 
-def flags(settings: Any) -> dict[str, str]:
+def flags(*settings: Any) -> dict[str, str]:
     """Return the flag of each option by its field's name."""
-    return {each.name: option.flag for each, option in options(settings)}
+    return {each.name: option.flag for each, option in options(*settings)}
 
 
 def check(settings: Any) -> None:
@@ -162,6 +176,9 @@ def _check_text(option: Option, text: str) -> None:
     if not option.path and not text.isascii() and not _is_unicode(text):
         raise UsageError(f"{option.flag} must be text in the terminal's encoding, got {quoted(text)}")
     refuse_nul(option.flag, text)
+    if option.choices and text not in option.choices:
+        allowed = f"{', '.join(option.choices[:-1])} or {option.choices[-1]}"
+        raise UsageError(f"{option.flag} must be {allowed}, got {quoted(text)}")
 
 
 def refuse_nul(flag: str, text: object) -> None:
@@ -188,13 +205,13 @@ def _shown(value: object) -> str:
     return str(value) if isinstance(value, int | float) else quoted(str(value))
 
 
-def from_environment(settings: Any, environment: Mapping[str, str]) -> dict[str, Any]:
-    """Return the fields of a settings class that environment variables set, read as the command line reads them.
+def from_environment(environment: Mapping[str, str], *settings: Any) -> dict[str, Any]:
+    """Return the fields of settings classes that environment variables set, read as the command line reads them.
 
     Raises UsageError for a text that is no value of the field's type.
     """
     values = dict[str, Any]()
-    for each, option in options(settings):
+    for each, option in options(*settings):
         if text := environment.get(option.variable, ""):
             values[each.name] = _value(option, text, type(each.default))
     return values

@@ -18,7 +18,7 @@ import click
 import yaml
 
 from daskjobs.cli.main import main
-from daskjobs.cli.parameters import FIELDS
+from daskjobs.cli.parameters import FIELDS, SECTIONS
 from daskjobs.cluster.connection import ClusterFacts
 from daskjobs.cluster.settings import WORKERS_ON_KUBERNETES
 from daskjobs.files.documents import keys
@@ -49,7 +49,6 @@ BLOCK = re.compile(
     r"^(?P<end> *(?:#|<!--) made until here(?: -->)?$)",
     re.M | re.S,
 )
-KUBERNETES = "On Kubernetes: "  # begins what is said of an option that no other backend has
 KINDS = {int: "whole number", float: "number", str: "text", bool: "true or false", Any: "anything"}
 
 OF_RUN = [each.name for each, _ in options(Settings)]
@@ -84,25 +83,14 @@ class Known:
         return self.option.flag.removeprefix("--")
 
     @property
-    def sentence(self) -> str:
-        """What is said of it, where nothing but Kubernetes is spoken of."""
-        said = self.option.help.removeprefix(KUBERNETES)
-        return said[0].upper() + said[1:]
-
-    @property
     def bounds(self) -> str:
-        """Its least and greatest value."""
+        """Its least and greatest value, or its choices."""
         if self.option.bounds == SECONDS:
             return "1 second to 30 days"
-        return " to ".join(f"{bound:,}" for bound in self.option.bounds or ())
+        return ", ".join(self.option.choices) or " to ".join(f"{bound:,}" for bound in self.option.bounds or ())
 
 
 KNOWN = {each.name: Known(each.name, option, each.default) for each, option in FIELDS}
-SECTIONS = {
-    "The run": [*OF_RUN],
-    "The Dask cluster": [name for name in OF_CLUSTER if not KNOWN[name].option.help.startswith(KUBERNETES)],
-    "On Kubernetes": [name for name in OF_CLUSTER if KNOWN[name].option.help.startswith(KUBERNETES)],
-}
 
 
 def made(place: str) -> str:
@@ -136,7 +124,7 @@ def option_table(names: Iterable[str]) -> list[str]:
             f"`{known.option.variable}`",
             known.option.unset or (f"`{text_of(known.default)}`" if known.default not in ("", ()) else "none"),
             known.bounds,
-            known.sentence,
+            known.option.help,
         )
         for known in map(KNOWN.__getitem__, names)
     ]
@@ -163,7 +151,7 @@ def parameters(names: Iterable[str]) -> Iterator[str]:
         default = text_of(IN_FLOWS.get(known.name, known.default))
         unset = f" Default: {known.option.unset}." if known.option.unset and not default else ""
         yield f"- name: {known.parameter}"
-        yield f"  description: {scalar((known.sentence + unset).replace('`', ''))}"
+        yield f"  description: {scalar((known.option.help + unset).replace('`', ''))}"
         if known.name in OF_CONFIG_MAP:
             yield f"  valueFrom: {{configMapKeyRef: {{name: daskjobs, key: {known.option.variable}}}}}"
         else:
@@ -198,7 +186,7 @@ def parameter_table(flow: str, names: Iterable[str]) -> list[str]:
             default = f"`{value}`"
         else:
             default = "must be given" if value is None else known.option.unset if known else ""
-        rows.append((f"`{each['name']}`", default or "none", known.sentence if known else each["description"]))
+        rows.append((f"`{each['name']}`", default or "none", known.option.help if known else each["description"]))
     return table(("parameter", "default", "what it says"), *rows)
 
 
@@ -288,7 +276,10 @@ def _kind(hint: Any, path: str) -> tuple[str, str, Any]:
 
 
 BLOCKS: dict[str, Callable[[], Iterable[str]]] = {
-    **{f"options, {title}": partial(option_table, names) for title, names in SECTIONS.items()},
+    **{
+        f"options, {title}": partial(option_table, [each.name for each, _ in pairs])
+        for title, pairs in SECTIONS.items()
+    },
     "commands": command_table,
     "options that only some commands have": own_option_table,
     "options as parameters of the pipeline": partial(parameters, OF_PIPELINE),

@@ -6,9 +6,10 @@ from typing import Any
 import click
 
 from daskjobs import events
-from daskjobs.cli.parameters import DEFAULTS, option, settings, stage_options, text_option
+from daskjobs.cli.parameters import Sectioned, option, settings, stage_options, text_option
 from daskjobs.cli.terminal import say
-from daskjobs.cluster.kubernetes import kubernetes_packages
+from daskjobs.cluster.backends import settings_of
+from daskjobs.cluster.kubernetes import KubernetesSettings, kubernetes_packages
 from daskjobs.cluster.settings import ClusterSettings
 from daskjobs.errors import ConfigError, UsageError
 from daskjobs.stages import new_context
@@ -41,7 +42,7 @@ def explain(run: str, row: int, source: str, patterns: tuple[str, ...]) -> None:
     say(f"text       {explained.raw}")
 
 
-@click.command(START)
+@click.command(START, cls=Sectioned)
 @stage_options
 def cluster(log_level: str | None, **values: Any) -> None:
     """Ask for a run's Dask cluster on Kubernetes before validate needs it, and don't wait for it."""
@@ -61,7 +62,7 @@ def start_ahead(context: Context) -> None:
 @option("--run", default="runs", envvar="DASKJOBS_RUN", show_envvar=True, help="Where the run's files would live.")
 @option(
     "--cluster",
-    default=DEFAULTS["backend"],
+    default=ClusterSettings.backend,
     show_default=True,
     help="Where Dask would run: local, kubernetes, or the address of a scheduler.",
 )
@@ -80,7 +81,7 @@ def doctor(run: str, cluster: str, namespace: str, image: str, network: bool, st
     if network and (cluster != "kubernetes" or not image):
         raise UsageError("--network needs --cluster kubernetes, and --image for the pods that it starts there")
     bad = 0
-    for finding in examine(run if storage else "", ClusterSettings(cluster, namespace=namespace), image, network):
+    for finding in examine(run if storage else "", settings_of(backend=cluster, namespace=namespace), image, network):
         say(f"{'ok  ' if finding.good else 'FAIL'}  {finding.what}")
         bad += not finding.good
     if bad:
@@ -93,7 +94,7 @@ def doctor(run: str, cluster: str, namespace: str, image: str, network: bool, st
 @text_option("--namespace", "Where it runs.")
 @option(
     "--start-timeout",
-    default=DEFAULTS["start_timeout"],
+    default=KubernetesSettings.start_timeout,
     show_default=True,
     help="Seconds to wait for its Dask cluster.",
 )
@@ -104,7 +105,7 @@ def dashboard(workflow: str, step: str, namespace: str, start_timeout: float) ->
     """
     with kubernetes_packages():
         from daskjobs.cluster.kubernetes.dashboard import watch
-    for line in watch(ClusterSettings(namespace=namespace, workflow=workflow, start_timeout=start_timeout), step):
+    for line in watch(KubernetesSettings(namespace=namespace, workflow=workflow, start_timeout=start_timeout), step):
         click.echo(line)
 
 
@@ -112,7 +113,7 @@ def dashboard(workflow: str, step: str, namespace: str, start_timeout: float) ->
 @text_option("--namespace", "Where to look.")
 @option(
     "--delete-timeout",
-    default=DEFAULTS["delete_timeout"],
+    default=KubernetesSettings.delete_timeout,
     envvar="DASKJOBS_DELETE_TIMEOUT",
     show_envvar=True,
     show_default=True,
@@ -133,5 +134,5 @@ def janitor(namespace: str, delete_timeout: float, pending_timeout: float) -> No
     """
     with kubernetes_packages():
         from daskjobs.cluster.kubernetes.janitor import sweep
-    for line in sweep(ClusterSettings(namespace=namespace, delete_timeout=delete_timeout), pending_timeout):
+    for line in sweep(KubernetesSettings(namespace=namespace, delete_timeout=delete_timeout), pending_timeout):
         say(line)

@@ -13,7 +13,7 @@ from packaging.specifiers import SpecifierSet
 
 from daskjobs.cluster.backends import backend_of
 from daskjobs.cluster.findings import Finding
-from daskjobs.cluster.kubernetes import kubernetes_packages
+from daskjobs.cluster.kubernetes import KubernetesSettings, kubernetes_packages
 from daskjobs.cluster.settings import ClusterSettings
 from daskjobs.errors import DaskjobsError
 from daskjobs.files.storage import Storage, filesystem
@@ -30,7 +30,7 @@ def examine(run: str, settings: ClusterSettings, image: str, network: bool) -> I
     backend = backend_of(settings)
     if not backend.shares_disk:
         yield from backend.examine(settings, image)
-        if network:
+        if network and isinstance(settings, KubernetesSettings):
             yield from _network(settings, image)
         if run:
             yield shared_storage(run)
@@ -44,7 +44,7 @@ def examine(run: str, settings: ClusterSettings, image: str, network: bool) -> I
     yield from backend.examine(settings, image)
 
 
-def _network(settings: ClusterSettings, image: str) -> Iterator[Finding]:
+def _network(settings: KubernetesSettings, image: str) -> Iterator[Finding]:
     with kubernetes_packages():
         from daskjobs.cluster.kubernetes.reach import examine_network
     yield from examine_network(settings, image)

@@ -6,6 +6,7 @@ import os
 import sys
 import traceback
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from daskjobs import events
 from daskjobs.cli import streams
 from daskjobs.cli.artifacts import show, showing
 from daskjobs.cli.commands import START, cluster, dashboard, doctor, explain, janitor, start_ahead
-from daskjobs.cli.parameters import CLEANUP, settings, stage_options, text_option
+from daskjobs.cli.parameters import Sectioned, settings, stage_options, text_option
 from daskjobs.cli.step import step, step_cleanup
 from daskjobs.cli.terminal import print_report, say, short, with_bar
 from daskjobs.display import shown
@@ -31,7 +32,18 @@ from daskjobs.version import __version__
 REPEATS = "Reads what earlier stages wrote under --run, and does nothing when that has not changed."
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+class Grouped(click.Group):
+    """A group whose help lists the commands in the order and the groups of the table `COMMANDS`."""
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002  # click's
+        """Write the groups."""
+        limit = formatter.width - 6 - max(map(len, self.commands))
+        for title, commands in COMMANDS.items():
+            with formatter.section(title):
+                formatter.write_dl([(str(each.name), each.get_short_help_str(limit)) for each in commands])
+
+
+@click.group(cls=Grouped, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(__version__)
 def main() -> None:
     """Check orders in parallel, and report them to the cent.
@@ -48,7 +60,7 @@ def main() -> None:
     """
 
 
-@main.command()
+@click.command(cls=Sectioned)
 @stage_options
 def run(log_level: str | None, **values: Any) -> None:
     """Run all stages on this machine, or on the Dask cluster that --cluster names, and print the report."""
@@ -67,9 +79,9 @@ _given = text_option(
 )
 
 
-def _stage_command(stage: Stage) -> None:
-    @main.command(stage.name, help=f"{stage.summary} {REPEATS}")
-    @partial(stage_options, variables=CLEANUP if stage.name == "cleanup" else None)
+def _stage_command(stage: Stage) -> click.Command:
+    @click.command(stage.name, cls=Sectioned, help=f"{stage.summary} {REPEATS}")
+    @partial(stage_options, cleanup=stage.name == "cleanup")
     @_outputs
     @_given
     def command(log_level: str | None, outputs: str, given: str, **values: Any) -> None:
@@ -79,6 +91,8 @@ def _stage_command(stage: Stage) -> None:
         context = new_context(settings(values))
         _hold(context, given)
         _do(stage.name, context, outputs)
+
+    return command
 
 
 def _hold(context: Context, given: str) -> None:
@@ -105,7 +119,7 @@ def _do(name: str, context: Context, outputs: str) -> None:
     say(json.dumps({**said, "rows": manifest.rows}))
 
 
-@main.command()
+@click.command(cls=Sectioned)
 @click.argument("names", nargs=-1, required=True, type=click.Choice([START, *STAGES]), metavar="STAGE…")
 @stage_options
 @_outputs
@@ -124,11 +138,12 @@ def stages(names: tuple[str, ...], log_level: str | None, outputs: str, given: s
                 raise type(error)(f"{name}: {error}") from error
 
 
-for _stage in STAGES.values():
-    _stage_command(_stage)
-
-
-for _command in (cluster, dashboard, explain, doctor, janitor, step, step_cleanup):
+COMMANDS = {
+    "Commands": (run, explain, step, dashboard, doctor),
+    "For a Dask cluster on Kubernetes": (cluster, janitor, step_cleanup),
+    "What pods run": (*map(_stage_command, STAGES.values()), stages),
+}
+for _command in chain(*COMMANDS.values()):
     main.add_command(_command)
 
 

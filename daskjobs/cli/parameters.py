@@ -9,15 +9,16 @@ import click
 from click.core import ParameterSource
 
 from daskjobs import events
-from daskjobs.cluster.settings import ClusterSettings
+from daskjobs.cluster.backends import settings_kinds
 from daskjobs.display import shown
 from daskjobs.errors import UsageError
-from daskjobs.options import SECONDS, Option, lines, options, quoted, refuse_empty, refuse_nul
+from daskjobs.options import SECONDS, Option, lines, options, quoted, refuse_empty, refuse_nul, sections
 from daskjobs.pipeline import ending
-from daskjobs.stages.run_settings import Settings, new_run_uri
+from daskjobs.stages.run_settings import InputSettings, Settings, new_run_uri
 
-FIELDS = [*options(Settings), *options(ClusterSettings)]  # all options; docs, flows and keywords are made of them
-DEFAULTS = {each.name: each.default for each, _ in FIELDS}
+SECTIONS = sections([InputSettings, Settings, *settings_kinds()])
+FIELDS = [each for section in SECTIONS.values() for each in section]
+TITLES = {each.name: title for title, section in SECTIONS.items() for each, _ in section}
 LOG_LEVEL = "Events to show.  [default: info for a stage, warning for run]"
 
 
@@ -86,26 +87,29 @@ class Seconds(click.types.FloatParamType):
 
 
 KINDS: dict[type, Any] = {int: int, float: float, bool: bool, tuple: Lines()}
-# What a cleanup reads from the environment: with a variable that makes no sense to others, it still has to work.
-CLEANUP = frozenset({"run_uri", "backend", "workflow", "workflow_uid", "namespace", "pod", "delete_timeout"})
 
 
-def stage_options(command: Callable[..., Any], variables: frozenset[str] | None = None) -> Callable[..., Any]:
-    """Add the options of all stages to a command; each can be set by a variable, --rows by DASKJOBS_ROWS.
+class Sectioned(click.Command):
+    """A command whose help has its own options, and a section for each class of settings."""
 
-    With ``variables``, only the options of these names can.
-    """
-    return _with_options(command, FIELDS, variables)
-
-
-def cluster_options(command: Callable[..., Any], variables: frozenset[str] | None = None) -> Callable[..., Any]:
-    """Add the options of a Dask cluster alone to a command, as `stage_options` does."""
-    return _with_options(command, [*options(ClusterSettings)], variables)
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the sections."""
+        sections = dict[str, list[tuple[str, str]]]()
+        for parameter in self.get_params(ctx):
+            if record := parameter.get_help_record(ctx):
+                sections.setdefault(TITLES.get(str(parameter.name), "Options"), []).append(record)
+        for title, records in sections.items():
+            with formatter.section(title):
+                formatter.write_dl(records)
 
 
 def _with_options(
-    command: Callable[..., Any], chosen: list[tuple[Field[Any], Option]], variables: frozenset[str] | None
+    chosen: list[tuple[Field[Any], Option]], command: Callable[..., Any], cleanup: bool = False
 ) -> Callable[..., Any]:
+    """Add options to a command; each can be set by a variable, --rows by DASKJOBS_ROWS.
+
+    For a ``cleanup``, only those can that it needs.
+    """
     levels = click.Choice(events.LEVELS)
     command = option("--log-level", type=levels, envvar="DASKJOBS_LOG_LEVEL", show_envvar=True, help=LOG_LEVEL)(command)
     for each, its in reversed(chosen):
@@ -116,13 +120,17 @@ def _with_options(
             default=() if joined else each.default,
             type=Joined() if joined else _kind(each, its),
             multiple=its.several,
-            envvar=its.variable if variables is None or each.name in variables else None,
+            envvar=its.variable if its.cleanup or not cleanup else None,
             show_envvar=True,
             show_default=its.unset or bool(each.default),
             callback=_joined if joined else None,
             help=its.help.replace("`", ""),
         )(command)
     return command
+
+
+stage_options = partial(_with_options, FIELDS)
+cluster_options = partial(_with_options, [*options(*settings_kinds())])
 
 
 def _joined(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> str:

@@ -13,10 +13,10 @@ import click
 from click.core import ParameterSource
 
 from daskjobs import events
-from daskjobs.cli.parameters import CLEANUP, cluster_options, option, text_option
+from daskjobs.cli.parameters import Sectioned, cluster_options, option, text_option
 from daskjobs.cli.streams import last_line, open_again
 from daskjobs.cli.terminal import say
-from daskjobs.cluster.backends import default_backend
+from daskjobs.cluster.backends import default_backend, settings_of
 from daskjobs.cluster.kubernetes.naming import cluster_name, node_key
 from daskjobs.cluster.settings import ClusterSettings
 from daskjobs.display import shown
@@ -44,7 +44,7 @@ _artifacts = option(
 )
 
 
-@click.command()
+@click.command(cls=Sectioned)
 @click.argument("function", envvar="DASKJOBS_CALL", metavar="MODULE:FUNCTION")
 @option(
     "--arg", "pairs", multiple=True, metavar="NAME=VALUE", help="An argument; JSON where it can be, and else a text."
@@ -112,11 +112,11 @@ def step(
         raise
 
 
-@click.command("step-cleanup")
+@click.command("step-cleanup", cls=Sectioned)
 @_node
 @_outputs
 @_artifacts
-@partial(cluster_options, variables=CLEANUP)
+@partial(cluster_options, cleanup=True)
 def step_cleanup(node: str, outputs: str, artifacts: bool, log_level: str | None, **values: Any) -> None:
     """Remove what a step left of its Dask cluster, wait until each object is gone, and write a receipt."""
     from daskjobs.cluster.call import remove_step, write  # here, since no other command needs it
@@ -132,7 +132,7 @@ def step_cleanup(node: str, outputs: str, artifacts: bool, log_level: str | None
     if outputs and artifacts:
         write(_folder(outputs) / RECEIPT, json.dumps(receipt, indent=1))
     say(json.dumps(receipt))
-    removed.check(settings.delete_timeout)
+    removed.check()
 
 
 def _settings(node: str, values: dict[str, Any]) -> ClusterSettings:
@@ -142,7 +142,7 @@ def _settings(node: str, values: dict[str, Any]) -> ClusterSettings:
         values["backend"] = default_backend(values["pod"])
     if values["backend"] == "kubernetes" and not values["workers"] and source("workers") is not ParameterSource.DEFAULT:
         raise UsageError("--workers must be at least 1 on Kubernetes, got 0")
-    return ClusterSettings(**values, key=node_key(node) if node else secrets.token_hex(4))
+    return settings_of(**values, key=node_key(node) if node else secrets.token_hex(4))
 
 
 def _tell(text: str) -> None:

@@ -97,7 +97,8 @@ class Connection:
     ``how_cluster_ended`` says why a scheduler that was there has gone, where that can be known. ``last_logs`` takes a
     number of lines, and returns so many of each process's log, by its name, where logs can be read. Workers that
     ``share_process`` are threads of one process, and die together. People elsewhere may look at a cluster that is
-    ``watched``: so progress is announced to it, and its dashboard's pages are worth keeping.
+    ``watched``: so progress is announced to it, and its dashboard's pages are worth keeping. One that is ``kept`` stays
+    when the work has ended.
     """
 
     settings: ClusterSettings
@@ -110,3 +111,4 @@ class Connection:
     last_logs: Callable[[int], dict[str, str]] = lambda _: {}
     share_process: bool = False
     watched: bool = True
+    kept: bool = False

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypedDict, Unpack
 
-from daskjobs.cluster.backends import backend_of, connect, default_backend
+from daskjobs.cluster.backends import backend_of, connect, default_backend, settings_kinds, settings_of
 from daskjobs.cluster.connection import Workload
 from daskjobs.cluster.settings import ClusterSettings
 from daskjobs.options import flags, from_environment, keywords
@@ -16,14 +16,18 @@ if TYPE_CHECKING:  # to import it takes a third of a second, and a program may n
 
 
 class ClusterKeywords(TypedDict, total=False):
-    """The fields of `ClusterSettings`, as keyword arguments."""
+    """The settings of a Dask cluster, those of all backends, as keyword arguments."""
 
     # made by `make generate`: options of a Dask cluster as keywords
     backend: str
     workers: int
-    dashboard: str
-    timeout: float
     threads: int
+    timeout: float
+    workflow: str
+    workflow_uid: str
+    pod: str
+    namespace: str
+    dashboard: str
     worker_cpu: str
     worker_memory: str
     worker_disk: str
@@ -41,10 +45,6 @@ class ClusterKeywords(TypedDict, total=False):
     scheduler_memory: str
     keep_cluster: bool
     keep_on_failure: bool
-    workflow: str
-    workflow_uid: str
-    pod: str
-    namespace: str
     start_timeout: float
     worker_timeout: float
     delete_timeout: float
@@ -53,7 +53,9 @@ class ClusterKeywords(TypedDict, total=False):
     key: str
 
 
-CLUSTER_FLAGS = {**flags(ClusterSettings), "key": "--key"}
+def cluster_flags() -> dict[str, str]:
+    """Return the flag of each keyword of a Dask cluster."""
+    return {**flags(*settings_kinds()), "key": "--key"}
 
 
 @contextmanager
@@ -67,7 +69,7 @@ def dask_cluster(
     that belongs to the pod's workflow. ``backend`` chooses otherwise: "local", "kubernetes", or the address of a
     scheduler. Workers import the modules that ``preload`` names before their first task.
 
-    The other keyword arguments are the fields of `ClusterSettings`. Where one is missing, its environment variable
+    The other keyword arguments are the options of a Dask cluster. Where one is missing, its environment variable
     counts, such as DASKJOBS_WORKER_MEMORY, and then its default. The client is distributed's own, and the default one
     in the block:
 
@@ -84,13 +86,14 @@ def dask_cluster(
 
         with default(connection.client):
             yield connection.client
-    if not chosen.keep_cluster:
-        backend_of(chosen).remove(chosen).check(chosen.delete_timeout)
+    if not connection.kept:
+        backend_of(chosen).remove(chosen).check()
 
 
 def _settings(given: ClusterKeywords) -> ClusterSettings:
     """Return the settings: what is given, else what the environment says, else the defaults."""
-    values = {**from_environment(ClusterSettings, os.environ), **keywords("dask_cluster", given, CLUSTER_FLAGS)}
+    set_here = from_environment(os.environ, *settings_kinds())
+    values = {**set_here, **keywords("dask_cluster", given, cluster_flags())}
     values.setdefault("backend", default_backend(values.get("pod", "")))
     values.setdefault("key", secrets.token_hex(4))  # so that two clusters of one workflow never meet
-    return ClusterSettings(**values)
+    return settings_of(**values)

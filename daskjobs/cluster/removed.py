@@ -36,11 +36,13 @@ class Removed:
     """All objects that there were when the removal began or came while it lasted, and those that remain.
 
     ``kept`` are the clusters that were left alone, because their work failed and people want to look at them.
+    ``seconds`` were allowed for the removal.
     """
 
     objects: list[ObjectName] = field(default_factory=list)
     remaining: list[Remaining] = field(default_factory=list)
     kept: list[ObjectName] = field(default_factory=list)
+    seconds: float = 0.0
 
     def to_json(self) -> dict[str, list[dict[str, str]]]:
         """Return the objects by field, as receipts have them."""
@@ -50,7 +52,7 @@ class Removed:
             "remaining": [each.to_json() for each in self.remaining],
         }
 
-    def check(self, seconds: float) -> None:
+    def check(self) -> None:
         """Raise ClusterError, which names the objects, the reasons and the commands, unless nothing remains."""
         if not self.remaining:
             return
@@ -59,7 +61,7 @@ class Removed:
         others = len(self.remaining) - len(told)
         commands = " && ".join(each.command for each in told if each.command)
         raise ClusterError(
-            f"still there {seconds:.0f} s after the Dask cluster was deleted: {names}"
+            f"still there {self.seconds:.0f} s after the Dask cluster was deleted: {names}"
             f"{f' ({others} more objects go with it)' if others else ''}"
             f"{f'; to remove it at once: {commands}' if commands else ''}"
         )

@@ -299,7 +299,7 @@ class StageContext(Generic[S]):
         for name in sorted(mine.keys() & theirs.keys()):
             if mine[name] != theirs[name]:
                 raise RefusedError(
-                    f"{stage} was made with {options.flag(self.settings, name)} {theirs[name]!r}, and this stage is "
+                    f"{stage} was made with {options.flags(self.settings)[name]} {theirs[name]!r}, and this stage is "
                     f"given {mine[name]!r}: {self._remedy(stage)} again with the same value, or leave the option out"
                 )
 

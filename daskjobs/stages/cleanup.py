@@ -62,7 +62,7 @@ def execute(context: Context) -> Manifest:
                 raise unheld
             return _receipt(context, removed)
         finally:
-            removed.check(cluster.delete_timeout)
+            removed.check()
 
 
 def _receipt(context: Context, removed: Removed) -> Manifest:

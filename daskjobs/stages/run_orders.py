@@ -7,7 +7,7 @@ from decimal import Decimal
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol, Unpack
 
-from daskjobs.cluster.public import CLUSTER_FLAGS, ClusterKeywords
+from daskjobs.cluster.public import ClusterKeywords, cluster_flags
 from daskjobs.errors import UsageError
 from daskjobs.options import flags, keywords, refuse_empty
 from daskjobs.orders.rules.functions import functions_of
@@ -33,7 +33,7 @@ class Table(Protocol):
 
 
 class Options(ClusterKeywords, total=False):
-    """The other settings of a run and of its Dask cluster: the fields of `Settings` and `ClusterSettings`."""
+    """The other settings of a run and of its Dask cluster: the fields of `Settings` and `ClusterKeywords`."""
 
     # made by `make generate`: options of a run as keywords
     rows: int
@@ -50,7 +50,6 @@ class Options(ClusterKeywords, total=False):
 
 
 NAMED = ("run_uri", "input", "rules")  # settings that are parameters of their own
-FLAGS = {name: flag for name, flag in (flags(Settings) | CLUSTER_FLAGS).items() if name not in NAMED}
 
 
 @dataclass(frozen=True)
@@ -127,7 +126,8 @@ def run_orders(
     sense, InputError when the input is not orders, or when more rows are rejected than ``max_rejected``
     allows, or all of them.
     """
-    chosen = keywords("run_orders", options, FLAGS)
+    known = {name: flag for name, flag in (flags(Settings) | cluster_flags()).items() if name not in NAMED}
+    chosen = keywords("run_orders", options, known)
     refuse_empty("--run", run)
     refuse_empty("--rules", rules)
     given: dict[str, Any] = {"run_uri": run} if run is not None else {}

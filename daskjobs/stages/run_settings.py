@@ -8,12 +8,12 @@ from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Self
 
-from daskjobs.cluster.backends import backend_of
+from daskjobs.cluster.backends import backend_of, settings_kinds, settings_of
 from daskjobs.cluster.settings import ClusterSettings
 from daskjobs.display import listed, shown
 from daskjobs.errors import UsageError
 from daskjobs.files.storage import local_path
-from daskjobs.options import check, flag, option, quoted
+from daskjobs.options import check, flags, option, quoted
 from daskjobs.orders.dialect import QUOTINGS, RFC4180, InputFormat
 from daskjobs.orders.rules.functions import Functions
 from daskjobs.pipeline.context import StageContext
@@ -36,19 +36,10 @@ def refuse_twice(names: Iterable[str]) -> None:
             raise UsageError(f"--input names {listed(name)} twice: give each file once")
 
 
-@dataclass(frozen=True)
-class Settings:
-    """The settings of one run; the defaults stand here, and those of its Dask cluster in ``cluster``.
+@dataclass(frozen=True, kw_only=True)
+class InputSettings:
+    """The input."""
 
-    ``input`` may be one text or several, and is a tuple afterwards. ``given`` are the names of those settings that the
-    user set; earlier stages of the run must have been made with the same values. ``rule_functions`` are rules that were
-    given as functions instead of a file (see `functions_of`). Raises UsageError for a value that makes no sense.
-    """
-
-    run_uri: str = option(
-        "", "Where the files of this run live: a folder, new, empty or a run's, as a path, `file://` or `s3://` URI.",
-        flag="--run", path=True, unset="runs/, time and id",
-    )  # fmt: skip
     # A partition counts its rows in 32 bits.
     rows: int = option(50_000, "How many orders to generate, where no input is given.", bounds=(0, 4_000_000_000))
     seed: int = option(
@@ -66,7 +57,7 @@ class Settings:
     )
     quoting: str = option(
         RFC4180, "What a quote is in the input: `rfc4180` (fields may stand in quotes), `none` (a character like "
-        "others), or `backslash` (as `rfc4180`, with backslash escapes as MySQL writes them).",
+        "others), or `backslash` (as `rfc4180`, with backslash escapes as MySQL writes them).", choices=QUOTINGS,
     )  # fmt: skip
     encoding: str = option("", "The text encoding of the input, like `cp1252` or `utf-16`.", unset="UTF-8")
     columns: str = option(
@@ -76,6 +67,24 @@ class Settings:
     statuses: str = option(
         "", "Which statuses of the input stand for ours: `success=paid,success=complete,cancelled=canceled`.",
         several=True, unset="the five statuses",
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Settings(InputSettings):
+    """The run.
+
+    The settings of one run; the defaults stand here, those of its input above, and those of its Dask cluster in
+    ``cluster``.
+
+    ``input`` may be one text or several, and is a tuple afterwards. ``given`` are the names of those settings that the
+    user set; earlier stages of the run must have been made with the same values. ``rule_functions`` are rules that were
+    given as functions instead of a file (see `functions_of`). Raises UsageError for a value that makes no sense.
+    """
+
+    run_uri: str = option(
+        "", "Where the files of this run live: a folder, new, empty or a run's, as a path, `file://` or `s3://` URI.",
+        flag="--run", path=True, cleanup=True, unset="runs/, time and id",
     )  # fmt: skip
     rules: str = option(
         "", "Your own rules: the path or URI of a Python file.", path=True, unset="the built-in rules alone"
@@ -88,7 +97,7 @@ class Settings:
         bounds=(0, 10_000),
     )  # fmt: skip
     rule_functions: Functions | None = None
-    cluster: ClusterSettings = field(default_factory=ClusterSettings)
+    cluster: ClusterSettings = field(default_factory=settings_of)
     given: frozenset[str] = frozenset()
 
     @classmethod
@@ -98,14 +107,14 @@ class Settings:
         >>> Settings.of(run_uri="/runs/1", rows=7, workers=2).cluster.workers
         2
         """
-        names = {each.name for each in fields(ClusterSettings)}
+        names = {each.name for kind in settings_kinds() for each in fields(kind)}
         own = cls(**{name: value for name, value in values.items() if name not in names})
         key = hashlib.sha256(own.run_uri.encode(errors="surrogateescape")).hexdigest()[:12]
         cluster = {
             "key": "" if values.get("workflow_uid") else key,
             **{name: value for name, value in values.items() if name in names},
         }
-        return replace(own, cluster=ClusterSettings(**cluster), given=own.given - names)
+        return replace(own, cluster=settings_of(**cluster), given=own.given - names)
 
     @property
     def workflow_uid(self) -> str:
@@ -133,9 +142,6 @@ class Settings:
                 f"--run {self.run_uri} must have no user, password or query: it is shown and stored, so give these by "
                 "the environment or the configuration of the storage's client"
             )
-        if self.quoting not in QUOTINGS:
-            allowed = f"{', '.join(QUOTINGS[:-1])} or {QUOTINGS[-1]}"
-            raise UsageError(f"--quoting must be {allowed}, got {quoted(self.quoting)}")
         refuse_twice(self.input)
         said = self.input_format
         if self.statuses or said != InputFormat(quoting=self.quoting):
@@ -157,9 +163,9 @@ class Settings:
         for name in OF_GENERATED if self.input else OF_INPUT if whole else ():
             if name in named:
                 raise UsageError(
-                    f"{flag(self, name)} is for generated orders, and --input names your own: leave one of them out"
+                    f"{flags(self)[name]} is for generated orders, and --input names your own: leave one of them out"
                     if self.input
-                    else f"{flag(self, name)} says how your orders are written: name these by --input"
+                    else f"{flags(self)[name]} says how your orders are written: name these by --input"
                 )
 
 

@@ -17,6 +17,7 @@ from daskjobs.cli import main as cli
 from daskjobs.cluster.call import Call, run_step
 from daskjobs.cluster.kubernetes.naming import cluster_name, node_key, secret_name
 from daskjobs.cluster.kubernetes.secret import mount
+from daskjobs.cluster.local import LocalSettings
 from daskjobs.cluster.settings import ClusterSettings
 from daskjobs.errors import FunctionError, LostWorkError
 from manifests import BRACE, ROOT, assert_restricted, documents, escaped, lint, named
@@ -28,7 +29,7 @@ INPUTS = {each["name"]: each for each in RUN["inputs"]["parameters"]}
 PIPELINE: dict[str, Any] = named(documents("flows/pipeline.yaml"), "WorkflowTemplate")["daskjobs"]["spec"]
 EXAMPLE = ROOT / "examples/own_step"
 PAGE = (ROOT / "docs/step.md").read_text()
-HERE = ClusterSettings(workers=1, dashboard="127.0.0.1:0")
+HERE = LocalSettings(workers=1, dashboard="127.0.0.1:0")
 
 
 def variables(template: dict[str, Any]) -> dict[str, str]:

@@ -80,7 +80,7 @@ def test_parameter_of_a_flow_says_what_its_option_says_and_reaches_its_variable(
     }
     for known in map(KNOWN.__getitem__, names):
         parameter, option = parameters[known.parameter], options[f"--{known.parameter}"]
-        said = known.sentence.replace("`", "")[1:]  # but for its first letter, which depends on what is before it
+        said = known.option.help.replace("`", "")
         assert said in parameter["description"]
         assert said in str(option.help)
         assert re.search(rf"parameters(\.|\['){known.parameter}\b", values[str(option.envvar)])

@@ -8,10 +8,9 @@ import yaml
 from packaging.requirements import Requirement
 
 from daskjobs.cli import main as cli
-from daskjobs.cli.parameters import DEFAULTS
+from daskjobs.cluster.kubernetes import KubernetesSettings
 from daskjobs.cluster.kubernetes.examination import RIGHTS
 from daskjobs.cluster.kubernetes.spec import CONTAINER_FIELDS, POD_FIELDS, render
-from daskjobs.cluster.settings import ClusterSettings
 from daskjobs.version import __version__
 from manifests import ROOT, USER, assert_restricted, build, documents, locked_in, named, rights
 
@@ -106,7 +105,7 @@ def test_janitor_is_bounded_and_restricted_and_runs_the_image_of_the_runs() -> N
     assert spec["concurrencyPolicy"] == "Forbid"
     assert {"startingDeadlineSeconds", "successfulJobsHistoryLimit", "failedJobsHistoryLimit"} <= set(spec)
     assert job["backoffLimit"] == 0
-    assert DEFAULTS["delete_timeout"] * 2 < job["activeDeadlineSeconds"] < 300  # every five minutes
+    assert KubernetesSettings.delete_timeout * 2 < job["activeDeadlineSeconds"] < 300  # every five minutes
     assert pod["serviceAccountName"] == "daskjobs-janitor"
     assert pod["automountServiceAccountToken"] is True
     assert container["args"][0] in cli.main.commands
@@ -142,7 +141,7 @@ def test_admission_lets_through_the_fields_that_a_run_sets_and_no_others() -> No
     policies = named(documents("k8s/admission"), "ValidatingAdmissionPolicy")
     variables = {each["name"]: each["expression"] for each in policies["daskjobs-dask-clusters"]["spec"]["variables"]}
     own = {"containers": [{"name": "main", "image": "daskjobs:dev", "envFrom": []}]}
-    spec = render(ClusterSettings(), own)["spec"]
+    spec = render(KubernetesSettings(), own)["spec"]
     pods = [spec[part]["spec"] for part in ("scheduler", "worker")]
     let_through = {name: set(re.findall(r"'(\w+)'", text)) for name, text in variables.items()}
     assert let_through["strayPodFields"] == {*POD_FIELDS, *(field for pod in pods for field in pod)}

@@ -2,7 +2,8 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from typing import Protocol
+from dataclasses import fields
+from typing import Any, Protocol, TypeVar
 
 from daskjobs.cluster.backends.kubernetes import Kubernetes
 from daskjobs.cluster.backends.local import Local
@@ -16,38 +17,43 @@ from daskjobs.errors import UsageError
 from daskjobs.events import event
 from daskjobs.options import quoted
 
-StartAhead = Callable[[ClusterSettings, Workload], tuple[str, list[ObjectName]]]  # gives "created" or "reused"
+S = TypeVar("S", bound=ClusterSettings)
+StartAhead = Callable[[S, Workload], tuple[str, list[ObjectName]]]  # gives "created" or "reused"
 
 
-class Backend(Protocol):
+class Backend(Protocol[S]):
     """Knows how to connect to a Dask cluster of one kind, and how to get rid of it.
 
     Importing a backend's module must be quick: its methods import the libraries that they need.
     """
 
     @property
+    def settings(self) -> type[S]:
+        """The class of its settings: `ClusterSettings`, or a subclass that adds options of its own."""
+
+    @property
     def shares_disk(self) -> bool:
         """Whether the workers can read and write this machine's files."""
 
-    def check(self, settings: ClusterSettings) -> None:
+    def check(self, settings: S) -> None:
         """Raise UsageError when the settings make no sense here, or ValueError with what is wrong with the address."""
 
-    def connect(self, settings: ClusterSettings, workload: Workload) -> AbstractContextManager[Connection]:
+    def connect(self, settings: S, workload: Workload) -> AbstractContextManager[Connection]:
         """Give a connection to a cluster that is ready; whatever was started for it ends with the block."""
 
     @property
-    def start_ahead(self) -> StartAhead | None:
+    def start_ahead(self) -> StartAhead[S] | None:
         """A function that starts the cluster without waiting for it, or None where nothing is started ahead."""
 
-    def remove(self, settings: ClusterSettings) -> Removed:
+    def remove(self, settings: S) -> Removed:
         """Remove the cluster in whatever state it is, and report what was removed and what remains."""
 
-    def examine(self, settings: ClusterSettings, image: str) -> Iterator[Finding]:
+    def examine(self, settings: S, image: str) -> Iterator[Finding]:
         """Yield what is there and what is missing for a cluster; where there are pods, try one of the ``image``."""
 
 
 # By the name of the backend, or by the scheme with which an address begins.
-BACKENDS: dict[str, Backend] = {
+BACKENDS: dict[str, Backend[Any]] = {
     "local": Local(),
     "kubernetes": Kubernetes(),
     "tcp://": Remote(),
@@ -60,16 +66,40 @@ def default_backend(pod: str) -> str:
     return "kubernetes" if pod else "local"
 
 
-def backend_of(settings: ClusterSettings) -> Backend:
+def settings_kinds() -> list[type[ClusterSettings]]:
+    """Return `ClusterSettings` and the settings classes of all backends: they have all options of Dask clusters."""
+    return list(dict.fromkeys([ClusterSettings, *(backend.settings for backend in BACKENDS.values())]))
+
+
+def settings_of(**values: Any) -> ClusterSettings:
+    """Build the settings of the backend that ``backend`` names from one flat set of names.
+
+    What other backends alone have is checked by these, and is without effect. Raises UsageError for a value that makes
+    no sense, and when there is no such backend.
+    """
+    names = {kind: {each.name for each in fields(kind)} for kind in settings_kinds()}
+    others = set[str]().union(*names.values())
+    built = {
+        kind: kind(**{name: value for name, value in values.items() if name in own or name not in others})
+        for kind, own in names.items()
+    }
+    return built[_named(built[ClusterSettings].backend).settings]
+
+
+def backend_of(settings: ClusterSettings) -> Backend[Any]:
     """Return the backend that the settings name. Raises UsageError for none, and when it refuses the settings."""
-    name, scheme, _ = settings.backend.partition("://")
-    backend = BACKENDS.get(name + scheme)
-    if backend is None:
-        raise UsageError(f"--cluster must be {_allowed()}, got {quoted(settings.backend)}")
+    backend = _named(settings.backend)
     try:
         backend.check(settings)
     except ValueError as error:
         raise UsageError(f"--cluster must be {_allowed()}, got {quoted(settings.backend)}: {error}") from None
+    return backend
+
+
+def _named(name: str) -> Backend[Any]:
+    backend = BACKENDS.get("".join(name.partition("://")[:2]))
+    if backend is None:
+        raise UsageError(f"--cluster must be {_allowed()}, got {quoted(name)}")
     return backend
 
 

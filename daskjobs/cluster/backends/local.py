@@ -1,13 +1,13 @@
 """Workers on this machine, which end with the process that starts them."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 
 from daskjobs.cluster.addresses import free, host_port
 from daskjobs.cluster.connection import Connection, Workload
 from daskjobs.cluster.findings import Finding
+from daskjobs.cluster.local import LocalSettings
 from daskjobs.cluster.removed import Removed
-from daskjobs.cluster.settings import ClusterSettings
 from daskjobs.configured import dask_configured
 from daskjobs.cores import cores
 from daskjobs.errors import ConfigError, UsageError
@@ -18,29 +18,28 @@ MOST_WORKERS = 128  # each has threads and sockets, or a process of its own
 class Local:
     """The backend "local"."""
 
+    settings = LocalSettings
     shares_disk = True
     start_ahead = None  # the workers are there at once when they are needed
 
-    def check(self, settings: ClusterSettings) -> None:
+    def check(self, settings: LocalSettings) -> None:
         """Raise UsageError for more workers than one machine can start."""
         if settings.workers > MOST_WORKERS:
             raise UsageError(
                 f"--workers must be at most {MOST_WORKERS} with --cluster {settings.backend}, got {settings.workers:,}"
             )
 
-    @contextmanager
-    def connect(self, settings: ClusterSettings, workload: Workload) -> Iterator[Connection]:
+    def connect(self, settings: LocalSettings, workload: Workload) -> AbstractContextManager[Connection]:
         """Start workers, threads of this process or processes of their own, and stop them at the end."""
         with dask_configured():
             from daskjobs.cluster.local.workers import local_cluster
-        with local_cluster(settings, workload) as connection:
-            yield connection
+        return local_cluster(settings, workload)
 
-    def remove(self, settings: ClusterSettings) -> Removed:
+    def remove(self, settings: LocalSettings) -> Removed:
         """Remove nothing: the workers have ended with the process that started them."""
         return Removed()
 
-    def examine(self, settings: ClusterSettings, image: str) -> Iterator[Finding]:
+    def examine(self, settings: LocalSettings, image: str) -> Iterator[Finding]:
         """Look at the cores and at the dashboard's port."""
         yield _cores()
         yield _port(settings.dashboard)

@@ -17,6 +17,7 @@ CONNECT_SECONDS = 7  # within which a scheduler and a first worker must have ans
 class Remote:
     """The backend of addresses, tcp://host:port or tls://host:port."""
 
+    settings = ClusterSettings
     shares_disk = True  # or has a disk in common with this machine: nobody here can tell
     start_ahead = None  # the scheduler runs already
 

@@ -5,9 +5,9 @@ from collections.abc import Callable, Iterator
 
 import kr8s
 
+from daskjobs.cluster.kubernetes import KubernetesSettings
 from daskjobs.cluster.kubernetes.api import POLL_SECONDS
 from daskjobs.cluster.kubernetes.diagnosis import held_by
-from daskjobs.cluster.settings import ClusterSettings
 from daskjobs.errors import ClusterError
 from daskjobs.events import event
 
@@ -21,7 +21,7 @@ class Admission:
     sentence for people.
     """
 
-    def __init__(self, api: kr8s.Api, settings: ClusterSettings, tell: Callable[[str], None]) -> None:
+    def __init__(self, api: kr8s.Api, settings: KubernetesSettings, tell: Callable[[str], None]) -> None:
         self.seconds = 0.0
         self._api, self._settings, self._tell = api, settings, tell
         self._end = time.monotonic() + settings.queue_timeout

@@ -11,8 +11,8 @@ import kr8s
 from kr8s._async_utils import as_sync_func  # which its own methods are made with; below 0.21 it is there
 from kr8s.objects import APIObject, Deployment, NetworkPolicy, Pod, ReplicaSet, Service, new_class
 
+from daskjobs.cluster.kubernetes import KubernetesSettings
 from daskjobs.cluster.kubernetes.naming import DASK_VERSION, KEPT
-from daskjobs.cluster.settings import ClusterSettings
 from daskjobs.errors import ClusterError, ConfigError
 
 API_SECONDS = 10  # for each request to the API server
@@ -25,7 +25,7 @@ DASK_KINDS = (DaskCluster, DaskWorkerGroup)
 KINDS = (*DASK_KINDS, Deployment, ReplicaSet, Service, Pod, NetworkPolicy)  # the Secret can't be listed: see secret.py
 
 
-def open_api(settings: ClusterSettings) -> kr8s.Api:
+def open_api(settings: KubernetesSettings) -> kr8s.Api:
     """Return a client of the API server.
 
     Raises ConfigError when nothing says where the API server is and who asks.
@@ -63,7 +63,7 @@ def api_call(purpose: str) -> Iterator[None]:
         raise ClusterError(f"the Kubernetes API did not answer when asked to {purpose}: {error}") from error
 
 
-def own_pod(api: kr8s.Api, settings: ClusterSettings) -> dict[str, Any]:
+def own_pod(api: kr8s.Api, settings: KubernetesSettings) -> dict[str, Any]:
     """Return the spec of the pod that this process runs in. Raises ConfigError outside of one."""
     if not settings.pod:
         raise ConfigError(

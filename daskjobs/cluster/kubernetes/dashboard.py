@@ -16,6 +16,7 @@ from distributed.versions import VersionMismatchWarning
 from kr8s.objects import APIObject, Secret
 
 from daskjobs.cluster.clients import PROGRESS, answering, ask, connected, within
+from daskjobs.cluster.kubernetes import KubernetesSettings
 from daskjobs.cluster.kubernetes.api import (
     POLL_SECONDS,
     DaskCluster,
@@ -29,7 +30,6 @@ from daskjobs.cluster.kubernetes.naming import CERTIFICATE, NODE, PART_OF, RUN_L
 from daskjobs.cluster.kubernetes.pages import shown
 from daskjobs.cluster.kubernetes.secret import FILES
 from daskjobs.cluster.security import KeyPair
-from daskjobs.cluster.settings import ClusterSettings
 from daskjobs.errors import ClusterError, ConfigError, UsageError
 from daskjobs.options import quoted
 
@@ -37,7 +37,7 @@ LOOK_SECONDS = 1
 LISTED = 10  # steps that a sentence names
 
 
-def watch(settings: ClusterSettings, step: str = "") -> Iterator[str]:
+def watch(settings: KubernetesSettings, step: str = "") -> Iterator[str]:
     """Forward the ports of a workflow's Dask cluster to this machine, and yield lines for people until it is gone.
 
     The first line is the dashboard's address. Of several steps, ``step`` names one: see `fitting`. Raises ConfigError
@@ -70,7 +70,7 @@ def _client(cluster: APIObject, pair: KeyPair, seconds: float) -> Iterator[Clien
         yield client
 
 
-def await_cluster(api: kr8s.Api, settings: ClusterSettings, step: str = "") -> APIObject:
+def await_cluster(api: kr8s.Api, settings: KubernetesSettings, step: str = "") -> APIObject:
     """Wait for the one Dask cluster of a workflow, or of its step of this name, while the workflow goes on."""
     deadline = time.monotonic() + settings.start_timeout
     named, listed = f"of the step {quoted(step)} " if step else "", ""
@@ -128,7 +128,7 @@ def _listed(clusters: list[APIObject]) -> str:
     return ", ".join(map(quoted, names[:LISTED])) + more
 
 
-def _workflow(api: kr8s.Api, settings: ClusterSettings) -> Any:
+def _workflow(api: kr8s.Api, settings: KubernetesSettings) -> Any:
     """Return the workflow, as Kubernetes has it."""
     with api_call(f"look for the workflow {settings.workflow}"):
         workflow: Any = next(iter(api.get(Workflow, settings.workflow, namespace=api.namespace)), None)

@@ -8,9 +8,9 @@ import kr8s
 from kr8s.objects import APIObject, Deployment, Event, Pod, ReplicaSet
 
 from daskjobs.cluster.connection import ClusterEnd, WorkerEnd
+from daskjobs.cluster.kubernetes import KubernetesSettings
 from daskjobs.cluster.kubernetes.api import DASK_KINDS, POLL_SECONDS, DaskCluster, api_call, is_ending, list_objects
 from daskjobs.cluster.kubernetes.naming import COMPONENT_LABEL, selector
-from daskjobs.cluster.settings import ClusterSettings
 from daskjobs.errors import DaskjobsError
 
 LOG_LINES, SHOWN_LINES = 300, 3
@@ -25,7 +25,7 @@ OUT_OF_MEMORY = re.compile(
 )
 
 
-def trouble(api: kr8s.Api, settings: ClusterSettings) -> str:
+def trouble(api: kr8s.Api, settings: KubernetesSettings) -> str:
     """Say which of the cluster's pods aren't ready or were refused, and why, in Kubernetes' own words."""
     pods = list_objects(api, selector(settings), (Pod,))
     reasons = [f"{pod.name}: {why_not_ready(api, pod)}" for pod in pods if not _is_ready(pod)]
@@ -36,7 +36,7 @@ def trouble(api: kr8s.Api, settings: ClusterSettings) -> str:
     return "its pods are ready; does the network let them reach each other? (daskjobs doctor --network)"
 
 
-def _refusals(api: kr8s.Api, settings: ClusterSettings) -> list[str]:
+def _refusals(api: kr8s.Api, settings: KubernetesSettings) -> list[str]:
     """Say which objects of the cluster could not make what they should, such as pods that exceed a quota."""
     lacking = [each for each in list_objects(api, selector(settings), (ReplicaSet, Deployment)) if _lacks_pods(each)]
     makers = {each.name for each in [*lacking, *list_objects(api, selector(settings), DASK_KINDS)]}
@@ -63,7 +63,7 @@ def _is_ready(pod: APIObject) -> bool:
     return any(c["type"] == "Ready" and c["status"] == "True" for c in pod.status.get("conditions", []))
 
 
-def held_by(api: kr8s.Api, settings: ClusterSettings, component: str) -> str:
+def held_by(api: kr8s.Api, settings: KubernetesSettings, component: str) -> str:
     """Say which scheduling gates hold all pods of a component; nothing if it has no pod, or one that no gate holds."""
     pods = list_objects(api, {**selector(settings), COMPONENT_LABEL: component}, (Pod,))
     held = [_gates(pod) for pod in pods if pod.status.phase not in ("Failed", "Succeeded")]
@@ -90,7 +90,7 @@ def why_not_ready(api: kr8s.Api, pod: APIObject) -> str:
     return (explained or warnings[-1:] or [state["reason"] for state in waiting] or [str(pod.status.get("phase"))])[0]
 
 
-def how_worker_ended(api: kr8s.Api, settings: ClusterSettings, worker: str) -> WorkerEnd:
+def how_worker_ended(api: kr8s.Api, settings: KubernetesSettings, worker: str) -> WorkerEnd:
     """Say how a worker ended: who took its pod away, its container's exit reason, and the last lines of its log."""
     try:
         pods: list[Any] = [pod for pod in list_objects(api, selector(settings), (Pod,)) if _worker_of(pod) == worker]
@@ -118,7 +118,7 @@ def _ends_before(pod: APIObject) -> list[str]:
     return [f"{end.get('reason')}, exit code {end['exitCode']}" for end in states if end]
 
 
-def cluster_end(api: kr8s.Api, settings: ClusterSettings, uid: str) -> ClusterEnd:
+def cluster_end(api: kr8s.Api, settings: KubernetesSettings, uid: str) -> ClusterEnd:
     """Say why the scheduler of the cluster of this uid has gone away, as soon as Kubernetes knows; it may never."""
     end = time.monotonic() + END_SECONDS
     try:
@@ -129,7 +129,7 @@ def cluster_end(api: kr8s.Api, settings: ClusterSettings, uid: str) -> ClusterEn
     return known
 
 
-def _cluster_end(api: kr8s.Api, settings: ClusterSettings, uid: str) -> ClusterEnd:
+def _cluster_end(api: kr8s.Api, settings: KubernetesSettings, uid: str) -> ClusterEnd:
     clusters = list_objects(api, selector(settings), (DaskCluster,))
     if not any(each.metadata["uid"] == uid and not is_ending(each) for each in clusters):
         return ClusterEnd(
@@ -153,7 +153,7 @@ def _worker_of(pod: APIObject) -> str:
     return next((str(entry["value"]) for entry in entries if entry["name"] == WORKER_NAME), "")
 
 
-def _why_taken(pod: APIObject, settings: ClusterSettings) -> str:
+def _why_taken(pod: APIObject, settings: KubernetesSettings) -> str:
     """Say who took a pod away, in Kubernetes' own words: Evicted by the kubelet, or such as PreemptionByScheduler."""
     if pod.status.get("reason") == "Evicted":
         message = pod.status["message"].strip()
@@ -172,7 +172,7 @@ def worker_end(name: str, reasons: list[str], lines: list[str]) -> WorkerEnd:
     return WorkerEnd(f"{name}: {text}{' (it ran out of memory)' if memory else ''}", memory)
 
 
-def last_logs(api: kr8s.Api, settings: ClusterSettings, lines: int) -> dict[str, str]:
+def last_logs(api: kr8s.Api, settings: KubernetesSettings, lines: int) -> dict[str, str]:
     """Return the last lines of the log of each of the cluster's pods, by its name; before a restart, too."""
     logs = dict[str, str]()
     for pod in list_objects(api, selector(settings), (Pod,)):

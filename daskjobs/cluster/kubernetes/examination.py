@@ -12,10 +12,10 @@ from kr8s._async_utils import as_sync_func  # see api.py
 from kr8s.objects import Deployment, Pod, new_class
 
 from daskjobs.cluster.findings import Finding
+from daskjobs.cluster.kubernetes import KubernetesSettings
 from daskjobs.cluster.kubernetes.api import POLL_SECONDS, Workflow, api_call, delete_object, open_api
 from daskjobs.cluster.kubernetes.diagnosis import why_not_ready
 from daskjobs.cluster.kubernetes.naming import PART_OF
-from daskjobs.cluster.settings import ClusterSettings
 from daskjobs.errors import ConfigError, DaskjobsError
 
 # What a pod does that starts and removes a Dask cluster; k8s/base/roles.yaml grants it.
@@ -43,7 +43,7 @@ POD_SECURITY = "pod-security.kubernetes.io/enforce=restricted"
 Review: Any = new_class("SelfSubjectAccessReview", "authorization.k8s.io/v1", asyncio=False, namespaced=False)
 
 
-def examine(settings: ClusterSettings, image: str) -> Iterator[Finding]:
+def examine(settings: KubernetesSettings, image: str) -> Iterator[Finding]:
     """Yield a finding for each thing that is needed, as a person's kubeconfig or a pod's service account sees it.
 
     A pod of the ``image``, if one is given, is started and removed.

@@ -13,9 +13,9 @@ import kr8s
 from distributed import Client
 
 from daskjobs.cluster.clients import ask
+from daskjobs.cluster.kubernetes import KubernetesSettings
 from daskjobs.cluster.kubernetes.api import API_SECONDS, DaskWorkerGroup, api_call, list_objects
 from daskjobs.cluster.kubernetes.naming import selector
-from daskjobs.cluster.settings import ClusterSettings
 from daskjobs.errors import DaskjobsError
 from daskjobs.events import event
 
@@ -23,7 +23,7 @@ LOOK_SECONDS = 5.0
 
 
 @contextmanager
-def growing(api: kr8s.Api, settings: ClusterSettings, client: Client, workers: int) -> Iterator[None]:
+def growing(api: kr8s.Api, settings: KubernetesSettings, client: Client, workers: int) -> Iterator[None]:
     """Add workers while the block lasts, up to ``max_workers``, when the scheduler has work for more of them."""
     if settings.max_workers <= workers:
         yield
@@ -38,7 +38,7 @@ def growing(api: kr8s.Api, settings: ClusterSettings, client: Client, workers: i
         thread.join(API_SECONDS)
 
 
-def _grow(api: kr8s.Api, settings: ClusterSettings, client: Client, workers: int, over: threading.Event) -> None:
+def _grow(api: kr8s.Api, settings: KubernetesSettings, client: Client, workers: int, over: threading.Event) -> None:
     while not over.wait(LOOK_SECONDS):
         try:
             wanted = min(settings.max_workers, int(ask(client, "adaptive_target")))
@@ -50,7 +50,7 @@ def _grow(api: kr8s.Api, settings: ClusterSettings, client: Client, workers: int
             event("cluster.failed", level=logging.WARNING, doing="add workers", error=error)
 
 
-def resize(api: kr8s.Api, settings: ClusterSettings, workers: int) -> None:
+def resize(api: kr8s.Api, settings: KubernetesSettings, workers: int) -> None:
     """Let the operator have so many workers."""
     for group in list_objects(api, selector(settings), (DaskWorkerGroup,)):
         with api_call(f"add workers to {group.name}"):

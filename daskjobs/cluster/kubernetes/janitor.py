@@ -13,6 +13,7 @@ from typing import Any
 import kr8s
 from kr8s.objects import APIObject, Pod
 
+from daskjobs.cluster.kubernetes import KubernetesSettings
 from daskjobs.cluster.kubernetes.api import (
     DaskCluster,
     DaskWorkerGroup,
@@ -28,12 +29,11 @@ from daskjobs.cluster.kubernetes.diagnosis import why_not_ready
 from daskjobs.cluster.kubernetes.naming import CLUSTER_LABEL, DEADLINE, PART_OF, RUN_LABEL, WORKFLOW
 from daskjobs.cluster.kubernetes.removal import remove
 from daskjobs.cluster.removed import Remaining, Removed
-from daskjobs.cluster.settings import ClusterSettings
 
 OF_WORKFLOW = "workflows.argoproj.io/workflow"
 
 
-def sweep(settings: ClusterSettings, pending_timeout: float) -> Iterator[str]:
+def sweep(settings: KubernetesSettings, pending_timeout: float) -> Iterator[str]:
     """Remove what nobody needs any more, and yield a line for each cluster that there was.
 
     Pods of workflows that have not started within ``pending_timeout`` seconds are given up.
@@ -56,7 +56,7 @@ def sweep(settings: ClusterSettings, pending_timeout: float) -> Iterator[str]:
         remaining += removed.remaining
         count = len(removed.objects) - len(removed.remaining)
         yield f"removed {existing.kind} {existing.name}, {count} objects: {why}"
-    Removed(remaining=remaining).check(settings.delete_timeout)
+    Removed(remaining=remaining, seconds=settings.delete_timeout).check()
 
 
 def _give_up_pods(api: kr8s.Api, seconds: float) -> Iterator[str]:

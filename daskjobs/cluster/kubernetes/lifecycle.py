@@ -15,6 +15,7 @@ from distributed import Client
 
 from daskjobs.cluster.clients import connected, count_workers
 from daskjobs.cluster.connection import ClusterFacts, Connection, Requested, Workload
+from daskjobs.cluster.kubernetes import TLS, KubernetesSettings
 from daskjobs.cluster.kubernetes.admission import Admission
 from daskjobs.cluster.kubernetes.api import (
     POLL_SECONDS,
@@ -48,7 +49,6 @@ from daskjobs.cluster.kubernetes.secret import create_secret, known_pair
 from daskjobs.cluster.kubernetes.spec import deadline, lifetime, render
 from daskjobs.cluster.removed import ObjectName
 from daskjobs.cluster.security import KeyPair, new_key_pair
-from daskjobs.cluster.settings import TLS, ClusterSettings
 from daskjobs.cluster.versions import compare_versions
 from daskjobs.errors import ClusterError, ConfigError, DaskjobsError
 from daskjobs.events import event
@@ -59,7 +59,7 @@ GROUP_SECONDS = 60  # the operator may fail to make the workers' group and not t
 
 
 @contextmanager
-def ephemeral_cluster(settings: ClusterSettings, workload: Workload) -> Iterator[Connection]:
+def ephemeral_cluster(settings: KubernetesSettings, workload: Workload) -> Iterator[Connection]:
     """Give a connection to a Dask cluster that is created for it and deleted at the end.
 
     The cluster stays with ``keep_cluster``, with ``keep_on_failure`` when the work fails, and when the workload's check
@@ -100,6 +100,7 @@ def ephemeral_cluster(settings: ClusterSettings, workload: Workload) -> Iterator
                 how_worker_ended=partial(how_worker_ended, api, settings),
                 how_cluster_ended=partial(cluster_end, api, settings, uid),
                 last_logs=partial(last_logs, api, settings),
+                kept=settings.keep_cluster,
             )
             with growing(api, settings, client, wanted):
                 yield connection
@@ -118,7 +119,7 @@ def ephemeral_cluster(settings: ClusterSettings, workload: Workload) -> Iterator
                 release(api, settings, uid)
 
 
-def start_ahead(settings: ClusterSettings, workload: Workload) -> tuple[str, list[ObjectName]]:
+def start_ahead(settings: KubernetesSettings, workload: Workload) -> tuple[str, list[ObjectName]]:
     """Ensure the cluster without waiting until it is ready; return "created" or "reused", and its objects so far."""
     api = open_api(settings)
     settings = replace(settings, namespace=api.namespace)
@@ -136,7 +137,7 @@ class Ensured:
     secrets: list[ObjectName]
 
 
-def ensure(api: kr8s.Api, settings: ClusterSettings, resource: dict[str, Any]) -> Ensured:
+def ensure(api: kr8s.Api, settings: KubernetesSettings, resource: dict[str, Any]) -> Ensured:
     """Create the DaskCluster, its network policy and the Secret of its key pair unless they exist. Safe to repeat.
 
     A cluster of the same name and spec, whose key pair this process has, is reused when its scheduler is healthy, or
@@ -191,7 +192,9 @@ def is_healthy(host: str) -> bool:
         return False
 
 
-def await_scheduler(api: kr8s.Api, settings: ClusterSettings, resource: dict[str, Any], admission: Admission) -> None:
+def await_scheduler(
+    api: kr8s.Api, settings: KubernetesSettings, resource: dict[str, Any], admission: Admission
+) -> None:
     """Wait until the scheduler is healthy.
 
     Raises ClusterError, with Kubernetes' reason, when that takes longer than the start timeout.
@@ -212,7 +215,7 @@ def await_scheduler(api: kr8s.Api, settings: ClusterSettings, resource: dict[str
             group_made = True
 
 
-def make_group(api: kr8s.Api, settings: ClusterSettings, resource: dict[str, Any]) -> None:
+def make_group(api: kr8s.Api, settings: KubernetesSettings, resource: dict[str, Any]) -> None:
     """Create the DaskWorkerGroup that the operator should have created, where it has not."""
     if list_objects(api, selector(settings), (DaskWorkerGroup,)):
         return
@@ -228,7 +231,9 @@ def make_group(api: kr8s.Api, settings: ClusterSettings, resource: dict[str, Any
     event("cluster.group_made", cluster=name)
 
 
-def _await_workers(api: kr8s.Api, settings: ClusterSettings, client: Client, wanted: int, admission: Admission) -> None:
+def _await_workers(
+    api: kr8s.Api, settings: KubernetesSettings, client: Client, wanted: int, admission: Admission
+) -> None:
     """Wait until one worker has come, and then a moment for the others.
 
     Unlike Client.wait_for_workers, it survives a dropped connection. Raises ClusterError, with Kubernetes' reason, when
@@ -248,7 +253,7 @@ def _await_workers(api: kr8s.Api, settings: ClusterSettings, client: Client, wan
         time.sleep(POLL_SECONDS / 2)
 
 
-def _note_workers(api: kr8s.Api, settings: ClusterSettings, client: Client, facts: ClusterFacts) -> None:
+def _note_workers(api: kr8s.Api, settings: KubernetesSettings, client: Client, facts: ClusterFacts) -> None:
     """Note among the facts how many workers there are at the end, and why fewer than wanted."""
     if client.status != "running":
         return  # whatever the work has done to it: nobody answers
@@ -258,7 +263,7 @@ def _note_workers(api: kr8s.Api, settings: ClusterSettings, client: Client, fact
         event("cluster.short", level=logging.WARNING, workers=facts.workers, wanted=facts.workers_wanted, why=facts.why)
 
 
-def release(api: kr8s.Api, settings: ClusterSettings, uid: str) -> None:
+def release(api: kr8s.Api, settings: KubernetesSettings, uid: str) -> None:
     """Ask for the deletion of the cluster of this uid, or of any of its name where no uid is known; don't wait."""
     for cluster in list_objects(api, selector(settings), (DaskCluster,)):
         if uid and cluster.metadata["uid"] != uid:
@@ -267,7 +272,7 @@ def release(api: kr8s.Api, settings: ClusterSettings, uid: str) -> None:
         event("cluster.deleted", object=f"{cluster.kind}/{cluster.name}")
 
 
-def _mark_kept(api: kr8s.Api, settings: ClusterSettings) -> None:
+def _mark_kept(api: kr8s.Api, settings: KubernetesSettings) -> None:
     """Note on the cluster that it stays although its work has failed; idleTimeout and its deadline end it."""
     for cluster in list_objects(api, selector(settings), (DaskCluster,)):
         with api_call(f"mark the DaskCluster {cluster.name} as kept"):

@@ -2,7 +2,8 @@
 
 import hashlib
 
-from daskjobs.cluster.settings import TLS, ClusterSettings
+from daskjobs.cluster.kubernetes import TLS, KubernetesSettings
+from daskjobs.cluster.settings import ClusterSettings
 
 DASK_VERSION = "kubernetes.dask.org/v1"
 PART_OF = {"app.kubernetes.io/part-of": "daskjobs"}
@@ -45,16 +46,16 @@ def secret_name(cluster: str) -> str:
     return f"{cluster}-tls"
 
 
-def selector(settings: ClusterSettings) -> dict[str, str]:
+def selector(settings: KubernetesSettings) -> dict[str, str]:
     """Return the labels that every object of this Dask cluster has, and no other object."""
     return {RUN_LABEL: run_id(settings), CLUSTER_LABEL: cluster_name(settings)}
 
 
-def scheduler_address(settings: ClusterSettings) -> str:
+def scheduler_address(settings: KubernetesSettings) -> str:
     """Return the address at which the scheduler answers inside Kubernetes."""
     return f"{'tls' if settings.security == TLS else 'tcp'}://{scheduler_host(settings)}:{SCHEDULER_PORT}"
 
 
-def scheduler_host(settings: ClusterSettings) -> str:
+def scheduler_host(settings: KubernetesSettings) -> str:
     """Return the host name at which the scheduler answers inside Kubernetes."""
     return f"{cluster_name(settings)}-scheduler.{settings.namespace}.svc"

@@ -12,13 +12,12 @@ import kr8s
 from kr8s.objects import Pod
 
 from daskjobs.cluster.findings import Finding
-from daskjobs.cluster.kubernetes import probe
+from daskjobs.cluster.kubernetes import KubernetesSettings, probe
 from daskjobs.cluster.kubernetes.api import POLL_SECONDS, api_call, delete_object, open_api
 from daskjobs.cluster.kubernetes.diagnosis import log_lines, why_not_ready
 from daskjobs.cluster.kubernetes.examination import may, pod_of
 from daskjobs.cluster.kubernetes.naming import CLUSTER_LABEL, COMPONENT_LABEL, PART_OF, RUN_LABEL, SCHEDULER_PORT
 from daskjobs.cluster.kubernetes.network import ensure_policy
-from daskjobs.cluster.settings import ClusterSettings
 from daskjobs.display import shown
 from daskjobs.errors import ClusterError, DaskjobsError
 
@@ -35,7 +34,7 @@ NEEDED = (("", "pods", "create"), ("", "pods", "delete"), ("networking.k8s.io", 
 COMES_IN, GOES_OUT = "a pod of no run reached a run's scheduler", "a stage reached a pod that isn't of its run"
 
 
-def examine_network(settings: ClusterSettings, image: str) -> Iterator[Finding]:
+def examine_network(settings: KubernetesSettings, image: str) -> Iterator[Finding]:
     """Start three pods of the image, and yield what they reached; they are removed in any case.
 
     One is labelled as a run's scheduler, one as a stage of that run, and one not at all. The stage must reach the

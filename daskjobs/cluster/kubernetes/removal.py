@@ -5,6 +5,7 @@ import time
 import kr8s
 from kr8s.objects import APIObject
 
+from daskjobs.cluster.kubernetes import KubernetesSettings
 from daskjobs.cluster.kubernetes.api import (
     DASK_KINDS,
     POLL_SECONDS,
@@ -18,12 +19,11 @@ from daskjobs.cluster.kubernetes.api import (
 from daskjobs.cluster.kubernetes.naming import CLUSTER_LABEL, selector
 from daskjobs.cluster.kubernetes.secret import delete_secret
 from daskjobs.cluster.removed import ObjectName, Remaining, Removed
-from daskjobs.cluster.settings import ClusterSettings
 
 FREE = """--type=merge -p '{"metadata":{"finalizers":null}}'"""
 
 
-def remove_cluster(settings: ClusterSettings) -> Removed:
+def remove_cluster(settings: KubernetesSettings) -> Removed:
     """Remove the Dask cluster of these settings, in whatever state it is, unless it is kept for a look at a failure."""
     api, labels = open_api(settings), selector(settings)
     kept = [object_name(each) for each in list_objects(api, labels, (DaskCluster,)) if is_kept(each)]
@@ -49,7 +49,7 @@ def remove(api: kr8s.Api, labels: dict[str, str], seconds: float) -> Removed:
         if time.monotonic() > deadline:
             remaining = [_remaining(existing) for existing in left]
             remaining += [Remaining(secret, "it was deleted, and something holds it")] if secret else []
-            return Removed(list(seen.values()), remaining)
+            return Removed(list(seen.values()), remaining, seconds=seconds)
         time.sleep(POLL_SECONDS)
         left = list_objects(api, labels)
         secret = delete_secret(api, labels[CLUSTER_LABEL])

@@ -14,7 +14,7 @@ from typing import Any
 
 from daskjobs.cluster import tuning
 from daskjobs.cluster.connection import Workload
-from daskjobs.cluster.kubernetes import secret
+from daskjobs.cluster.kubernetes import TLS, KubernetesSettings, secret
 from daskjobs.cluster.kubernetes.naming import (
     CLUSTER_LABEL,
     COMPONENT_LABEL,
@@ -31,7 +31,7 @@ from daskjobs.cluster.kubernetes.naming import (
     scheduler_address,
     selector,
 )
-from daskjobs.cluster.settings import TLS, WORKERS_ON_KUBERNETES, ClusterSettings
+from daskjobs.cluster.settings import WORKERS_ON_KUBERNETES
 from daskjobs.cluster.tuning import DASK_SHARE, TRIES
 from daskjobs.errors import ConfigError
 from daskjobs.options import quoted
@@ -64,7 +64,7 @@ UNITS = {None: 1.0, "m": 1e-3, "k": 1e3} | {
 RETIREMENT = "daskjobs.cluster.retirement"
 
 
-def metadata(settings: ClusterSettings) -> dict[str, Any]:
+def metadata(settings: KubernetesSettings) -> dict[str, Any]:
     """Return the cluster's name and labels and, where a workflow asks for it, its owner."""
     labels, annotations = (
         _texts(flag, given)
@@ -82,7 +82,7 @@ def metadata(settings: ClusterSettings) -> dict[str, Any]:
     return described
 
 
-def render(settings: ClusterSettings, own: dict[str, Any], workload: Workload = Workload()) -> dict[str, Any]:  # noqa: B008  # frozen
+def render(settings: KubernetesSettings, own: dict[str, Any], workload: Workload = Workload()) -> dict[str, Any]:  # noqa: B008  # frozen
     """Return the DaskCluster as a resource, made from the spec of the pod that asks for it.
 
     Raises ConfigError when a size is no quantity, or the workers' placement is no JSON.
@@ -133,12 +133,12 @@ def render(settings: ClusterSettings, own: dict[str, Any], workload: Workload = 
     return {"apiVersion": DASK_VERSION, "kind": "DaskCluster", "metadata": described, "spec": spec}
 
 
-def deadline(settings: ClusterSettings) -> str:
+def deadline(settings: KubernetesSettings) -> str:
     """Return the time at which the cluster is useless."""
     return (datetime.now(UTC) + timedelta(seconds=lifetime(settings))).isoformat(timespec="seconds")
 
 
-def lifetime(settings: ClusterSettings) -> float:
+def lifetime(settings: KubernetesSettings) -> float:
     """Return the seconds after which the cluster's start, all of its work and all idleness have timed out."""
     return settings.longest_start + settings.timeout + settings.longest_start + settings.idle_timeout
 
@@ -163,7 +163,7 @@ def _quantity(flag: str, text: str, examples: str) -> float:
     return float(number) * UNITS[unit] if unit in UNITS else float(f"{number}{unit}")
 
 
-def _add_to_workers(pod: dict[str, Any], settings: ClusterSettings) -> None:
+def _add_to_workers(pod: dict[str, Any], settings: KubernetesSettings) -> None:
     """Give workers their further resources, volumes and account. Dask knows their GPUs as the resource GPU."""
     (container,) = pod["containers"]
     if settings.worker_resources:
@@ -206,7 +206,7 @@ def _parsed(flag: str, text: str, kind: type) -> Any:
 
 
 def _pod(
-    settings: ClusterSettings, own: dict[str, Any], args: list[str], size: tuple[str, str, str], workload: Workload
+    settings: KubernetesSettings, own: dict[str, Any], args: list[str], size: tuple[str, str, str], workload: Workload
 ) -> dict[str, Any]:
     main = next((c for c in own["containers"] if c["name"] == "main"), own["containers"][0])
     container = copy.deepcopy({field: main[field] for field in CONTAINER_FIELDS if field in main})

@@ -26,11 +26,11 @@ from tornado.ioloop import IOLoop
 from daskjobs.cluster.addresses import free
 from daskjobs.cluster.clients import closing
 from daskjobs.cluster.connection import ClusterFacts, Connection, Requested, WorkerEnd, Workload
+from daskjobs.cluster.local import LocalSettings
 from daskjobs.cluster.local.processes import Nanny, briefly, environment_now, fork_server
 from daskjobs.cluster.local.servers import GuardedScheduler, LinkedCluster, QuietWorker
 from daskjobs.cluster.loops import silent_loop
 from daskjobs.cluster.security import new_key_pair
-from daskjobs.cluster.settings import ClusterSettings
 from daskjobs.cluster.tuning import QUIET, TRIES
 from daskjobs.cores import cores
 from daskjobs.errors import ClusterError, ConfigError
@@ -44,7 +44,7 @@ SPARE_THREADS = 24  # Dask, Arrow and numpy start these beside the workers
 
 
 @contextmanager
-def local_cluster(settings: ClusterSettings, workload: Workload) -> Iterator[Connection]:
+def local_cluster(settings: LocalSettings, workload: Workload) -> Iterator[Connection]:
     """Start workers on this machine, and give a connection to them.
 
     Raises ConfigError where the machine lacks what they need: a folder for temporary files, threads, a module.
@@ -96,7 +96,7 @@ def _threads() -> _Kind:
 
 
 @contextmanager
-def _processes(settings: ClusterSettings, workload: Workload, folder: str) -> Iterator[_Kind]:
+def _processes(settings: LocalSettings, workload: Workload, folder: str) -> Iterator[_Kind]:
     """Give workers in processes, which have the environment of this process as it is now."""
     environment = environment_now()
     # A variable of the user's own stays.
@@ -113,7 +113,7 @@ def _processes(settings: ClusterSettings, workload: Workload, folder: str) -> It
 
 @contextmanager
 def _cluster(
-    workers: int, kind: _Kind, settings: ClusterSettings, dashboard: str, folder: str, loop: IOLoop
+    workers: int, kind: _Kind, settings: LocalSettings, dashboard: str, folder: str, loop: IOLoop
 ) -> Iterator[LinkedCluster]:
     """Give what Dask's LocalCluster would, with addresses, dashboard and folder of our choice."""
     common = {**kind.common, "local_directory": folder}

@@ -127,6 +127,36 @@ def test_help_names_every_option_with_its_variable_and_every_exit_code() -> None
                 assert f"DASKJOBS_{name.removeprefix('--').replace('-', '_').upper()}" in shown
 
 
+def listed(*arguments: str) -> dict[str, list[str]]:
+    """The first word of each entry of a help, by the title of the section that has it."""
+    title, sections = "", dict[str, list[str]]()
+    for line in CliRunner().invoke(cli.main, [*arguments, "--help"]).output.splitlines():
+        if re.fullmatch(r"\w.*:", line):
+            title = line.removesuffix(":")
+        elif title and (entry := re.match(r"  ([\w-]\S*)", line)):
+            sections.setdefault(title, []).append(entry[1])
+    return sections
+
+
+def test_help_tells_what_people_use_from_what_is_for_a_cluster_and_what_pods_run() -> None:
+    people, cluster, pods = (listed()[title] for title in cli.COMMANDS)
+    assert people == ["run", "explain", "step", "dashboard", "doctor"]
+    assert cluster == ["cluster", "janitor", "step-cleanup"]
+    assert pods == [*STAGES, "stages"]
+
+
+def test_help_of_a_run_has_the_options_of_its_input_the_run_the_dask_cluster_and_each_backend() -> None:
+    found = listed("run")
+    assert list(found)[:4] == ["The input", "The run", "The Dask cluster", "On this machine"]
+    assert found["The run"] == ["--run", "--rules", "--max-rejected", "--partitions"]
+    assert found["On this machine"] == ["--dashboard"]
+    assert {"--input", "--rows"} <= set(found["The input"])
+    assert {"--cluster", "--workers"} <= set(found["The Dask cluster"])
+    assert {"--worker-memory", "--idle-timeout"} <= set(found["On Kubernetes"])
+    assert found["Options"] == ["--log-level", "-h,"]
+    assert "--arg" in listed("step")["Options"]
+
+
 def test_doctor_says_that_all_is_well_or_what_is_not(daskjobs: Command, tmp_path: Path) -> None:
     good = daskjobs("doctor", "--run", str(tmp_path))
     assert good.returncode == 0, good.stdout

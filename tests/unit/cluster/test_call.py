@@ -20,13 +20,15 @@ from daskjobs.cluster import call
 from daskjobs.cluster.backends import connect
 from daskjobs.cluster.call import Call, remove_step, run_step
 from daskjobs.cluster.connection import Connection, Workload
+from daskjobs.cluster.kubernetes import KubernetesSettings
 from daskjobs.cluster.kubernetes.naming import PART_OF, selector
+from daskjobs.cluster.local import LocalSettings
 from daskjobs.cluster.results import kept_by_argo
 from daskjobs.cluster.settings import ClusterSettings
 from daskjobs.errors import ConfigError, DaskjobsError, FunctionError, LostWorkError, UsageError
 from kubeapi import kube_api
 
-SETTINGS = ClusterSettings(workers=1, dashboard="127.0.0.1:0")
+SETTINGS = LocalSettings(workers=1, dashboard="127.0.0.1:0")
 MODULE = """
 import os
 from pathlib import Path
@@ -378,7 +380,7 @@ def test_removal_is_tried_again_while_kubernetes_does_not_answer(
     monkeypatch.setattr(call, "AGAIN_SECONDS", (0.01, 0.01))
     with kube_api() as kube:
         monkeypatch.setenv("KUBECONFIG", str(kube.kubeconfig(tmp_path)))
-        settings = ClusterSettings("kubernetes", namespace=kube.namespace, workflow_uid="w", key="k")
+        settings = KubernetesSettings("kubernetes", namespace=kube.namespace, workflow_uid="w", key="k")
         kube.add("DaskCluster", "dv-w-k", {**PART_OF, **selector(settings)})
         looks = 0
 

@@ -16,10 +16,10 @@ from tornado.websocket import websocket_connect
 
 from conftest import Pipeline, listening
 from daskjobs.cluster.connection import Workload
+from daskjobs.cluster.local import LocalSettings
 from daskjobs.cluster.local.workers import local_cluster
-from daskjobs.cluster.settings import ClusterSettings
 
-SETTINGS = ClusterSettings(workers=2, dashboard="127.0.0.1:0")
+SETTINGS = LocalSettings(workers=2, dashboard="127.0.0.1:0")
 
 
 def get(address: str, path: str, **headers: str) -> http.client.HTTPResponse:

@@ -20,7 +20,7 @@ from daskjobs.cluster.backends import connect
 from daskjobs.cluster.connection import ClusterEnd, Connection, WorkerEnd, Workload
 from daskjobs.cluster.exits import keep_workers
 from daskjobs.cluster.inside import call
-from daskjobs.cluster.settings import ClusterSettings
+from daskjobs.cluster.local import LocalSettings
 from daskjobs.cluster.verdict import judged, said
 from daskjobs.errors import ClusterError, ConfigError, DaskjobsError, FunctionError, LostWorkError
 
@@ -30,7 +30,7 @@ HERE = str(Path(__file__).parent)
 @pytest.fixture(scope="module")
 def connection() -> Iterator[Connection]:
     """One worker, a process, as a step has it."""
-    with connect(ClusterSettings(workers=1, dashboard="127.0.0.1:0"), Workload(processes=True)) as made:
+    with connect(LocalSettings(workers=1, dashboard="127.0.0.1:0"), Workload(processes=True)) as made:
         keep_workers(made.client)
         yield made
 

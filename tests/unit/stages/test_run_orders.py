@@ -25,8 +25,9 @@ import pytest
 import daskjobs
 from conftest import RESULTS, Command, csv_text, row
 from daskjobs import run_orders
-from daskjobs.cli import parameters
+from daskjobs.cluster.public import ClusterKeywords
 from daskjobs.errors import ConfigError, InputError, UsageError
+from daskjobs.options import options
 from daskjobs.stages.run_orders import Options
 from daskjobs.stages.run_settings import Settings
 
@@ -203,9 +204,9 @@ def test_unknown_or_empty_setting_of_a_cluster_is_a_usage_error() -> None:
 
 
 def test_numbers_of_other_libraries_become_pythons_and_an_option_that_is_none_is_left_out(tmp_path: Path) -> None:
-    given: dict[str, Any] = {"rows": np.int64(3), "max_rejected": Decimal("0.5"), "keep_cluster": np.bool_(False)}
+    given: dict[str, Any] = {"rows": np.int64(3), "max_rejected": Decimal("0.5"), "ignore_table": np.bool_(False)}
     settings = Settings.of(run_uri=tmp_path / "run", rules=Path("mine.py"), **given)
-    values = settings.rows, settings.max_rejected, settings.cluster.keep_cluster
+    values = settings.rows, settings.max_rejected, settings.ignore_table
     assert [(value, type(value)) for value in values] == [(3, int), (0.5, float), (False, bool)]
     assert (settings.run_uri, settings.rules) == (str(tmp_path / "run"), str(Path("mine.py").absolute()))
     assert type(Settings("run", max_rejected=Fraction(1)).max_rejected) is float  # type: ignore[arg-type]
@@ -347,11 +348,10 @@ def test_run_without_input_and_folder_generates_orders_below_runs(
 
 
 def test_options_are_those_of_the_command_line() -> None:
-    expected = {each.name: type(each.default) for each, _ in parameters.FIELDS}
+    expected = {each.name: type(each.default) for each, _ in options(Settings)}
     named = {"run_uri", "input", "rules"}  # arguments of their own
-    assert get_type_hints(Options) == {name: kind for name, kind in expected.items() if name not in named} | {
-        "key": str
-    }
+    of_run = {name: kind for name, kind in expected.items() if name not in named}
+    assert get_type_hints(Options) == of_run | get_type_hints(ClusterKeywords)
 
 
 SCRIPT = """

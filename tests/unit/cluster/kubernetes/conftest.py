@@ -4,9 +4,17 @@ from pathlib import Path
 import kr8s
 import pytest
 
-from daskjobs.cluster.kubernetes import admission, dashboard, examination, lifecycle, reach, removal, secret
+from daskjobs.cluster.kubernetes import (
+    KubernetesSettings,
+    admission,
+    dashboard,
+    examination,
+    lifecycle,
+    reach,
+    removal,
+    secret,
+)
 from daskjobs.cluster.kubernetes.api import open_api
-from daskjobs.cluster.settings import ClusterSettings
 from kubeapi import KubeApi, kube_api
 from manifests import rights
 
@@ -27,9 +35,9 @@ def kube(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.Fixtur
 
 
 @pytest.fixture
-def settings(kube: KubeApi) -> ClusterSettings:
+def settings(kube: KubeApi) -> KubernetesSettings:
     """The settings of a workflow's cluster, in the server's namespace."""
-    return ClusterSettings(
+    return KubernetesSettings(
         "kubernetes",
         workers=2,
         workflow="flow",
@@ -42,6 +50,6 @@ def settings(kube: KubeApi) -> ClusterSettings:
 
 
 @pytest.fixture
-def api(settings: ClusterSettings) -> kr8s.Api:
+def api(settings: KubernetesSettings) -> kr8s.Api:
     """A client of the server."""
     return open_api(settings)

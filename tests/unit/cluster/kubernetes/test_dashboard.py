@@ -10,9 +10,9 @@ from distributed import LocalCluster
 
 from conftest import listening
 from daskjobs.cli.main import main
+from daskjobs.cluster.kubernetes import KubernetesSettings
 from daskjobs.cluster.kubernetes.dashboard import await_cluster, is_there, watch
 from daskjobs.cluster.kubernetes.naming import CLUSTER_LABEL, NODE, PART_OF, RUN_LABEL, node_key
-from daskjobs.cluster.settings import ClusterSettings
 from daskjobs.errors import ClusterError, ConfigError, UsageError
 from kubeapi import KubeApi, Object
 
@@ -28,19 +28,19 @@ def steps(kube: KubeApi, *nodes: str, **status: str) -> None:
         kube.add("DaskCluster", f"dv-{uid}-{node_key(node)}", labels(uid), metadata={"annotations": {NODE: node}})
 
 
-def test_workflow_that_is_not_there_is_a_sentence(kube: KubeApi, settings: ClusterSettings) -> None:
+def test_workflow_that_is_not_there_is_a_sentence(kube: KubeApi, settings: KubernetesSettings) -> None:
     with pytest.raises(ConfigError, match=f"there is no workflow flow in {kube.namespace}: `argo list"):
         next(watch(settings))
 
 
-def test_workflow_that_is_over_is_a_sentence_that_names_the_pages(kube: KubeApi, settings: ClusterSettings) -> None:
+def test_workflow_that_is_over_is_a_sentence_that_names_the_pages(kube: KubeApi, settings: KubernetesSettings) -> None:
     kube.add("Workflow", "flow", status={"phase": "Failed", "finishedAt": "2026-01-01T00:00:00Z"})
     with pytest.raises(ConfigError, match="flow has failed, and its Dask cluster is gone; the artifact performance"):
         next(watch(settings))
 
 
 def test_cluster_of_the_workflow_is_waited_for_and_no_other_is_taken(
-    kube: KubeApi, api: kr8s.Api, settings: ClusterSettings
+    kube: KubeApi, api: kr8s.Api, settings: KubernetesSettings
 ) -> None:
     uid = kube.add("Workflow", "flow", status={"phase": "Running"})["metadata"]["uid"]
     kube.add("DaskCluster", "dv-other", labels("other"))
@@ -72,7 +72,7 @@ NODES = ("flow.features", "flow.nested.features", "flow.risk(0:a.b)", "flow.risk
     ],
 )
 def test_step_is_chosen_by_its_name_or_the_end_of_it(
-    kube: KubeApi, api: kr8s.Api, settings: ClusterSettings, step: str, node: str
+    kube: KubeApi, api: kr8s.Api, settings: KubernetesSettings, step: str, node: str
 ) -> None:
     steps(kube, *NODES)
     assert await_cluster(api, settings, step).name.endswith(f"-{node_key(node)}")
@@ -98,13 +98,13 @@ def test_choice_among_several_steps_is_usage_that_lists_them(kube: KubeApi, step
         CliRunner().invoke(main, command, catch_exceptions=False)
 
 
-def test_long_list_of_steps_is_cut(kube: KubeApi, api: kr8s.Api, settings: ClusterSettings) -> None:
+def test_long_list_of_steps_is_cut(kube: KubeApi, api: kr8s.Api, settings: KubernetesSettings) -> None:
     steps(kube, *(f"flow.each({number}:x)" for number in range(10, 30)))
     with pytest.raises(UsageError, match=r"'flow.each\(19:x\)' and 10 more: choose"):
         await_cluster(api, settings)
 
 
-def test_step_that_has_no_cluster_yet_is_waited_for(kube: KubeApi, api: kr8s.Api, settings: ClusterSettings) -> None:
+def test_step_that_has_no_cluster_yet_is_waited_for(kube: KubeApi, api: kr8s.Api, settings: KubernetesSettings) -> None:
     steps(kube, "flow.other")
     looks: list[str] = []
 
@@ -120,7 +120,7 @@ def test_step_that_has_no_cluster_yet_is_waited_for(kube: KubeApi, api: kr8s.Api
 
 @pytest.mark.parametrize("step", ["min", "ine", "other.mine", "mine.*", "flow"])
 def test_step_that_no_name_fits_is_a_sentence_that_lists_what_is_there(
-    kube: KubeApi, api: kr8s.Api, settings: ClusterSettings, step: str
+    kube: KubeApi, api: kr8s.Api, settings: KubernetesSettings, step: str
 ) -> None:
     steps(kube, "flow.mine")
     object.__setattr__(settings, "start_timeout", 0.05)
@@ -130,7 +130,7 @@ def test_step_that_no_name_fits_is_a_sentence_that_lists_what_is_there(
 
 
 def test_cluster_without_a_node_is_chosen_by_its_own_name(
-    kube: KubeApi, api: kr8s.Api, settings: ClusterSettings
+    kube: KubeApi, api: kr8s.Api, settings: KubernetesSettings
 ) -> None:
     """As one of orders is, beside a step."""
     steps(kube, "flow.mine")
@@ -142,7 +142,7 @@ def test_cluster_without_a_node_is_chosen_by_its_own_name(
 
 
 def test_cluster_that_is_kept_after_its_workflow_has_failed_is_shown(
-    kube: KubeApi, api: kr8s.Api, settings: ClusterSettings
+    kube: KubeApi, api: kr8s.Api, settings: KubernetesSettings
 ) -> None:
     steps(kube, "flow.mine", phase="Failed", finishedAt="2026-01-01T00:00:00Z")
     assert await_cluster(api, settings).name.endswith(node_key("flow.mine"))
@@ -150,7 +150,7 @@ def test_cluster_that_is_kept_after_its_workflow_has_failed_is_shown(
         await_cluster(api, settings, "x")
 
 
-def test_cluster_that_does_not_come_is_a_sentence(kube: KubeApi, api: kr8s.Api, settings: ClusterSettings) -> None:
+def test_cluster_that_does_not_come_is_a_sentence(kube: KubeApi, api: kr8s.Api, settings: KubernetesSettings) -> None:
     kube.add("Workflow", "flow", status={"phase": "Running"})
     object.__setattr__(settings, "start_timeout", 0.05)
     with pytest.raises(ClusterError, match="the workflow flow has no Dask cluster within 0 s: it has not started one"):
@@ -158,7 +158,7 @@ def test_cluster_that_does_not_come_is_a_sentence(kube: KubeApi, api: kr8s.Api, 
 
 
 def test_end_of_the_cluster_is_seen_when_it_is_gone_ending_or_replaced(
-    kube: KubeApi, api: kr8s.Api, settings: ClusterSettings
+    kube: KubeApi, api: kr8s.Api, settings: KubernetesSettings
 ) -> None:
     uid = kube.add("Workflow", "flow", status={"phase": "Running"})["metadata"]["uid"]
     raw = kube.add("DaskCluster", "dv-mine", labels(uid))
@@ -172,7 +172,9 @@ def test_end_of_the_cluster_is_seen_when_it_is_gone_ending_or_replaced(
     assert not is_there(api, cluster)
 
 
-def test_dashboard_is_shown_until_its_cluster_is_gone_by_a_link_alone(kube: KubeApi, settings: ClusterSettings) -> None:
+def test_dashboard_is_shown_until_its_cluster_is_gone_by_a_link_alone(
+    kube: KubeApi, settings: KubernetesSettings
+) -> None:
     """A cluster without TLS has no port forwarded: whoever reached it could run code in the cluster."""
     uid = kube.add("Workflow", "flow", status={"phase": "Running"})["metadata"]["uid"]
     raw = kube.add("DaskCluster", "dv-mine", labels(uid))
@@ -190,7 +192,7 @@ def test_dashboard_is_shown_until_its_cluster_is_gone_by_a_link_alone(kube: Kube
         assert listening() <= before
 
 
-def test_scheduler_that_does_not_answer_is_a_sentence(kube: KubeApi, settings: ClusterSettings) -> None:
+def test_scheduler_that_does_not_answer_is_a_sentence(kube: KubeApi, settings: KubernetesSettings) -> None:
     uid = kube.add("Workflow", "flow", status={"phase": "Running"})["metadata"]["uid"]
     kube.add("DaskCluster", "dv-mine", labels(uid))
     object.__setattr__(settings, "start_timeout", 0.5)

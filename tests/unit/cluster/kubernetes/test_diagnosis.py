@@ -8,10 +8,9 @@ from distributed import Client, LocalCluster
 
 from conftest import until
 from daskjobs.cluster.connection import ClusterEnd
-from daskjobs.cluster.kubernetes import diagnosis
+from daskjobs.cluster.kubernetes import KubernetesSettings, diagnosis
 from daskjobs.cluster.kubernetes.diagnosis import cluster_end, how_worker_ended, trouble, worker_end
 from daskjobs.cluster.kubernetes.naming import selector
-from daskjobs.cluster.settings import ClusterSettings
 from kubeapi import KubeApi, Object
 
 
@@ -52,13 +51,13 @@ def test_end_is_for_want_of_memory_only_when_container_or_log_say_so(
     assert all(said in end.text for said in reasons + lines)
 
 
-def add_worker(kube: KubeApi, settings: ClusterSettings, pod: str, worker: str, status: Object) -> None:
+def add_worker(kube: KubeApi, settings: KubernetesSettings, pod: str, worker: str, status: Object) -> None:
     container = {"name": "worker", "env": [{"name": "DASK_WORKER_NAME", "value": worker}]}
     kube.add("Pod", pod, selector(settings), spec={"containers": [container]}, status=status)
 
 
 def test_pod_of_a_worker_is_found_when_kubernetes_cut_its_name(
-    kube: KubeApi, api: kr8s.Api, settings: ClusterSettings
+    kube: KubeApi, api: kr8s.Api, settings: KubernetesSettings
 ) -> None:
     """As it does in each workflow: a uid and what the operator adds have more than the 58 characters that it keeps."""
     name = f"dv-{'4f002343-c29a-4fdd-ac11-b9dabe4d4980'}-default-worker-"
@@ -80,7 +79,7 @@ def test_pod_of_a_worker_is_found_when_kubernetes_cut_its_name(
     ],
 )
 def test_evicted_worker_has_kubernetes_words_and_the_option_that_gives_more_disk(
-    kube: KubeApi, api: kr8s.Api, settings: ClusterSettings, message: str, said: str
+    kube: KubeApi, api: kr8s.Api, settings: KubernetesSettings, message: str, said: str
 ) -> None:
     """Its Deployment has made another pod by then, whose log says nothing of it."""
     evicted = {"phase": "Failed", "reason": "Evicted", "message": message}
@@ -103,7 +102,7 @@ PREEMPTED = {"type": "DisruptionTarget", "reason": "PreemptionByScheduler", "mes
     ],
 )
 def test_end_names_who_took_the_workers_pod_away(
-    kube: KubeApi, api: kr8s.Api, settings: ClusterSettings, status: Object, said: str
+    kube: KubeApi, api: kr8s.Api, settings: KubernetesSettings, status: Object, said: str
 ) -> None:
     """Its Deployment has started another pod by then."""
     add_worker(kube, settings, "worker-1-a", "worker-1", {"phase": "Failed", **status})
@@ -122,7 +121,7 @@ def add_event(kube: KubeApi, of: Object, message: str, kind: str = "Warning") ->
 
 @pytest.mark.parametrize("scheduler", [True, False])
 def test_quota_is_told_by_kubernetes_words_also_when_other_pods_are_ready(
-    kube: KubeApi, api: kr8s.Api, settings: ClusterSettings, scheduler: bool
+    kube: KubeApi, api: kr8s.Api, settings: KubernetesSettings, scheduler: bool
 ) -> None:
     """A refused pod isn't there: its ReplicaSet has the event."""
     labels = selector(settings)
@@ -138,7 +137,9 @@ def test_quota_is_told_by_kubernetes_words_also_when_other_pods_are_ready(
     assert trouble(api, settings) == f"w1 and 1 more: Error creating: {QUOTA.removeprefix('is ')}"
 
 
-def test_what_the_operator_says_of_a_cluster_is_told(kube: KubeApi, api: kr8s.Api, settings: ClusterSettings) -> None:
+def test_what_the_operator_says_of_a_cluster_is_told(
+    kube: KubeApi, api: kr8s.Api, settings: KubernetesSettings
+) -> None:
     made = kube.add("DaskCluster", "dv-w", selector(settings))
     add_event(kube, made, "Creation is processed", "Normal")
     assert "the Dask operator has made no pod for it" in trouble(api, settings)
@@ -151,7 +152,7 @@ def ended(reason: str, code: int) -> Object:
 
 
 def test_end_of_a_cluster_is_its_own_idle_timeout_or_its_schedulers_memory(
-    kube: KubeApi, api: kr8s.Api, settings: ClusterSettings, monkeypatch: pytest.MonkeyPatch
+    kube: KubeApi, api: kr8s.Api, settings: KubernetesSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(diagnosis, "END_SECONDS", 0.05)
     gone = cluster_end(api, settings, "uid-of-one-that-was")

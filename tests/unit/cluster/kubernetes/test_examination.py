@@ -5,10 +5,9 @@ from typing import Any
 import pytest
 
 from daskjobs.cluster.findings import Finding
-from daskjobs.cluster.kubernetes import examination
+from daskjobs.cluster.kubernetes import KubernetesSettings, examination
 from daskjobs.cluster.kubernetes.examination import examine, hops
 from daskjobs.cluster.kubernetes.naming import PART_OF
-from daskjobs.cluster.settings import ClusterSettings
 from kubeapi import KubeApi, Object
 
 
@@ -20,11 +19,11 @@ def controllers(kube: KubeApi, ready: int = 1) -> None:
         )
 
 
-def bad(settings: ClusterSettings, image: str = "") -> list[str]:
+def bad(settings: KubernetesSettings, image: str = "") -> list[str]:
     return [finding.what for finding in examine(settings, image) if not finding.good]
 
 
-def test_all_is_good_when_kinds_controllers_and_rights_are_there(kube: KubeApi, settings: ClusterSettings) -> None:
+def test_all_is_good_when_kinds_controllers_and_rights_are_there(kube: KubeApi, settings: KubernetesSettings) -> None:
     controllers(kube)
     findings = list(examine(settings, ""))
     assert [finding.what for finding in findings if not finding.good] == []
@@ -35,7 +34,7 @@ def test_all_is_good_when_kinds_controllers_and_rights_are_there(kube: KubeApi, 
     assert "you may list, create, patch, delete daskclusters" in said
 
 
-def test_kind_controller_and_right_are_named_when_they_are_missing(kube: KubeApi, settings: ClusterSettings) -> None:
+def test_kind_controller_and_right_are_named_when_they_are_missing(kube: KubeApi, settings: KubernetesSettings) -> None:
     kube.missing.add("DaskCluster")
     kube.refused |= {"create daskclusters", "delete daskclusters", "list events"}
     operator, argo = examination.CONTROLLERS.values()
@@ -49,7 +48,7 @@ def test_kind_controller_and_right_are_named_when_they_are_missing(kube: KubeApi
 
 
 def test_namespace_in_which_pods_may_be_root_on_their_node_is_named_with_the_remedy(
-    kube: KubeApi, settings: ClusterSettings
+    kube: KubeApi, settings: KubernetesSettings
 ) -> None:
     controllers(kube)
     kube.restricted = False
@@ -60,12 +59,12 @@ def test_namespace_in_which_pods_may_be_root_on_their_node_is_named_with_the_rem
     assert bad(settings) == []
 
 
-def test_controller_that_is_not_ready_is_named_with_its_place(kube: KubeApi, settings: ClusterSettings) -> None:
+def test_controller_that_is_not_ready_is_named_with_its_place(kube: KubeApi, settings: KubernetesSettings) -> None:
     controllers(kube, ready=0)
     assert bad(settings)[0] == "dask-kubernetes-operator isn't ready: see elsewhere/dask-kubernetes-operator"
 
 
-def test_what_one_may_not_look_at_is_said_and_is_no_fault(kube: KubeApi, settings: ClusterSettings) -> None:
+def test_what_one_may_not_look_at_is_said_and_is_no_fault(kube: KubeApi, settings: KubernetesSettings) -> None:
     kube.refused |= {"list deployments", "list workflows"}
     findings = {finding.what: finding.good for finding in examine(settings, "")}
     assert findings["the operators are in namespaces that you may not look at: not checked"]
@@ -73,16 +72,16 @@ def test_what_one_may_not_look_at_is_said_and_is_no_fault(kube: KubeApi, setting
 
 
 def test_only_that_nothing_answers_is_said_when_nothing_does(
-    kube: KubeApi, settings: ClusterSettings, monkeypatch: pytest.MonkeyPatch
+    kube: KubeApi, settings: KubernetesSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("KUBECONFIG", "/nowhere")
-    (said,) = bad(ClusterSettings(namespace="other"))
+    (said,) = bad(KubernetesSettings(namespace="other"))
     assert said.endswith("; does KUBECONFIG name the cluster?")
 
 
 @pytest.mark.parametrize(("phase", "good"), [("Succeeded", True), ("Failed", False)])
 def test_image_is_tried_in_a_pod_that_is_removed_again(
-    kube: KubeApi, settings: ClusterSettings, phase: str, good: bool
+    kube: KubeApi, settings: KubernetesSettings, phase: str, good: bool
 ) -> None:
     def run(made: Object) -> None:
         if made["kind"] == "Pod":
@@ -98,7 +97,7 @@ def test_image_is_tried_in_a_pod_that_is_removed_again(
 
 
 def test_image_that_can_not_be_pulled_is_told_with_the_reason(
-    kube: KubeApi, settings: ClusterSettings, monkeypatch: pytest.MonkeyPatch
+    kube: KubeApi, settings: KubernetesSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     waiting = {"state": {"waiting": {"reason": "ErrImagePull", "message": "no such image"}}}
     kube.on_create = lambda made: made.update(status={"phase": "Pending", "containerStatuses": [waiting]})
@@ -129,7 +128,9 @@ def test_waits_are_those_along_the_longest_way(nodes: list[dict[str, Any]], wait
     assert hops({str(number): node for number, node in enumerate(nodes)}) == waits
 
 
-def test_slow_controller_is_told_with_the_setting_that_makes_it_quick(kube: KubeApi, settings: ClusterSettings) -> None:
+def test_slow_controller_is_told_with_the_setting_that_makes_it_quick(
+    kube: KubeApi, settings: KubernetesSettings
+) -> None:
     controllers(kube)
     for day, nodes in ((1, [pod(0, 5), pod(6, 7)]), (2, [pod(0, 5), pod(15, 20)])):
         status = {"finishedAt": f"2026-01-0{day}T00:00:00Z", "nodes": {str(n): node for n, node in enumerate(nodes)}}

@@ -8,10 +8,9 @@ import pytest
 from distributed import Client, LocalCluster
 
 from conftest import until
-from daskjobs.cluster.kubernetes import growth
+from daskjobs.cluster.kubernetes import KubernetesSettings, growth
 from daskjobs.cluster.kubernetes.growth import growing
 from daskjobs.cluster.kubernetes.naming import PART_OF, selector
-from daskjobs.cluster.settings import ClusterSettings
 from kubeapi import KubeApi
 
 ACCOUNT = "daskjobs-cluster"
@@ -27,7 +26,7 @@ def replicas(kube: KubeApi) -> int:
 
 
 def test_workers_are_added_up_to_the_most_while_tasks_wait_and_none_is_taken_away(
-    kube: KubeApi, api: kr8s.Api, settings: ClusterSettings
+    kube: KubeApi, api: kr8s.Api, settings: KubernetesSettings
 ) -> None:
     kube.add("DaskWorkerGroup", "dv-w-default", {**PART_OF, **selector(settings)}, spec={"worker": {"replicas": 2}})
     with (
@@ -48,7 +47,7 @@ def test_workers_are_added_up_to_the_most_while_tasks_wait_and_none_is_taken_awa
         assert len(kube.calls) == changes  # the block has ended
 
 
-def test_failure_to_add_workers_ends_nothing(kube: KubeApi, api: kr8s.Api, settings: ClusterSettings) -> None:
+def test_failure_to_add_workers_ends_nothing(kube: KubeApi, api: kr8s.Api, settings: KubernetesSettings) -> None:
     kube.add("DaskWorkerGroup", "dv-w-default", {**PART_OF, **selector(settings)}, spec={"worker": {"replicas": 2}})
     kube.refused.add("patch daskworkergroups")
     with (

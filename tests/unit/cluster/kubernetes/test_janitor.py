@@ -5,9 +5,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from daskjobs.cluster.kubernetes import KubernetesSettings
 from daskjobs.cluster.kubernetes.janitor import OF_WORKFLOW, sweep
 from daskjobs.cluster.kubernetes.naming import CLUSTER_LABEL, DEADLINE, KEPT, PART_OF, RUN_LABEL, WORKFLOW
-from daskjobs.cluster.settings import ClusterSettings
 from daskjobs.errors import ClusterError
 from kubeapi import KubeApi, Object
 
@@ -32,11 +32,11 @@ def workflow(kube: KubeApi, **status: str) -> str:
     return str(kube.add("Workflow", "flow", PART_OF, status=status)["metadata"]["uid"])
 
 
-def swept(settings: ClusterSettings) -> list[str]:
+def swept(settings: KubernetesSettings) -> list[str]:
     return list(sweep(settings, 300))
 
 
-def test_cluster_is_kept_while_its_workflow_runs(kube: KubeApi, settings: ClusterSettings) -> None:
+def test_cluster_is_kept_while_its_workflow_runs(kube: KubeApi, settings: KubernetesSettings) -> None:
     uid = workflow(kube, phase="Running")
     cluster(kube, uid, {**FLOW, DEADLINE: hours(1)})
     assert swept(settings) == [f"kept DaskCluster dv-{uid}: its run goes on"]
@@ -44,7 +44,9 @@ def test_cluster_is_kept_while_its_workflow_runs(kube: KubeApi, settings: Cluste
 
 
 @pytest.mark.parametrize("phase", ["Succeeded", "Failed", "Error"])
-def test_cluster_is_removed_when_its_workflow_has_ended(kube: KubeApi, settings: ClusterSettings, phase: str) -> None:
+def test_cluster_is_removed_when_its_workflow_has_ended(
+    kube: KubeApi, settings: KubernetesSettings, phase: str
+) -> None:
     uid = workflow(kube, phase=phase, finishedAt="2026-01-01T00:00:00Z")
     cluster(kube, uid, {**FLOW, DEADLINE: hours(1)})
     assert swept(settings) == [f"removed DaskCluster dv-{uid}, 1 objects: its workflow flow has {phase.lower()}"]
@@ -52,7 +54,7 @@ def test_cluster_is_removed_when_its_workflow_has_ended(kube: KubeApi, settings:
 
 
 def test_cluster_is_removed_when_its_workflow_is_gone_and_another_has_its_name(
-    kube: KubeApi, settings: ClusterSettings
+    kube: KubeApi, settings: KubernetesSettings
 ) -> None:
     workflow(kube, phase="Running")
     cluster(kube, "gone", FLOW)
@@ -60,7 +62,7 @@ def test_cluster_is_removed_when_its_workflow_is_gone_and_another_has_its_name(
 
 
 def test_cluster_without_a_workflow_is_removed_past_its_deadline_alone(
-    kube: KubeApi, settings: ClusterSettings
+    kube: KubeApi, settings: KubernetesSettings
 ) -> None:
     cluster(kube, "late", {DEADLINE: (late := hours(-1))})
     cluster(kube, "early", {DEADLINE: hours(1)})
@@ -73,7 +75,7 @@ def test_cluster_without_a_workflow_is_removed_past_its_deadline_alone(
     assert kube.names("DaskCluster") == ["dv-early", "dv-unknown"]
 
 
-def test_worker_group_is_removed_when_its_cluster_is_gone(kube: KubeApi, settings: ClusterSettings) -> None:
+def test_worker_group_is_removed_when_its_cluster_is_gone(kube: KubeApi, settings: KubernetesSettings) -> None:
     cluster(kube, "there", {})
     for run in ("there", "gone"):
         kube.add("DaskWorkerGroup", f"dv-{run}-default", labels(run), spec={"cluster": f"dv-{run}"})
@@ -81,7 +83,7 @@ def test_worker_group_is_removed_when_its_cluster_is_gone(kube: KubeApi, setting
     assert kube.names("DaskWorkerGroup") == ["dv-there-default"]
 
 
-def test_clusters_of_others_and_of_other_namespaces_are_left_alone(kube: KubeApi, settings: ClusterSettings) -> None:
+def test_clusters_of_others_and_of_other_namespaces_are_left_alone(kube: KubeApi, settings: KubernetesSettings) -> None:
     kube.add("DaskCluster", "others", {RUN_LABEL: "x", CLUSTER_LABEL: "others"})
     kube.add("DaskCluster", "by-hand", PART_OF)
     kube.add("DaskCluster", "dv-far", labels("far"), namespace="far", metadata={"annotations": {DEADLINE: hours(-1)}})
@@ -89,7 +91,9 @@ def test_clusters_of_others_and_of_other_namespaces_are_left_alone(kube: KubeApi
     assert kube.calls == []
 
 
-def test_the_others_are_removed_when_one_stays_and_that_one_is_told(kube: KubeApi, settings: ClusterSettings) -> None:
+def test_the_others_are_removed_when_one_stays_and_that_one_is_told(
+    kube: KubeApi, settings: KubernetesSettings
+) -> None:
     cluster(kube, "stuck", {DEADLINE: hours(-1)}, finalizers=("kopf.dev/dask",))
     cluster(kube, "late", {DEADLINE: hours(-1)})
     lines = sweep(replace(settings, delete_timeout=1), 300)
@@ -106,7 +110,7 @@ def pod(kube: KubeApi, name: str, age: float, phase: str = "Pending", node: str 
 
 
 def test_pod_that_does_not_start_fails_with_its_reason_or_is_deleted_when_it_is_on_a_node(
-    kube: KubeApi, settings: ClusterSettings
+    kube: KubeApi, settings: KubernetesSettings
 ) -> None:
     pod(kube, "nowhere", 400)
     pod(kube, "on-node", 400, node="one")
@@ -122,7 +126,7 @@ def test_pod_that_does_not_start_fails_with_its_reason_or_is_deleted_when_it_is_
 
 
 def test_cluster_that_is_kept_outlives_its_workflow_but_not_its_deadline(
-    kube: KubeApi, settings: ClusterSettings
+    kube: KubeApi, settings: KubernetesSettings
 ) -> None:
     uid = workflow(kube, phase="Failed", finishedAt="2026-01-01T00:00:00Z")
     cluster(kube, uid, {**FLOW, DEADLINE: hours(1), KEPT: "true"})

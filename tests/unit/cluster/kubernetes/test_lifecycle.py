@@ -11,7 +11,7 @@ import pytest
 from distributed import Client, LocalCluster
 
 from daskjobs.cluster.connection import Workload
-from daskjobs.cluster.kubernetes import admission, lifecycle, secret
+from daskjobs.cluster.kubernetes import KubernetesSettings, admission, lifecycle, secret
 from daskjobs.cluster.kubernetes.api import own_pod
 from daskjobs.cluster.kubernetes.lifecycle import (
     Ensured,
@@ -24,7 +24,6 @@ from daskjobs.cluster.kubernetes.lifecycle import (
 from daskjobs.cluster.kubernetes.naming import CERTIFICATE, COMPONENT_LABEL, DEADLINE, HASH, KEPT, PART_OF, selector
 from daskjobs.cluster.kubernetes.spec import render
 from daskjobs.cluster.security import new_key_pair
-from daskjobs.cluster.settings import ClusterSettings
 from daskjobs.errors import ClusterError, ConfigError, LostWorkError
 from kubeapi import KubeApi, Object
 
@@ -40,7 +39,7 @@ def me(kube: KubeApi) -> Object:
 
 
 @pytest.fixture
-def resource(api: kr8s.Api, settings: ClusterSettings) -> dict[str, Any]:
+def resource(api: kr8s.Api, settings: KubernetesSettings) -> dict[str, Any]:
     return render(settings, own_pod(api, settings), Workload())
 
 
@@ -89,7 +88,7 @@ def add_scheduler(kube: KubeApi, made: Object) -> None:
         kube.add("Pod", "dv-w-scheduler", made["metadata"]["labels"], owner=made)
 
 
-def existing(kube: KubeApi, settings: ClusterSettings, spec: str, age: float, **metadata: Any) -> Object:
+def existing(kube: KubeApi, settings: KubernetesSettings, spec: str, age: float, **metadata: Any) -> Object:
     """Have a cluster whose key pair this process knows, as the one that it gets from files."""
     labels = {**PART_OF, **selector(settings)}
     annotations = {HASH: spec, CERTIFICATE: PAIR.fingerprint}
@@ -99,7 +98,7 @@ def existing(kube: KubeApi, settings: ClusterSettings, spec: str, age: float, **
 
 @pytest.mark.usefixtures("silent")
 def test_cluster_is_created_when_there_is_none(
-    kube: KubeApi, api: kr8s.Api, settings: ClusterSettings, resource: dict[str, Any]
+    kube: KubeApi, api: kr8s.Api, settings: KubernetesSettings, resource: dict[str, Any]
 ) -> None:
     ensured = ensure(api, settings, resource)
     made = kube.get("DaskCluster", "dv-w")
@@ -110,7 +109,7 @@ def test_cluster_is_created_when_there_is_none(
 
 @pytest.mark.usefixtures("silent")
 def test_cluster_that_may_be_starting_still_is_reused_and_gets_a_new_deadline(
-    kube: KubeApi, api: kr8s.Api, settings: ClusterSettings, resource: dict[str, Any]
+    kube: KubeApi, api: kr8s.Api, settings: KubernetesSettings, resource: dict[str, Any]
 ) -> None:
     young = existing(kube, settings, resource["metadata"]["annotations"][HASH], age=5)
     assert ensure(api, settings, resource) == Ensured("reused", young["metadata"]["uid"], PAIR, [])
@@ -120,7 +119,7 @@ def test_cluster_that_may_be_starting_still_is_reused_and_gets_a_new_deadline(
 
 @pytest.mark.usefixtures("answers")
 def test_old_cluster_is_reused_when_its_scheduler_answers(
-    kube: KubeApi, api: kr8s.Api, settings: ClusterSettings, resource: dict[str, Any]
+    kube: KubeApi, api: kr8s.Api, settings: KubernetesSettings, resource: dict[str, Any]
 ) -> None:
     old = existing(kube, settings, resource["metadata"]["annotations"][HASH], age=600)
     assert ensure(api, settings, resource) == Ensured("reused", old["metadata"]["uid"], PAIR, [])
@@ -129,7 +128,7 @@ def test_old_cluster_is_reused_when_its_scheduler_answers(
 @pytest.mark.usefixtures("silent")
 @pytest.mark.parametrize(("spec", "age"), [("same", 600), ("another", 5)])
 def test_cluster_is_replaced_when_it_does_not_answer_or_has_another_spec(
-    kube: KubeApi, api: kr8s.Api, settings: ClusterSettings, resource: dict[str, Any], spec: str, age: float
+    kube: KubeApi, api: kr8s.Api, settings: KubernetesSettings, resource: dict[str, Any], spec: str, age: float
 ) -> None:
     known = resource["metadata"]["annotations"][HASH]
     old = existing(kube, settings, known if spec == "same" else spec, age)["metadata"]["uid"]
@@ -141,7 +140,7 @@ def test_cluster_is_replaced_when_it_does_not_answer_or_has_another_spec(
 @pytest.mark.usefixtures("answers")
 @pytest.mark.parametrize(("timeout", "reused"), [(80_000, True), (2 * 86_400, False)])
 def test_cluster_is_replaced_when_its_certificate_ends_before_its_new_deadline(
-    kube: KubeApi, api: kr8s.Api, settings: ClusterSettings, timeout: float, reused: bool
+    kube: KubeApi, api: kr8s.Api, settings: KubernetesSettings, timeout: float, reused: bool
 ) -> None:
     later = replace(settings, timeout=timeout, start_timeout=60, idle_timeout=60)
     resource = render(later, own_pod(api, later), Workload())
@@ -151,7 +150,7 @@ def test_cluster_is_replaced_when_its_certificate_ends_before_its_new_deadline(
 
 @pytest.mark.usefixtures("silent")
 def test_cluster_is_created_once_its_predecessor_has_ended(
-    kube: KubeApi, api: kr8s.Api, settings: ClusterSettings, resource: dict[str, Any]
+    kube: KubeApi, api: kr8s.Api, settings: KubernetesSettings, resource: dict[str, Any]
 ) -> None:
     known = resource["metadata"]["annotations"][HASH]
     existing(kube, settings, known, 5, finalizers=["kopf"], deletionTimestamp="2026-01-01T00:00:00Z")
@@ -173,7 +172,7 @@ def test_cluster_is_created_once_its_predecessor_has_ended(
 
 @pytest.mark.usefixtures("silent")
 def test_predecessor_that_does_not_end_is_a_sentence(
-    kube: KubeApi, api: kr8s.Api, settings: ClusterSettings, resource: dict[str, Any]
+    kube: KubeApi, api: kr8s.Api, settings: KubernetesSettings, resource: dict[str, Any]
 ) -> None:
     existing(kube, settings, "another", 5, finalizers=["kopf"])
     object.__setattr__(settings, "delete_timeout", 0)  # bounds forbid what a test need not wait for
@@ -191,7 +190,7 @@ def test_predecessor_that_does_not_end_is_a_sentence(
     ],
 )
 def test_cluster_of_ones_own_is_deleted_and_never_that_of_a_newer_attempt(
-    kube: KubeApi, api: kr8s.Api, settings: ClusterSettings, mine: str, there: str, later: str, deleted: bool
+    kube: KubeApi, api: kr8s.Api, settings: KubernetesSettings, mine: str, there: str, later: str, deleted: bool
 ) -> None:
     found = existing(kube, settings, "any", 5, uid=there)
     kube.before_delete = lambda _: found["metadata"].update(uid=later)
@@ -201,7 +200,7 @@ def test_cluster_of_ones_own_is_deleted_and_never_that_of_a_newer_attempt(
 
 @pytest.mark.usefixtures("answers")
 def test_connection_has_the_cluster_s_facts_and_the_cluster_is_gone_afterwards(
-    kube: KubeApi, settings: ClusterSettings
+    kube: KubeApi, settings: KubernetesSettings
 ) -> None:
     kube.on_create = partial(add_scheduler, kube)
     with ephemeral_cluster(settings, Workload()) as connection:
@@ -218,7 +217,7 @@ def test_connection_has_the_cluster_s_facts_and_the_cluster_is_gone_afterwards(
 
 
 @pytest.mark.usefixtures("answers")
-def test_cluster_stays_when_it_is_to_be_kept(kube: KubeApi, settings: ClusterSettings) -> None:
+def test_cluster_stays_when_it_is_to_be_kept(kube: KubeApi, settings: KubernetesSettings) -> None:
     with ephemeral_cluster(replace(settings, keep_cluster=True), Workload()):
         pass
     assert kube.names("DaskCluster") == ["dv-w"]
@@ -227,7 +226,7 @@ def test_cluster_stays_when_it_is_to_be_kept(kube: KubeApi, settings: ClusterSet
 @pytest.mark.usefixtures("answers")
 @pytest.mark.parametrize(("error", "kept"), [(ValueError("of the work"), True), (SystemExit("by SIGTERM"), False)])
 def test_cluster_is_kept_on_failure_until_the_next_attempt_takes_it_over(
-    kube: KubeApi, settings: ClusterSettings, error: BaseException, kept: bool
+    kube: KubeApi, settings: KubernetesSettings, error: BaseException, kept: bool
 ) -> None:
     settings = replace(settings, keep_on_failure=True)
     with pytest.raises(type(error)), ephemeral_cluster(settings, Workload()):
@@ -242,7 +241,9 @@ def test_cluster_is_kept_on_failure_until_the_next_attempt_takes_it_over(
 
 
 @pytest.mark.usefixtures("answers")
-def test_last_lines_of_each_pods_log_are_there_while_the_cluster_is(kube: KubeApi, settings: ClusterSettings) -> None:
+def test_last_lines_of_each_pods_log_are_there_while_the_cluster_is(
+    kube: KubeApi, settings: KubernetesSettings
+) -> None:
     kube.on_create = partial(add_scheduler, kube)
     kube.logs["dv-w-scheduler"] = "one\n  two\n"
     with ephemeral_cluster(settings, Workload()) as connection:
@@ -252,7 +253,7 @@ def test_last_lines_of_each_pods_log_are_there_while_the_cluster_is(kube: KubeAp
 @pytest.mark.usefixtures("answers")
 @pytest.mark.parametrize("lost", [True, False])
 def test_cluster_stays_when_the_run_has_become_another_process_s(
-    kube: KubeApi, settings: ClusterSettings, lost: bool
+    kube: KubeApi, settings: KubernetesSettings, lost: bool
 ) -> None:
     def check() -> None:
         if lost:
@@ -268,7 +269,7 @@ def test_cluster_stays_when_the_run_has_become_another_process_s(
 
 @pytest.mark.usefixtures("silent")
 def test_scheduler_that_does_not_answer_is_told_with_kubernetes_reason_and_removed(
-    kube: KubeApi, settings: ClusterSettings
+    kube: KubeApi, settings: KubernetesSettings
 ) -> None:
     warning = {"type": "Warning", "message": "0/1 nodes: Insufficient cpu"}
     kube.add("Event", "told", involvedObject={"name": "dv-w-scheduler"}, **warning)
@@ -283,7 +284,7 @@ def test_scheduler_that_does_not_answer_is_told_with_kubernetes_reason_and_remov
 
 
 def test_cluster_without_workers_is_a_sentence(
-    kube: KubeApi, settings: ClusterSettings, monkeypatch: pytest.MonkeyPatch
+    kube: KubeApi, settings: KubernetesSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = replace(settings, worker_timeout=1)
     with scheduler_and_workers(0) as empty:
@@ -321,14 +322,14 @@ def hold(kube: KubeApi, *components: str, looks: int) -> set[str]:
 
 
 @pytest.fixture
-def queued(settings: ClusterSettings, monkeypatch: pytest.MonkeyPatch) -> ClusterSettings:
+def queued(settings: KubernetesSettings, monkeypatch: pytest.MonkeyPatch) -> KubernetesSettings:
     """Settings with a queue, and a start that must be quick."""
     monkeypatch.setattr(admission, "QUEUE_POLL_SECONDS", 0.2)
     return replace(settings, queue="batch", start_timeout=2, worker_timeout=2, queue_timeout=60)
 
 
 def test_time_in_the_queue_is_told_and_is_no_part_of_the_start(
-    kube: KubeApi, queued: ClusterSettings, monkeypatch: pytest.MonkeyPatch
+    kube: KubeApi, queued: KubernetesSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each component waits for longer than its start may take."""
     held, said = hold(kube, "scheduler", "worker", looks=18), list[str]()
@@ -354,7 +355,7 @@ def test_time_in_the_queue_is_told_and_is_no_part_of_the_start(
 @pytest.mark.usefixtures("silent")
 @pytest.mark.parametrize("queue", ["batch", ""])
 def test_pod_that_no_queue_admits_is_given_up_with_what_holds_it(
-    kube: KubeApi, queued: ClusterSettings, queue: str
+    kube: KubeApi, queued: KubernetesSettings, queue: str
 ) -> None:
     """Without a queue in the settings it is one more pod that doesn't start."""
     hold(kube, "scheduler", looks=10**6)
@@ -369,7 +370,7 @@ def test_pod_that_no_queue_admits_is_given_up_with_what_holds_it(
 
 @pytest.mark.usefixtures("silent")
 def test_cluster_that_an_earlier_attempt_has_put_into_the_queue_is_reused(
-    kube: KubeApi, api: kr8s.Api, queued: ClusterSettings, settings: ClusterSettings
+    kube: KubeApi, api: kr8s.Api, queued: KubernetesSettings, settings: KubernetesSettings
 ) -> None:
     known = render(queued, own_pod(api, settings), Workload())
     old = existing(kube, queued, known["metadata"]["annotations"][HASH], age=50)
@@ -377,7 +378,7 @@ def test_cluster_that_an_earlier_attempt_has_put_into_the_queue_is_reused(
 
 
 @pytest.mark.usefixtures("silent")
-def test_cluster_that_is_started_ahead_is_reused_later(kube: KubeApi, settings: ClusterSettings) -> None:
+def test_cluster_that_is_started_ahead_is_reused_later(kube: KubeApi, settings: KubernetesSettings) -> None:
     how, objects = start_ahead(settings, Workload(preload=("json",)))
     assert (how, [each.kind for each in objects]) == ("created", ["Secret", "DaskCluster", "NetworkPolicy"])
     assert start_ahead(settings, Workload(preload=("json",))) == ("reused", objects[1:])
@@ -386,7 +387,7 @@ def test_cluster_that_is_started_ahead_is_reused_later(kube: KubeApi, settings: 
 
 
 def test_group_of_workers_is_made_where_the_operator_has_made_none(
-    kube: KubeApi, api: kr8s.Api, settings: ClusterSettings, resource: dict[str, Any]
+    kube: KubeApi, api: kr8s.Api, settings: KubernetesSettings, resource: dict[str, Any]
 ) -> None:
     for _ in range(2):
         make_group(api, settings, resource)
@@ -399,7 +400,7 @@ def test_group_of_workers_is_made_where_the_operator_has_made_none(
 @pytest.mark.parametrize(
     ("pod", "said"), [("", "works in a pod that knows its own name"), ("gone", "there is no pod gone in test-")]
 )
-def test_nothing_is_created_outside_of_a_pod(kube: KubeApi, settings: ClusterSettings, pod: str, said: str) -> None:
+def test_nothing_is_created_outside_of_a_pod(kube: KubeApi, settings: KubernetesSettings, pod: str, said: str) -> None:
     with pytest.raises(ConfigError, match=said):
         start_ahead(replace(settings, pod=pod), Workload())
     assert kube.calls == []
@@ -408,7 +409,7 @@ def test_nothing_is_created_outside_of_a_pod(kube: KubeApi, settings: ClusterSet
 @pytest.mark.usefixtures("silent")
 @pytest.mark.parametrize(("refused", "missing"), [("create daskclusters", ""), ("", "DaskCluster")])
 def test_rights_and_operator_are_named_when_they_are_missing(
-    kube: KubeApi, settings: ClusterSettings, refused: str, missing: str
+    kube: KubeApi, settings: KubernetesSettings, refused: str, missing: str
 ) -> None:
     kube.refused.add(refused)
     kube.missing.add(missing)
@@ -417,6 +418,6 @@ def test_rights_and_operator_are_named_when_they_are_missing(
         start_ahead(settings, Workload())
 
 
-def test_client_is_distributeds_own(settings: ClusterSettings, answers: None) -> None:
+def test_client_is_distributeds_own(settings: KubernetesSettings, answers: None) -> None:
     with ephemeral_cluster(settings, Workload()) as connection:
         assert type(connection.client) is Client

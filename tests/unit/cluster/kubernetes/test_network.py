@@ -12,10 +12,10 @@ from dask_kubernetes.operator.controller.controller import (
     build_worker_deployment_spec,
 )
 
+from daskjobs.cluster.kubernetes import KubernetesSettings
 from daskjobs.cluster.kubernetes.lifecycle import ensure
 from daskjobs.cluster.kubernetes.naming import CLUSTER_LABEL, PART_OF, RUN_LABEL
 from daskjobs.cluster.kubernetes.spec import render
-from daskjobs.cluster.settings import ClusterSettings
 from daskjobs.errors import ConfigError
 from kubeapi import KubeApi
 from manifests import build, named
@@ -77,7 +77,7 @@ def _of(template: dict[str, Any], namespace: str) -> Pod:
 
 
 @pytest.fixture
-def place(kube: KubeApi, api: kr8s.Api, settings: ClusterSettings) -> Callable[[str], Place]:
+def place(kube: KubeApi, api: kr8s.Api, settings: KubernetesSettings) -> Callable[[str], Place]:
     def make(overlay: str) -> Place:
         built = build(overlay)
         pods = dict[str, Pod]()
@@ -181,7 +181,7 @@ def test_every_pod_of_a_template_is_isolated_and_reaches_the_api_server(
 
 
 def test_policy_goes_with_its_cluster_and_another_attempt_makes_no_second_one(
-    kube: KubeApi, api: kr8s.Api, settings: ClusterSettings
+    kube: KubeApi, api: kr8s.Api, settings: KubernetesSettings
 ) -> None:
     resource = render(settings, {"containers": [{"name": "main", "image": "any"}]})
     for how in ("created", "reused"):
@@ -195,7 +195,7 @@ def test_policy_goes_with_its_cluster_and_another_attempt_makes_no_second_one(
 
 
 def test_successor_gets_a_policy_of_its_own_while_its_predecessors_is_still_there(
-    kube: KubeApi, api: kr8s.Api, settings: ClusterSettings
+    kube: KubeApi, api: kr8s.Api, settings: KubernetesSettings
 ) -> None:
     resource = render(settings, {"containers": [{"name": "main", "image": "any"}]})
     ensure(api, settings, resource)
@@ -207,7 +207,7 @@ def test_successor_gets_a_policy_of_its_own_while_its_predecessors_is_still_ther
 
 
 def test_rights_of_an_older_installation_are_a_sentence(
-    kube: KubeApi, api: kr8s.Api, settings: ClusterSettings
+    kube: KubeApi, api: kr8s.Api, settings: KubernetesSettings
 ) -> None:
     kube.refused.add("create networkpolicies")
     with pytest.raises(ConfigError, match="refused to create the NetworkPolicy dv-w-.*; apply k8s/, which grants"):

@@ -6,9 +6,8 @@ from typing import Any
 import pytest
 
 from daskjobs.cluster.findings import Finding
-from daskjobs.cluster.kubernetes import reach
+from daskjobs.cluster.kubernetes import KubernetesSettings, reach
 from daskjobs.cluster.kubernetes.reach import STORAGE, examine_network
-from daskjobs.cluster.settings import ClusterSettings
 from kubeapi import KubeApi, Object
 from policies import Pod, allowed
 
@@ -45,11 +44,11 @@ def play(
     kube.on_create = start
 
 
-def found(settings: ClusterSettings) -> list[Finding]:
+def found(settings: KubernetesSettings) -> list[Finding]:
     return list(examine_network(settings, "daskjobs:dev"))
 
 
-def test_all_is_good_where_the_network_enforces_policies(kube: KubeApi, settings: ClusterSettings) -> None:
+def test_all_is_good_where_the_network_enforces_policies(kube: KubeApi, settings: KubernetesSettings) -> None:
     play(kube, enforces=("Ingress", "Egress"))
     assert found(settings) == [
         Finding(True, "network: a stage reaches the scheduler of its run"),
@@ -71,7 +70,7 @@ def test_all_is_good_where_the_network_enforces_policies(kube: KubeApi, settings
     ],
 )
 def test_what_the_network_does_not_enforce_is_told_with_a_remedy(
-    kube: KubeApi, settings: ClusterSettings, enforces: tuple[str, ...], said: str
+    kube: KubeApi, settings: KubernetesSettings, enforces: tuple[str, ...], said: str
 ) -> None:
     play(kube, enforces=enforces)
     *good, last = found(settings)
@@ -83,7 +82,9 @@ def test_what_the_network_does_not_enforce_is_told_with_a_remedy(
     )
 
 
-def test_api_server_that_policies_keep_away_is_told_with_the_reason(kube: KubeApi, settings: ClusterSettings) -> None:
+def test_api_server_that_policies_keep_away_is_told_with_the_reason(
+    kube: KubeApi, settings: KubernetesSettings
+) -> None:
     play(kube, enforces=("Ingress", "Egress"), api_server="timed out")
     bad = [finding.what for finding in found(settings) if not finding.good]
     assert len(bad) == 1
@@ -104,13 +105,13 @@ def test_api_server_that_policies_keep_away_is_told_with_the_reason(kube: KubeAp
     ],
 )
 def test_storage_at_an_address_of_its_own_is_tried(
-    kube: KubeApi, settings: ClusterSettings, why: str, said: str
+    kube: KubeApi, settings: KubernetesSettings, why: str, said: str
 ) -> None:
     play(kube, enforces=("Ingress", "Egress"), storage="http://minio:9000", to_storage=why)
     assert Finding(not why, said) in found(settings)
 
 
-def test_nothing_stays_and_every_pod_ends_by_itself(kube: KubeApi, settings: ClusterSettings) -> None:
+def test_nothing_stays_and_every_pod_ends_by_itself(kube: KubeApi, settings: KubernetesSettings) -> None:
     play(kube, enforces=())
     played, made = kube.on_create, list[Object]()
 
@@ -136,7 +137,7 @@ def test_nothing_stays_and_every_pod_ends_by_itself(kube: KubeApi, settings: Clu
     ],
 )
 def test_pod_that_says_nothing_is_a_sentence_and_is_removed(
-    kube: KubeApi, settings: ClusterSettings, monkeypatch: pytest.MonkeyPatch, status: Any, log: str, said: str
+    kube: KubeApi, settings: KubernetesSettings, monkeypatch: pytest.MonkeyPatch, status: Any, log: str, said: str
 ) -> None:
     def start(made: Object) -> None:
         made["status"] = status
@@ -151,7 +152,9 @@ def test_pod_that_says_nothing_is_a_sentence_and_is_removed(
     assert kube.names("Pod") == []
 
 
-def test_nothing_is_started_by_who_may_not_and_the_rights_are_named(kube: KubeApi, settings: ClusterSettings) -> None:
+def test_nothing_is_started_by_who_may_not_and_the_rights_are_named(
+    kube: KubeApi, settings: KubernetesSettings
+) -> None:
     kube.refused |= {"create pods", "create networkpolicies"}
     assert found(settings) == [
         Finding(

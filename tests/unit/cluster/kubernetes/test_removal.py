@@ -3,10 +3,10 @@
 import kr8s
 import pytest
 
+from daskjobs.cluster.kubernetes import KubernetesSettings
 from daskjobs.cluster.kubernetes.naming import KEPT, PART_OF, selector
 from daskjobs.cluster.kubernetes.removal import remove, remove_cluster
 from daskjobs.cluster.removed import ObjectName, Remaining, Removed
-from daskjobs.cluster.settings import ClusterSettings
 from daskjobs.errors import ClusterError, ConfigError
 from kubeapi import KubeApi, Object
 
@@ -14,7 +14,7 @@ ACCOUNT = "daskjobs-cleanup"
 FINALIZER = "kopf.dev/dask"
 
 
-def cluster(kube: KubeApi, settings: ClusterSettings, held: bool = False) -> Object:
+def cluster(kube: KubeApi, settings: KubernetesSettings, held: bool = False) -> Object:
     """Have a DaskCluster with a pod, as the operator makes it."""
     labels = {**PART_OF, **selector(settings)}
     metadata = {"finalizers": [FINALIZER]} if held else {}
@@ -23,7 +23,9 @@ def cluster(kube: KubeApi, settings: ClusterSettings, held: bool = False) -> Obj
     return made
 
 
-def test_all_objects_of_the_cluster_are_gone_and_named_and_no_others(kube: KubeApi, settings: ClusterSettings) -> None:
+def test_all_objects_of_the_cluster_are_gone_and_named_and_no_others(
+    kube: KubeApi, settings: KubernetesSettings
+) -> None:
     uid = cluster(kube, settings)["metadata"]["uid"]
     kube.add("DaskCluster", "dv-other", {**PART_OF, "daskjobs/run": "other", "dask.org/cluster-name": "dv-other"})
     kube.add("Secret", "dv-other-tls")
@@ -39,13 +41,13 @@ def test_all_objects_of_the_cluster_are_gone_and_named_and_no_others(kube: KubeA
     assert set(kube.calls) == {"delete daskclusters/dv-w", "delete secrets/dv-w-tls"}  # its pod is not ours to delete
 
 
-def test_key_pair_is_named_though_it_goes_with_the_cluster_at_once(kube: KubeApi, settings: ClusterSettings) -> None:
+def test_key_pair_is_named_though_it_goes_with_the_cluster_at_once(kube: KubeApi, settings: KubernetesSettings) -> None:
     made = cluster(kube, settings)
     kube.add("Secret", "dv-w-tls", owner=made)
     assert {each.kind for each in remove_cluster(settings).objects} == {"DaskCluster", "Pod", "Secret"}
 
 
-def test_removal_waits_until_the_operator_has_let_go(kube: KubeApi, settings: ClusterSettings) -> None:
+def test_removal_waits_until_the_operator_has_let_go(kube: KubeApi, settings: KubernetesSettings) -> None:
     cluster(kube, settings, held=True)
     looks = 0
 
@@ -61,13 +63,13 @@ def test_removal_waits_until_the_operator_has_let_go(kube: KubeApi, settings: Cl
     assert (removed.remaining, kube.objects) == ([], {})
 
 
-def test_nothing_is_deleted_when_there_is_nothing(kube: KubeApi, settings: ClusterSettings) -> None:
+def test_nothing_is_deleted_when_there_is_nothing(kube: KubeApi, settings: KubernetesSettings) -> None:
     assert remove_cluster(settings) == Removed()
     assert kube.calls == ["delete secrets/dv-w-tls"]  # which nobody may look for
 
 
 def test_reason_and_command_are_told_when_a_finalizer_holds_the_cluster(
-    kube: KubeApi, api: kr8s.Api, settings: ClusterSettings
+    kube: KubeApi, api: kr8s.Api, settings: KubernetesSettings
 ) -> None:
     cluster(kube, settings, held=True)
     removed = remove(api, selector(settings), 0)
@@ -77,7 +79,7 @@ def test_reason_and_command_are_told_when_a_finalizer_holds_the_cluster(
     assert held.command == f"kubectl -n {kube.namespace} patch daskcluster/dv-w {patch}"
     assert (pod.why, pod.command) == ("its owner is still there", "")
     with pytest.raises(ClusterError) as raised:
-        removed.check(0)
+        removed.check()
     assert str(raised.value) == (
         "still there 0 s after the Dask cluster was deleted: "
         f"DaskCluster dv-w: {held.why} (1 more objects go with it); to remove it at once: {held.command}"
@@ -85,7 +87,7 @@ def test_reason_and_command_are_told_when_a_finalizer_holds_the_cluster(
 
 
 def test_pod_that_does_not_end_is_told_with_the_command_that_ends_it(
-    kube: KubeApi, api: kr8s.Api, settings: ClusterSettings
+    kube: KubeApi, api: kr8s.Api, settings: KubernetesSettings
 ) -> None:
     gone = kube.add("DaskCluster", "dv-w")
     ending = {"deletionTimestamp": "2026-01-01T00:00:00Z"}
@@ -98,7 +100,7 @@ def test_pod_that_does_not_end_is_told_with_the_command_that_ends_it(
 
 
 def test_newer_cluster_of_the_same_name_stays_when_it_comes_between_look_and_deletion(
-    kube: KubeApi, api: kr8s.Api, settings: ClusterSettings
+    kube: KubeApi, api: kr8s.Api, settings: KubernetesSettings
 ) -> None:
     cluster(kube, settings)
 
@@ -111,7 +113,7 @@ def test_newer_cluster_of_the_same_name_stays_when_it_comes_between_look_and_del
     assert removed.remaining[0].named.uid != "newer"
 
 
-def test_rights_are_named_when_they_are_missing(kube: KubeApi, settings: ClusterSettings) -> None:
+def test_rights_are_named_when_they_are_missing(kube: KubeApi, settings: KubernetesSettings) -> None:
     cluster(kube, settings)
     kube.refused.add("delete daskclusters")
     with pytest.raises(ConfigError, match="Kubernetes refused to delete DaskCluster dv-w: .*forbidden.*; apply k8s/"):
@@ -122,10 +124,10 @@ def test_receipt_has_no_command_where_none_would_help() -> None:
     named = ObjectName("Pod", "p", "u")
     assert Remaining(named, "why").to_json() == {"kind": "Pod", "name": "p", "uid": "u", "why": "why"}
     assert Remaining(named, "why", "do").to_json()["command"] == "do"
-    Removed([named]).check(1)
+    Removed([named]).check()
 
 
-def test_cluster_that_is_kept_for_a_look_at_a_failure_stays(kube: KubeApi, settings: ClusterSettings) -> None:
+def test_cluster_that_is_kept_for_a_look_at_a_failure_stays(kube: KubeApi, settings: KubernetesSettings) -> None:
     made = cluster(kube, settings)
     made["metadata"]["annotations"] = {KEPT: "true"}
     assert remove_cluster(settings) == Removed(kept=[ObjectName("DaskCluster", "dv-w", made["metadata"]["uid"])])

@@ -10,7 +10,7 @@ import kr8s
 import pytest
 
 from daskjobs.cluster.connection import Workload
-from daskjobs.cluster.kubernetes import lifecycle
+from daskjobs.cluster.kubernetes import KubernetesSettings, lifecycle
 from daskjobs.cluster.kubernetes.api import own_pod
 from daskjobs.cluster.kubernetes.diagnosis import last_logs, trouble
 from daskjobs.cluster.kubernetes.growth import resize
@@ -19,7 +19,6 @@ from daskjobs.cluster.kubernetes.lifecycle import make_group, start_ahead
 from daskjobs.cluster.kubernetes.naming import CLUSTER_LABEL, DEADLINE, PART_OF, RUN_LABEL, WORKFLOW, selector
 from daskjobs.cluster.kubernetes.removal import remove_cluster
 from daskjobs.cluster.kubernetes.spec import render
-from daskjobs.cluster.settings import ClusterSettings
 from daskjobs.errors import ConfigError
 from kubeapi import KubeApi
 from manifests import rights
@@ -27,7 +26,7 @@ from manifests import rights
 REPORTS = {"create workflowtaskresults", "patch workflowtaskresults"}  # what Argo's executor does in every pod
 
 
-def test_account_cluster_uses_all_its_rights(kube: KubeApi, api: kr8s.Api, settings: ClusterSettings) -> None:
+def test_account_cluster_uses_all_its_rights(kube: KubeApi, api: kr8s.Api, settings: KubernetesSettings) -> None:
     kube.granted = rights("daskjobs-cluster")
     kube.add("Pod", "me", spec={"containers": [{"name": "main", "image": "daskjobs:dev"}]})
     assert [start_ahead(settings, Workload())[0] for _ in range(2)] == ["created", "reused"]
@@ -42,7 +41,7 @@ def test_account_cluster_uses_all_its_rights(kube: KubeApi, api: kr8s.Api, setti
 
 
 def test_account_cleanup_uses_all_its_rights_and_can_start_nothing(
-    kube: KubeApi, settings: ClusterSettings, monkeypatch: pytest.MonkeyPatch
+    kube: KubeApi, settings: KubernetesSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kube.granted = rights("daskjobs-cleanup")
     for kind in ("DaskCluster", "DaskWorkerGroup"):
@@ -56,7 +55,7 @@ def test_account_cleanup_uses_all_its_rights_and_can_start_nothing(
     assert kube.names("DaskCluster") == []
 
 
-def test_account_janitor_uses_all_its_rights(kube: KubeApi, settings: ClusterSettings) -> None:
+def test_account_janitor_uses_all_its_rights(kube: KubeApi, settings: KubernetesSettings) -> None:
     kube.granted = rights("daskjobs-janitor")
     labels = {**PART_OF, RUN_LABEL: "w", CLUSTER_LABEL: "dv-w"}
     annotations = {WORKFLOW: "gone", DEADLINE: datetime.now(UTC).isoformat()}

@@ -12,9 +12,9 @@ from dask_kubernetes.operator.validation import validate_cluster_name
 from jsonschema import Draft7Validator
 
 from daskjobs.cluster.connection import Workload
+from daskjobs.cluster.kubernetes import KubernetesSettings
 from daskjobs.cluster.kubernetes.naming import DEADLINE, HASH, NODE, cluster_name
 from daskjobs.cluster.kubernetes.spec import render
-from daskjobs.cluster.settings import ClusterSettings
 from daskjobs.cluster.tuning import DASK_SHARE
 from daskjobs.errors import ConfigError
 from manifests import assert_restricted, documents, named
@@ -22,7 +22,7 @@ from manifests import assert_restricted, documents, named
 ARGOS = ("ARGO_NODE_ID", "TRACEPARENT")
 UID = "4ae4fdaa-725b-43b9-93f5-a673f7408407"
 ANY = Workload()
-SETTINGS = ClusterSettings(workflow="daskjobs-abc", workflow_uid=UID, worker_memory="1Gi", workers=3)
+SETTINGS = KubernetesSettings(workflow="daskjobs-abc", workflow_uid=UID, worker_memory="1Gi", workers=3)
 
 
 @pytest.fixture
@@ -155,14 +155,14 @@ def test_worker_has_so_much_disk_for_what_it_spills_as_is_set(own: dict[str, Any
 
 
 def test_hash_is_the_same_for_a_retry_and_another_for_another_shape(own: dict[str, Any]) -> None:
-    def hash_of(settings: ClusterSettings) -> str:
+    def hash_of(settings: KubernetesSettings) -> str:
         return str(render(settings, own, ANY)["metadata"]["annotations"][HASH])
 
     first = hash_of(SETTINGS)
     for variable in own["containers"][1]["env"][-len(ARGOS) :]:
         variable["value"] = "another attempt"
     assert hash_of(SETTINGS) == first
-    assert hash_of(ClusterSettings(workers=4, workflow_uid=UID, worker_memory="1Gi")) != first
+    assert hash_of(KubernetesSettings(workers=4, workflow_uid=UID, worker_memory="1Gi")) != first
 
 
 def test_identity_that_a_cloud_gave_to_the_pod_is_not_copied_without_its_token(own: dict[str, Any]) -> None:
@@ -188,7 +188,7 @@ def test_workflow_owns_the_cluster_and_idle_timeout_outlasts_the_wait_for_worker
     (owner,) = resource["metadata"]["ownerReferences"]
     assert (owner["kind"], owner["name"], owner["uid"]) == ("Workflow", "daskjobs-abc", UID)
     assert resource["spec"]["idleTimeout"] > SETTINGS.worker_timeout + SETTINGS.start_timeout
-    assert "ownerReferences" not in render(ClusterSettings(), own, ANY)["metadata"]
+    assert "ownerReferences" not in render(KubernetesSettings(), own, ANY)["metadata"]
 
 
 @pytest.mark.parametrize(

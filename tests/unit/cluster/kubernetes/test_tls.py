@@ -19,17 +19,16 @@ from distributed import Client, Security
 from conftest import until
 from daskjobs.cluster.clients import connected
 from daskjobs.cluster.connection import Workload
-from daskjobs.cluster.kubernetes import secret
+from daskjobs.cluster.kubernetes import KubernetesSettings, secret
 from daskjobs.cluster.kubernetes.secret import known_pair
 from daskjobs.cluster.kubernetes.spec import render
 from daskjobs.cluster.security import KeyPair, new_key_pair
-from daskjobs.cluster.settings import ClusterSettings
 
-SETTINGS = ClusterSettings(workers=1, workflow_uid="w", namespace="ns", worker_memory="1Gi")
+SETTINGS = KubernetesSettings(workers=1, workflow_uid="w", namespace="ns", worker_memory="1Gi")
 PLACES = {"8786": "0", ":8787": "127.0.0.1:0", "/tmp": "."}
 
 
-def container(settings: ClusterSettings, role: str) -> dict[str, Any]:
+def container(settings: KubernetesSettings, role: str) -> dict[str, Any]:
     own = {"containers": [{"name": "main", "image": "daskjobs:dev"}]}
     (found,) = render(settings, own, Workload())["spec"][role]["spec"]["containers"]
     return dict(found)

@@ -23,11 +23,11 @@ from distributed import Client, LocalCluster, get_client
 
 from conftest import listening
 from daskjobs.cluster.connection import Workload
+from daskjobs.cluster.local import LocalSettings
 from daskjobs.cluster.local.workers import local_cluster
 from daskjobs.cluster.public import dask_cluster
-from daskjobs.cluster.settings import ClusterSettings
 
-SETTINGS = ClusterSettings(workers=1, dashboard="127.0.0.1:0")
+SETTINGS = LocalSettings(workers=1, dashboard="127.0.0.1:0")
 
 
 def logging_now() -> dict[str, Any]:

@@ -18,13 +18,13 @@ from distributed.comm import connect
 
 from conftest import RESULTS, Pipeline, listening
 from daskjobs.cluster.connection import Connection, Workload
+from daskjobs.cluster.local import LocalSettings
 from daskjobs.cluster.local.workers import local_cluster
-from daskjobs.cluster.settings import ClusterSettings
 from daskjobs.cluster.tuning import KEEP_MEMORY
 from daskjobs.errors import ConfigError
 from daskjobs.stages import validate
 
-SETTINGS = ClusterSettings(workers=2, dashboard="127.0.0.1:0")
+SETTINGS = LocalSettings(workers=2, dashboard="127.0.0.1:0")
 
 
 @pytest.mark.slow
@@ -41,7 +41,7 @@ def test_results_are_the_same_bytes_when_workers_are_processes(
 
 
 def test_processes_have_todays_variables_and_this_one_keeps_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    settings = ClusterSettings(workers=1, dashboard="127.0.0.1:0")
+    settings = LocalSettings(workers=1, dashboard="127.0.0.1:0")
     for word in ("once", "again"):  # the second cluster's workers are forked from a process that the first one started
         monkeypatch.setenv("DASKJOBS_TEST_WORD", word)
         before = dict(os.environ)
