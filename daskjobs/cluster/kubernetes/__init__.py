@@ -54,9 +54,7 @@ class KubernetesSettings(ClusterSettings):
         90.0, "Seconds until the first worker must have come; others join later.", bounds=SECONDS
     )
     delete_timeout: float = option(120.0, "Seconds until what was deleted must be gone.", bounds=SECONDS, cleanup=True)
-    idle_timeout: float = option(
-        300.0, "Seconds without a task, after its start, until the cluster ends by itself.", bounds=SECONDS
-    )
+    idle_timeout: float = option(300.0, "Seconds without a task until the cluster ends by itself.", bounds=SECONDS)
 
     @property
     def longest_queue(self) -> float:
