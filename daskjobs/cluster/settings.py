@@ -80,9 +80,7 @@ class ClusterSettings:
     )
     delete_timeout: float = option(120.0, "On Kubernetes: seconds until what was deleted must be gone.", bounds=SECONDS)
     idle_timeout: float = option(
-        300.0,
-        "On Kubernetes: seconds without a task, after its start, until the cluster ends by itself.",
-        bounds=SECONDS,
+        300.0, "On Kubernetes: seconds without a task until the cluster ends by itself.", bounds=SECONDS
     )
     key: str = ""
 

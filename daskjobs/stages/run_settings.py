@@ -49,11 +49,8 @@ class Settings:
         "", "Where the files of this run live: a folder, new, empty or a run's, as a path, `file://` or `s3://` URI.",
         flag="--run", path=True, unset="runs/, time and id",
     )  # fmt: skip
-    # A partition counts its rows in 32 bits.
-    rows: int = option(50_000, "How many orders to generate, where no input is given.", bounds=(0, 4_000_000_000))
-    seed: int = option(
-        7, "Varies the generated orders: the same seed and rows give the same bytes.", bounds=(0, 2**63 - 1)
-    )
+    rows: int = option(50_000, "How many orders to generate.", bounds=(0, 4_000_000_000))  # a part counts in 32 bits
+    seed: int = option(7, "Seed of generated orders: the same seed, the same bytes.", bounds=(0, 2**63 - 1))
     input: Sequence[str] = option(
         (), "Your own orders: the path or URI of a CSV or Parquet file, or a glob in quotes; or several, one a line or "
         "with an `--input` for each.", path=True, several=True, unset="generated orders",
@@ -70,23 +67,19 @@ class Settings:
     )  # fmt: skip
     encoding: str = option("", "The text encoding of the input, like `cp1252` or `utf-16`.", unset="UTF-8")
     columns: str = option(
-        "", "Which columns of the input stand for ours: `price=unit_price,status=state`.",
-        several=True, unset="the ten names",
-    )  # fmt: skip
+        "", "Which columns of the input stand for ours: `price=unit_price,status=state`.", several=True
+    )
     statuses: str = option(
         "", "Which statuses of the input stand for ours: `success=paid,success=complete,cancelled=canceled`.",
-        several=True, unset="the five statuses",
+        several=True,
     )  # fmt: skip
-    rules: str = option(
-        "", "Your own rules: the path or URI of a Python file.", path=True, unset="the built-in rules alone"
-    )
+    rules: str = option("", "Your own rules: the path or URI of a Python file.", path=True)
     max_rejected: float = option(
         1.0, "Fail when more than this share of the rows is rejected, from 0 to 1.", bounds=(0, 1)
     )
     partitions: int = option(
-        0, "How many partitions are checked in parallel; 0 is five, or a multiple of ten for large orders.",
-        bounds=(0, 10_000),
-    )  # fmt: skip
+        0, "Parts to check in parallel; 0 is five, or a multiple of ten for large orders.", bounds=(0, 10_000)
+    )
     rule_functions: Functions | None = None
     cluster: ClusterSettings = field(default_factory=ClusterSettings)
     given: frozenset[str] = frozenset()
