@@ -84,7 +84,7 @@ def sections(kinds: Iterable[type]) -> dict[str, list[tuple[Field[Any], Option]]
     """
     found = dict[str, list[tuple[Field[Any], Option]]]()
     for each in dict.fromkeys(base for kind in kinds for base in reversed(kind.__mro__) if is_dataclass(base)):
-        title = (each.__doc__ or each.__name__).partition("\n")[0].removesuffix(".")
+        title = str(each.__doc__).partition("\n")[0].partition("(")[0].removesuffix(".")  # with python -OO, its name
         if own := [pair for pair in options(each) if pair[0].name in vars(each)]:
             found.setdefault(title, []).extend(own)
     return found

@@ -96,7 +96,7 @@ class Sectioned(click.Command):
         """Write the sections."""
         sections = dict[str, list[tuple[str, str]]]()
         for parameter in self.get_params(ctx):
-            if record := parameter.get_help_record(ctx):
+            if isinstance(parameter, click.Option) and (record := parameter.get_help_record(ctx)):
                 sections.setdefault(TITLES.get(str(parameter.name), "Options"), []).append(record)
         for title, records in sections.items():
             with formatter.section(title):

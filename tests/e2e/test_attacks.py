@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 import yaml
 
+from daskjobs.cluster.kubernetes import KubernetesSettings
 from daskjobs.cluster.kubernetes.api import DaskCluster
 from daskjobs.cluster.kubernetes.examination import pod_of
 from daskjobs.cluster.kubernetes.network import run_policy
 from daskjobs.cluster.kubernetes.spec import render
-from daskjobs.cluster.settings import ClusterSettings
 from e2e.conftest import IMAGE, ROOT, Namespace, by_name, installed, kubectl
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
@@ -25,7 +25,7 @@ pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
 PIPELINE = yaml.safe_load((ROOT / "flows/pipeline.yaml").read_text())["spec"]
 TOKEN = "/var/run/secrets/kubernetes.io/serviceaccount/token"
 EXECUTOR = "quay.io/argoproj/argoexec:local"
-SETTINGS = ClusterSettings(workflow_uid="attack", workers=1)
+SETTINGS = KubernetesSettings(workflow_uid="attack", workers=1)
 
 Object = dict[str, Any]
 

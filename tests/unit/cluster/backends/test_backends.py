@@ -44,7 +44,7 @@ class Toy:
 
     settings = ToySettings
     shares_disk = True
-    stuck = kept = False
+    stuck = kept = stays = False
     named = NAMED
 
     def __init__(self) -> None:
@@ -65,7 +65,9 @@ class Toy:
             Client(cluster, set_as_default=False) as client,
         ):
             facts = ClusterFacts("toy", workers, cluster.dashboard_link, how="created", objects=[self.named])
-            yield Connection(settings, client, facts, Requested(workers), "buy a bigger toy", WorkerEnd)
+            yield Connection(
+                settings, client, facts, Requested(workers), "buy a bigger toy", WorkerEnd, kept=self.stays
+            )
 
     def start_ahead(self, settings: ToySettings, workload: Workload) -> tuple[str, list[ObjectName]]:
         assert "daskjobs.orders.validation.partition" in workload.preload
@@ -198,6 +200,15 @@ def test_option_of_a_backend_is_a_keyword_and_a_variable_in_python(toy: Toy, mon
         daskjobs.run_orders(rows=1, backend="toy", toy_sizes="tiny")  # type: ignore[call-arg]
     with pytest.raises(UsageError, match="run_orders needs orders"):
         daskjobs.run_orders(backend="toy", **own)
+
+
+def test_cluster_is_gone_after_its_block_unless_its_backend_keeps_it(toy: Toy) -> None:
+    toy.stuck = True
+    with pytest.raises(ClusterError, match="^still there 0 s after"), daskjobs.dask_cluster(backend="toy"):
+        pass
+    toy.stays = True
+    with daskjobs.dask_cluster(backend="toy"):
+        pass
 
 
 def test_what_another_backend_has_is_without_effect_but_refused_when_it_makes_no_sense(toy: Toy) -> None:
