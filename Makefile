@@ -35,6 +35,9 @@ starts: $(VENV)/dev ## a hundred Dask clusters one after the other, with random 
 lint: $(VENV)/dev ## style and types
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
 
+generate: $(VENV)/dev ## the tables, parameters and keywords that are made from the code, after a change of an option
+	@$(BIN)/python tools/generated.py
+
 image: ## the image of every pod: make image IMAGE=registry/daskjobs:tag (BASE=… takes another Python 3.13)
 	docker build -f image/Dockerfile -t $(IMAGE) --build-arg REVISION=$$(git rev-parse HEAD) $(if $(BASE),--build-arg BASE=$(BASE)) .
 
@@ -75,5 +78,5 @@ $(VENV)/run: $(VENV)/bin/python pyproject.toml
 $(VENV)/dev: $(VENV)/bin/python pyproject.toml
 	@echo "installing into $(VENV) (once)" && $(BIN)/pip install -q --disable-pip-version-check -e '.[s3,kubernetes,dev]' && touch $@ $(VENV)/run
 
-.PHONY: help run test test-slow test-cluster test-on-cluster soak starts lint image cluster lock audit doctor clean
+.PHONY: help run test test-slow test-cluster test-on-cluster soak starts lint generate image cluster lock audit doctor clean
 .DEFAULT_GOAL := help

@@ -22,6 +22,8 @@ KINDS = {int: "a whole number", float: "a number", bool: "True or False", str: "
 class Option:
     """How a field appears on the command line: its flag, its help text, its least and greatest value or its choices.
 
+    Docs and flows are made of the same text (`make generate`). ``unset`` says what an empty default stands for.
+
     A ``path`` may hold any bytes. It becomes absolute unless it is a URI, because Dask workers run in other folders.
     One of ``several`` may be given more than once on the command line: the values of a text are joined by commas, and
     those of a tuple are its items, which an environment variable has one a line. A ``cleanup`` reads no other options
@@ -35,6 +37,7 @@ class Option:
     several: bool = False
     cleanup: bool = False
     choices: tuple[str, ...] = ()
+    unset: str = ""
 
     @property
     def variable(self) -> str:
@@ -52,9 +55,11 @@ def option(
     several: bool = False,
     cleanup: bool = False,
     choices: tuple[str, ...] = (),
+    unset: str = "",
 ) -> Any:
     """Return a dataclass field that is an option; ``flag`` is needed where it differs from the field's name."""
-    return field(default=default, metadata={_OPTION: Option(flag, help, bounds, path, several, cleanup, choices)})
+    said = Option(flag, help, bounds, path, several, cleanup, choices, unset)
+    return field(default=default, metadata={_OPTION: said})
 
 
 def options(*settings: Any) -> Iterator[tuple[Field[Any], Option]]:

@@ -122,9 +122,9 @@ def _with_options(
             multiple=its.several,
             envvar=its.variable if its.cleanup or not cleanup else None,
             show_envvar=True,
-            show_default=bool(each.default),
+            show_default=its.unset or bool(each.default),
             callback=_joined if joined else None,
-            help=its.help,
+            help=its.help.replace("`", ""),
         )(command)
     return command
 

@@ -18,11 +18,16 @@ if TYPE_CHECKING:  # to import it takes a third of a second, and a program may n
 class ClusterKeywords(TypedDict, total=False):
     """The settings of a Dask cluster, those of all backends, as keyword arguments."""
 
+    # made by `make generate`: options of a Dask cluster as keywords
     backend: str
     workers: int
-    dashboard: str
-    timeout: float
     threads: int
+    timeout: float
+    workflow: str
+    workflow_uid: str
+    pod: str
+    namespace: str
+    dashboard: str
     worker_cpu: str
     worker_memory: str
     worker_disk: str
@@ -40,14 +45,11 @@ class ClusterKeywords(TypedDict, total=False):
     scheduler_memory: str
     keep_cluster: bool
     keep_on_failure: bool
-    workflow: str
-    workflow_uid: str
-    pod: str
-    namespace: str
     start_timeout: float
     worker_timeout: float
     delete_timeout: float
     idle_timeout: float
+    # made until here
     key: str
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from daskjobs.options import SECONDS, check, option
 
 START_SECONDS = 210.0  # a bound on the start of a cluster whose settings have none
+WORKERS_ON_KUBERNETES = 5  # where their number isn't given
 
 
 @dataclass(frozen=True)
@@ -19,16 +20,17 @@ class ClusterSettings:
     """
 
     backend: str = option(
-        "local", "Where Dask runs: local, kubernetes (in a pod), or the address of a scheduler (tcp://host:port).",
+        "local", "Where Dask runs: `local`, `kubernetes` (in a pod), or the address of a scheduler, `tcp://host:port`.",
         flag="--cluster", cleanup=True,
     )  # fmt: skip
     workers: int = option(
-        0, "Dask workers; 0 is one for each core that this process may use, and five on Kubernetes.", bounds=(0, 1000)
-    )
-    threads: int = option(1, "Threads of each Dask worker.", bounds=(1, 256))
+        0, "How many Dask workers to start.", bounds=(0, 1000),
+        unset=f"0: one for each core that this process may use, and {WORKERS_ON_KUBERNETES} on Kubernetes",
+    )  # fmt: skip
+    threads: int = option(1, "How many threads each Dask worker has.", bounds=(1, 256))
     timeout: float = option(3600.0, "Seconds that the work on the cluster may take.", bounds=SECONDS)
-    workflow: str = option("", "In a pod: name of the workflow that owns the cluster.", cleanup=True)
-    workflow_uid: str = option("", "In a pod: uid of that workflow.", cleanup=True)
+    workflow: str = option("", "In a pod: the name of the workflow that owns the cluster.", cleanup=True)
+    workflow_uid: str = option("", "In a pod: the uid of that workflow.", cleanup=True)
     pod: str = option("", "In a pod: its name; the pods of a cluster are made like it.", cleanup=True)
     namespace: str = option("", "In a pod: its namespace, which is where the cluster lives.", cleanup=True)
     key: str = ""

@@ -68,8 +68,16 @@ def version_of(data: bytes) -> str:
 
 
 class Facts(TypedDict, total=False):
-    """How a stage ran, which no result depends on."""
+    """How a stage ran, which no result depends on.
 
+    It ``started`` at this time in UTC. ``seconds`` is the time that it took, ``cpu_seconds`` what its own process
+    computed, and ``peak_bytes`` the most memory that this held. validate and cluster note the ``objects`` of a Dask
+    cluster on Kubernetes, and validate the ``resources`` that its workers requested and used.
+    """
+
+    started: str
     seconds: float
+    cpu_seconds: float
+    peak_bytes: int
     objects: list[dict[str, str]]
     resources: dict[str, Any]

@@ -30,6 +30,25 @@ class CleanupRows:
     remaining: int
 
 
+@dataclass(frozen=True)
+class Receipt:
+    """What cleanup removed of a run and its Dask cluster, and what is left.
+
+    ``cluster`` is the backend. ``at`` is the time in UTC. ``removed_files`` were half written, and so were
+    ``aborted_uploads``. ``objects`` are all that there were of the Dask cluster, each with its kind, name and uid;
+    ``kept`` are those that were left on purpose, and ``remaining`` those that are still there, with why and a command.
+    """
+
+    run: str
+    at: str
+    cluster: str
+    removed_files: list[str]
+    aborted_uploads: list[str]
+    objects: list[dict[str, str]]
+    kept: list[dict[str, str]]
+    remaining: list[dict[str, str]]
+
+
 def execute(context: Context) -> Manifest:
     """Write cleanup/receipt.json: every object of the run's Dask cluster, and those that are kept or still there.
 
@@ -66,15 +85,9 @@ def _receipt(context: Context, removed: Removed) -> Manifest:
     known = context.facts(validate.NAME).get("objects", [])  # of each of its attempts, which may have removed them
     listed = removed.to_json()
     objects = known + [name for name in listed["objects"] if name not in known]
-    receipt = {
-        "run": context.settings.run_uri,
-        "at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "cluster": context.settings.cluster.backend,
-        "removed_files": files,
-        "aborted_uploads": uploads,
-        **listed,
-        "objects": objects,
-    }
+    at = datetime.now(UTC).isoformat(timespec="seconds")
+    cluster = context.settings.cluster.backend
+    receipt = Receipt(context.settings.run_uri, at, cluster, files, uploads, **{**listed, "objects": objects})
     context.storage.put(RECEIPT, dump(receipt), durable=True)
     counts = CleanupRows(len(objects), len(files), len(removed.kept), len(removed.remaining))
     event("cleanup.done", uploads=len(uploads), **asdict(counts))

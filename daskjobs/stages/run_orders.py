@@ -35,6 +35,7 @@ class Table(Protocol):
 class Options(ClusterKeywords, total=False):
     """The other settings of a run and of its Dask cluster: the fields of `Settings` and `ClusterKeywords`."""
 
+    # made by `make generate`: options of a run as keywords
     rows: int
     seed: int
     ignore_table: bool
@@ -45,6 +46,7 @@ class Options(ClusterKeywords, total=False):
     statuses: str
     max_rejected: float
     partitions: int
+    # made until here
 
 
 NAMED = ("run_uri", "input", "rules", "as_of")  # settings that are parameters of their own

@@ -48,32 +48,28 @@ def _is_day(text: str) -> bool:
 class InputSettings:
     """The input."""
 
-    rows: int = option(50_000, "Orders to generate.", bounds=(0, 4_000_000_000))  # a partition counts in 32 bits
-    seed: int = option(7, "Same seed and rows, same bytes.", bounds=(0, 2**63 - 1))
+    rows: int = option(50_000, "How many orders to generate.", bounds=(0, 4_000_000_000))  # a part counts in 32 bits
+    seed: int = option(7, "Seed of generated orders: the same seed, the same bytes.", bounds=(0, 2**63 - 1))
     input: Sequence[str] = option(
-        (), "Your own orders instead: the path or URI of a CSV, JSON Lines or Parquet file, or a glob in quotes; may "
-        "be given several times.", path=True, several=True,
+        (), "Your own orders: the path or URI of a CSV, JSON Lines or Parquet file, or a glob in quotes; or several, "
+        "one a line or with an `--input` for each.", path=True, several=True, unset="generated orders",
     )  # fmt: skip
     ignore_table: bool = option(
-        False,
-        "Read Parquet files that look like those of a Delta, Iceberg or Hudi table: rows that it deleted or replaced "
-        "then count.",
+        False, "Read Parquet files though they look like a Delta, Iceberg or Hudi table's: deleted rows then count."
     )
     delimiter: str = option(
-        "", "What separates the input's fields: one character, or tab.  [default: found in the header]"
+        "", "What separates the fields of the input: one character, or `tab`.", unset="found in the header"
     )
     quoting: str = option(
-        RFC4180,
-        "What a quote is in the input: rfc4180 (fields may stand in quotes), none (a character like others), or "
-        "backslash (as rfc4180, and a backslash escapes the next character).",
-        choices=QUOTINGS,
-    )
-    encoding: str = option("", "The input's text encoding, like cp1252 or utf-16.  [default: UTF-8]")
+        RFC4180, "What a quote is in the input: `rfc4180` (fields may stand in quotes), `none` (a character like "
+        "others), or `backslash` (as `rfc4180`, with backslash escapes as MySQL writes them).", choices=QUOTINGS,
+    )  # fmt: skip
+    encoding: str = option("", "The text encoding of the input, like `cp1252` or `utf-16`.", unset="UTF-8")
     columns: str = option(
-        "", "Which of the input's columns stand for ours: price=unit_price,status=state.", several=True
+        "", "Which columns of the input stand for ours: `price=unit_price,status=state`.", several=True
     )
     statuses: str = option(
-        "", "Which of the input's statuses stand for ours: success=paid,success=complete,cancelled=canceled.",
+        "", "Which statuses of the input stand for ours: `success=paid,success=complete,cancelled=canceled`.",
         several=True,
     )  # fmt: skip
 
@@ -91,18 +87,18 @@ class Settings(InputSettings):
     """
 
     run_uri: str = option(
-        "", "Where this run's files live: a path, file:// or s3:// URI.  [default: runs/<time>-<id>]",
-        flag="--run", path=True, cleanup=True,
+        "", "Where the files of this run live: a folder, new, empty or a run's, as a path, `file://` or `s3://` URI.",
+        flag="--run", path=True, cleanup=True, unset="runs/, time and id",
     )  # fmt: skip
-    rules: str = option("", "Rules of your own: the path or URI of a Python file.", path=True)
+    rules: str = option("", "Your own rules: the path or URI of a Python file.", path=True)
     as_of: str = option(
-        "", "The run's date, for rules of your own: 2026-11-29.  [default: the day (UTC) on which the run begins]"
+        "", "The run's date, for rules of your own, like `2026-11-29`.", unset="the day (UTC) on which the run begins"
     )
     max_rejected: float = option(
         1.0, "Fail when more than this share of the rows is rejected, from 0 to 1.", bounds=(0, 1)
     )
     partitions: int = option(
-        0, "Parts that are checked in parallel; 0 is five, or a multiple of ten for large orders.", bounds=(0, 10_000)
+        0, "Parts to check in parallel; 0 is five, or a multiple of ten for large orders.", bounds=(0, 10_000)
     )
     rule_functions: Functions | None = None
     cluster: ClusterSettings = field(default_factory=settings_of)

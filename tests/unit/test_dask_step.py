@@ -15,13 +15,11 @@ import yaml
 from daskjobs import errors
 from daskjobs.cli import main as cli
 from daskjobs.cluster.call import Call, run_step
-from daskjobs.cluster.kubernetes import KubernetesSettings
 from daskjobs.cluster.kubernetes.naming import cluster_name, node_key, secret_name
 from daskjobs.cluster.kubernetes.secret import mount
 from daskjobs.cluster.local import LocalSettings
 from daskjobs.cluster.settings import ClusterSettings
 from daskjobs.errors import FunctionError, LostWorkError
-from daskjobs.options import options
 from manifests import BRACE, ROOT, assert_restricted, documents, escaped, lint, named
 
 FLOW: dict[str, Any] = documents("flows/dask-step.yaml")[0]
@@ -55,18 +53,6 @@ def test_every_parameter_is_used_and_described_and_has_its_default_once() -> Non
     assert used == set(INPUTS)
     assert all(each["description"] for each in INPUTS.values())
     assert [name for name, each in INPUTS.items() if not {"value", "valueFrom"} & each.keys()] == ["call"]
-
-
-def test_defaults_are_the_command_lines() -> None:
-    fields = {option.flag.removeprefix("--"): each.default for each, option in options(KubernetesSettings)}
-    same = {"threads", "scheduler-memory", "worker-disk", "timeout", "start-timeout", "worker-timeout", "idle-timeout"}
-    for name in same | {"queue-timeout", "keep-on-failure"}:
-        assert INPUTS[name]["value"] == str(fields[name]).removesuffix(".0").replace("False", "false"), name
-
-
-def test_every_parameter_is_on_the_page() -> None:
-    described = set(re.findall(r"^\| (`.*?`) \|", PAGE, re.M))
-    assert set(re.findall(r"`([\w-]+)`", " ".join(described))) >= set(INPUTS)
 
 
 @pytest.mark.parametrize(("template", "command"), [(RUN, "step"), (CLEANUP, "step-cleanup")])
@@ -135,6 +121,16 @@ def test_everything_that_a_step_leaves_is_shown() -> None:
     paths = {each["path"].removeprefix(f"{folder}/") for each in RUN["outputs"]["artifacts"]}
     assert paths == {"files", "performance.html", "logs", "cluster.json"}
     assert all(each["optional"] for each in RUN["outputs"]["artifacts"] + CLEANUP["outputs"]["artifacts"])
+
+
+def test_functions_of_the_page_give_the_result_that_it_shows_one_as_a_coroutine(tmp_path: Path) -> None:
+    first, second = re.findall(r"^```python\n(.*?)^```$", PAGE, re.M | re.S)
+    (shown,) = re.findall(r'^    (\{"day": .*\})$', PAGE, re.M)
+    (tmp_path / "mycompany").mkdir()
+    for number, code in enumerate((first, first + second)):
+        (tmp_path / f"mycompany/features{number}.py").write_text(code)
+        call = Call(f"mycompany.features{number}:build", {"day": "2026-11-25"}, str(tmp_path))
+        assert json.loads(run_step(call, HERE)) == json.loads(shown)
 
 
 def test_sales_are_added_up_by_region(tmp_path: Path) -> None:

@@ -2,11 +2,10 @@
 
 import inspect
 import re
-from dataclasses import Field
 from functools import cache
 from html import unescape
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import get_type_hints
 
 import click
 import pytest
@@ -15,8 +14,6 @@ import daskjobs
 from conftest import Pipeline
 from daskjobs import errors
 from daskjobs.cli.main import main
-from daskjobs.cli.parameters import FIELDS, SECTIONS
-from daskjobs.options import Option
 from daskjobs.orders.explanation import Explained
 from daskjobs.stages import STAGES
 from daskjobs.stages.report import ReportRows
@@ -99,27 +96,6 @@ def test_readme_is_short() -> None:
     assert len(README.splitlines()) <= 115
 
 
-@pytest.mark.parametrize(("field", "option"), FIELDS, ids=[option.flag for _, option in FIELDS])
-def test_options_page_has_an_options_variable_and_default(field: Field[Any], option: Option) -> None:
-    described = {row[0]: row for row in rows(OPTIONS, 4)}
-    flag, default = option.flag, field.default
-    _, variable, shown, says = described[f"`{flag}`"]
-    assert variable == f"`DASKJOBS_{flag.removeprefix('--').replace('-', '_').upper()}`"
-    if default or default is False:
-        assert shown == f"`{str(default).removesuffix('.0').replace('False', 'false')}`"
-    else:
-        assert shown
-        assert "`" not in shown
-    assert says.endswith(".")
-
-
-@pytest.mark.parametrize("title", SECTIONS)
-def test_options_page_has_the_sections_of_the_help(title: str) -> None:
-    section = OPTIONS.partition(f"\n## {title}\n")[2].partition("\n## ")[0]
-    flags = [row[0] for row in rows(section, 4) if row[0].startswith("`")]
-    assert [flag for flag in flags if flag != "`--log-level`"] == [f"`{option.flag}`" for _, option in SECTIONS[title]]
-
-
 def test_options_page_has_every_command_and_every_option_of_each() -> None:
     commands, _, rest = OPTIONS.partition("## Commands")[2].partition("Options that only some commands have:")
     for name, command in main.commands.items():
@@ -145,36 +121,16 @@ def test_architecture_has_every_package() -> None:
     assert described == {path.parent.name for path in ROOT.glob("daskjobs/*/__init__.py")}
 
 
-def test_architecture_has_what_every_stage_needs_and_writes() -> None:
-    described = {row[0]: row for row in rows(ARCHITECTURE, 4) if row[0].startswith("`")}
-    assert list(described) == [f"`{name}`" for name in STAGES]
-    for name, stage in STAGES.items():
-        _, needs, _, writes = described[f"`{name}`"]
-        assert tuple(re.findall(r"`(\w+)`", needs)) == stage.needs
-        for file in stage.files:
-            assert f"`{file}`" in writes or f"`{file.rpartition('/')[2]}`" in writes, file
-
-
 def test_architecture_has_every_file_of_a_run(pipeline: Pipeline, tmp_path: Path) -> None:
     pipeline()
     section = ARCHITECTURE.partition("## The files of a run")[2].partition("What comes out")[0]
-    listed: dict[str, set[str]] = {}
-    folder = ""
-    for line in re.findall(r"^    (.+)$", section, re.M):
-        folder, names = line[:13].strip() or folder, line[13:]
-        listed.setdefault(folder, set()).update(name.rpartition("/")[2] for name in re.findall(r"[\w./-]+\.\w+", names))
-    made = {path.relative_to(tmp_path / "run") for path in (tmp_path / "run").rglob("*") if path.is_file()}
+    names = re.findall(r"`([\w./*-]+\.\w+)`", section)
+    one = "|".join(re.escape(name).replace(r"\*", r"\d+") for name in names)
+    made = [path.relative_to(tmp_path / "run") for path in (tmp_path / "run").rglob("*") if path.is_file()]
     assert len(made) > 40
     for path in made:
-        folders = [f"{path.parts[0]}/" if len(path.parts) > 1 else "./", "<stage>/"]
-        assert any(path.name in listed.get(folder, ()) for folder in folders), path
-
-
-def test_kubernetes_page_has_every_parameter_of_the_flow() -> None:
-    (flow,) = documents("flows/pipeline.yaml")
-    names = {parameter["name"] for parameter in flow["spec"]["arguments"]["parameters"]}
-    described = KUBERNETES.partition("### Parameters")[2].partition("###")[0]
-    assert {name for row in rows(described, 3) for name in re.findall(r"`([\w-]+)`", row[0])} == names
+        of_every_stage = path.name in ("manifest.json", "facts.json") and path.parts[0] in STAGES
+        assert of_every_stage or re.fullmatch(one, str(path)), path
 
 
 def test_picture_of_the_workflow_is_the_text_beside_it() -> None:

@@ -51,6 +51,7 @@ NOT_RUN = {
     "make image": "needs Docker",
     "make test": "is what runs this test; the other targets for tests likewise",
     "make lint": "is another job of .github/workflows/ci.yml",
+    "make generate": "would write the project's own files: test_generated.py makes them in memory",
     "make help": "prints the Makefile's own sentences",
     "pip install": "would install packages while other tests run",
     "python3 -m venv": "would make an environment, for the pip install behind it",

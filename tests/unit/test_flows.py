@@ -182,13 +182,6 @@ def test_every_parameter_has_a_description_and_one_default() -> None:
         assert ("value" in parameter) != ("valueFrom" in parameter), name
 
 
-def test_defaults_are_the_command_lines_when_it_has_the_option() -> None:
-    options = {option.name: option.default for option in cli.main.commands["validate"].params}
-    for name in ("rows", "seed", "input", "partitions"):
-        default = options[name]
-        assert PARAMETERS[name]["value"] == ("\n".join(default) if isinstance(default, tuple) else str(default))
-
-
 def test_every_variable_is_read_when_a_pod_is_given_it() -> None:
     read = {str(option.envvar) for command in cli.main.commands.values() for option in command.params}
     read |= set(re.findall(r"DASKJOBS_\w+", "".join(path.read_text() for path in (ROOT / "daskjobs").rglob("*.py"))))

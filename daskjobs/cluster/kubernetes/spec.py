@@ -31,6 +31,7 @@ from daskjobs.cluster.kubernetes.naming import (
     scheduler_address,
     selector,
 )
+from daskjobs.cluster.settings import WORKERS_ON_KUBERNETES
 from daskjobs.cluster.tuning import DASK_SHARE, TRIES
 from daskjobs.errors import ConfigError
 from daskjobs.options import quoted
@@ -45,7 +46,6 @@ PODS_OWN = ("ARGO_", "DASKJOBS_", "TRACEPARENT", "AWS_ROLE_ARN", "AWS_WEB_IDENTI
 # Pages of the scheduler's HTTP server beside the dashboard, which need no key pair: its health, and what the operator
 # asks. Dask's own others show logs and call stacks.
 ROUTES = ("distributed.http.health", "distributed.http.statics", "daskjobs.cluster.kubernetes.idle")
-WORKERS = 5  # where their number isn't given
 SCHEDULER_DISK = "128Mi"  # it writes nothing but its log, of which the kubelet keeps 50 MiB
 LEAST_BYTES = 1 << 20
 NODE_LENGTH = 1000  # of a node's name, which has the whole item of a loop: all annotations together are bounded
@@ -119,7 +119,7 @@ def render(settings: KubernetesSettings, own: dict[str, Any], workload: Workload
         "idleTimeout": int(settings.longest_start + settings.idle_timeout),
         "scheduler": {"spec": pod, "service": service},
         "worker": {
-            "replicas": settings.workers or WORKERS,
+            "replicas": settings.workers or WORKERS_ON_KUBERNETES,
             "spec": workers,
         },
     }

@@ -12,7 +12,9 @@ from daskjobs.options import option, quoted
 class LocalSettings(ClusterSettings):
     """On this machine."""
 
-    dashboard: str = option("127.0.0.1:8787", "Address of the Dask dashboard.")
+    dashboard: str = option(
+        "127.0.0.1:8787", "Where the dashboard listens; a port that is taken is replaced by a free one."
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
