@@ -95,10 +95,10 @@ class ClusterSettings:
 
     @property
     def longest_queue(self) -> float:
-        """The most seconds that pods may wait in a queue: none where no queue is given."""
+        """The most seconds that pods may wait in the queue; 0 without a queue."""
         return self.queue_timeout if self.queue else 0.0
 
     @property
     def longest_start(self) -> float:
-        """The most seconds from the request for a cluster until its first worker has come."""
+        """The most seconds from the request for a cluster until its first worker has joined."""
         return self.longest_queue + self.start_timeout + self.worker_timeout

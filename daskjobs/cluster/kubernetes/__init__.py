@@ -1,4 +1,4 @@
-"""An ephemeral Dask cluster on Kubernetes, which the Dask operator runs."""
+"""Ephemeral Dask clusters on Kubernetes, which the Dask operator runs."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,9 +9,9 @@ from daskjobs.errors import ConfigError
 
 @contextmanager
 def kubernetes_packages() -> Iterator[None]:
-    """Import in this block what needs the packages of the extra "kubernetes".
+    """Import modules that need the extra "kubernetes" in this block.
 
-    Raises ConfigError, which says how to install them, where one is missing.
+    Raises ConfigError, which says how to install it, when a package is missing.
     """
     try:
         with dask_configured():
