@@ -1,4 +1,4 @@
-"""Copy what people look at (results, row counts, the manifest) to where Argo picks it up."""
+"""Copies a stage's artifacts (results, row counts, the manifest) to a folder where Argo picks them up."""
 
 import os
 from collections.abc import Iterable
@@ -14,14 +14,14 @@ from daskjobs.pipeline.stage import Stage
 from daskjobs.stages.run_settings import Context
 
 FACTS = ("workers", "seconds")
-MANIFESTS = "manifests"  # a folder: Argo keeps the artifacts of a pod by file name alone, so each has its stage's
-SAMPLE_BYTES = 1 << 20  # at most so much of a CSV file is copied, up to the end of a row
+MANIFESTS = "manifests"  # a folder, whose files have the stages' names: Argo tells artifacts apart by file name alone
+SAMPLE_BYTES = 1 << 20  # of a CSV file that are copied at most, up to the end of a row
 
 
 def showing(context: Context, directory: str) -> Context:
-    """Return a context whose stages take back what ``directory`` has of them, when they take back what the run has.
+    """Return a context that also removes a stage's copies in ``directory`` when the stage's results are removed.
 
-    Raises RefusedError for a directory among the files of the run.
+    Raises RefusedError for a directory inside the run's folder.
     """
     folder = _folder(directory)
     context.refuse_own("--outputs", [folder.uri(f"{stage}/rows") for stage in context.stages])
@@ -31,11 +31,11 @@ def showing(context: Context, directory: str) -> Context:
 def show(context: Context, stage: str, rows: dict[str, Any], directory: str) -> None:
     """Copy a stage's artifacts into a local ``directory``, and its manifest to manifests/<stage>.json in it.
 
-    Each row count is written to <stage>/rows/<name>, and how the stage ran to <stage>/facts/<name>; what is there of
-    the stage and isn't copied is removed. The table of stages says which files are copied; no name comes from a file of
-    the run. Files that the stage has committed are checked against their hashes. The copies are their owner's alone;
-    in a pod anybody may read them, since Argo's containers may run as another user. No link in the directory is
-    followed. Raises ConfigError when the directory can't be written.
+    Writes each row count to <stage>/rows/<name>, and each fact to <stage>/facts/<name>. Older copies of the stage are
+    removed. The table of stages says which files are copied; no name comes from a file of the run. Files that the stage
+    has committed are compared with their hashes. Only their owner may read the copies, but in a pod everybody may,
+    since Argo's containers may run as another user. Links in the directory are not followed. Raises ConfigError when
+    the directory can't be written.
     """
     folder, about = _folder(directory), context.stages[stage]
     committed = context.known[stage][0].outputs if stage in context.known else {}
@@ -68,12 +68,12 @@ def _folder(directory: str) -> Storage:
 
 
 def _artifacts(stage: Stage) -> dict[str, str]:
-    """Return the names of a stage's files that are copied, each with the copy's."""
+    """Return the names of a stage's files that are copied, each with its copy's name."""
     return {**{name: name for name in stage.artifacts}, stage.manifest: f"{MANIFESTS}/{stage.name}.json"}
 
 
 def _counts(stage: Stage) -> dict[str, dict[str, str]]:
-    """Return the names of a stage's row counts and facts that are shown, each with its file's."""
+    """Return the names of a stage's row counts and facts that are shown, each with its file's name."""
     rows = [name for name, of in keys(stage.rows).items() if of in (int, str)]
     return {
         kind: {name: f"{stage.name}/{kind}/{name}" for name in names}

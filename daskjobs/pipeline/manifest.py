@@ -1,4 +1,4 @@
-"""What the manifest of a stage says, and its facts."""
+"""A stage's manifest and facts."""
 
 import json
 import re
@@ -15,9 +15,9 @@ NAME = re.compile(r"[a-z]+(/\w[\w-]*(\.\w+)*)+", re.ASCII)  # of a file of a run
 class Manifest:
     """The commit of a stage: what it was made from, with which settings, what it wrote, and its row counts.
 
-    ``daskjobs`` is the version that made it. ``inputs`` are hashes by name, ``outputs`` are by file name. ``rows`` are
-    JSON of the shape that the table of stages names. ``skipped`` says that the stage found its work done; it is never
-    written to the file.
+    ``daskjobs`` is the version that made it. ``inputs`` has hashes by name, and ``outputs`` sizes and hashes by file
+    name. ``rows`` is JSON of the shape that the table of stages names. ``skipped`` says that the stage found its work
+    done; it is never written to the file.
     """
 
     stage: str
@@ -53,7 +53,7 @@ class Manifest:
 
 
 def version_of(data: bytes) -> str:
-    """Return the version that a manifest of any version names, or an empty text where it names none."""
+    """Return the version in a manifest of any version, or an empty text if it has none."""
     try:
         read = json.loads(data)
         return str(read["daskjobs"]) if isinstance(read["stage"], str) else ""

@@ -1,4 +1,4 @@
-"""What is known of a stage without importing its module; tests check the commands, the flow and the docs against it."""
+"""What is known of a stage without importing its module; tests compare commands, flows and docs with it."""
 
 import re
 from collections.abc import Callable, Iterable, Mapping
@@ -20,12 +20,12 @@ def _same_names(settings: Any, manifest: Manifest) -> tuple[dict[str, Any], dict
 class Stage:
     """One stage of a pipeline: a row in the table of stages.
 
-    ``needs`` are the stages whose manifests it reads. ``files`` are the names of all files that it writes beside its
-    manifest and facts; a star stands for a number of five or more digits. ``artifacts`` are the files among them that
-    people look at. ``lasting`` are those of all its files that stay when the stage is taken back, since a later attempt
-    goes on from them. ``rows`` is the shape of the row counts in its manifest. ``load`` imports the stage's module and
-    returns its ``execute``. ``compared`` takes the settings and the stage's manifest, and returns two dictionaries by
-    the settings' names, what the user gave and what the stage was made with, which must agree on common names.
+    ``needs`` are the stages whose manifests it reads. ``files`` are the names of all files that it writes besides its
+    manifest and facts; a star stands for a number of five or more digits. ``artifacts`` are those of them that people
+    look at, and ``lasting`` those that stay when the stage is taken back, because a later attempt reuses them. ``rows``
+    is the shape of the row counts in its manifest. ``load`` imports the stage's module and returns its ``execute``.
+    ``compared`` takes the settings and the stage's manifest, and returns two dictionaries by name of setting (given,
+    recorded); shared keys must be equal.
     """
 
     name: str
@@ -40,7 +40,7 @@ class Stage:
 
     @property
     def manifest(self) -> str:
-        """The name of its manifest; the stage is committed when this file is there."""
+        """The name of its manifest; the stage is committed once this file exists."""
         return f"{self.name}/manifest.json"
 
     @property
@@ -50,19 +50,19 @@ class Stage:
 
     @property
     def folder(self) -> str:
-        """The folder that its files are in."""
+        """The folder of its files."""
         return self.files[0].partition("/")[0]
 
     def made(self, names: Iterable[str]) -> set[str]:
-        """Return which of the ``names`` are files of this stage, whole or half written."""
+        """Return those of ``names`` that are files of this stage, whole or half written."""
         return {name for name in names if self._pattern.fullmatch(name)}
 
     def passing(self, names: Iterable[str]) -> set[str]:
-        """Return which of the ``names`` are files of this stage that go when it is taken back, all but its manifest."""
+        """Return those of ``names`` that are removed when this stage is taken back, except its manifest."""
         return {name for name in self.made(names) if name != self.manifest and not self._stay.fullmatch(name)}
 
     def partial(self, names: Iterable[str]) -> list[str]:
-        """Return which of the ``names`` are files that this stage has half written."""
+        """Return those of ``names`` that are half-written files of this stage."""
         matches = ((name, self._pattern.fullmatch(name)) for name in names)
         return [name for name, match in matches if match and match["partial"]]
 
@@ -81,7 +81,7 @@ def _pattern(names: Iterable[str]) -> re.Pattern[str]:
 
 
 def is_inside(path: str, root: str, stages: Mapping[str, Stage]) -> bool:
-    """Tell whether a path lies in a folder of a stage of the run at ``root``."""
+    """Tell whether a path is in a folder of a stage of the run at ``root``."""
     root = root.rstrip("/") + "/"
     folders = {stage.folder for stage in stages.values()} | stages.keys()
     return path.startswith(root) and path.removeprefix(root).lstrip("/").partition("/")[0] in folders
