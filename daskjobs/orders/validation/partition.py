@@ -1,4 +1,4 @@
-"""The task that Dask runs: check one partition, straight from storage to storage."""
+"""The task that Dask runs: checks one partition, and reads and writes storage directly."""
 
 from collections import Counter
 from contextlib import ExitStack
@@ -39,10 +39,10 @@ from daskjobs.orders.validation.result import (
 class Task:
     """What the tasks of all partitions have in common.
 
-    ``limit`` has the rows of the whole input, and how many of them may be rejected; ``extra`` are its columns that
-    aren't ours. ``key`` stands for everything that a result depends on, but for the rows that repeat an id. ``truth``
-    is what `TRUTH` must hold, where the orders were generated. ``statuses`` says which of our statuses each of the
-    file's stands for. ``secrets`` are those of `Storage`.
+    ``limit`` has the rows of the whole input, and how many of them may be rejected; ``extra`` are the input's columns
+    besides ours. ``key`` identifies everything that a result depends on, except the rows that repeat an id. ``truth``
+    is the size and hash of `TRUTH`, for generated orders. ``statuses`` maps the file's statuses to ours. ``secrets``
+    are those of `Storage`.
     """
 
     root: str
@@ -60,11 +60,11 @@ def check_partition(
 ) -> Checked:
     """Check a partition's rows, and write the paid, the unpaid and the rejected ones, their sums, and the result.
 
-    ``files`` are those that the partition has rows of, by their place in the input. ``repeats`` has the pieces of
-    files, by their names, that say which rows repeat an id: none at first, when nobody knows yet. A result with the
-    same key and repeats, whose files hold against their hashes, is kept; at first, with any repeats. Raises InputError
-    when the orders changed since split, or once its rejected rows are too many for the whole run; LostWorkError when
-    rows or lines are missing.
+    ``files`` are the files of the partition's rows, by their position in the input. ``repeats`` has, by file name, the
+    pieces that say which rows repeat an id; it is empty in the first pass, when these are not known. An existing result
+    is kept if it has the same key and repeats (in the first pass, any repeats), and its files match their hashes.
+    Raises InputError when the orders have changed since split, or when too many rows are rejected for the whole run;
+    LostWorkError when rows or lines are missing.
     """
     storage = Storage(task.root, secrets=task.secrets)
     kept = _kept(storage, partition.number, task, repeats)
@@ -114,12 +114,12 @@ def check_partition(
         outputs={names[content]: file.output for content, (_, file) in opened.items()},
         ids=pieces,
     )
-    pa.default_memory_pool().release_unused()  # or a worker that rests would look as large as one that works
+    pa.default_memory_pool().release_unused()  # else an idle worker would look as large as a busy one
     return Checked(result, storage.put(names["result"], sealed(result)))
 
 
 class _Counts:
-    """What the blocks of a partition add up to; ``passed`` are the rows that pass every rule, repeated ids or not."""
+    """The sums over a partition's blocks; ``passed`` counts the rows that pass every rule, even with repeated ids."""
 
     def __init__(self, number: int, scored: bool) -> None:
         self.number = number
@@ -133,7 +133,7 @@ class _Counts:
         return Ledger(self.rows_in, self.statuses.total(), self.rejected)
 
     def add(self, block: Block, judged: Judged, place: Place, in_lines: bool, truth: dict[str, Ints]) -> None:
-        """Add a block; ``in_lines`` tells whether its file's lines are accounted for, ``truth`` has its anomalies."""
+        """Add a block; ``in_lines`` says whether the lines of its file are counted, ``truth`` has its anomalies."""
         self.passed += len(judged.ids)
         self.rows_in += block.rows
         self.rejected += len(judged.quarantine)
@@ -150,7 +150,7 @@ class _Counts:
             score.add(_score(judged.anomalies[anomaly], truth[anomaly], place.row, place.row + block.rows))
 
     def prove(self, rows: int) -> None:
-        """Raise LostWorkError unless the partition has so many rows, and all rows and lines are accounted for."""
+        """Raise LostWorkError unless the partition has ``rows`` rows, and all rows and lines are accounted for."""
         ledger, lines = self.ledger, self.lines
         if ledger.rows_in != rows or ledger.valid + ledger.rejected != ledger.rows_in:
             raise LostWorkError(
@@ -174,7 +174,7 @@ def _kept(storage: Storage, number: int, task: Task, repeats: dict[str, Piece]) 
     try:
         result = unsealed(data, PartitionResult)
     except ValueError:
-        return None  # cut off, or another version's
+        return None  # truncated, or of another version
     if (result.partition, result.key) != (number, task.key) or (repeats and repeats != result.repeats):
         return None
     if result.outputs.keys() != set(names.values()) or len(result.ids) != buckets(task.limit.rows):
@@ -191,16 +191,16 @@ def _counted(counter: Counter[str]) -> dict[str, int]:
     return {key: count for key, count in counter.items() if count}
 
 
-def _truth(storage: Storage, vouched: Output | None, first: int, count: int) -> dict[str, Ints]:
+def _truth(storage: Storage, expected: Output | None, first: int, count: int) -> dict[str, Ints]:
     """Return the sorted row numbers of each anomaly among ``count`` rows from ``first``."""
-    if vouched is None:
+    if expected is None:
         return {}
-    rows = rows_between(storage, TRUTH, vouched, "row", first, first + count)
+    rows = rows_between(storage, TRUTH, expected, "row", first, first + count)
     return {anomaly: column(rows.filter(rows[anomaly]), "row").to_numpy() for anomaly in ANOMALIES}
 
 
 def _score(judged: Ints, truth: Ints, first: int, end: int) -> Score:
-    """Compare the rows in which a rule sees an anomaly with those from ``first`` to before ``end`` that have it."""
+    """Compare the rows that a rule rejects with those from ``first`` up to, not including, ``end`` with the anomaly."""
     low, high = np.searchsorted(truth, [first, end])
     right = len(np.intersect1d(judged, truth[low:high], assume_unique=True))
     return Score(right, len(judged) - right, int(high - low) - right)
