@@ -48,9 +48,9 @@ def show(context: Context, stage: str, rows: dict[str, Any], directory: str) -> 
     }
     for name, copy in _artifacts(about).items():
         if context.storage.size(name) is not None:
-            vouched = committed.get(name)
+            expected = committed.get(name)
             sampled = name.endswith(".csv")
-            copies[copy] = _sample(context, name, vouched) if sampled else context.storage.read(name, vouched)
+            copies[copy] = _sample(context, name, expected) if sampled else context.storage.read(name, expected)
     with explained(f"write {directory}"):
         for kind in said:
             make_folders(os.path.join(folder.root, stage, kind))
@@ -101,8 +101,8 @@ def _open_to_all(folder: Storage, names: Iterable[str]) -> None:
                 found.chmod(0o755)
 
 
-def _sample(context: Context, name: str, vouched: Output | None) -> bytes:
-    with context.storage.opened(name, vouched) if vouched else context.storage.open(name) as file:
+def _sample(context: Context, name: str, expected: Output | None) -> bytes:
+    with context.storage.opened(name, expected) if expected else context.storage.open(name) as file:
         data = file.read(SAMPLE_BYTES + 1)
     if len(data) <= SAMPLE_BYTES:
         return data

@@ -96,8 +96,8 @@ class Connection:
     ``memory_advice`` says how to give workers more memory. ``how_worker_ended`` takes a worker's name.
     ``how_cluster_ended`` says why a scheduler has gone, where that can be known. ``last_logs`` takes a number of lines,
     and returns that many of each process's log, by name, where logs can be read. Workers that ``share_process`` are
-    threads of one process, and die together. Other machines can open the dashboard of a ``watched`` cluster, so it is
-    told the progress, and the dashboard's pages are saved.
+    threads of one process, and die together. Other machines can open the dashboard of a ``watched`` cluster, so it gets
+    the progress, and the dashboard's pages are saved.
     """
 
     settings: ClusterSettings

@@ -33,15 +33,15 @@ class Admission:
         queue timeout.
         """
         since = time.monotonic()
-        told = False
+        announced = False
         while True:
             yield time.monotonic() - since
             if not self._settings.queue or not (gates := held_by(self._api, self._settings, component)):
                 time.sleep(POLL_SECONDS)
                 continue
             queue = self._settings.queue
-            if not told:
-                told = True
+            if not announced:
+                announced = True
                 event("cluster.queued", queue=queue, component=component, gates=gates)
                 self._tell(f"waiting for the queue {queue} to admit the Dask {component}'s pod")
             if time.monotonic() > self._end:
