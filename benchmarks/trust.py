@@ -34,7 +34,7 @@ import inline
 from daskjobs.errors import DaskjobsError
 from pollutions import COLUMNS, ORDERS, Pollution, pollutions
 
-RIGHT, TOLD, WRONG = OUTCOMES = ("right", "told", "wrong in silence")
+RIGHT, REPORTED, WRONG = OUTCOMES = ("right", "reported", "wrong in silence")
 QUOTES = '"“”'
 TEXTS = ("order_id", "user_id", "region", "product", "payment_mode")
 
@@ -156,14 +156,14 @@ OURS = (by_daskjobs, by_the_command)
 
 
 def judged(pollution: Pollution, found: Found) -> str:
-    """Return what a reader's result is: right, told, or wrong in silence.
+    """Return what a reader's result is: right, reported, or wrong in silence.
 
     Every order must be there as it was; a polluted one with its numbers, whatever became of its texts. One that is
-    missing must be told of: of polluted ones, at least one row is rejected; if others are missing too, as many rows as
-    orders are, so that a row that has swallowed others doesn't tell of them.
+    missing must be reported: of polluted ones, at least one row is rejected; if others are missing too, as many rows as
+    orders are, so that a row that has swallowed others doesn't hide them.
     """
     if pollution.right is None:
-        return TOLD if found.rejected and not found.orders else WRONG
+        return REPORTED if found.rejected and not found.orders else WRONG
 
     def compared(each: Order) -> Order:
         name = str(each[0]).strip(QUOTES)
@@ -176,8 +176,8 @@ def judged(pollution: Pollution, found: Found) -> str:
         return WRONG
     if not missing:
         return RIGHT
-    told = 1 if missing <= pollution.touched else len(missing)
-    return TOLD if found.rejected >= told else WRONG
+    least = 1 if missing <= pollution.touched else len(missing)
+    return REPORTED if found.rejected >= least else WRONG
 
 
 def outcome(name: str, pollution: Pollution) -> str:
@@ -188,11 +188,11 @@ def outcome(name: str, pollution: Pollution) -> str:
         try:
             found = READERS[name](source, Path(work))
         except DaskjobsError:
-            return TOLD
+            return REPORTED
         except Exception as error:
             if READERS[name] in OURS or isinstance(error, ImportError):
                 raise
-            return TOLD
+            return REPORTED
         return judged(pollution, found)
 
 

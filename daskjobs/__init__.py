@@ -7,12 +7,12 @@ Run all stages over orders, on this machine:
     result.rejected                       a table of the rejected rows, with all reasons
     result.explain(7)                     what became of row 7
 
-The orders may be a list of paths, URIs and globs, or a table such as a DataFrame. `run_orders(rows=50_000)` checks
-generated ones.
+The orders may be a list of paths, URIs and globs, or a table such as a DataFrame. `run_orders(rows=50_000)` generates
+and checks 50,000 orders.
 
 Add a rule of your own, a function from a frame of orders to a boolean for each row:
 
-    @daskjobs.rule("The order is of more than 100 pieces.")
+    @daskjobs.rule("The order has more than 100 items.")
     def bulk(orders):
         return orders["quantity"] > 100
 
@@ -24,7 +24,7 @@ A rule must not ask the clock. One that needs a date takes the context, whose `a
     def early(orders, context):
         return orders["timestamp"].dt.date > context.as_of
 
-Use a Dask cluster for anything else: workers on this machine, or an ephemeral cluster when this runs in a pod:
+Use a Dask cluster for anything else. Its workers are on this machine or, in a pod, in pods of an ephemeral cluster:
 
     with daskjobs.dask_cluster(workers=5, worker_memory="2Gi") as client:
         total = client.submit(sum, [1, 2, 3]).result()
@@ -84,7 +84,7 @@ _LAZY = {
     "run_orders": "daskjobs.stages.run_orders",
 }  # the modules that are imported when one of these names is used
 
-if not TYPE_CHECKING:  # or every name would be one that this module has
+if not TYPE_CHECKING:  # else type checkers would accept every name
 
     def __getattr__(name: str) -> object:
         if name not in _LAZY:

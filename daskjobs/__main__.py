@@ -1,12 +1,12 @@
-"""Start `daskjobs` and `python -m daskjobs`: signals are handled before the command line, which is slow to import."""
+"""Start `daskjobs` and `python -m daskjobs`: handle signals first, then import the command line, which is slow."""
 
 import gc
 
 from daskjobs.cli import streams
 from daskjobs.pipeline import ending
 
-# How many objects come into being before Python looks for garbage among them. By default, 700, it does so again and
-# again while libraries are imported, whose objects stay: a run of 50,000 rows takes a tenth longer.
+# Python collects garbage after this many new objects. With its default of 700 it does so again and again while
+# libraries are imported, whose objects stay: a run of 50,000 rows takes a tenth longer.
 NEW_OBJECTS = 100_000
 
 

@@ -1,6 +1,6 @@
-"""What Dask reads when it is imported: its configuration, and this process's cores.
+"""Imports Dask, which reads its configuration and this process's cores when it is imported.
 
-A broken configuration file and a machine without /proc are the user's to mend, and each gets one sentence.
+A broken configuration file and a machine without /proc are for the user to mend, so each gets one sentence.
 """
 
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ from daskjobs.errors import ConfigError
 
 @contextmanager
 def dask_configured() -> Iterator[None]:
-    """Import Dask in this block. Raises ConfigError when its configuration is malformed, or when there is no /proc."""
+    """Import Dask in this block. Raises ConfigError if its configuration is malformed, or if there is no /proc."""
     try:
         yield
     except psutil.Error as error:

@@ -4,7 +4,7 @@ from daskjobs.configured import dask_configured
 
 
 def cores() -> int:
-    """Return how many there are: no more than its affinity and its cgroup's CPU limit allow."""
+    """Return their number, as limited by affinity and the cgroup's CPU limit."""
     with dask_configured():
-        from dask.system import CPU_COUNT  # here, since it takes a tenth of a second
+        from dask.system import CPU_COUNT  # imported late: it takes a tenth of a second
     return int(CPU_COUNT)

@@ -1,12 +1,12 @@
-"""What can go wrong, each with the exit code that tells Argo whether a retry can help."""
+"""The kinds of failure, each with an exit code that tells Argo whether a retry can help."""
 
 from daskjobs.display import escaped, shown
 
-MOST_MESSAGE = 4000  # characters: Dask makes a tuple of what is longer than 10,000, and Kubernetes shows 4,096 bytes
+MOST_MESSAGE = 4000  # characters: Kubernetes shows 4,096 bytes, and Dask alters exceptions longer than 10,000
 
 
 class Stop(SystemExit):
-    """A signal asked for the end of this process: no code that was running is at fault."""
+    """A signal asked this process to end; the code that was running is not at fault."""
 
 
 class DaskjobsError(Exception):
@@ -15,7 +15,7 @@ class DaskjobsError(Exception):
     exit_code = 1
 
     def __init__(self, message: str) -> None:
-        message = escaped(shown(message))  # it may quote names and data
+        message = escaped(shown(message))  # it may quote file names and data
         super().__init__(message if len(message) <= MOST_MESSAGE else f"{message[:MOST_MESSAGE]}…")
 
 
@@ -38,7 +38,7 @@ class ConfigError(DaskjobsError):
 
 
 class FunctionError(DaskjobsError):
-    """A function of the user's own raised an exception; a retry would raise it again."""
+    """A user's function raised an exception; a retry would raise it again."""
 
     exit_code = 12
 
@@ -56,18 +56,18 @@ class ClusterError(DaskjobsError):
 
 
 class LostWorkError(DaskjobsError):
-    """Work was done and is not all there: the ledger doesn't balance, or a task was lost."""
+    """Some of the work is missing: the ledger doesn't balance, or a task was lost."""
 
     exit_code = 22
 
 
-NOT_THEIRS = (Stop, MemoryError)  # what may be raised while code of the user's own runs, without being its failure
+NOT_THEIRS = (Stop, MemoryError)  # may be raised while a user's code runs, but are not its failures
 
 
 def text_of(error: BaseException) -> str:
-    """Return the text of anybody's exception, or what its own ``__str__`` raised."""
+    """Return the text of any exception, or say what its own ``__str__`` raised."""
     try:
-        return str.__str__(str(error))  # which may be of a class of theirs, too
+        return str.__str__(str(error))  # str() may return an instance of a user's subclass
     except NOT_THEIRS:
         raise
     except BaseException as raised:

@@ -19,7 +19,7 @@ _bound: ContextVar[dict[str, object]] = ContextVar("bound", default={})  # noqa:
 
 @contextmanager
 def bound(**fields: object) -> Iterator[None]:
-    """Put these fields, such as the run's URI, before the own fields of every event in the block."""
+    """Add these fields, such as the run's URI, to every event in the block, before its own fields."""
     token = _bound.set({**_bound.get(), **fields})
     try:
         yield
@@ -40,7 +40,7 @@ def _text(value: object) -> str:
 
 
 def configure(level: str) -> None:
-    """Send this package's events to standard error, with times in UTC, and silence noise of other libraries."""
+    """Send this package's events to standard error, with times in UTC, and silence other libraries."""
     formatter = logging.Formatter("%(asctime)sZ %(levelname)s %(message)s", "%Y-%m-%dT%H:%M:%S")
     formatter.converter = time.gmtime
     handler = logging.StreamHandler(sys.stderr)
@@ -49,10 +49,10 @@ def configure(level: str) -> None:
     logger.propagate = False
     logger.setLevel(level.upper())
     hush()
-    # distributed now and then leaves a timer behind when it closes, and asyncio reports it (tornado.locks).
+    # distributed sometimes leaves a timer behind when it closes, which asyncio reports (tornado.locks).
     logging.getLogger("asyncio").setLevel(logging.CRITICAL)
 
 
 def hush() -> None:
-    """Silence Dask's warning on machines without a network, which a local cluster does not need."""
+    """Silence Dask's warning about a missing network, which a local cluster does not need."""
     warnings.filterwarnings("ignore", "Couldn't detect a suitable IP address", RuntimeWarning)

@@ -5,6 +5,6 @@ import sys
 
 
 def peak_bytes() -> int:
-    """Return the most memory that this process has held since it started, in bytes (resident)."""
+    """Return the peak resident memory of this process since it started, in bytes."""
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

@@ -57,7 +57,7 @@ def option(
     choices: tuple[str, ...] = (),
     unset: str = "",
 ) -> Any:
-    """Return a dataclass field that is an option; ``flag`` is needed where it differs from the field's name."""
+    """Return a dataclass field that is an option; ``flag`` is needed if it differs from the field's name."""
     said = Option(flag, help, bounds, path, several, cleanup, choices, unset)
     return field(default=default, metadata={_OPTION: said})
 
@@ -113,7 +113,7 @@ def check(settings: Any) -> None:
 
 
 def refuse_empty(flag: str, value: object) -> None:
-    """Raise UsageError for an empty text that a user gives to an option: mostly, it is a variable that isn't set."""
+    """Raise UsageError for an empty text given to an option: mostly, a shell variable that isn't set."""
     if isinstance(value, str) and not value:
         raise UsageError(f"{flag} is empty: give it a value, or leave it out for the default")
 
@@ -121,7 +121,7 @@ def refuse_empty(flag: str, value: object) -> None:
 def keywords(function: str, given: Mapping[str, Any], flags: Mapping[str, str]) -> dict[str, Any]:
     """Return the options that a caller gives a Python ``function`` by keyword, without those that are None.
 
-    ``flags`` has the flag of each option by its name. Raises UsageError for what is no option, and names the nearest
+    ``flags`` has the flag of each option by its name. Raises UsageError for an unknown option, and names the nearest
     one, and for an empty text.
     """
     for name, value in given.items():
@@ -140,7 +140,7 @@ def wanted(option: Option, kind: type) -> str:
 
 
 def _number(option: Option, value: Any, kind: type) -> Any:
-    """Return a number or a truth value as Python's own type; numpy's and decimal's are taken as well."""
+    """Return a number or a boolean as Python's own type; numpy's types and decimals are accepted, too."""
     if getattr(value, "shape", None) == ():
         value = value.item()
     if kind is bool or isinstance(value, bool):
@@ -195,7 +195,7 @@ def quoted(text: str) -> str:
 def _is_unicode(text: str) -> bool:
     try:
         return bool(text.encode())
-    except UnicodeEncodeError:  # Python decodes bytes that are no text to surrogates
+    except UnicodeEncodeError:  # Python decodes invalid bytes to surrogates
         return False
 
 

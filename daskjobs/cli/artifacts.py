@@ -1,4 +1,4 @@
-"""Copy what people look at (results, row counts, the manifest) to where Argo picks it up."""
+"""Copies a stage's artifacts (results, row counts, the manifest) to a folder where Argo picks them up."""
 
 import os
 from collections.abc import Iterable
@@ -14,14 +14,14 @@ from daskjobs.pipeline.stage import Stage
 from daskjobs.stages.run_settings import Context
 
 FACTS = ("workers", "seconds")
-MANIFESTS = "manifests"  # a folder: Argo keeps the artifacts of a pod by file name alone, so each has its stage's
-SAMPLE_BYTES = 1 << 20  # at most so much of a CSV file is copied, up to the end of a row
+MANIFESTS = "manifests"  # a folder, whose files have the stages' names: Argo tells artifacts apart by file name alone
+SAMPLE_BYTES = 1 << 20  # of a CSV file that are copied at most, up to the end of a row
 
 
 def showing(context: Context, directory: str) -> Context:
-    """Return a context whose stages take back what ``directory`` has of them, when they take back what the run has.
+    """Return a context that also removes a stage's copies in ``directory`` when the stage's results are removed.
 
-    Raises RefusedError for a directory among the files of the run.
+    Raises RefusedError for a directory inside the run's folder.
     """
     folder = _folder(directory)
     context.refuse_own("--outputs", [folder.uri(f"{stage}/rows") for stage in context.stages])
@@ -31,11 +31,11 @@ def showing(context: Context, directory: str) -> Context:
 def show(context: Context, stage: str, rows: dict[str, Any], directory: str) -> None:
     """Copy a stage's artifacts into a local ``directory``, and its manifest to manifests/<stage>.json in it.
 
-    Each row count is written to <stage>/rows/<name>, and how the stage ran to <stage>/facts/<name>; what is there of
-    the stage and isn't copied is removed. The table of stages says which files are copied; no name comes from a file of
-    the run. Files that the stage has committed are checked against their hashes. The copies are their owner's alone;
-    in a pod anybody may read them, since Argo's containers may run as another user. No link in the directory is
-    followed. Raises ConfigError when the directory can't be written.
+    Writes each row count to <stage>/rows/<name>, and each fact to <stage>/facts/<name>. Older copies of the stage are
+    removed. The table of stages says which files are copied; no name comes from a file of the run. Files that the stage
+    has committed are compared with their hashes. Only their owner may read the copies, but in a pod everybody may,
+    since Argo's containers may run as another user. Links in the directory are not followed. Raises ConfigError when
+    the directory can't be written.
     """
     folder, about = _folder(directory), context.stages[stage]
     committed = context.known[stage][0].outputs if stage in context.known else {}
@@ -48,9 +48,9 @@ def show(context: Context, stage: str, rows: dict[str, Any], directory: str) -> 
     }
     for name, copy in _artifacts(about).items():
         if context.storage.size(name) is not None:
-            vouched = committed.get(name)
+            expected = committed.get(name)
             sampled = name.endswith(".csv")
-            copies[copy] = _sample(context, name, vouched) if sampled else context.storage.read(name, vouched)
+            copies[copy] = _sample(context, name, expected) if sampled else context.storage.read(name, expected)
     with explained(f"write {directory}"):
         for kind in said:
             make_folders(os.path.join(folder.root, stage, kind))
@@ -68,12 +68,12 @@ def _folder(directory: str) -> Storage:
 
 
 def _artifacts(stage: Stage) -> dict[str, str]:
-    """Return the names of a stage's files that are copied, each with the copy's."""
+    """Return the names of a stage's files that are copied, each with its copy's name."""
     return {**{name: name for name in stage.artifacts}, stage.manifest: f"{MANIFESTS}/{stage.name}.json"}
 
 
 def _counts(stage: Stage) -> dict[str, dict[str, str]]:
-    """Return the names of a stage's row counts and facts that are shown, each with its file's."""
+    """Return the names of a stage's row counts and facts that are shown, each with its file's name."""
     rows = [name for name, of in keys(stage.rows).items() if of in (int, str)]
     return {
         kind: {name: f"{stage.name}/{kind}/{name}" for name in names}
@@ -101,8 +101,8 @@ def _open_to_all(folder: Storage, names: Iterable[str]) -> None:
                 found.chmod(0o755)
 
 
-def _sample(context: Context, name: str, vouched: Output | None) -> bytes:
-    with context.storage.opened(name, vouched) if vouched else context.storage.open(name) as file:
+def _sample(context: Context, name: str, expected: Output | None) -> bytes:
+    with context.storage.opened(name, expected) if expected else context.storage.open(name) as file:
         data = file.read(SAMPLE_BYTES + 1)
     if len(data) <= SAMPLE_BYTES:
         return data

@@ -1,4 +1,4 @@
-"""The commands beside `run` and the stages: they look at a run, start its cluster early, or clean up."""
+"""The commands besides `run` and the stages: they look at a run, start its cluster early, or clean up."""
 
 import json
 from typing import Any
@@ -23,7 +23,7 @@ PENDING_SECONDS = 300.0
 @click.command()
 @option("--run", required=True, envvar="DASKJOBS_RUN", show_envvar=True, help="Where the run's files are.")
 @option("--row", required=True, type=click.IntRange(1), help="The row's number in its file, from 1.")
-@option("--source", default="", help="The file that the row is of, or the end of its name, where there are several.")
+@option("--source", default="", help="The row's file, or the end of its name, if the input has several.")
 @option(
     "--input",
     "patterns",
@@ -53,7 +53,7 @@ def cluster(log_level: str | None, **values: Any) -> None:
 
 
 def start_ahead(context: Context) -> None:
-    """Ask for the run's Dask cluster, and print whether it was started, was there, or is left to validate."""
+    """Ask for the run's Dask cluster, and print whether it was created, reused, or left to validate."""
     said = {"stage": START, "run": context.settings.run_uri, "cluster": context.settings.cluster.backend}
     say(json.dumps({**said, "how": ahead(context)}))
 
@@ -66,17 +66,17 @@ def start_ahead(context: Context) -> None:
     show_default=True,
     help="Where Dask would run: local, kubernetes, or the address of a scheduler.",
 )
-@text_option("--namespace", "On Kubernetes: where.")
-@option("--image", default="", help="On Kubernetes: an image to start a pod of, and remove again.")
-@option("--network", is_flag=True, help="On Kubernetes: try in three pods of the image who reaches whom.")
+@text_option("--namespace", "On Kubernetes: the namespace to check.")
+@option("--image", default="", help="On Kubernetes: an image; a pod of it is started and removed.")
+@option("--network", is_flag=True, help="On Kubernetes: check with three pods of the image who reaches whom.")
 @option(
     "--storage/--no-storage",
     default=True,
-    help="Whether to try --run, which your own steps don't need.  [default: yes]",
+    help="Whether to check --run, which your own steps don't need.  [default: yes]",
 )
 def doctor(run: str, cluster: str, namespace: str, image: str, network: bool, storage: bool) -> None:
     """Check this machine, or a Kubernetes cluster, for what a run needs, and say what is missing."""
-    from daskjobs.cli.doctor import examine  # here, since it needs packages that no other command does
+    from daskjobs.cli.doctor import examine  # imported late: no other command needs its packages
 
     if network and (cluster != "kubernetes" or not image):
         raise UsageError("--network needs --cluster kubernetes, and --image for the pods that it starts there")
@@ -89,9 +89,9 @@ def doctor(run: str, cluster: str, namespace: str, image: str, network: bool, st
 
 
 @click.command()
-@option("--workflow", required=True, help="The name of the workflow that runs.")
-@option("--step", default="", help="Which of several steps: its task's name, or its node's, or the end of that.")
-@text_option("--namespace", "Where it runs.")
+@option("--workflow", required=True, help="The name of a running workflow.")
+@option("--step", default="", help="Which of several steps: its task's or node's name, or the end of the node's.")
+@text_option("--namespace", "The workflow's namespace.")
 @option(
     "--start-timeout",
     default=KubernetesSettings.start_timeout,
@@ -110,14 +110,14 @@ def dashboard(workflow: str, step: str, namespace: str, start_timeout: float) ->
 
 
 @click.command()
-@text_option("--namespace", "Where to look.")
+@text_option("--namespace", "The namespace to look at.")
 @option(
     "--delete-timeout",
     default=KubernetesSettings.delete_timeout,
     envvar="DASKJOBS_DELETE_TIMEOUT",
     show_envvar=True,
     show_default=True,
-    help="Seconds until what was deleted must be gone.",
+    help="Seconds until deleted objects must be gone.",
 )
 @option(
     "--pending-timeout",
@@ -125,7 +125,7 @@ def dashboard(workflow: str, step: str, namespace: str, start_timeout: float) ->
     envvar="DASKJOBS_PENDING_TIMEOUT",
     show_envvar=True,
     show_default=True,
-    help="Seconds within which a pod of a workflow must have started.",
+    help="Seconds until a pod of a workflow must have started.",
 )
 def janitor(namespace: str, delete_timeout: float, pending_timeout: float) -> None:
     """Remove Dask clusters on Kubernetes whose run has ended or is gone, or which are past their deadline.

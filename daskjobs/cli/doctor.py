@@ -1,4 +1,4 @@
-"""Check this machine for what a run needs."""
+"""Checks whether this machine has what a run needs."""
 
 import os
 import secrets
@@ -23,9 +23,9 @@ DISK_BYTES = MEMORY_BYTES = 1 << 30  # enough for 5 million rows
 
 
 def examine(run: str, settings: ClusterSettings, image: str, network: bool) -> Iterator[Finding]:
-    """Check what runs under ``run`` need: of this machine, and of the Dask cluster that these settings describe.
+    """Check this machine, and the Dask cluster of these settings, for what runs under ``run`` need.
 
-    Where ``run`` is empty, no storage is tried. With ``network``, pods of the image try who reaches whom on Kubernetes.
+    An empty ``run`` skips the storage. With ``network``, pods of the image check who reaches whom on Kubernetes.
     """
     backend = backend_of(settings)
     if not backend.shares_disk:
@@ -70,7 +70,7 @@ def _memory() -> Finding:
 
 def _writable(run: str) -> Finding:
     if "://" in run and not run.startswith("file://"):
-        return Finding(True, f"run files go to {run}, which the run itself will try")
+        return Finding(True, f"run files go to {run}: not checked here")
     _, path = filesystem(run)
     while not os.path.exists(path):
         path = os.path.dirname(path) or "/"

@@ -72,10 +72,10 @@ def run(log_level: str | None, **values: Any) -> None:
 
 
 _outputs = text_option(
-    "--outputs", "A local directory for copies of what people look at, and of counts as <stage>/rows/<name>."
+    "--outputs", "A local directory for copies of the results, and for counts as <stage>/rows/<name>."
 )
 _given = text_option(
-    "--given", "A local directory of manifests, <stage>.json, which those of the run must still be the same as."
+    "--given", "A local directory of manifests, <stage>.json: fail unless the run's manifests equal these."
 )
 
 
@@ -89,18 +89,18 @@ def _stage_command(stage: Stage) -> click.Command:
         if not values["run_uri"] and stage is not generate.STAGE:
             raise UsageError(f"daskjobs {stage.name} needs --run: where the stages before it wrote their files")
         context = new_context(settings(values))
-        _hold(context, given)
+        _accept(context, given)
         _do(stage.name, context, outputs)
 
     return command
 
 
-def _hold(context: Context, given: str) -> None:
-    """Compare the manifests in a folder with those of the run."""
+def _accept(context: Context, given: str) -> None:
+    """Raise RefusedError unless the run's manifests equal those in a folder."""
     for path in sorted(Path(given).glob("*.json")) if given else ():
         with explained(f"read {path}"):
             data = path.read_bytes()
-        context.hold(path.stem, data)
+        context.accept(path.stem, data)
 
 
 def _do(name: str, context: Context, outputs: str) -> None:
@@ -109,7 +109,7 @@ def _do(name: str, context: Context, outputs: str) -> None:
         context = showing(context, outputs)
     try:
         manifest = run_stage(name, context)
-    except (AccountedError, ClusterError):  # report has written its account, and cleanup what it could not remove
+    except (AccountedError, ClusterError):  # report has written its account, or cleanup its receipt
         if outputs:
             show(context, name, {}, outputs)
         raise
@@ -125,12 +125,12 @@ def _do(name: str, context: Context, outputs: str) -> None:
 @_outputs
 @_given
 def stages(names: tuple[str, ...], log_level: str | None, outputs: str, given: str, **values: Any) -> None:
-    """Run several stages in one process, as a pod does. The name `cluster` stands for `daskjobs cluster`."""
+    """Run several stages in one process, as a pod does. The name `cluster` means `daskjobs cluster`."""
     events.configure(log_level or "info")
     if not values["run_uri"]:
         raise UsageError("daskjobs stages needs --run: where they write their files")
     with new_context(settings(values)).held() as context:
-        _hold(context, given)
+        _accept(context, given)
         for name in names:
             try:
                 start_ahead(context) if name == START else _do(name, context, outputs)
@@ -150,14 +150,14 @@ for _command in chain(*COMMANDS.values()):
 def entry() -> None:
     """Run the command line: a failure prints its sentence, and a bug prints its stack trace.
 
-    SIGTERM, which ends a pod, Ctrl-C and SIGHUP raise an exception, so that everything that was started is closed. Only
-    a command that comes to its end succeeds; a `sys.exit(0)` within it counts as a bug.
+    SIGTERM, which ends a pod, Ctrl-C and SIGHUP raise an exception, so that everything is closed. Only a command that
+    reaches its end succeeds; a `sys.exit(0)` within it counts as a bug.
     """
     streams.lenient()
     try:
         ending.watch()
         _check_working_directory()
-        # Not main(), which exits without a word on any BrokenPipeError, even that of a socket to Dask.
+        # Not main(), which exits silently on any BrokenPipeError, even that of a socket to Dask.
         with main.make_context("daskjobs", sys.argv[1:]) as context:
             main.invoke(context)
         _leave(0)
@@ -190,7 +190,7 @@ def _check_working_directory() -> None:
 
 
 def _leave(code: int, sentence: str = "") -> None:
-    """Exit without the interpreter's shutdown, which takes up to three seconds in a pod; all is closed by now."""
+    """Exit without the interpreter's shutdown, which takes up to three seconds in a pod; everything is closed now."""
     if sentence:
         say(f"daskjobs: {sentence}", err=True)
         ending.tell_kubernetes(sentence)

@@ -23,13 +23,13 @@ LOG_LEVEL = "Events to show.  [default: info for a stage, warning for run]"
 
 
 class Once(click.Option):
-    """An option of any command: given twice, or given an empty value, it is refused, since only one can be meant.
+    """An option that is refused when it is given twice, or with an empty value.
 
-    One that is ``multiple`` may be given several times, and a flag as well if it says the same each time.
+    A ``multiple`` one may be given several times, and so may a flag that has the same value each time.
     """
 
     def add_to_parser(self, parser: Any, ctx: click.Context) -> None:
-        """Have the parser keep every value, where it would keep the last one alone."""
+        """Make the parser keep every value, not only the last one."""
         multiple, self.multiple = self.multiple, True
         try:
             super().add_to_parser(parser, ctx)
@@ -37,7 +37,7 @@ class Once(click.Option):
             self.multiple = multiple
 
     def consume_value(self, ctx: click.Context, opts: Mapping[str, Any]) -> tuple[Any, ParameterSource]:
-        """Return the one value on the command line, or else what click finds elsewhere."""
+        """Return the one value on the command line, or else the value that click finds elsewhere."""
         name = str(self.name)
         values: list[Any] = opts.get(name, [])
         for value in values:
@@ -59,7 +59,7 @@ option = partial(click.option, cls=Once)
 
 
 class Lines(click.types.StringParamType):
-    """A text of which an environment variable may have several, one a line."""
+    """A text; an environment variable may hold several, one on each line."""
 
     def split_envvar_value(self, rv: str) -> tuple[str, ...]:
         """Return the values in a variable."""
@@ -67,7 +67,7 @@ class Lines(click.types.StringParamType):
 
 
 class Joined(click.types.StringParamType):
-    """A text whose values on the command line are joined by commas, as an environment variable has them already."""
+    """A text whose values on the command line are joined by commas; an environment variable has them joined already."""
 
     def split_envvar_value(self, rv: str) -> tuple[str, ...]:
         """Return the one value in a variable."""
@@ -75,7 +75,7 @@ class Joined(click.types.StringParamType):
 
 
 class Seconds(click.types.FloatParamType):
-    """A number of seconds, whose refusal says how it is written."""
+    """A number of seconds, whose error message has an example."""
 
     def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> Any:  # noqa: ARG002  # click's
         """Return the number."""

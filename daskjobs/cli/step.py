@@ -1,4 +1,4 @@
-"""`daskjobs step`: a function of anybody's on a Dask cluster of its own; and the removal of that cluster."""
+"""`daskjobs step`: calls a user's function with a Dask cluster of its own; `step-cleanup` removes that cluster."""
 
 import json
 import os
@@ -24,13 +24,11 @@ from daskjobs.errors import DaskjobsError, FunctionError, LostWorkError, UsageEr
 from daskjobs.options import quoted
 from daskjobs.pipeline.ending import bounded
 
-CLOSE_SECONDS = 120.0  # for pages, logs and the end of the cluster, after all other waits
+CLOSE_SECONDS = 120.0  # to save pages and logs and to end the cluster, besides all other waits
 RESULT, RECEIPT = "result", "receipt.json"
-TOO_DEEP = "has lists or objects in one another too deeply: give fewer levels, or name a file that the function reads"
+TOO_DEEP = "is nested too deeply: give fewer levels, or name a file that the function reads"
 
-_node = text_option(
-    "--node", "On Kubernetes: the name of the Argo node, which tells this step's cluster from those of others."
-)
+_node = text_option("--node", "On Kubernetes: the name of the Argo node, which identifies this step's cluster.")
 _outputs = text_option(
     "--outputs", "A local directory for the result, the function's files, and pages about the Dask cluster."
 )
@@ -40,17 +38,15 @@ _artifacts = option(
     envvar="DASKJOBS_ARTIFACTS",
     show_envvar=True,
     show_default=True,
-    help="Whether more than the result goes to --outputs: Argo can't keep it where it has no artifact repository.",
+    help="Whether to write more than the result to --outputs; Argo needs an artifact repository to keep it.",
 )
 
 
 @click.command(cls=Sectioned)
 @click.argument("function", envvar="DASKJOBS_CALL", metavar="MODULE:FUNCTION")
-@option(
-    "--arg", "pairs", multiple=True, metavar="NAME=VALUE", help="An argument; JSON where it can be, and else a text."
-)
+@option("--arg", "pairs", multiple=True, metavar="NAME=VALUE", help="An argument, as JSON or else as a text.")
 @text_option(
-    "--args", "All arguments as a JSON object, or @ and the file that has it; an --arg counts before it.", "document"
+    "--args", "All arguments as a JSON object, or @ and the path of its file; --arg takes precedence.", "document"
 )
 @text_option(
     "--code",
@@ -82,7 +78,7 @@ def step(
 
     The workers are on this machine or, in a pod, in pods like it. They are gone when the function has returned.
     """
-    from daskjobs.cluster.call import Call, run_step, write  # here, since no other command needs it
+    from daskjobs.cluster.call import Call, run_step, write  # imported late: few commands need it
 
     settings = _settings(node, values)
     events.configure(log_level or ("info" if settings.pod else "warning"))
@@ -92,16 +88,16 @@ def step(
     seconds = settings.longest_start + settings.timeout + CLOSE_SECONDS
     try:
         with last_line() as print_result, bounded() as bound:
-            bound(seconds, LostWorkError.exit_code, f"{function} is not at its end after {seconds:g} s, and hangs")
+            bound(seconds, LostWorkError.exit_code, f"{function} has not ended after {seconds:g} s, and hangs")
 
             def ended(outcome: str | DaskjobsError) -> None:
-                """Keep the outcome, whatever becomes of the cluster from now on."""
+                """Write the outcome, which later failures of the cluster don't change."""
                 if isinstance(outcome, DaskjobsError):
                     bound(CLOSE_SECONDS, outcome.exit_code, str(outcome))
                     return
                 if outputs:
                     write(_folder(outputs) / RESULT, outcome)
-                bound(CLOSE_SECONDS, 0, f"{function} has its result; its Dask cluster has not ended in time")
+                bound(CLOSE_SECONDS, 0, f"{function} has returned, but its Dask cluster has not ended in time")
 
             result = run_step(call, settings, _folder(outputs) if outputs and artifacts else None, _tell, ended)
             print_result(result)
@@ -119,7 +115,7 @@ def step(
 @partial(cluster_options, cleanup=True)
 def step_cleanup(node: str, outputs: str, artifacts: bool, log_level: str | None, **values: Any) -> None:
     """Remove what a step left of its Dask cluster, wait until each object is gone, and write a receipt."""
-    from daskjobs.cluster.call import remove_step, write  # here, since no other command needs it
+    from daskjobs.cluster.call import remove_step, write  # imported late: few commands need it
 
     events.configure(log_level or "info")
     settings = _settings(node, values)
@@ -136,7 +132,7 @@ def step_cleanup(node: str, outputs: str, artifacts: bool, log_level: str | None
 
 
 def _settings(node: str, values: dict[str, Any]) -> ClusterSettings:
-    """Build the cluster's settings: in a pod on Kubernetes unless --cluster says otherwise, named by the Argo node."""
+    """Build the cluster's settings: named by the Argo node and, in a pod, on Kubernetes unless --cluster is given."""
     source = click.get_current_context().get_parameter_source
     if source("backend") is ParameterSource.DEFAULT:
         values["backend"] = default_backend(values["pod"])
@@ -146,7 +142,7 @@ def _settings(node: str, values: dict[str, Any]) -> ClusterSettings:
 
 
 def _tell(text: str) -> None:
-    open_again()  # a function may have closed them
+    open_again()  # the function may have closed the streams
     say(text, err=True)
 
 
@@ -172,7 +168,7 @@ def _arguments(document: str) -> dict[str, object]:
 
 
 def _once(pairs: list[tuple[str, object]], source: str) -> dict[str, object]:
-    """Return the pairs as a dictionary. Raises UsageError for a name that is there twice."""
+    """Return the pairs as a dictionary. Raises UsageError for a name that occurs twice."""
     values = dict[str, object]()
     for name, value in pairs:
         if name in values:

@@ -1,4 +1,4 @@
-"""Standard streams that never raise: a closed pipe or a full disk behind them must not end a good run."""
+"""Standard streams that never raise: a closed pipe or a full disk must not end a good run."""
 
 import errno
 import io
@@ -10,7 +10,7 @@ from typing import Any
 
 
 class _Lenient(io.FileIO):
-    """An output that drops what it can't write, and keeps the first error, and the last byte that it was given."""
+    """An output that drops what it can't write, and keeps the first error and the last byte it was given."""
 
     lost: OSError | None = None
     last = b"\n"
@@ -28,14 +28,14 @@ class _Lenient(io.FileIO):
 def lenient() -> None:
     """Replace standard output and error by streams that never raise, and open closed ones on /dev/null.
 
-    Otherwise the next file that is opened would get the descriptor of a closed stream, and messages would be written
-    into that file. Characters that a stream's encoding lacks are escaped.
+    Otherwise the next file to be opened would get a closed stream's descriptor, and messages would go into that file.
+    Characters that a stream's encoding lacks are escaped.
     """
     for number in range(3):
         try:
             os.fstat(number)
         except OSError:
-            os.open(os.devnull, os.O_RDWR)  # gets the lowest free number, which is this one
+            os.open(os.devnull, os.O_RDWR)  # gets the lowest free descriptor, which is this one
     for number, name in ((1, "stdout"), (2, "stderr")):
         before = getattr(sys, name)
         setattr(sys, name, _stream(number, before.encoding if before else "utf-8"))
@@ -49,7 +49,7 @@ def _stream(number: int, encoding: str) -> io.TextIOWrapper:
 
 
 def open_again() -> None:
-    """Open standard output and error again if a function of somebody's has closed them."""
+    """Open standard output and error again if a user's function has closed them."""
     for number, name in ((1, "stdout"), (2, "stderr")):
         if getattr(getattr(sys, name), "closed", True):
             setattr(sys, name, _stream(number, "utf-8"))
@@ -57,10 +57,10 @@ def open_again() -> None:
 
 @contextmanager
 def last_line() -> Iterator[Callable[[str], None]]:
-    """Give a function that writes the last line of standard output, whatever this block does to that.
+    """Give a function that writes the last line of standard output, whatever this block does to the stream.
 
-    It begins a line, even after a text without a line's end or when standard output was closed; what is printed
-    afterwards, as by threads that are still at work, goes to standard error.
+    The text gets a line of its own, even after an unfinished line or when standard output was closed. Later output,
+    such as that of threads that still work, goes to standard error.
     """
     before = sys.stdout
     raw = getattr(getattr(before, "buffer", None), "raw", None)
@@ -87,14 +87,14 @@ def last_line() -> Iterator[Callable[[str], None]]:
 
 
 def _tell_lost(stream: Any) -> None:
-    """Say why a stream has lost what was written, unless its reader has just gone away."""
+    """Say why a stream lost output, unless its reader has gone away."""
     raw = getattr(getattr(stream, "buffer", None), "raw", None)
     if isinstance(raw, _Lenient) and raw.lost and raw.lost.errno != errno.EPIPE:
         print(f"daskjobs: standard output could not be written: {raw.lost.strerror}", file=sys.stderr)
 
 
 def flush() -> None:
-    """Flush both streams; if standard output lost anything, say why."""
+    """Flush both streams; say why, if standard output lost anything."""
     open_again()
     sys.stdout.flush()
     _tell_lost(sys.stdout)

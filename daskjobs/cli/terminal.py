@@ -1,4 +1,4 @@
-"""What `daskjobs run` prints while it works, and at its end."""
+"""Prints the progress and the results of `daskjobs run`."""
 
 import os
 import sys
@@ -22,7 +22,7 @@ def say(text: str, err: bool = False) -> None:
 
 
 def with_bar(name: str, context: Context) -> Manifest:
-    """Run a stage with a progress bar, or, if standard error is no terminal, with a line of text."""
+    """Run a stage with a progress bar or, if standard error is no terminal, a line of text."""
     started = time.monotonic()
     with click.progressbar(
         length=1000, label=f"{name:9}", show_eta=False, width=24, file=sys.stderr, item_show_func=lambda item: item
@@ -41,7 +41,7 @@ def with_bar(name: str, context: Context) -> Manifest:
 
 
 def short(path: str) -> str:
-    """Return a path relative to the working directory, if it lies below it."""
+    """Return a path relative to the working directory, if it is inside it."""
     return os.path.relpath(path) if path.startswith(os.getcwd() + os.sep) else path
 
 

@@ -1,1 +1,1 @@
-"""A Dask cluster for as long as a `with`: local, given, or ephemeral on Kubernetes. It knows no orders."""
+"""A Dask cluster that lives as long as a `with`: local, remote, or ephemeral on Kubernetes. It knows no orders."""

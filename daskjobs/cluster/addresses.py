@@ -1,4 +1,4 @@
-"""Addresses as host:port: how they are read, and whether something can listen there."""
+"""Parse addresses of the form host:port, and check whether a port is free."""
 
 import errno
 import socket
@@ -6,11 +6,11 @@ from urllib.parse import urlsplit
 
 from daskjobs.errors import ConfigError
 
-MOST_HOST = 253  # characters of a name in the DNS
+MOST_HOST = 253  # characters, the limit of the DNS
 
 
 def host_port(text: str) -> tuple[str, int]:
-    """Return the host and the port of ``host:port``. Raises ValueError with what is wrong when it is something else.
+    """Return the host and the port of ``host:port``. Raises ValueError, which says what is wrong, for any other text.
 
     >>> host_port("127.0.0.1:8787")
     ('127.0.0.1', 8787)
@@ -34,16 +34,16 @@ def host_port(text: str) -> tuple[str, int]:
 
 
 def free(address: str) -> str:
-    """Return ``address`` where one can listen on it, or with port 0 (any that is free) where its port is taken.
+    """Return ``address`` if its port is free, else the same host with port 0, which stands for any free port.
 
-    Raises ConfigError when this machine has no such address, or one may not listen there.
+    Raises ConfigError when this machine has no such address, or this process may not listen there.
     """
     host, port = host_port(address)
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))
-        except (OSError, UnicodeError) as error:  # the second, for a name that no host can have
+        except (OSError, UnicodeError) as error:  # UnicodeError: the name can't be a host's
             if getattr(error, "errno", None) == errno.EADDRINUSE:
                 return f"{host}:0"
             raise ConfigError(

@@ -1,4 +1,4 @@
-"""Call a function of anybody's with a client of a Dask cluster that is there for this call alone."""
+"""Call a user's function with a client of a Dask cluster that lives as long as the call."""
 
 import errno
 import inspect
@@ -34,29 +34,29 @@ from daskjobs.errors import (
 from daskjobs.events import event
 from daskjobs.options import quoted
 
-if TYPE_CHECKING:  # to import it takes a third of a second, and a call that makes no sense needs no client
+if TYPE_CHECKING:  # its import takes a third of a second, and calls that are refused need no client
     from distributed import Client
 
 NAMED = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
-OUTPUTS = "DASKJOBS_OUTPUTS"  # tells the function where it may leave files
+OUTPUTS = "DASKJOBS_OUTPUTS"  # the variable that names the folder for the function's files
 FILES, FACTS, PERFORMANCE, LOGS = "files", "cluster.json", "performance.html", "logs"
-NO_PLACE = (errno.EROFS, errno.ELOOP, errno.ENAMETOOLONG)  # beside the errors that Python has names for
+NO_PLACE = (errno.EROFS, errno.ELOOP, errno.ENAMETOOLONG)  # errors that have no class of their own in Python
 LOG_LINES, SHOWN_LINES = 200, 100
 LOG_SECONDS = 20
-# What Dask's own processes write between the lines that tasks print: records, and what follows one.
+# What Dask itself writes between the lines that tasks print: log records, and the stack traces that follow them.
 DASKS_OWN = re.compile(r" - (distributed|tornado|bokeh)[\w.]* - ")
 DASKS_TRACE = re.compile(r"Traceback|(Key|State|Task|Exception|Traceback): |The above exception|During handling")
 RAISED = re.compile(r" |[\w.]+(: |$)")
 PAGE_SECONDS = 20
-AGAIN_SECONDS = (5.0, 15.0, 30.0)  # between two attempts of a removal
+AGAIN_SECONDS = (5.0, 15.0, 30.0)  # between two attempts to remove a cluster
 
 
 @dataclass(frozen=True)
 class Call:
     """A function as ``module:function``, its arguments by name, and the folder or zip file that has its module.
 
-    ``code`` is the path of something that all processes have, or the URI of something that is given to them. ``node``
-    is the name of the Argo node that calls it, if any.
+    ``code`` is a path that exists for all processes, or a URI, whose contents are sent to them. ``node`` is the name of
+    the Argo node that calls the function, if any.
     """
 
     function: str
@@ -74,17 +74,16 @@ def run_step(
 ) -> str:
     """Call the function with a client of a Dask cluster and with its arguments, and return its result as JSON.
 
-    The cluster comes from the settings, and is gone afterwards. In ``outputs``, a new or empty folder, are written:
-    cluster.json, how the cluster came to be; performance.html, the pages of its dashboard; and logs/, the last lines of
-    each process's log. The function finds in the variable DASKJOBS_OUTPUTS where to leave files: in files/ there, or in
-    the working directory where there are no ``outputs``. ``tell`` takes sentences for people. ``ended`` takes the
-    result, or the error that will be raised, before the cluster is closed: nothing that goes wrong from then on
-    changes it.
+    The settings say where the cluster comes from; it is removed afterwards. ``outputs``, a new or empty folder, gets
+    cluster.json, how the cluster started; performance.html, the pages of its dashboard; and logs/, the last lines of
+    each process's log. The variable DASKJOBS_OUTPUTS tells the function where to leave files: in ``outputs``/files, or
+    in the working directory without ``outputs``. ``tell`` takes sentences for people. ``ended`` takes the result, or
+    the error that will be raised, before the cluster is closed; no later failure changes it.
 
-    Raises FunctionError when the function raises an exception or returns what JSON can't say, which is then kept as a
-    file; ClusterError when the cluster doesn't come or goes away, LostWorkError when tasks are lost or the timeout is
-    over, UsageError when the function doesn't take these arguments, and ConfigError when there is no such function or
-    the cluster needs more memory.
+    Raises FunctionError when the function raises an exception or returns a value that JSON can't express, which is then
+    kept as a file; ClusterError when the cluster doesn't start or goes away; LostWorkError when tasks are lost or the
+    timeout is over; UsageError when the function doesn't take these arguments; and ConfigError when there is no such
+    function or the cluster needs more memory.
     """
     with _local(call) as (call, archive):
         return _run(call, archive, settings, outputs, tell, ended)
@@ -92,7 +91,7 @@ def run_step(
 
 @contextmanager
 def _local(call: Call) -> Iterator[tuple[Call, Path | None]]:
-    """Give the call with its code as a folder here, and the zip file to give to the Dask cluster if not all have it."""
+    """Give the call with its code as a local folder, and the zip file to send to the Dask cluster, if it needs one."""
     if "://" not in call.code and not call.code.endswith(".zip"):
         yield call, None
         return
@@ -119,7 +118,7 @@ def _run(
         files.mkdir(parents=True, exist_ok=True)
     started = time.monotonic()
     workload = Workload(processes=True, code="" if archive else call.code, tell=tell, node=call.node)
-    outcome: str | DaskjobsError = ""  # of the function, whatever becomes of the cluster afterwards
+    outcome: str | DaskjobsError = ""  # the function's, even if the cluster's end fails
     try:
         with _outputs(None), connect(settings, workload) as connection:
             _prepare(connection, archive, outputs, tell)
@@ -162,9 +161,9 @@ def _prepare(connection: Connection, archive: Path | None, outputs: Path | None,
 
 @contextmanager
 def _outputs(folder: Path | None) -> Iterator[None]:
-    """Tell the function where to leave files while the block lasts; with None, let processes that start know of none.
+    """Set the variable that names the folder for the function's files in this block, or unset it for None.
 
-    So tasks find no such folder anywhere: on Kubernetes they have another disk.
+    Workers start without it, so tasks find no such folder on any backend: on Kubernetes they have another disk.
     """
     before = os.environ.pop(OUTPUTS, None)
     if folder:
@@ -180,8 +179,8 @@ def _outputs(folder: Path | None) -> Iterator[None]:
 def remove_step(settings: ClusterSettings) -> Removed:
     """Remove the Dask cluster of a step, in whatever state it is, and return what there was and what remains.
 
-    It is tried again when Kubernetes doesn't answer, because the exit hook of an Argo task can't have attempts.
-    Raises ClusterError when it never answers.
+    Tries again when Kubernetes doesn't answer, because Argo doesn't retry the exit hook of a task. Raises ClusterError
+    when it never answers.
     """
     backend = backend_of(settings)
     for seconds in AGAIN_SECONDS:
@@ -194,7 +193,7 @@ def remove_step(settings: ClusterSettings) -> Removed:
 
 
 def _find(call: Call) -> Callable[..., object]:
-    """Import the function. Raises ConfigError when it isn't there, and what its module raises."""
+    """Import the function. Raises ConfigError when there is none, and whatever its module raises."""
     if not NAMED.fullmatch(call.function):
         raise UsageError(
             f"the function must be given as module:function, like mycompany.features:build, got {quoted(call.function)}"
@@ -225,7 +224,7 @@ def _find(call: Call) -> Callable[..., object]:
 
 @contextmanager
 def _theirs(call: Call) -> Iterator[None]:
-    """Raise FunctionError for whatever the function's module raises in this block, be it sys.exit."""
+    """Raise FunctionError for whatever the function's module raises in this block, even SystemExit."""
     try:
         yield
     except (DaskjobsError, Stop):
@@ -246,7 +245,7 @@ def _check_arguments(call: Call, function: Callable[..., object]) -> None:
     """Raise UsageError when the function can't be called with a client and these arguments."""
     try:
         signature = inspect.signature(function)
-    except (TypeError, ValueError):  # of some functions that are written in C
+    except (TypeError, ValueError):  # some functions in C have no signature
         return
     try:
         signature.bind(None, **call.arguments)
@@ -258,7 +257,7 @@ def _check_arguments(call: Call, function: Callable[..., object]) -> None:
 
 
 def _called(call: Call, function: Callable[..., object], connection: Connection, files: Path) -> object:
-    """Call the function, in a thread of its own, so that the timeout and a signal end this process whatever it does."""
+    """Call the function in a thread of its own, so that a timeout or a signal can end this process at any time."""
     from daskjobs.cluster.clients import within
     from daskjobs.cluster.inside import call as call_inside
     from daskjobs.cluster.verdict import judged
@@ -289,7 +288,7 @@ def _called(call: Call, function: Callable[..., object], connection: Connection,
 def _result(call: Call, value: object, files: Path, tell: Callable[[str], None]) -> str:
     """Return the value as JSON.
 
-    Raises FunctionError for what JSON can't say, and for what is too long: that is kept as a file.
+    Raises FunctionError for a value that JSON can't express or that is too long, which is kept as a file.
     """
     from daskjobs.cluster.results import MOST_RESULT, LazyError, NotSaidError, as_json, keep
 
@@ -304,7 +303,7 @@ def _result(call: Call, value: object, files: Path, tell: Callable[[str], None])
         text = said.text
         why = f"{len(text):,} bytes of JSON, and a result has at most {MOST_RESULT:,}"
     except LazyError as error:
-        raise FunctionError(f"{call.function} returned what is no result: {error}") from None
+        raise FunctionError(f"{call.function} returned no result: {error}") from None
     except NotSaidError as error:
         why = f"a {type(value).__name__} that can't be written as JSON: {error}"
     try:
@@ -315,7 +314,7 @@ def _result(call: Call, value: object, files: Path, tell: Callable[[str], None])
         kept = f"it is lost, since {error}"
     raise FunctionError(
         f"{call.function} returned {why}; {kept}; "
-        f"return a few numbers and texts, in lists and dictionaries, and leave the rest in files or in storage"
+        f"return a few numbers and texts, in lists and dictionaries, and write the rest to files or storage"
     )
 
 
@@ -326,9 +325,9 @@ def _performance(client: "Client", outputs: Path) -> AbstractContextManager[None
 
 
 def _logs(connection: Connection, outputs: Path | None, tell: Callable[[str], None]) -> None:
-    """Keep the last lines of the log of each of the cluster's processes, and show what tasks printed there.
+    """Write the last log lines of each of the cluster's processes to ``outputs``, and show what tasks printed there.
 
-    What can't be had in time fails nothing.
+    Logs that can't be read in time are left out.
     """
     from daskjobs.cluster.clients import within
 
@@ -346,7 +345,7 @@ def _logs(connection: Connection, outputs: Path | None, tell: Callable[[str], No
 
 
 def _printed(lines: list[str]) -> Iterator[str]:
-    """Yield the lines of a log that aren't Dask's own: neither its records nor the traces that follow one."""
+    """Yield the lines of a log that aren't Dask's own: neither its log records nor the stack traces after them."""
     record = trace = False
     for line in lines:
         if DASKS_OWN.search(line):
@@ -359,9 +358,9 @@ def _printed(lines: list[str]) -> Iterator[str]:
 
 
 def write(path: Path, text: str) -> None:
-    """Write a file, and the folder that it is in.
+    """Write a file, and make its folder.
 
-    Raises ConfigError in a place that one may not write to, and StorageError when it fails otherwise.
+    Raises ConfigError where writing is not allowed, and StorageError when it fails for another reason.
     """
     with _written(path):
         path.parent.mkdir(parents=True, exist_ok=True)

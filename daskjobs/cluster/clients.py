@@ -20,7 +20,7 @@ from daskjobs.errors import ClusterError
 
 ANSWER_SECONDS = 10
 NAME_SECONDS = 0.5
-CLOSE_SECONDS = 4  # a task that is at work in a thread can't be ended; its process can
+CLOSE_SECONDS = 4  # a task that runs in a thread can't be stopped, and must not block the end
 PROGRESS = "daskjobs"  # the scheduler's topic for progress, which `daskjobs dashboard` follows
 
 T = TypeVar("T")
@@ -28,9 +28,9 @@ Closable = TypeVar("Closable", Client, SpecCluster)
 
 
 def within(seconds: float, work: Callable[[], T]) -> T:
-    """Return what ``work`` returns or raise what it raises, but raise TimeoutError when that takes longer.
+    """Return or raise what ``work`` does, or raise TimeoutError when that takes longer than ``seconds``.
 
-    The work then goes on in a thread of its own, which ends with the process.
+    After a timeout, the work goes on in a thread, which ends with the process.
     """
     results: SimpleQueue[Callable[[], T]] = SimpleQueue()
 
@@ -38,7 +38,7 @@ def within(seconds: float, work: Callable[[], T]) -> T:
         try:
             result = work()
         except BaseException as error:
-            raised = error  # the name in the clause is gone after it
+            raised = error  # Python deletes `error` after the clause
             results.put(lambda: _raise(raised))
         else:
             results.put(lambda: result)
@@ -57,9 +57,9 @@ def _raise(error: BaseException) -> Any:
 
 @contextmanager
 def connected(address: str, seconds: float, security: Security | None = None) -> Iterator[Client]:
-    """Give a client of the scheduler at ``address``, whose TLS files are Dask's configuration's if none are given.
+    """Give a client of the scheduler at ``address``; without ``security``, Dask's configuration names the TLS files.
 
-    Raises ClusterError when none answers there within ``seconds``.
+    Raises ClusterError when no scheduler answers within ``seconds``.
     """
     deadline = time.monotonic() + seconds
     with silent_loop() as loop:
@@ -69,7 +69,7 @@ def connected(address: str, seconds: float, security: Security | None = None) ->
                 opened = within(left, partial(Client, address, timeout=left, security=security, loop=loop))
                 break
             except OSError as error:
-                # Dask looks for the name again once it has connected, and doesn't wait for a name server that is busy.
+                # Dask resolves the name again after it has connected, and fails if the name server is busy then.
                 if isinstance(error, socket.gaierror) and time.monotonic() < deadline:
                     time.sleep(NAME_SECONDS)
                     continue
@@ -80,31 +80,30 @@ def connected(address: str, seconds: float, security: Security | None = None) ->
 
 @contextmanager
 def closing(opened: Closable) -> Iterator[Closable]:
-    """Close a client or cluster at the end of the block, without waiting for a thread that is still at work."""
+    """Close a client or cluster at the end of the block, without waiting for threads that still work."""
     try:
         yield opened
     finally:
-        with suppress(TimeoutError):  # its event loop then goes on in silence (`silent_loop`)
+        with suppress(TimeoutError):  # its event loop then goes on, and logs nothing (`silent_loop`)
             opened.close(timeout=CLOSE_SECONDS)
 
 
 @dataclass(eq=False)
 class _Chosen:
-    """Dask's choice of a scheduler for the whole process, and what undoes it."""
+    """Dask's default scheduler for the whole process, and how to restore the one before."""
 
     undo: AbstractContextManager[Any]
 
 
-_chosen: list[_Chosen] = []  # of the blocks of `default` that are open, in their order
+_chosen: list[_Chosen] = []  # one for each open block of `default`, in order
 _choosing = Lock()
 
 
 @contextmanager
 def default(client: Client) -> Iterator[None]:
-    """Make the client the default one in this block, as its ``as_current`` does, but leave nothing changed.
+    """Make the client Dask's default in this block, as its ``as_current`` does, and restore everything afterwards.
 
-    Blocks of several threads may end in any order: what undoes the choice of one that others have followed is handed to
-    the next.
+    Blocks of several threads may end in any order: one that isn't the last passes on what it would restore to the next.
     """
     with _choosing:
         mine = _Chosen(dask.config.set(scheduler="dask.distributed"))
@@ -129,11 +128,11 @@ def answering() -> Iterator[None]:
     try:
         yield
     except (CommClosedError, TimeoutError) as error:
-        raise ClusterError(f"the Dask scheduler went away while it was needed: {error}") from error
+        raise ClusterError(f"the Dask scheduler went away during the work: {error}") from error
 
 
 def ask(client: Client, operation: str, seconds: float = ANSWER_SECONDS, **arguments: Any) -> Any:
-    """Call an operation of the scheduler with a timeout, because some of Client's own methods can hang.
+    """Call the scheduler's RPC with a timeout, because some Client methods can hang.
 
     Raises OSError when the scheduler does not answer.
     """
@@ -144,7 +143,7 @@ def ask(client: Client, operation: str, seconds: float = ANSWER_SECONDS, **argum
 
 
 def announce(client: Client, progress: str) -> None:
-    """Tell whoever watches the cluster how far the work is; nothing fails when the scheduler doesn't answer."""
+    """Publish the progress to `daskjobs dashboard`; a scheduler that doesn't answer is no failure."""
     with suppress(OSError):
         ask(client, "log_event", topic=PROGRESS, msg=progress)
 

@@ -1,4 +1,4 @@
-"""A Dask cluster that is ready for work, as its backend hands it over, and what the work asks of a backend."""
+"""What a backend gives, a connection to a Dask cluster that is ready, and what a workload asks of it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from daskjobs.cluster.removed import ObjectName
 from daskjobs.cluster.settings import ClusterSettings
 
-if TYPE_CHECKING:  # to import it takes a third of a second, and most commands need no client
+if TYPE_CHECKING:  # its import takes a third of a second, and most commands need no client
     from distributed import Client
 
 
@@ -17,12 +17,12 @@ if TYPE_CHECKING:  # to import it takes a third of a second, and most commands n
 class Workload:
     """What the work asks of the workers that are started for it; a scheduler that runs already has its own.
 
-    With ``processes``, workers on this machine are processes and not threads of this one; ``environment`` holds
-    variables that these processes start with. Workers import the modules that ``preload`` names before their first
-    task. ``check`` raises when the cluster has become another process's: it is not deleted then. All its processes look
-    for modules in the folder or zip file ``code`` first. ``tell`` takes sentences for people about the wait for it.
-    Tasks that leave no ``results`` with the workers, since they write them elsewhere, never wait for memory. ``node``
-    is the name by which people know the work: that of its Argo node.
+    With ``processes``, local workers are processes, which start with the variables in ``environment``; else they are
+    threads of this process. Workers import the modules that ``preload`` names before their first task. ``check`` raises
+    when another process has taken over the cluster, which is not deleted then. All processes look for modules in the
+    folder or zip file ``code`` first. ``tell`` takes sentences for people about the wait for the cluster. ``results``
+    is False for tasks that write their results elsewhere; such workers never pause for memory. ``node`` is the name of
+    the Argo node that does the work.
     """
 
     processes: bool = False
@@ -37,9 +37,9 @@ class Workload:
 
 @dataclass(frozen=True)
 class Requested:
-    """What was asked for: the number of workers, and what each requests; empty where the backend takes no request.
+    """What was requested: the number of workers, and the resources of each, empty where the backend takes no request.
 
-    ``cores`` are those of this machine, if the workers run on it. The names are those of the settings.
+    ``cores`` are those of this machine, if the workers run on it. The field names are those of the settings.
     """
 
     workers: int
@@ -50,11 +50,11 @@ class Requested:
 
 @dataclass
 class ClusterFacts:
-    """How a Dask cluster came to be and how large it was; fields that a backend has nothing for are None.
+    """How a Dask cluster started and how large it was; a field that doesn't apply to the backend is None.
 
     ``cluster`` is the backend's name or the scheduler's address, ``workers_are`` "threads" or "processes", ``how``
-    "created" or "reused". ``queue_seconds`` in a queue come before the ``start_seconds``. ``why`` says why there were
-    fewer workers than wanted.
+    "created" or "reused". ``start_seconds`` don't include the ``queue_seconds`` before. ``why`` says why there were
+    fewer workers than requested.
     """
 
     cluster: str
@@ -76,7 +76,7 @@ class ClusterFacts:
 
 @dataclass(frozen=True)
 class WorkerEnd:
-    """How a worker ended, in words, and whether it ran out of memory."""
+    """A sentence about how a worker ended, and whether it ran out of memory."""
 
     text: str
     out_of_memory: bool = False
@@ -84,7 +84,7 @@ class WorkerEnd:
 
 @dataclass(frozen=True)
 class ClusterEnd:
-    """How a cluster ended, in words, or an empty text; and whether its scheduler ran out of memory."""
+    """A sentence, or an empty text, about how a cluster ended, and whether its scheduler ran out of memory."""
 
     text: str = ""
     out_of_memory: bool = False

@@ -1,4 +1,4 @@
-"""Lets a task that ends by sys.exit, or by Ctrl-C, fail as by any exception: Dask would end its worker with it."""
+"""Makes a task that raises SystemExit or KeyboardInterrupt fail like any other: Dask would end its worker too."""
 
 import asyncio
 import functools
@@ -14,28 +14,28 @@ from daskjobs.errors import text_of
 
 
 class TaskExitError(Exception):
-    """A task raised what is no Exception, such as SystemExit; the text names it."""
+    """A task raised a BaseException that is no Exception, such as SystemExit; the text names it."""
 
 
 def keep_workers(client: Client) -> None:
-    """Let no task of this cluster end its worker by an exception; where that can't be had, tasks run all the same."""
+    """Keep exceptions of tasks from ending the cluster's workers; without the plugin, tasks run all the same."""
     with suppress(OSError):
         ask(client, "register_worker_plugin", plugin=dumps(Exits()), name=Exits.name, idempotent=True)
 
 
 class Exits(WorkerPlugin):
-    """Has each task of a worker raise TaskExitError for what is no Exception."""
+    """Turns each BaseException of a worker's tasks that is no Exception into TaskExitError."""
 
     name = "daskjobs-exits"
 
     def setup(self, worker: Worker) -> None:  # noqa: ARG002  # Dask gives it
-        """Do it once in each process."""
+        """Wrap Dask's functions once in each process."""
         _once("_run_task_simple", _caught)
         _once("_run_task_async", _caught_async)
 
 
 def _once(name: str, catching: Callable[[Any], Any]) -> None:
-    run = getattr(worker, name, None)  # of Dask's own, which another version may not have
+    run = getattr(worker, name, None)  # private to Dask: another version may not have it
     if run is None or hasattr(run, "__wrapped__"):
         return
 
@@ -52,7 +52,7 @@ def _caught(task: Any) -> Callable[[Any], Any]:
             return task(data)
         except Exception:
             raise
-        except BaseException as error:  # the client would wait for ever for some of these
+        except BaseException as error:  # for some of these, the client would wait for ever
             raise _named(error) from error
 
     return call

@@ -1,11 +1,11 @@
-"""What a doctor says of one thing."""
+"""One result of `daskjobs doctor`."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at, what was seen, and what to do where it isn't good."""
+    """Whether one thing is good, and a sentence: what was seen and, if it isn't good, what to do."""
 
     good: bool
     what: str

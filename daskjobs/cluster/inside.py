@@ -1,4 +1,4 @@
-"""The client that a step's function gets: one of its own, which it may close, and which all of its threads find."""
+"""The client that a step's function gets: its own, which it may close, and the default in all of its threads."""
 
 import asyncio
 import logging
@@ -13,19 +13,19 @@ from distributed import Client, Security
 from daskjobs.cluster.clients import ANSWER_SECONDS, CLOSE_SECONDS
 from daskjobs.events import event
 
-_securities: dict[str, Security] = {}  # by the address of the scheduler that needs it
+_securities: dict[str, Security] = {}  # by the scheduler's address
 
 
 def call(client: Client, function: Callable[..., object], arguments: Mapping[str, object]) -> object:
     """Call the function with a client of its own, of the same scheduler; an ``async def`` gets an asynchronous one.
 
-    So a function may close its client, or end the cluster, and ``client`` can still be asked. While it runs, its client
-    is the default one in all threads, and a ``Client()`` without an address is one of the same cluster.
+    So ``client`` still works after the function has closed its own, or the cluster. While the function runs, its client
+    is the default in all threads, and a ``Client()`` without an address connects to the same cluster.
     """
     scheduler: Any = client.scheduler
     address = str(scheduler.address)
     connect = partial(Client, address, security=client.security, timeout=ANSWER_SECONDS)
-    with suppress(ValueError):  # or what tasks print by distributed's own print would be printed twice
+    with suppress(ValueError):  # else what tasks print with distributed.print would appear twice
         client.unsubscribe_topic("print")
         client.unsubscribe_topic("warn")
     with _found(address, client.security):
@@ -39,7 +39,7 @@ def call(client: Client, function: Callable[..., object], arguments: Mapping[str
 
 
 def _close(client: Client) -> None:
-    """Close the client, unless the function did; what goes wrong now changes nothing of what it has done."""
+    """Close the client, unless the function did; a failure here must not hide the function's result."""
     try:
         client.close(timeout=CLOSE_SECONDS)
     except Exception as error:
@@ -47,7 +47,7 @@ def _close(client: Client) -> None:
 
 
 def is_async(function: Callable[..., object]) -> bool:
-    """Tell whether a call of the function gives a coroutine."""
+    """Tell whether calling the function returns a coroutine."""
     return asyncio.iscoroutinefunction(function) or asyncio.iscoroutinefunction(getattr(function, "__call__", None))  # noqa: B004
 
 
@@ -58,7 +58,7 @@ async def _call(connect: Callable[..., Any], function: Callable[..., Any], argum
 
 @contextmanager
 def _found(address: str, security: Security) -> Iterator[None]:
-    """Let a client that is made without an address, or without its security, find both."""
+    """In this block, `Client()` finds the address, and any client of the address finds its TLS settings."""
     _securities[address] = security
     loader = f"{security_of.__module__}.{security_of.__qualname__}"
     try:
@@ -69,5 +69,5 @@ def _found(address: str, security: Security) -> Iterator[None]:
 
 
 def security_of(info: dict[str, str]) -> Security | None:
-    """Return what a client of the scheduler at this address needs, as Dask asks for it; None for a stranger's."""
+    """Return the TLS settings for the scheduler at an address (Dask calls this), or None for other schedulers."""
     return _securities.get(info["address"])

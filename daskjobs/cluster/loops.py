@@ -1,4 +1,4 @@
-"""Event loops of Dask that log nothing, whatever else in this process uses Dask meanwhile."""
+"""Event loops of Dask that log nothing, while other uses of Dask in this process log as before."""
 
 import asyncio
 import logging
@@ -15,10 +15,10 @@ LOGGERS = ("distributed", "bokeh", "tornado")
 
 @contextmanager
 def silent_loop() -> Iterator[IOLoop]:
-    """Give an event loop in a thread of its own, of which Dask logs only what is critical.
+    """Give an event loop in a thread of its own, in which Dask logs only what is critical.
 
-    Dask logs what is raised anyway, and at the end stack traces of messages that can't be sent any more. A loop that
-    can't be ended stays silent.
+    Dask also logs the exceptions that it raises and, at the end, stack traces of messages that it can't send any more.
+    A loop that can't be ended stays silent.
     """
     runner = LoopRunner()
     runner.start()
@@ -49,5 +49,5 @@ class _Silence(logging.Filter):
             return True
         try:
             return asyncio.get_running_loop() is not self._loop()
-        except RuntimeError:  # no loop runs in this thread
+        except RuntimeError:  # this thread has no event loop
             return True

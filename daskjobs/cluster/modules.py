@@ -1,4 +1,4 @@
-"""Modules that are in nobody's image: fetched from a URI, and given to all processes of a Dask cluster."""
+"""Modules that are in no image: fetched from a URI, and sent to all processes of a Dask cluster."""
 
 import shutil
 import sys
@@ -18,8 +18,8 @@ SHIP_SECONDS = 60.0
 def fetch(uri: str, folder: Path) -> tuple[Path, Path]:
     """Copy the zip file or folder to a local ``folder``, as a folder of modules and as a zip file; return both paths.
 
-    The URI may be a path, too. Raises ConfigError when there is none or the zip file is damaged, and StorageError when
-    it can't be read.
+    The URI may be a path, too. Raises ConfigError when nothing is there or the zip file is damaged, and StorageError
+    when it can't be read.
     """
     from daskjobs.files.storage import explained, filesystem  # imported late: it loads fsspec, which few steps need
 
@@ -46,7 +46,7 @@ def _unpack(archive: Path, folder: Path) -> None:
 
 
 def ship(client: Client, archive: Path) -> None:
-    """Let the scheduler and all workers, those that join later too, look for modules in what the zip file has first.
+    """Put the zip file's modules first on the path of the scheduler and of all workers, including later ones.
 
     Raises ClusterError when the scheduler doesn't answer.
     """
@@ -75,7 +75,7 @@ def _receive_there(data: bytes, dask_scheduler: Scheduler) -> None:
 
 
 def _receive(data: bytes, folder: str) -> None:
-    """Unpack a zip file below Dask's own folder, which is removed in the end, and put it first on the path."""
+    """Unpack a zip file below Dask's own folder, which Dask removes at its end, and put it first on the path."""
     made = Path(mkdtemp(prefix="modules-", dir=folder))
     (made / "modules.zip").write_bytes(data)
     _unpack(made / "modules.zip", made / "modules")

@@ -1,4 +1,4 @@
-"""Mends a fault of OpenSSL's errors, which Python does not clear, in this process's TLS connections.
+"""Works around a bug of Python with OpenSSL: a stale error makes a healthy TLS connection fail.
 
 OpenSSL keeps one queue of errors per thread. CPython doesn't clear it before it reads or writes (cpython#148594,
 cpython#81891), and since OpenSSL 3.4 a peer that resets its connection leaves its error there. The connection that the
@@ -22,7 +22,7 @@ from tornado.iostream import SSLIOStream
 from daskjobs.events import event
 
 SINCE = (3, 4)
-METHODS = ("read_from_fd", "write_to_fd", "_do_ssl_handshake")  # of tornado, on which Dask's connections stand
+METHODS = ("read_from_fd", "write_to_fd", "_do_ssl_handshake")  # of tornado, which Dask's connections use
 
 
 def dask_setup(_: Any) -> None:
@@ -35,7 +35,7 @@ def mend_openssl() -> None:
     if ssl.OPENSSL_VERSION_INFO[:2] < SINCE or hasattr(SSLIOStream.read_from_fd, "__wrapped__"):
         return
     try:
-        clear = ctypes.CDLL(_ssl.__file__).ERR_clear_error  # of the very library that Python uses
+        clear = ctypes.CDLL(_ssl.__file__).ERR_clear_error  # of the library that Python's ssl uses
     except (AttributeError, OSError) as error:
         event("openssl.not_mended", level=logging.WARNING, openssl=ssl.OPENSSL_VERSION, error=error)
         return

@@ -1,4 +1,4 @@
-"""The pages of the Dask dashboard, saved in one file, since a cluster of its own is gone when the work has ended."""
+"""Saves the pages of the Dask dashboard in one file, since an ephemeral cluster is gone after the work."""
 
 import logging
 from collections.abc import Callable, Iterator
@@ -13,16 +13,15 @@ from daskjobs.events import event
 
 @contextmanager
 def performance_page(client: Client, page: Path, seconds: float, on_failure: bool = False) -> Iterator[None]:
-    """Save the dashboard's pages as they are when the work of this block has ended, or ``on_failure`` when it failed.
+    """Save the dashboard's pages to ``page`` when this block ends; when it fails, only with ``on_failure``.
 
-    Beginning and ending the page take at most so many ``seconds`` each. If it can't be had, that is logged and fails
-    nothing: there is no file then.
+    Beginning and ending the page take at most ``seconds`` each. A failure is only logged, and leaves no file.
     """
     report = performance_report(filename=str(page), mode="inline")
     begun = _done(client, seconds, report.__enter__)
     try:
         yield
-    except Exception:  # not a signal, after which there is no time left
+    except Exception:  # and no signal: there is no time left then
         if begun and on_failure:
             _done(client, seconds, lambda: report.__exit__(None, None, None))
         raise
@@ -31,9 +30,9 @@ def performance_page(client: Client, page: Path, seconds: float, on_failure: boo
 
 
 def _done(client: Client, seconds: float, work: Callable[[], object]) -> bool:
-    """Do a part of the page, and tell whether it was done."""
+    """Begin or end the page, and tell whether that worked."""
 
-    if client.status != "running":  # it has lost the scheduler, and would wait for another
+    if client.status != "running":  # the client has lost its scheduler, and would wait until it is back
         event("performance.lost", level=logging.WARNING, error="the scheduler is gone")
         return False
 

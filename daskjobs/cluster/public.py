@@ -1,4 +1,4 @@
-"""`dask_cluster`: a Dask cluster for any code, on a laptop and in a pod alike."""
+"""`dask_cluster`: a Dask cluster for any code, on a laptop or in a pod."""
 
 import os
 import secrets
@@ -11,7 +11,7 @@ from daskjobs.cluster.connection import Workload
 from daskjobs.cluster.settings import ClusterSettings
 from daskjobs.options import flags, from_environment, keywords
 
-if TYPE_CHECKING:  # to import it takes a third of a second, and a program may never come to its block
+if TYPE_CHECKING:  # its import takes a third of a second, and a program may never need it
     from distributed import Client
 
 
@@ -62,11 +62,11 @@ def cluster_flags() -> dict[str, str]:
 def dask_cluster(
     *, processes: bool = True, preload: tuple[str, ...] = (), **settings: Unpack[ClusterKeywords]
 ) -> Iterator["Client"]:
-    """Give a client of a Dask cluster that is there for this block alone, and is gone afterwards.
+    """Give a client of a Dask cluster that lives as long as this block.
 
     On a laptop the workers run on this machine, as processes or, without ``processes``, as threads of this one. In a
-    pod that knows its own name (DASKJOBS_POD, which flows/ sets) they run in pods like it, on an ephemeral Dask cluster
-    that belongs to the pod's workflow. ``backend`` chooses otherwise: "local", "kubernetes", or the address of a
+    pod that knows its own name (DASKJOBS_POD, which flows/ sets) they run in copies of the pod, on an ephemeral Dask
+    cluster that belongs to the pod's workflow. ``backend`` overrides this: "local", "kubernetes", or the address of a
     scheduler. Workers import the modules that ``preload`` names before their first task.
 
     The other keyword arguments are the options of a Dask cluster. Where one is missing, its environment variable
@@ -77,8 +77,8 @@ def dask_cluster(
             client.gather(client.map(work, parts))
 
     Every wait has a time limit. If this process is killed, the cluster ends by its idle timeout, with its workflow, or
-    by the janitor. Raises ClusterError when no scheduler or worker comes within the timeouts, or when something could
-    not be removed at the end, and ConfigError when versions differ between here and the workers.
+    by the janitor. Raises ClusterError when no scheduler or worker comes within the timeouts, or when something can't
+    be removed at the end, and ConfigError when this process and the workers have different versions.
     """
     chosen = _settings(settings)
     with connect(chosen, Workload(processes, preload)) as connection:
@@ -91,9 +91,9 @@ def dask_cluster(
 
 
 def _settings(given: ClusterKeywords) -> ClusterSettings:
-    """Return the settings: what is given, else what the environment says, else the defaults."""
+    """Return the settings: given values, else those of the environment, else the defaults."""
     set_here = from_environment(os.environ, *settings_kinds())
     values = {**set_here, **keywords("dask_cluster", given, cluster_flags())}
     values.setdefault("backend", default_backend(values.get("pod", "")))
-    values.setdefault("key", secrets.token_hex(4))  # so that two clusters of one workflow never meet
+    values.setdefault("key", secrets.token_hex(4))  # so that clusters of one workflow have different names
     return settings_of(**values)

@@ -1,4 +1,4 @@
-"""What the removal of a Dask cluster reports: every object that there was, and those that are still there."""
+"""The result of removing a Dask cluster: every object that there was, and those that remain."""
 
 from dataclasses import asdict, dataclass, field
 
@@ -14,26 +14,26 @@ class ObjectName:
     uid: str
 
     def to_json(self) -> dict[str, str]:
-        """Return the fields as JSON has them."""
+        """Return the fields as a JSON object."""
         return asdict(self)
 
 
 @dataclass(frozen=True)
 class Remaining:
-    """An object that is still there after the time limit, why, and the command that would remove it, if one would."""
+    """An object that remains after the time limit, why, and the command that removes it, if there is one."""
 
     named: ObjectName
     why: str
     command: str = ""
 
     def to_json(self) -> dict[str, str]:
-        """Return the fields as JSON has them, without a command where there is none."""
+        """Return the fields as a JSON object, without an empty command."""
         return {**self.named.to_json(), "why": self.why, **({"command": self.command} if self.command else {})}
 
 
 @dataclass(frozen=True)
 class Removed:
-    """All objects that there were when the removal began or came while it lasted, and those that remain.
+    """All objects that existed when the removal began or appeared during it, and those that remain.
 
     ``kept`` are the clusters that were left alone, because their work failed and people want to look at them.
     ``seconds`` were allowed for the removal.
@@ -45,7 +45,7 @@ class Removed:
     seconds: float = 0.0
 
     def to_json(self) -> dict[str, list[dict[str, str]]]:
-        """Return the objects by field, as receipts have them."""
+        """Return the objects by field, as in receipts."""
         return {
             "objects": [each.to_json() for each in self.objects],
             "kept": [each.to_json() for each in self.kept],
@@ -53,13 +53,13 @@ class Removed:
         }
 
     def check(self) -> None:
-        """Raise ClusterError, which names the objects, the reasons and the commands, unless nothing remains."""
+        """Raise ClusterError, with objects, reasons and commands, if anything remains."""
         if not self.remaining:
             return
-        told = [each for each in self.remaining if each.command] or self.remaining
-        names = "; ".join(f"{each.named.kind} {each.named.name}: {each.why}" for each in told)
-        others = len(self.remaining) - len(told)
-        commands = " && ".join(each.command for each in told if each.command)
+        named = [each for each in self.remaining if each.command] or self.remaining
+        names = "; ".join(f"{each.named.kind} {each.named.name}: {each.why}" for each in named)
+        others = len(self.remaining) - len(named)
+        commands = " && ".join(each.command for each in named if each.command)
         raise ClusterError(
             f"still there {self.seconds:.0f} s after the Dask cluster was deleted: {names}"
             f"{f' ({others} more objects go with it)' if others else ''}"

@@ -1,4 +1,4 @@
-"""What a step's function returns, as JSON; and as a file, where JSON can't say it."""
+"""Writes the result of a step's function as JSON, or as a file if JSON can't express it."""
 
 import base64
 import enum
@@ -15,22 +15,22 @@ from typing import Any
 
 from daskjobs.errors import MOST_MESSAGE, NOT_THEIRS, text_of
 
-MOST_RESULT = 1 << 17  # bytes; Argo keeps results in the workflow, and takes twice as many
-TEXTS = (Decimal, Fraction, uuid.UUID, PurePath)  # whose text says all of them
-DATES = (date, time)  # a datetime is a date, and so is a Timestamp of pandas
+MOST_RESULT = 1 << 17  # bytes; Argo keeps results in the workflow, and allows twice as much
+TEXTS = (Decimal, Fraction, uuid.UUID, PurePath)  # their str() loses nothing
+DATES = (date, time)  # datetime and pandas' Timestamp are subclasses of date
 
 
 class NotSaidError(Exception):
-    """JSON can't say this; the text says why."""
+    """JSON can't express a value; the text says why."""
 
 
 class LazyError(NotSaidError):
-    """It isn't a result, but the promise of one."""
+    """The value stands for a result that is not computed yet."""
 
 
 @dataclass
 class Said:
-    """A result as JSON, and how many of its numbers are null there, because JSON doesn't know them."""
+    """A result as JSON, and how many of its numbers became null, because JSON has no nan and no infinity."""
 
     text: str
     nulls: int
@@ -40,8 +40,8 @@ def as_json(value: object) -> Said:
     """Return a value as JSON.
 
     Numbers of numpy become numbers, arrays and sets lists, dates ISO 8601 texts, a timedelta seconds, an Enum its
-    value, a dataclass an object, and bytes Base64. Decimal, UUID and Path become texts. What is no number (nan,
-    infinity, NaT, NA) becomes null, and is counted. Raises NotSaidError for anything else.
+    value, a dataclass an object, and bytes Base64. Decimal, UUID and Path become texts. Values that are no number (nan,
+    infinity, NaT, NA) become null, and are counted. Raises NotSaidError for anything else.
     """
     plain = _Plain()
     try:
@@ -50,15 +50,15 @@ def as_json(value: object) -> Said:
         raise NotSaidError("it is nested too deeply, or contains itself") from None
     except (NotSaidError, *NOT_THEIRS):
         raise
-    except BaseException as error:  # of the objects' own methods, and for a number of too many digits
+    except BaseException as error:  # from the objects' own methods, or for a number with too many digits
         raise NotSaidError(_short(error)) from None
 
 
 def kept_by_argo(document: str) -> str:
-    """Return a JSON text that means the same, and that stays as it is when Argo hands it on to another task.
+    """Return a JSON text with the same meaning that Argo passes to another task unchanged.
 
-    Argo evaluates what stands in double braces, also in a value that it has put somewhere itself, and Kubernetes
-    expands $(NAME) and $$. Both stand in a JSON text's strings alone, where JSON has an escape for every character.
+    Argo evaluates double braces, even in values that it has inserted itself, and Kubernetes expands $(NAME) and $$. In
+    JSON, both can occur only inside strings, where every character can be escaped.
 
     >>> kept_by_argo('{"price": "$5", "text": "{{=1+41}}"}')
     '{"price": "\\\\u00245", "text": "{\\\\u007b=1+41}}"}'
@@ -67,13 +67,13 @@ def kept_by_argo(document: str) -> str:
 
 
 class _Plain:
-    """Makes plain values, and counts those that become null."""
+    """Converts values to what JSON has, and counts those that become null."""
 
     def __init__(self) -> None:
         self.nulls = 0
 
     def of(self, value: Any) -> Any:
-        """Return a value as what JSON has: None, booleans, numbers, texts, lists and dictionaries of texts."""
+        """Return a value as None, a boolean, number or text, a list, or a dictionary whose keys are texts."""
         if value is None or isinstance(value, bool):
             return value
         if isinstance(value, enum.Enum):
@@ -121,7 +121,7 @@ class _Plain:
         if kind in ("b", "i", "u", "f", "O", "S", "U", "T", "M", "m"):
             if value.shape:
                 return [self.of(each) for each in value]
-            return self.of(float(value) if kind == "f" else value.item())  # a longdouble's item is one
+            return self.of(float(value) if kind == "f" else value.item())  # a longdouble's item() is a longdouble
         raise _unsaid(value)
 
     def _object(self, value: Mapping[Any, Any]) -> dict[str, Any]:
@@ -141,7 +141,7 @@ class _Plain:
 
 
 def _is_missing(value: object) -> bool:
-    """Tell whether a value is NaT or NA of pandas, which nobody has who hasn't imported it."""
+    """Tell whether a value is NaT or NA of pandas, without importing pandas."""
     return type(value).__name__ in ("NaTType", "NAType") and type(value).__module__.startswith("pandas")
 
 
@@ -169,10 +169,10 @@ def _unsaid(value: object) -> NotSaidError:
 
 
 def keep(value: object, said: str | None, folder: Path) -> Path:
-    """Write a result that is no result parameter to ``folder``, and return the file's path.
+    """Write a result that can't be an output parameter to ``folder``, and return the file's path.
 
-    It is result.json if JSON said it, result.parquet for a table of pandas or pyarrow, and result.pkl for anything
-    else. Raises OSError when it can't be written, and NotSaidError when it can't be pickled.
+    The file is result.json if ``said`` has the result as JSON, result.parquet for a table of pandas or pyarrow, and
+    result.pkl for anything else. Raises OSError when it can't be written, and NotSaidError when it can't be pickled.
     """
     if said is not None:
         (folder / "result.json").write_text(said)
@@ -193,15 +193,15 @@ def keep(value: object, said: str | None, folder: Path) -> Path:
             return path
     except (OSError, *NOT_THEIRS):
         raise
-    except BaseException:  # such as columns of sets: pickle says them
+    except BaseException:  # Parquet can't store it, such as a column of sets: pickle can
         path.unlink(missing_ok=True)
-    import cloudpickle  # not Dask's own function, which logs the traces of what fails
+    import cloudpickle  # Dask's own function would log stack traces
 
     try:
         data = cloudpickle.dumps(value)
     except NOT_THEIRS:
         raise
-    except BaseException as error:  # of the objects' own methods
+    except BaseException as error:  # from the objects' own methods
         raise NotSaidError(f"it can't be pickled either: {_short(error)}") from error
     path = folder / "result.pkl"
     path.write_bytes(data)

@@ -1,10 +1,10 @@
-"""A preload of Dask's nannies: a worker that is asked to end gives back its tasks and its data before it goes.
+"""A preload of Dask's nannies: a worker that Kubernetes ends gives its tasks and data to other workers first.
 
-Kubernetes asks by SIGTERM when it preempts or evicts a pod, or drains a node. Dask closes the worker then, but takes it
-for one that died: it counts that against the tasks at work there, and loses what only this worker holds.
+Kubernetes sends SIGTERM when it preempts or evicts a pod, or drains a node. Dask then closes the worker, but treats it
+as dead: the tasks that run there count as having killed it, and data that only this worker has is lost.
 
-A worker that dies by the kernel or by its task isn't asked and never comes here. One that uses more disk or memory than
-it may is asked by the kubelet too, and killed a second later: it isn't retired until then, so that it counts as dead.
+A worker that the kernel or its own task kills gets no SIGTERM, so it is never retired. One that uses more disk or
+memory than it may gets SIGTERM from the kubelet, and is killed a second later, before it is retired: it counts as dead.
 """
 
 import asyncio
@@ -17,18 +17,18 @@ from distributed import Nanny, Status
 
 LOOK_SECONDS = 0.1
 KILL_SECONDS, ANSWER_SECONDS, MOVE_SECONDS = 2.0, 2.0, 20.0
-logger = logging.getLogger("distributed.nanny")  # whose lines are in the pod's log
+logger = logging.getLogger("distributed.nanny")  # writes to the pod's log
 
 
 async def dask_teardown(nanny: Nanny) -> None:
-    """Retire the worker: other workers take its data where there are any, and its tasks are as if never begun."""
+    """Retire the worker: other workers, if any, take its data, and its tasks count as never begun."""
     process: Any = nanny.process
     if process is None or not process.is_alive():
         return
     for _ in range(round(KILL_SECONDS / LOOK_SECONDS)):
         await asyncio.sleep(LOOK_SECONDS)
         if nanny.status == Status.closing_gracefully or not process.is_alive():
-            return  # at the end of a cluster the scheduler ends its workers, and they say so to their nannies
+            return  # the scheduler ends its workers at the end of a cluster, and the nannies know it
     try:
         async with asyncio.timeout(ANSWER_SECONDS):
             await process.running.wait()  # before that, the nanny doesn't know the worker's address

@@ -1,7 +1,7 @@
-"""Key pairs and certificates, with which Dask's processes speak TLS.
+"""Key pairs and certificates for TLS between Dask's processes.
 
-All processes of one Dask cluster have the same key pair, whose certificate is signed by itself: each accepts those that
-have it, and nobody else. Dask checks no host names, so the certificate names none.
+All processes of one Dask cluster share a key pair with a self-signed certificate, and accept only peers that have it.
+Dask checks no host names, so the certificate names none.
 """
 
 import hashlib
@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from daskjobs.cluster.tuning import variables
 from daskjobs.errors import ConfigError
 
-if TYPE_CHECKING:  # to import it takes a quarter of a second, and cleanup and the janitor have no client
+if TYPE_CHECKING:  # its import takes a quarter of a second, and cleanup and the janitor have no client
     from distributed import Security
 
 TLS_FILES = ("ca-file", "client.cert", "client.key")
@@ -26,7 +26,7 @@ CLOCKS, DAY = timedelta(minutes=5), timedelta(days=1)
 
 @dataclass(frozen=True)
 class KeyPair:
-    """A private key and the certificate that it signed itself, both as PEM."""
+    """A private key and its self-signed certificate, both as PEM."""
 
     certificate: str
     key: str = field(repr=False)
@@ -42,7 +42,7 @@ class KeyPair:
         return (certificate.not_valid_after_utc - datetime.now(UTC)).total_seconds()
 
     def security(self) -> "Security":
-        """Return what Dask's client, scheduler, nannies and workers need to speak TLS with this pair alone."""
+        """Return Dask's TLS settings for client, scheduler, nannies and workers that accept this key pair alone."""
         from distributed import Security
 
         from daskjobs.cluster.openssl import mend_openssl
@@ -54,11 +54,11 @@ class KeyPair:
 
 
 def new_key_pair(seconds: float) -> KeyPair:
-    """Return a new key pair, valid for so many seconds and a day.
+    """Return a new key pair, valid for ``seconds`` and a day.
 
-    The day is for attempts to come, which take a cluster over and give it a new deadline. The pair is valid from five
-    minutes ago, for machines whose clock is behind. The key is one of the curve P-256: to make it and to use it takes a
-    fraction of the time of RSA, as which Dask's Security.temporary has it.
+    The day is for later attempts, which take the cluster over and extend its deadline. The certificate is valid from
+    five minutes ago, for machines whose clock is behind. The key is of the curve P-256, which is several times faster
+    to make and to use than RSA, which Dask's Security.temporary takes.
     """
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "daskjobs")])
@@ -78,7 +78,7 @@ def new_key_pair(seconds: float) -> KeyPair:
 
 
 def check_certificates() -> None:
-    """Raise ConfigError unless Dask's configuration names the files with which a client speaks TLS."""
+    """Raise ConfigError unless Dask's configuration names the TLS files that a client needs."""
     import dask
     from distributed import Security
 
@@ -91,7 +91,7 @@ def check_certificates() -> None:
         )
     try:
         Security().get_connection_args("client")
-    except OSError as error:  # ssl.SSLError is one
+    except OSError as error:  # includes ssl.SSLError
         raise ConfigError(
             f"--cluster tls:// can't use {', '.join(map(str, keys.values()))}: {error}; "
             "give PEM files that belong together"

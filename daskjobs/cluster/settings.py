@@ -40,5 +40,5 @@ class ClusterSettings:
 
     @property
     def longest_start(self) -> float:
-        """The most seconds from the request for a cluster until its first worker has come."""
+        """The most seconds from the request for a cluster until its first worker has joined."""
         return START_SECONDS

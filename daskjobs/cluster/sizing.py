@@ -1,4 +1,4 @@
-"""Recommends what workers should request for the next run, from what they requested and used; no I/O."""
+"""Recommends what workers should request in the next run, from what they requested and used; no I/O."""
 
 from dataclasses import dataclass, field
 from math import ceil
@@ -8,23 +8,23 @@ from dask.utils import parse_bytes
 from daskjobs.cluster.connection import Requested
 from daskjobs.cluster.tuning import DASK_SHARE
 
-HEADROOM = 1.25  # the next input is a little different, and what was used is a measurement
+HEADROOM = 1.25  # for measurement errors, and for a somewhat different input next time
 MIB = 1 << 20
-MEMORY_STEP, LEAST_MEMORY = 64 * MIB, 512 * MIB  # Python, Arrow, pandas and Dask take half of the least before any data
-WORTH = 0.75  # of the memory asked for: above it, a lower value is not worth a change
+MEMORY_STEP, LEAST_MEMORY = 64 * MIB, 512 * MIB  # Python, Arrow, pandas and Dask alone take half of the least
+WORTH = 0.75  # of the requested memory: a recommendation above it is not worth a change
 LEAST_MILLICORES, MILLICORES = 100, 1000  # a worker has one thread
-LEAST_QUEUE = 0.05  # of a core: less is not worth a word
-LEAST_BUSY_SECONDS = 5.0  # below it, imports and connections are most of the CPU that was used
+LEAST_QUEUE = 0.05  # of a core: less is not mentioned
+LEAST_BUSY_SECONDS = 5.0  # below it, most of the CPU time goes to imports and connections
 
 
 @dataclass(frozen=True)
 class Used:
-    """What the workers used while the work lasted: time of all together, resident memory of the largest.
+    """What the workers used during the work: times are sums over all workers, memory is the largest worker's.
 
-    ``busy_seconds`` is the time inside tasks, ``queued_seconds`` the part of it for which threads waited for a core.
-    ``memory_bytes`` is the mean of what Dask sampled, ``peak_bytes`` the most that a worker's process ever held,
-    including its start, without its nanny. ``lost`` workers were there at the start and could not be asked at the end;
-    ``kept`` says that some of the work may have been done before.
+    ``busy_seconds`` is the time inside tasks, ``queued_seconds`` the part of it in which threads waited for a core.
+    ``memory_bytes`` is the mean of Dask's samples, ``peak_bytes`` the peak resident memory of a worker's process,
+    including its start, without its nanny. ``lost`` workers were there at the start and did not answer at the end;
+    ``kept`` says that an earlier attempt may have done some of the work.
     """
 
     workers: int
@@ -45,22 +45,22 @@ class Used:
 
 @dataclass
 class Advice:
-    """Sentences for people, and the values to request next time, by option; none where nothing can be said."""
+    """Sentences for people, and the recommended values for the next run, by option, if any."""
 
     sentences: list[str] = field(default_factory=list)
     values: dict[str, int | str] = field(default_factory=dict)
 
     def add(self, option: str, value: int | str, why: str, more: int | None) -> None:
-        """Recommend a value of an option and say why; ``more`` is how much more than requested, None if not judged."""
-        verdict = "stays" if more is None else "would be better" if more > 0 else "would do" if more < 0 else "fits"
+        """Recommend a value for an option; ``more`` is the difference from the requested value, None if not judged."""
+        verdict = "stays" if more is None else "is recommended" if more > 0 else "is enough" if more < 0 else "fits"
         self.values[option] = value
         self.sentences.append(f"--{option.replace('_', '-')} {value} {verdict}: {why}")
 
 
 def advise(requested: Requested, used: Used, tasks: int) -> Advice:
-    """Recommend what the same work should request next time; if it requests that, the same use gets the same advice.
+    """Recommend what the same work should request next time; a run that follows the advice gets the same advice again.
 
-    Nothing is recommended from a part of the work: it would be too little for the whole.
+    A measurement that covers only part of the work gives no recommendation, because it would be too low.
     """
     advice = Advice()
     part = _part(used)
@@ -71,7 +71,7 @@ def advise(requested: Requested, used: Used, tasks: int) -> Advice:
         advised = min(requested.workers, requested.cores)
         advice.add("workers", advised, why, advised - requested.workers)
     elif not requested.worker_cpu:
-        advice.sentences.append("nothing to advise: the cluster was there before, and is sized where it is started")
+        advice.sentences.append("nothing to advise: the cluster ran before, and whoever starts it sets its size")
     else:
         _workers(advice, requested, used, tasks)
         _cpu(advice, requested, used)
@@ -80,18 +80,18 @@ def advise(requested: Requested, used: Used, tasks: int) -> Advice:
 
 
 def _part(used: Used) -> str:
-    """Say why the use that was measured is not that of the whole work; return nothing if it is."""
+    """Say why the measurement covers only part of the work, or return an empty text."""
     if not used.workers:
-        return "no worker said what it used"
+        return "no worker reported what it used"
     if used.lost:
-        return f"workers that were gone before they could say what they used: {used.lost}"
-    return "an attempt before left results, and what was kept of them was not done again" if used.kept else ""
+        return f"workers that were gone before they could report what they used: {used.lost}"
+    return "an earlier attempt left results, so only the rest of the work was measured" if used.kept else ""
 
 
 def _workers(advice: Advice, requested: Requested, used: Used, tasks: int) -> None:
-    """Recommend the fewest workers that make computing no longer than the start of the cluster, in no more rounds.
+    """Recommend the fewest workers that make computing no longer than the start of the cluster and add no round.
 
-    More workers could only shorten the smaller part; and 5 tasks take two rounds on 3 workers as well as on 4.
+    More workers would shorten only the smaller part of the time. 5 tasks take two rounds on 3 workers as on 4.
     """
     worthwhile = used.busy_seconds >= used.start_seconds * requested.workers
     enough = requested.workers if worthwhile else max(1, ceil(used.busy_seconds / used.start_seconds))
@@ -109,9 +109,9 @@ def _workers(advice: Advice, requested: Requested, used: Used, tasks: int) -> No
 
 
 def _cpu(advice: Advice, requested: Requested, used: Used) -> None:
-    """Recommend the mean use of a busy worker with headroom, in tenths of a core; one core at most, for its one thread.
+    """Recommend a busy worker's mean use plus headroom, in tenths of a core, at most one core for its one thread.
 
-    Time in which it waited for a core counts as use: on a crowded node, what it got says too little.
+    Waiting for a core counts as use, because on a crowded node a worker gets less than it could use.
     """
     before = millicores(requested.worker_cpu)
     if used.busy_seconds < LEAST_BUSY_SECONDS:
@@ -121,15 +121,15 @@ def _cpu(advice: Advice, requested: Requested, used: Used) -> None:
     wanted = used.cores + used.queued_seconds / used.busy_seconds
     advised = min(MILLICORES, max(LEAST_MILLICORES, ceil(wanted * HEADROOM * 10) * 100))
     value = requested.worker_cpu if advised == before else f"{advised / 1000:g}"
-    why = f"a busy worker used {used.cores:.2f} cores of the {before / 1000:g} that it asked for"
+    why = f"a busy worker used {used.cores:.2f} cores of the {before / 1000:g} that it requested"
     why += f", and would have used {wanted:.2f} had they been free" if wanted > used.cores + LEAST_QUEUE else ""
     advice.add("worker_cpu", value, why, advised - before)
 
 
 def _memory(advice: Advice, requested: Requested, used: Used) -> None:
-    """Recommend what keeps the peak, with headroom, below Dask's limit, which is a share of the container's.
+    """Recommend memory that keeps the peak, plus headroom, below Dask's limit, which is a share of the container's.
 
-    The rest of the container's memory is for the nanny, which watches the worker from a process beside it.
+    The rest of the container's memory is for the nanny, the process that watches the worker.
     """
     before = int(parse_bytes(requested.worker_memory))
     advised = max(LEAST_MEMORY, ceil(used.peak_bytes * HEADROOM / DASK_SHARE / MEMORY_STEP) * MEMORY_STEP)

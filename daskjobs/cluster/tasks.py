@@ -1,4 +1,4 @@
-"""Runs jobs as Dask tasks, one each: hands them out, gathers results, and gives up a job with a reason."""
+"""Runs each job as a Dask task, gathers the results, and gives up jobs that kill their workers."""
 
 import math
 import secrets
@@ -16,7 +16,7 @@ from daskjobs.cluster.clients import announce, answering, count_workers, within
 from daskjobs.cluster.connection import Connection, WorkerEnd
 from daskjobs.errors import ConfigError, DaskjobsError, LostWorkError
 
-LOOK_SECONDS = 1  # between two looks for new workers: asking each time would let workers wait for their next task
+LOOK_SECONDS = 1  # between two checks for new workers: a check after each task would keep workers waiting
 RESULT_SECONDS = 30
 CANCEL_SECONDS = 2
 
@@ -27,7 +27,7 @@ class TooLateError(LostWorkError):
 
 @dataclass(frozen=True)
 class Job:
-    """The arguments of one task; its name, like "part 3", and what it is about, its ``place``, are for people."""
+    """The arguments of one task and, for people, its name, like "part 3", and the ``place`` of its data."""
 
     name: str
     arguments: tuple[Any, ...]
@@ -45,12 +45,12 @@ def gather(
 ) -> list[Any]:
     """Call ``work`` for each job on a worker by ``deadline`` (of time.monotonic); return the results in their order.
 
-    There are never more tasks than workers, so that a worker that dies has one job and takes no other with it; threads
-    of one process die together, and get all jobs at once. A job whose worker dies each time is given up once the others
-    are done. ``progress`` takes the share of the jobs that are done; ``suspect`` names code of the user's own
-    that may have ended a worker. ``done`` takes each result as it comes; what it raises ends the others.
-    Raises LostWorkError when tasks are lost, TooLateError when they don't end in time, ConfigError when one needs more
-    memory, or ends its worker where code is ``suspect``, and ClusterError when the scheduler doesn't answer any more.
+    There are never more tasks than workers, so a worker that dies has only one job; threads of one process die
+    together, and get all jobs at once. A job whose worker dies each time is given up after the others are done.
+    ``progress`` takes the share of jobs that are done; ``suspect`` names code of the user's that may end a worker.
+    ``done`` takes each result as it arrives; an exception from it cancels the other jobs. Raises LostWorkError when
+    tasks are lost, TooLateError when they don't end in time, ConfigError when a task needs more memory, or kills its
+    worker and code is ``suspect``, and ClusterError when the scheduler doesn't answer any more.
     """
     if not jobs:
         return []
@@ -96,19 +96,19 @@ def _gather(
                     "allow more with --timeout, or use more workers"
                 ) from None
             number, _ = running.pop(str(future.key))
-            hand_out()  # before anything else: a worker is idle until it has its next task
+            hand_out()  # first, since a worker is idle until it gets its next task
             try:
                 results[number] = _result(future, jobs[number].name, deadline)
             except KilledWorker as error:
                 killed.append((jobs[number], error))
             else:
                 done(results[number])
-            del future  # a later release would delay the next task by the client's 10 ms between messages
+            del future  # releasing it later would delay the next task by the client's 10 ms between messages
             progress(len(results) / len(jobs))
             if connection.watched:
                 announce(client, f"{len(results)} of {len(jobs)} {kind}s done")
     finally:
-        with suppress(OSError):  # the scheduler may not answer any more
+        with suppress(OSError):  # the scheduler may be gone
             within(CANCEL_SECONDS, lambda: client.cancel([future for _, future in running.values()]))
     if killed:
         raise _given_up(connection, killed, suspect)

@@ -1,4 +1,4 @@
-"""Measures what Dask workers use while they work: each has a plugin that takes readings, whenever it joined."""
+"""Measures what Dask workers use, by a plugin on each worker, including those that join later."""
 
 import logging
 import time
@@ -24,7 +24,7 @@ TIDY_SECONDS = 2
 
 @dataclass(frozen=True)
 class Reading:
-    """What one worker used: times in seconds, and bytes of its process; threads of one process share its figures."""
+    """What one worker used: seconds, and bytes of its process; all threads of a process report the same figures."""
 
     worker: str
     busy_seconds: float
@@ -36,7 +36,7 @@ class Reading:
 
 @dataclass(frozen=True)
 class Resources:
-    """What the workers requested and used, each of them and all together, and what to request next time."""
+    """What the workers requested and used, each and in all, and what to request next time."""
 
     requested: Requested
     used: Used
@@ -44,7 +44,7 @@ class Resources:
     advice: Advice
 
     def to_json(self) -> dict[str, Any]:
-        """Return it as the page and the facts have it."""
+        """Return it as a JSON object, for the page and the facts."""
         each = [asdict(reading) for reading in self.each]
         return {
             "asked": asdict(self.requested),
@@ -56,13 +56,13 @@ class Resources:
 
 @dataclass
 class Measurement:
-    """Has the ``resources`` once the block that was measured has ended."""
+    """Gets its ``resources`` when the measured block ends."""
 
     resources: Resources | None = None
 
 
 class Usage(WorkerPlugin):
-    """Counts from the moment when a worker gets it: at the start of the work, or when the worker joins later."""
+    """Measures a worker from the moment it is installed: at the start of the work, or when the worker joins later."""
 
     name = NAME
 
@@ -73,7 +73,7 @@ class Usage(WorkerPlugin):
         self._began = dict[Key, tuple[float, float]]()
 
     def transition(self, key: Key, start: str, finish: str, **_: Any) -> None:
-        """Add up the time in which tasks are executed, and the part of it in which they wait for a core."""
+        """Add up the time in which tasks run, and the part of it in which they wait for a core."""
         if finish == "executing" != start:
             self._began[key] = time.monotonic(), queued_seconds()
         elif key in self._began:
@@ -97,16 +97,16 @@ class Usage(WorkerPlugin):
 
 
 def queued_seconds() -> float:
-    """Return for how long this process's threads were ready to run and waited for a core; 0 where it is not Linux."""
+    """Return the seconds for which this process's threads were ready to run but waited for a core; 0 outside Linux."""
     nanoseconds = 0
     for path in Path("/proc/self/task").glob("*/schedstat"):
-        with suppress(OSError):  # a thread that has just ended
+        with suppress(OSError):  # the thread has just ended
             nanoseconds += int(path.read_text().split()[1])
     return nanoseconds / 1e9
 
 
 def read(dask_worker: Worker) -> Reading | None:
-    """Return the reading of the worker that this function runs on, if it has the plugin."""
+    """Return the reading of the worker that runs this function, if it has the plugin."""
     plugin = dask_worker.plugins.get(NAME)
     return plugin.reading() if isinstance(plugin, Usage) else None
 
@@ -115,8 +115,8 @@ def read(dask_worker: Worker) -> Reading | None:
 def measured(connection: Connection, tasks: int, kept: bool = False) -> Iterator[Measurement]:
     """Measure what workers use for the ``tasks`` of this block, and recommend what to request next time.
 
-    ``kept`` says that results of an earlier attempt may have been kept, whose tasks had less to do.
-    A worker that can't be asked is counted as lost: the work is done by then, and nothing here fails it.
+    ``kept`` says that results of an earlier attempt may have been kept, so that some tasks had less to do.
+    A worker that doesn't answer counts as lost: the work is done by then, and no failure here may fail it.
     """
     client, measurement = connection.client, Measurement()
     begun = _begin(client)
@@ -128,12 +128,12 @@ def measured(connection: Connection, tasks: int, kept: bool = False) -> Iterator
         advice = advise(connection.requested, used, tasks)
         measurement.resources = Resources(connection.requested, used, list(readings.values()), advice)
     finally:
-        with suppress(OSError, ValueError):  # of a scheduler that is gone, or never had the plugin
+        with suppress(OSError, ValueError):  # the scheduler is gone, or never had the plugin
             ask(client, "unregister_worker_plugin", TIDY_SECONDS, name=NAME)
 
 
 def summed(readings: dict[str, Reading], begun: set[str], kept: bool, start_seconds: float, threads: bool) -> Used:
-    """Add up the readings, by the worker's address; ``threads`` of one process have one CPU time together."""
+    """Add up the readings, keyed by worker address; ``threads`` of one process all report its CPU time."""
     each = list(readings.values())
     most = max if threads else sum
     return Used(
@@ -150,7 +150,7 @@ def summed(readings: dict[str, Reading], begun: set[str], kept: bool, start_seco
 
 
 def _begin(client: Client) -> set[str]:
-    """Give the plugin to all workers, those that join later too; return the addresses of those that are there now."""
+    """Install the plugin on all workers, including later ones; return the addresses of the present ones."""
     try:
         return set(ask(client, "register_worker_plugin", plugin=dumps(Usage()), name=NAME, idempotent=False))
     except OSError as error:

@@ -1,4 +1,4 @@
-"""What an exception of a step's function means: a bug of its own, or a fault of the cluster."""
+"""Judges whether an exception of a step's function is a bug of its own or a fault of the cluster."""
 
 import importlib
 import inspect
@@ -23,20 +23,20 @@ from daskjobs.cluster.tasks import worker_deaths
 from daskjobs.errors import ClusterError, ConfigError, DaskjobsError, FunctionError, LostWorkError, text_of
 
 CONNECTION_LOST, DATA_LOST = "scheduler-connection-lost", "lost dependencies"  # reasons for which Dask cancels a future
-OUTPUTS = "DASKJOBS_OUTPUTS"  # tells the function where it may leave files
+OUTPUTS = "DASKJOBS_OUTPUTS"  # the variable that names the folder for the function's files
 HERE = str(Path(__file__).parent)
 DASK = tuple(str(Path(str(each.__file__)).parent) + os.sep for each in (dask, distributed))
 
 
 def judged(function: str, code: str, error: BaseException, connection: Connection) -> DaskjobsError:
-    """Return the error that says what the exception of a ``function`` whose modules are in ``code`` means.
+    """Return the error to raise for an exception of a ``function`` whose modules are in ``code``.
 
-    It is a FunctionError unless the cluster is at fault: ClusterError when that went away, LostWorkError when it lost
-    a task, and ConfigError when it needs more memory.
+    It is a FunctionError unless the cluster is at fault: ClusterError if the cluster went away, LostWorkError if it
+    lost a task, and ConfigError if it needs more memory.
     """
     if isinstance(error, DaskjobsError):
         return error
-    if isinstance(error, KilledWorker) and hasattr(error.last_worker, "name"):  # or it is one of the function's making
+    if isinstance(error, KilledWorker) and hasattr(error.last_worker, "name"):  # else the function itself made it
         return _killed(function, error, connection)
     reasons = {each.reason for each in _cancelled(error)}
     if isinstance(error, NoWorkerError) or DATA_LOST in reasons:
@@ -57,7 +57,7 @@ def _killed(function: str, error: KilledWorker, connection: Connection) -> Daskj
 
 
 def _lost(function: str, error: BaseException, connection: Connection) -> DaskjobsError:
-    """Return what became of the cluster, which the function has lost."""
+    """Return the error that says what happened to a cluster that the function has lost."""
     end = connection.how_cluster_ended()
     kind = ConfigError if end.out_of_memory else ClusterError
     return kind(f"the Dask cluster went away while {function} used it: {end.text or said(error)}")
@@ -70,7 +70,7 @@ def _cancelled(error: BaseException) -> list[FutureCancelledError]:
 
 
 def _may_be_loss(error: BaseException, connection: Connection) -> bool:
-    """Tell whether Dask itself raised this, or what led to it, and the cluster doesn't answer any more."""
+    """Tell whether Dask itself raised this error or one of its causes, and the cluster doesn't answer any more."""
     if isinstance(error, CommClosedError) and _at(error).startswith(DASK):
         return True
     raised_by_dask = any(
@@ -90,7 +90,7 @@ def answers(connection: Connection) -> bool:
 
 
 def chain(error: BaseException) -> Iterator[BaseException]:
-    """Yield an exception, what led to it, and so on."""
+    """Yield an exception, its cause, the cause of that, and so on."""
     seen = set[int]()
     each: BaseException | None = error
     while each and id(each) not in seen:
@@ -106,16 +106,16 @@ def _at(error: BaseException) -> str:
 
 
 def function_failed(function: str, code: str, error: BaseException) -> FunctionError:
-    """Return the error that names the line of the function's own package where the exception came from."""
+    """Return the error that names the line in the function's own package where the exception was raised."""
     while error.__traceback__ and _is_ours(error.__traceback__.tb_frame.f_code.co_filename):
-        error.__traceback__ = error.__traceback__.tb_next  # of no interest to the author of the function
+        error.__traceback__ = error.__traceback__.tb_next  # drops our own frame
     frames = traceback.extract_tb(error.__traceback__)
     module = sys.modules.get(function.partition(":")[0].partition(".")[0])
     folder = os.path.dirname(inspect.getattr_static(module, "__file__", None) or "") or code
     own = [frame for frame in frames if frame.filename.removeprefix(folder).count("site-packages") == 0
            and frame.filename.startswith(folder)]  # fmt: skip
     at = [(frame.filename, frame.lineno) for frame in own or frames if not frame.filename.startswith("<frozen ")][-1:]
-    if isinstance(error, SyntaxError) and os.path.isfile(str(error.filename)):  # no frame is of a file that isn't run
+    if isinstance(error, SyntaxError) and os.path.isfile(str(error.filename)):  # that file has no frame: it never ran
         at = [(str(error.filename), error.lineno)]
     where = f" in {at[0][0]}, line {at[0][1]}" if at else ""
     why = said(error)
@@ -133,7 +133,7 @@ def _is_ours(file: str) -> bool:
 
 
 def said(error: BaseException) -> str:
-    """Return an exception in one line: its kind and its text, or what Dask could not pickle."""
+    """Return an exception as one line: its class and text, or what Dask could not pickle."""
     lines = _lines(error)
     if lines and "Could not serialize object" in lines[0]:
         first = next(iter(str(error.args[0]).splitlines()), "").strip() if error.args else lines[0]

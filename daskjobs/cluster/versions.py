@@ -1,4 +1,4 @@
-"""The versions that a client, the scheduler and all workers must have in common."""
+"""Compares the versions of packages that client, scheduler and workers must share."""
 
 import platform
 from importlib.metadata import version
@@ -12,12 +12,12 @@ PACKAGES = ("dask", "distributed", "pandas", "pyarrow", "numpy", "daskjobs")
 
 
 def own_versions() -> dict[str, str]:
-    """Return the versions of Python and of these packages in the process that this runs in, without importing them."""
+    """Return the versions of Python and of `PACKAGES` in the process that runs this, without importing them."""
     return {"python": platform.python_version().rpartition(".")[0], **{name: version(name) for name in PACKAGES}}
 
 
 def compare_versions(client: Client) -> None:
-    """Raise ConfigError unless the scheduler and all workers have the versions that this process has."""
+    """Raise ConfigError unless the scheduler and all workers have the same versions as this process."""
     ours = own_versions()
     try:
         theirs = {

@@ -1,4 +1,4 @@
-"""What a manifest says of a file, and a file that can say it when it was written."""
+"""The size and SHA-256 of files, which manifests record, and a file that computes them as it is written."""
 
 import hashlib
 from dataclasses import dataclass, field
@@ -9,20 +9,20 @@ from daskjobs.files.documents import written_as
 
 @dataclass(frozen=True)
 class Output:
-    """What a file held when it was written: its size in bytes and its SHA-256."""
+    """A file's size in bytes and its SHA-256 when it was written."""
 
     size: int = field(metadata=written_as("bytes"))
     sha256: str
 
     @classmethod
     def of(cls, data: bytes) -> Self:
-        """Describe ``data`` itself."""
+        """Return the size and hash of ``data``."""
         return cls(len(data), hashlib.sha256(data).hexdigest())
 
 
 @dataclass(frozen=True)
 class Piece:
-    """A part of a file that is read, and held against its SHA-256, alone: ``size`` bytes from byte ``start``."""
+    """A part of a file that can be read and verified alone: ``size`` bytes from byte ``start``, and their SHA-256."""
 
     start: int
     size: int = field(metadata=written_as("bytes"))
@@ -30,9 +30,9 @@ class Piece:
 
 
 class HashingFile:
-    """A file being written; ``output`` says what has gone into it so far."""
+    """A file being written; ``output`` has the size and hash of what was written so far."""
 
-    closed = False  # pyarrow asks
+    closed = False  # pyarrow needs this attribute
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
@@ -48,16 +48,16 @@ class HashingFile:
         return len(view)
 
     def flush(self) -> None:
-        """Do nothing: the whole file counts, when it is closed."""
+        """Do nothing: the file is flushed when it is closed."""
 
     def close(self) -> None:
-        """Do nothing: who opened the file closes it."""
+        """Do nothing: the code that opened the file closes it."""
 
     def tell(self) -> int:
-        """Return the bytes written so far."""
+        """Return the number of bytes written so far."""
         return self._bytes
 
     @property
     def output(self) -> Output:
-        """Describe what was written so far."""
+        """Return the size and hash of what was written so far."""
         return Output(self._bytes, self._hash.hexdigest())

@@ -1,4 +1,4 @@
-"""JSON files: written with a checksum of their own, and read so that a file of any other shape is refused.
+"""JSON files: written with a checksum of their own, and refused when they don't have the expected shape.
 
 A shape is a dataclass or a TypedDict. The type of a field is a shape again, or one of str, bool, int (from 0 to below
 2^63), float (finite), list, tuple, dict with texts as keys, Literal, `… | None`, and Any. A field of a dataclass that
@@ -67,7 +67,7 @@ def dump(value: Any) -> bytes:
 
 
 def sealed(value: Any) -> bytes:
-    """Return JSON with a checksum of its own, so that a file in which anything has changed is known to be none."""
+    """Return JSON with a checksum of its own, which shows any change of the file."""
     return dump({**to_json(value), "checksum": hashlib.sha256(dump(value)).hexdigest()})
 
 

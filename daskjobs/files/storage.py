@@ -1,4 +1,4 @@
-"""The only door to files: a run's directory and the user's orders, on any storage that fsspec reaches."""
+"""All access to files: a run's directory and the user's orders, on any storage that fsspec reaches."""
 
 import errno
 import hashlib
@@ -25,24 +25,24 @@ S3_OPTIONS = {
     "config_kwargs": {"connect_timeout": 5, "read_timeout": 30, "retries": {"mode": "standard", "max_attempts": 4}}
 }
 PARTIAL = ".daskjobs-part-"  # in the name of a file that is being written, before eight random characters
-RESERVE_BYTES = 512 << 20  # of a disk, which what may be huge leaves free
-AHEAD_BYTES = 16 << 20  # of a remote file, read ahead: s3fs' own 50 MiB is more than a partition
-S3_RETRIES = 2  # of s3fs, each of which holds those of the client above
-SYNC_THREADS = 8  # of which the disk writes the files together: 54 of them in 0.02 s, where one by one takes 0.1 s
+RESERVE_BYTES = 512 << 20  # of a disk that stay free when something huge is written
+AHEAD_BYTES = 16 << 20  # of a remote file that are read ahead: s3fs' default, 50 MiB, is more than a partition
+S3_RETRIES = 2  # by s3fs, each of which includes the client's retries above
+SYNC_THREADS = 8  # so that the disk writes files together: 54 files take 0.02 s, and 0.1 s one by one
 NOT_OURS = (PermissionError, NotADirectoryError, IsADirectoryError, FileExistsError)
 CLIENT_LIBRARIES = ("botocore", "aiobotocore", "aiohttp")  # their errors are not all OSErrors
-BUSY = (408, 425, 429)  # answers of web servers that are about now, as those from 500 on are
+BUSY = (408, 425, 429)  # temporary HTTP errors, besides those from 500 on
 BUSY_ERRORS = (errno.EBUSY, errno.EAGAIN, errno.ETIMEDOUT)
-CUT_OFF = ("ClientPayloadError", "ServerDisconnectedError", "ClientOSError")  # aiohttp's, of a server that was there
+CUT_OFF = ("ClientPayloadError", "ServerDisconnectedError", "ClientOSError")  # aiohttp's, for lost connections
 
 
 class UnavailableError(StorageError):
-    """The storage can't serve now, as it says itself, or doesn't answer in time; a retry may well help."""
+    """The storage says that it can't serve now, or doesn't answer in time; a retry may well help."""
 
 
 @contextmanager
 def explained(doing: str) -> Iterator[None]:
-    """Turn what a storage client raises into one sentence: ``doing`` is 'read s3://…', for example."""
+    """Turn exceptions of storage clients into one sentence; ``doing`` is, for example, 'read s3://…'."""
     try:
         yield
     except DaskjobsError:
@@ -68,13 +68,13 @@ def explained(doing: str) -> Iterator[None]:
 
 
 def _senseless(error: BaseException) -> str:
-    """Say what is wrong with a web server that does not do what it says, now or later, or return an empty text."""
+    """Say how a web server breaks HTTP, which a retry doesn't change, or return an empty text."""
     if type(error).__name__ == "TooManyRedirects":
-        return "its server sends from one address to the next and to no file: give the address of the file itself"
+        return "its server redirects without end: give the address of the file itself"
     cause = error.__cause__
     if type(cause).__name__ == "ContentEncodingError":
         return "its server says that it compresses the file (Content-Encoding), and sends what can't be decompressed"
-    # Of an answer that is no HTTP, aiohttp makes a status of its own.
+    # aiohttp turns an answer that is no HTTP into a status of its own.
     no_http = type(cause).__module__ == "aiohttp.http_exceptions" and hasattr(error, "status")
     return f"its server's answer is no HTTP ({_line(getattr(cause, 'message', ''))})" if no_http else ""
 
@@ -84,7 +84,7 @@ def _line(said: object) -> str:
 
 
 def _temporary(error: BaseException) -> str:
-    """Say what keeps a storage from answering now, or return an empty text where nothing tells that it will later."""
+    """Say why a storage can't answer now, or return an empty text unless the failure is known to be temporary."""
     client = type(error).__module__.startswith(CLIENT_LIBRARIES)
     status = getattr(error, "status", None)
     if client and isinstance(status, int) and (status in BUSY or status >= 500):
@@ -100,7 +100,7 @@ def _answer(error: Any) -> str:
 
 
 def filesystem(uri: str) -> tuple[Any, str]:
-    """Return fsspec's file system for ``uri`` and the path in it; a path of this machine may have any characters."""
+    """Return fsspec's file system for ``uri`` and the path in it; a local path may have any characters."""
     if "://" not in uri or uri.startswith("file://"):
         return LocalFileSystem(), local_path(uri)
     uri = "::".join(f"file://{local_path(each)}" if each.startswith("file://") else each for each in uri.split("::"))
@@ -110,7 +110,7 @@ def filesystem(uri: str) -> tuple[Any, str]:
         return fs, str(path)
     except (ImportError, ValueError) as error:
         raise ConfigError(f"can't reach {uri}: {error}; for S3, install daskjobs[s3]") from error
-    except Exception as error:  # some connect at once, and raise what their clients do
+    except Exception as error:  # some file systems connect at once, and raise their client's exceptions
         if why := _temporary(error) or (error.__cause__ and _temporary(error.__cause__)):
             raise UnavailableError(f"can't reach {uri}: {why}; try again later") from error
         raise ConfigError(f"can't reach {uri}: {type(error).__name__}: {error}") from error
@@ -125,9 +125,9 @@ def _client_options(uri: str) -> dict[str, Any]:
 
 
 def local_path(uri: str) -> str:
-    """Return the path of a file:// URI, decoded (file:///my%20orders.csv), or of a path, which is taken as it stands.
+    """Return the decoded path of a file:// URI (file:///my%20orders.csv); a plain path stays as it is.
 
-    Where only a name with the percent signs themselves exists, that one is meant.
+    If only the name with the percent signs exists, the path is not decoded.
     """
     path = str(LocalFileSystem._strip_protocol(uri.replace("file://localhost/", "file:///", 1)))
     if not uri.startswith("file://") or "%" not in path:
@@ -142,23 +142,23 @@ def local_path(uri: str) -> str:
 
 
 def file_uri(path: str) -> str:
-    """Return a URI of which `local_path` is the path; it is encoded no more than that needs."""
+    """Return a URI from which `local_path` returns ``path``, with as little encoding as possible."""
     return f"file://{path.replace('%', '%25') if unquote(path) != path else path}"
 
 
 def damaged(uri: str, why: object = "it is not what its manifest says") -> StorageError:
     """Return the sentence for a file of a run that has changed since it was written."""
-    return StorageError(f"{uri} is damaged ({why}): run all stages again, which makes it anew")
+    return StorageError(f"{uri} is damaged ({why}): run all stages again, which writes it again")
 
 
 def real_path(uri: str) -> str:
-    """Return where a file or folder really is, in its file system: a local one without links."""
+    """Return the path of a file or folder in its file system, with local links resolved."""
     fs, path = filesystem(uri)
     return os.path.realpath(path) if isinstance(fs, LocalFileSystem) else path
 
 
 def make_folders(path: str) -> list[str]:
-    """Make a local folder and those above it that are missing, for their owner alone; return those that were made."""
+    """Make a local folder and its missing parents, for their owner alone; return those that were made."""
     if os.path.isdir(path):
         return []
     made = make_folders(os.path.dirname(path))
@@ -171,12 +171,12 @@ def make_folders(path: str) -> list[str]:
 
 
 def sync(path: str) -> None:
-    """Have a local file or folder on disk: what it holds then outlives a power cut."""
+    """Flush a local file or folder to disk (fsync), so that its content survives a power cut."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     except OSError as error:
-        if not (error.errno == errno.EINVAL and os.path.isdir(path)):  # a file system that does so by itself
+        if not (error.errno == errno.EINVAL and os.path.isdir(path)):  # some file systems can't sync folders
             raise
     finally:
         os.close(descriptor)
@@ -184,10 +184,10 @@ def sync(path: str) -> None:
 
 @dataclass(frozen=True)
 class Storage:
-    """The files of one run, by names relative to ``root``; a name that is a URI or absolute is taken as it is.
+    """The files of one run, by names relative to ``root``; a URI or an absolute path is used as it is.
 
-    ``secrets`` are the URIs of names that are shown without their password or token; see `names.shown`.
-    ``check`` is called before anything is changed: it raises when the run has become another process's.
+    ``secrets`` maps names that are shown without their password or token to their URIs; see `display.shown`.
+    ``check`` is called before each change: it raises when another process has taken over the run.
     """
 
     root: str
@@ -213,7 +213,7 @@ class Storage:
             else:
                 try:
                     file = fs.open(path, "rb", **options)
-                except ValueError as error:  # a bucket alone, for example
+                except ValueError as error:  # for example, for a bucket alone
                     raise InputError(f"{self.uri(name)} names no file: {error}") from error
             if not file.seekable():
                 file.close()
@@ -224,7 +224,7 @@ class Storage:
             return opened
 
     def free(self) -> int | None:
-        """Return how many bytes are free where the run's files go, or None where nobody knows."""
+        """Return the free bytes where the run's files go, or None if that can't be known."""
         fs, path = filesystem(self.root)
         if not isinstance(fs, LocalFileSystem):
             return None
@@ -233,47 +233,47 @@ class Storage:
         with explained(f"look at {self.root}"):
             return shutil.disk_usage(path).free
 
-    def read(self, name: str, vouched: Output | None = None) -> bytes:
-        """Return a file's bytes; raises StorageError when they aren't the ones that were ``vouched`` for."""
+    def read(self, name: str, expected: Output | None = None) -> bytes:
+        """Return a file's bytes. Raises StorageError when they are not as ``expected``."""
         with explained(f"read {self.uri(name)}"), self.open(name) as file:
-            data = file.read(-1 if vouched is None else vouched.size + 1)  # no more of one that has grown
-        if vouched is not None and Output.of(data) != vouched:
+            data = file.read(-1 if expected is None else expected.size + 1)  # no more of one that has grown
+        if expected is not None and Output.of(data) != expected:
             raise damaged(self.uri(name))
         return data
 
-    def holds(self, name: str, vouched: Output) -> bool:
-        """Tell whether a file's bytes, read to its end, are the ones that were ``vouched`` for."""
+    def holds(self, name: str, expected: Output) -> bool:
+        """Read a file to its end, and tell whether its bytes are as ``expected``."""
         with explained(f"read {self.uri(name)}"), self.open(name) as file:
-            return _sha256(file) == vouched.sha256
+            return _sha256(file) == expected.sha256
 
     @contextmanager
-    def opened(self, name: str, vouched: Output) -> Iterator[IO[bytes]]:
-        """Read a file to its end, hold it against what was ``vouched`` for, and give it open at its start."""
+    def opened(self, name: str, expected: Output) -> Iterator[IO[bytes]]:
+        """Read a file to its end, compare it with its ``expected`` hash, and give it open at its start."""
         with self.open(name) as file:
             with explained(f"read {self.uri(name)}"):
                 sha256 = _sha256(file)
-            if sha256 != vouched.sha256:
+            if sha256 != expected.sha256:
                 raise damaged(self.uri(name))
             file.seek(0)
             yield file
 
-    def verify(self, name: str, vouched: Output) -> None:
-        """Read a file to its end; raises StorageError when its bytes aren't the ones that were ``vouched`` for."""
-        with self.opened(name, vouched):
+    def verify(self, name: str, expected: Output) -> None:
+        """Read a file to its end. Raises StorageError when its bytes are not as ``expected``."""
+        with self.opened(name, expected):
             pass
 
     @contextmanager
     def write(self, name: str, durable: bool = False) -> Iterator[HashingFile]:
         """Write a file whole or not at all: it appears under its name when the block ends without an error.
 
-        Local files are their owner's alone. A ``durable`` one outlives a power cut from then on; see `sync` for others.
+        Only their owner can read local files. A ``durable`` file then survives a power cut; see `sync` for others.
         """
         fs, path = filesystem(self.uri(name))
         with explained(f"write {self.uri(name)}"):
             if isinstance(fs, LocalFileSystem):
                 folder = self._folder(path)
                 make_folders(folder)
-                # Made exclusively, with mode 0600 and a random name: nobody can have laid a link in its way.
+                # Made exclusively, with mode 0600 and a random name: nobody can have put a link there before.
                 descriptor, part = tempfile.mkstemp(prefix=f"{os.path.basename(path)}{PARTIAL}", dir=folder)
                 try:
                     with open(descriptor, "wb") as file:
@@ -282,7 +282,7 @@ class Storage:
                             file.flush()
                             os.fsync(descriptor)
                     self.check()
-                    os.replace(part, path)  # a link of that name is replaced, not followed
+                    os.replace(part, path)  # replaces a link of that name, without following it
                 except BaseException:
                     with suppress(FileNotFoundError):
                         os.remove(part)
@@ -298,11 +298,11 @@ class Storage:
                 file.commit()
             except BaseException:
                 file.discard()
-                file.closed = True  # or leaving would upload what there is
+                file.closed = True  # else leaving the block would upload the unfinished file
                 raise
 
     def put(self, name: str, data: bytes, durable: bool = False) -> Output:
-        """Write ``data`` as the whole of a file: to S3 in one request, which is as atomic as `write`."""
+        """Write ``data`` as a whole file, to S3 in one request, which is as atomic as `write`."""
         fs, path = filesystem(self.uri(name))
         if not isinstance(fs, LocalFileSystem):
             self.check()
@@ -314,7 +314,7 @@ class Storage:
         return file.output
 
     def sync(self, names: Iterable[str]) -> None:
-        """Have files on disk, with the folders that they are in. An object store has them when it has answered."""
+        """Flush files and their folders to disk. In an object store, files are durable once it has answered."""
         fs, root = filesystem(self.root)
         if not isinstance(fs, LocalFileSystem):
             return
@@ -328,14 +328,14 @@ class Storage:
             list(pool.map(sync, [*paths, *folders]))
 
     def _input(self, name: str) -> tuple[Any, str]:
-        """Return the file system and path of a file that is read, by its URI with all that belongs to it."""
+        """Return the file system and path of a file to read, by its whole URI."""
         uri = self.uri(name)
         return filesystem(self.secrets.get(uri, uri))
 
     def _folder(self, path: str) -> str:
-        """Return the folder of a local file that is to be changed. Raises ConfigError for one that a link stands for.
+        """Return the folder of a local file that is to be changed. Raises ConfigError if the folder is a link.
 
-        The run may lie behind links; a link in its own folders would lead to files of somebody else.
+        The path of the run may have links, but a link inside its folders could lead to somebody else's files.
         """
         folder = inner = os.path.dirname(path)
         root = filesystem(self.root)[1]
@@ -349,7 +349,7 @@ class Storage:
         return folder
 
     def size(self, name: str) -> int | None:
-        """Return a file's size in bytes, or None where there is no such file, or a directory of that name."""
+        """Return a file's size in bytes, or None if there is no such file, or a directory of that name."""
         fs, path = self._input(name)
         with explained(f"look at {self.uri(name)}"):
             try:
@@ -366,7 +366,7 @@ class Storage:
                 return None
 
     def identity(self, name: str) -> tuple[int, ...] | None:
-        """Return what changes with a local file: its place, size and times; None elsewhere, or where there is none."""
+        """Return a local file's device, inode, size and times, by which a change shows; None without such a file."""
         fs, path = filesystem(self.uri(name))
         try:
             about = os.stat(path) if isinstance(fs, LocalFileSystem) else None
@@ -386,7 +386,7 @@ class Storage:
             return sorted(f"{folder}/{each.removeprefix(path).strip('/')}".lstrip("/") for each in paths)
 
     def folders(self) -> set[str]:
-        """Return the names of what lies directly in the run's folder: one request to an object store."""
+        """Return the names of the entries of the run's folder, in one request to an object store."""
         fs, root = filesystem(self.root)
         with explained(f"list {self.root}"):
             fs.invalidate_cache()
@@ -396,7 +396,7 @@ class Storage:
                 return set()
 
     def remove(self, name: str) -> None:
-        """Remove a file, if it is there; a local one is not back after a power cut."""
+        """Remove a file, if it exists; the removal of a local file survives a power cut."""
         fs, path = filesystem(self.uri(name))
         with explained(f"remove {self.uri(name)}"):
             if not isinstance(fs, LocalFileSystem):
@@ -410,15 +410,15 @@ class Storage:
                 sync(folder)
 
     def remove_all(self, names: Iterable[str]) -> None:
-        """Remove files as `remove` does, several at a time."""
+        """Remove files as `remove` does, in parallel."""
         with ThreadPoolExecutor(SYNC_THREADS) as pool:
             list(pool.map(self.remove, names))
 
     def abort_uploads(self, ours: Callable[[str], bool]) -> list[str]:
-        """Abort the uploads of ``ours`` that were never ended, and return the names of their files.
+        """Abort unfinished uploads whose file names are ``ours``, and return these names.
 
-        A process that is killed while it writes a large object leaves one in S3: its parts take room, and no listing of
-        files shows them. Raises StorageError, or ConfigError where it is forbidden.
+        A process that is killed while it writes a large object leaves such an upload in S3: its parts take up space,
+        and no listing of files shows them. Raises StorageError, or ConfigError if it is forbidden.
         """
         fs, root = filesystem(self.root)
         aborted = dict[str, str]()
@@ -433,10 +433,10 @@ class Storage:
                 left = {upload: name for upload, name in found.items() if upload not in aborted and ours(name)}
                 for upload, name in left.items():
                     self.check()
-                    with suppress(FileNotFoundError):  # it has ended meanwhile
+                    with suppress(FileNotFoundError):  # the upload has ended meanwhile
                         fs.call_s3("abort_multipart_upload", Bucket=bucket, Key=prefix + name, UploadId=upload)
                 aborted |= left
-                if not (left and listed.get("IsTruncated")):  # of the next ones, since these are gone
+                if not (left and listed.get("IsTruncated")):  # list again: the aborted ones are gone
                     return sorted(aborted.values())
 
 
@@ -445,9 +445,9 @@ def _sha256(file: IO[bytes]) -> str:
 
 
 def _explained_fetcher(fetch: Callable[..., bytes], uri: str, exact: bool) -> Callable[..., bytes]:
-    """Return what fetches parts of a remote file, its failures explained: they come long after the file was opened.
+    """Wrap a function that fetches parts of a remote file, so that its failures, long after the opening, are explained.
 
-    An ``exact`` one must give as many bytes as it was asked for.
+    An ``exact`` one must return as many bytes as were requested.
     """
 
     def fetcher(start: int, end: int, **options: Any) -> bytes:
@@ -464,9 +464,9 @@ def _explained_fetcher(fetch: Callable[..., bytes], uri: str, exact: bool) -> Ca
 
 
 class ChainedFile(io.RawIOBase):
-    """A file of an archive, or of another of fsspec's chains, whose failures are explained whatever they are.
+    """A file in an archive, or another chain of fsspec, whose failures of all kinds are explained.
 
-    It holds its file system, which closes the archive when nobody does.
+    It keeps a reference to its file system, which would close the archive otherwise.
     """
 
     def __init__(self, fs: Any, path: str, uri: str, options: dict[str, Any]) -> None:
@@ -474,7 +474,7 @@ class ChainedFile(io.RawIOBase):
         self.fs, self._uri = fs, uri
         with self._explained():
             while fs.protocol == "tar" and fs.fo.read(AHEAD_BYTES):
-                pass  # the checksum of a tar.gz stands behind all that its index needs
+                pass  # the checksum of a tar.gz comes after everything that its index needs
             self._file = fs.open(path, "rb", **options)
             if not self._file.seekable():
                 raise web.no_parts(uri, "it has no size")
@@ -498,12 +498,12 @@ class ChainedFile(io.RawIOBase):
             return data
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """Go to an offset, as any file does; an archive is read up to there."""
+        """Go to an offset, as any file does; in an archive, everything before it is read."""
         with self._explained():
             return int(self._file.seek(offset, whence))
 
     def tell(self) -> int:
-        """Return the offset of what is read next."""
+        """Return the offset of the next read."""
         return int(self._file.tell())
 
     def seekable(self) -> bool:
@@ -515,17 +515,17 @@ class ChainedFile(io.RawIOBase):
         return True
 
     def close(self) -> None:
-        """Close it."""
+        """Close the file."""
         if not self.closed and hasattr(self, "_file"):
             self._file.close()
         super().close()
 
 
 def _unreadable(error: Exception) -> str:
-    """Say why a file of an archive can't be read."""
+    """Say why a file in an archive can't be read."""
     reason = str(error) or type(error).__name__
     if isinstance(error, NotImplementedError):
-        return f"is compressed by a method that is not understood ({reason}): unpack it, and give the file"
+        return f"is compressed by an unknown method ({reason}): unpack it, and give the file"
     if isinstance(error, RuntimeError) and ("encrypted" in reason or "password" in reason):
         return "is encrypted: unpack it with its password, and give the file"
     return f"is damaged: {reason}; check that its archive is complete, and upload it again"

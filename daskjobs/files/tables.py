@@ -16,17 +16,17 @@ from daskjobs.files.storage import Storage, damaged
 
 PARQUET = {"compression": "lz4", "store_decimal_as_integer": True, "write_page_checksum": True}
 PIECES = {"compression": "lz4", "write_statistics": False, "use_dictionary": False, "store_schema": False}
-HELD_BYTES = 64 << 20  # of a file that is read into memory whole, as most partitions' files are
-BUFFER_BYTES = 1 << 20  # collected before they are written: pages are small, and each write takes Python's lock
-GROUP_ROWS, GROUP_BYTES = 1 << 15, 16 << 20  # a row group has at least one of them, except a file's last one
+HELD_BYTES = 64 << 20  # files up to this size, as most files of partitions, are read into memory whole
+BUFFER_BYTES = 1 << 20  # collected before each write: pages are small, and a write takes Python's lock
+GROUP_ROWS, GROUP_BYTES = 1 << 15, 16 << 20  # each row group but a file's last one reaches one of these
 
 
 @dataclass(frozen=True)
 class ColumnWriting:
-    """How columns are written, by their names; those that a file doesn't have are passed over.
+    """How columns are written, by their names; names that a file doesn't have are ignored.
 
-    Columns with ``few_values`` are written in codes of a dictionary, the integers and times that are ``ascending`` as
-    differences, and those with ``statistics`` with their minimum and maximum in each row group.
+    Columns with ``few_values`` are dictionary-encoded, ``ascending`` integers and times are stored as differences, and
+    columns with ``statistics`` have their minimum and maximum in each row group.
     """
 
     few_values: tuple[str, ...] = ()
@@ -34,7 +34,7 @@ class ColumnWriting:
     statistics: tuple[str, ...] = ()
 
     def encodings(self, schema: pa.Schema) -> dict[str, str]:
-        """Return the encodings of a schema's columns that aren't pyarrow's own choice."""
+        """Return the encodings of the columns for which pyarrow's default isn't used."""
         return {name: "DELTA_BINARY_PACKED" for name in self.ascending if name in schema.names}
 
 
@@ -60,7 +60,7 @@ def writing(
 def writing_rows(
     storage: Storage, name: str, schema: pa.Schema, columns: ColumnWriting
 ) -> Iterator[tuple[Callable[[pa.Table], None], HashingFile]]:
-    """Give a function that takes tables of any size, and writes them in row groups that aren't small."""
+    """Give a function that takes tables of any size, and writes them in row groups of a minimum size."""
     held: list[pa.Table] = []
 
     def write(table: pa.Table) -> None:
@@ -76,20 +76,20 @@ def writing_rows(
 
 
 @contextmanager
-def reading(storage: Storage, name: str, vouched: Output) -> Iterator[pq.ParquetFile]:
-    """Open a Parquet file whose bytes are what was ``vouched`` for. Raises StorageError when they are not.
+def reading(storage: Storage, name: str, expected: Output) -> Iterator[pq.ParquetFile]:
+    """Open a Parquet file. Raises StorageError when its bytes are not as ``expected``.
 
     A file of up to `HELD_BYTES` is read into memory; a larger one is read twice, through the same handle.
     """
-    small = vouched.size <= HELD_BYTES
-    source = nullcontext(pa.BufferReader(storage.read(name, vouched))) if small else storage.opened(name, vouched)
+    small = expected.size <= HELD_BYTES
+    source = nullcontext(pa.BufferReader(storage.read(name, expected))) if small else storage.opened(name, expected)
     with source as file, sound(storage, name):
         yield pq.ParquetFile(file, page_checksum_verification=True)
 
 
 @contextmanager
 def sound(storage: Storage, name: str) -> Iterator[None]:
-    """Turn what pyarrow raises for a damaged file into a StorageError."""
+    """Turn pyarrow's exceptions for a damaged file into a StorageError."""
     try:
         yield
     except (pa.ArrowInvalid, OSError) as error:
@@ -97,21 +97,21 @@ def sound(storage: Storage, name: str) -> Iterator[None]:
 
 
 def footer_rows(storage: Storage, name: str) -> int:
-    """Return how many rows a Parquet file claims to have; its bytes are not held against a hash."""
+    """Return the number of rows in a Parquet file's footer, without comparing the file with a hash."""
     with storage.open(name) as file, sound(storage, name):
         return int(pq.ParquetFile(file).metadata.num_rows)
 
 
-def row_groups(storage: Storage, name: str, vouched: Output, columns: list[str] | None = None) -> Iterator[pa.Table]:
+def row_groups(storage: Storage, name: str, expected: Output, columns: list[str] | None = None) -> Iterator[pa.Table]:
     """Yield a Parquet file's row groups, one at a time."""
-    with reading(storage, name, vouched) as file:
+    with reading(storage, name, expected) as file:
         for index in range(file.num_row_groups):
             yield file.read_row_group(index, columns=columns, use_threads=False)
 
 
-def rows_between(storage: Storage, name: str, vouched: Output, key: str, first: int, end: int) -> pa.Table:
+def rows_between(storage: Storage, name: str, expected: Output, key: str, first: int, end: int) -> pa.Table:
     """Return the rows of a Parquet file whose ``key``, its first column, is at least ``first`` and below ``end``."""
-    with reading(storage, name, vouched) as file:
+    with reading(storage, name, expected) as file:
         wanted = [
             index
             for index in range(file.num_row_groups)
@@ -126,9 +126,9 @@ def _overlaps(row: Any, first: int, end: int) -> bool:
 
 
 def write_piece(file: HashingFile, table: pa.Table, columns: ColumnWriting) -> Piece:
-    """Append a table to a file as a Parquet file of its own, which can be read, and held against its hash, alone.
+    """Append a table to a file as a Parquet file of its own, which can be read and verified alone.
 
-    Of ``columns``, only those that are ascending count: a piece has neither dictionaries nor statistics.
+    Of ``columns``, only ``ascending`` is used: a piece has neither dictionaries nor statistics.
     """
     start, buffer = file.tell(), pa.BufferOutputStream()
     pq.write_table(table, buffer, column_encoding=columns.encodings(table.schema), **PIECES)
@@ -139,7 +139,7 @@ def write_piece(file: HashingFile, table: pa.Table, columns: ColumnWriting) -> P
 
 def read_pieces(storage: Storage, name: str, pieces: list[Piece]) -> Iterator[pa.Table]:
     """Yield tables that `write_piece` wrote. Raises StorageError when their bytes have changed."""
-    with storage.open(name, cache="none") as file:  # what lies beside a piece is another task's
+    with storage.open(name, cache="none") as file:  # other tasks read the neighbouring pieces
         for piece in pieces:
             file.seek(piece.start)
             data = file.read(piece.size)
@@ -154,9 +154,9 @@ def column(table: pa.Table, name: str) -> Any:
 
 
 def rebatched(tables: Iterator[pa.Table], text: str, rows: int = 65_536, size: int = 16 << 20) -> Iterator[pa.Table]:
-    """Yield the same rows in tables of ``rows`` rows, or fewer where their ``text`` is long, however they came.
+    """Yield the same rows in tables of ``rows`` rows, or fewer if the column ``text`` is long.
 
-    A table is full when the next row would be one too many, or make the text of all longer than ``size`` bytes.
+    A table ends before the row that would exceed ``rows``, or make its texts longer than ``size`` bytes in all.
     """
     held, count, used = list[pa.Table](), 0, 0
     for table in tables:
@@ -164,7 +164,7 @@ def rebatched(tables: Iterator[pa.Table], text: str, rows: int = 65_536, size: i
         while len(rest):
             ends = pc.cumulative_sum(pc.binary_length(column(rest, text)).cast(pa.int64())).to_numpy()
             fit = min(rows - count, int(np.searchsorted(ends, size - used, "right")))
-            fit = max(fit, 0 if held else 1)  # a row alone may be longer
+            fit = max(fit, 0 if held else 1)  # a single row may be longer
             held.append(rest.slice(0, fit))
             if fit >= len(rest):
                 count, used = count + len(rest), used + int(ends[-1])

@@ -1,4 +1,4 @@
-"""Files of web servers: those that come in parts are read in parts, others are fetched whole, if they are small."""
+"""Files of web servers: read in parts if the server supports ranges, else fetched whole, if they are small."""
 
 import hashlib
 import io
@@ -8,23 +8,23 @@ from typing import IO, Any
 
 from daskjobs.errors import InputError
 
-WHOLE_BYTES = 64 << 20  # of a file that comes only whole, and is in memory for each reader of it
+WHOLE_BYTES = 64 << 20  # of a file that can only be fetched whole, and that each of its readers holds in memory
 TIMEOUTS = {"total": 300, "sock_connect": 10, "sock_read": 30}  # in seconds, of each request
-CHANGES = ("ETag", "Last-Modified", "Content-MD5", "Digest")  # headers, each of which changes when the file does
+CHANGES = ("ETag", "Last-Modified", "Content-MD5", "Digest")  # headers that change when the file does
 PLAIN = {"Accept-Encoding": "identity"}
 GONE = (404, 410)
 
 
 @dataclass(frozen=True)
 class WebFile:
-    """What a server says of a file: its size in bytes, or None where it comes only whole, and what changes with it."""
+    """What a server says about a file: its size, or None without ranges, and the headers that change with it."""
 
     size: int | None
     changes: tuple[str, ...]
 
 
 def options() -> dict[str, Any]:
-    """Return the options of fsspec's client, whose own requests may wait for minutes. Raises ImportError."""
+    """Return options for fsspec's client, which by default may wait for minutes. Raises ImportError."""
     from aiohttp import ClientTimeout
 
     return {"client_kwargs": {"timeout": ClientTimeout(**TIMEOUTS)}}
@@ -36,9 +36,9 @@ def is_web(fs: Any) -> bool:
 
 
 def look(fs: Any, url: str) -> WebFile | None:
-    """Return what a server says of a file, or None where there is none; raises what the client does.
+    """Request a file's first byte, and return what the server says, or None if there is no file.
 
-    It is asked for the first byte: servers may answer HEAD otherwise, or not at all.
+    HEAD is not used, since servers may answer it differently, or not at all. Raises the client's exceptions.
     """
     from fsspec.asyn import sync
 
@@ -52,7 +52,7 @@ async def _look(fs: Any, url: str) -> WebFile | None:
             return None
         ranged = re.fullmatch(r"bytes 0-0/(\d+)", reply.headers.get("Content-Range", "").strip())
         changes = tuple(f"{name}: {reply.headers[name]}" for name in CHANGES if reply.headers.get(name))
-        if reply.status != 416:  # as an empty file is answered
+        if reply.status != 416:  # the answer for an empty file
             reply.raise_for_status()
         packed = reply.headers.get("Content-Encoding", "identity") not in ("", "identity")
         return WebFile(int(ranged[1]) if reply.status == 206 and ranged and not packed else None, changes)
@@ -68,7 +68,7 @@ async def _get(fs: Any, url: str, headers: dict[str, str]) -> Any:
 
 
 def whole(fs: Any, url: str, shown: str) -> bytes:
-    """Fetch a file that comes only whole, unpacked where the server packs it. Raises InputError for a large one."""
+    """Fetch a whole file, and unpack what the server has packed for the transfer. Raises InputError if it is large."""
     from fsspec.asyn import sync
 
     data: bytes = sync(fs.loop, _whole, fs, url)
@@ -108,7 +108,7 @@ def size(fs: Any, url: str, shown: str) -> int | None:
 
 
 def mark(fs: Any, url: str, shown: str) -> str:
-    """Return a text that changes when a file does, as far as its server tells."""
+    """Return a text that changes when the file does, if the server's headers show that."""
     found = look(fs, url)
     if found and found.size is None and not found.changes:
         return hashlib.sha256(whole(fs, url, shown)).hexdigest()

@@ -1,6 +1,6 @@
-"""How a CSV file is written: what separates its fields, and what quotes them.
+"""The dialect of a CSV file: which character separates its fields, and what quotes mean.
 
-This module imports nothing, since the command line needs it at once.
+This module imports nothing slow, since the command line needs it at once.
 """
 
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ COMMAS = Dialect()
 
 @dataclass(frozen=True)
 class InputFormat:
-    """What the user says of how the input is written; a text is empty where the user said nothing."""
+    """What the user says about the input's format; empty texts where the user said nothing."""
 
     delimiter: str = ""
     quoting: str = RFC4180

@@ -1,4 +1,4 @@
-"""What became of one row: its text, its partition, and each reason for its rejection with the rule's sentence."""
+"""Explains what became of one row: its text, its partition, and each reason for its rejection."""
 
 from dataclasses import dataclass
 
@@ -13,12 +13,12 @@ from daskjobs.orders.plan import Partition, Plan
 from daskjobs.orders.schema import PAID
 from daskjobs.orders.sources.format import RowRange, SourceFile
 
-SHOWN = 5  # names of files, where one must be chosen
+SHOWN = 5  # file names that an error message lists
 
 
 @dataclass(frozen=True)
 class Explained:
-    """A row of the input: its reasons for rejection with their sentences, or the status of a valid one."""
+    """A row of the input: the reasons for its rejection, with their sentences, or the status of a valid row."""
 
     row: int
     source: str
@@ -29,7 +29,7 @@ class Explained:
 
     @property
     def verdict(self) -> list[str]:
-        """Return what became of the row, in a line for each reason."""
+        """Return lines that say what became of the row, one for each reason."""
         if self.reasons:
             return [f"rejected   {reason}: {sentence}" for reason, sentence in self.reasons.items()]
         paid = "and paid" if self.status == PAID else f"and not paid: its status is {self.status}"
@@ -37,10 +37,10 @@ class Explained:
 
 
 def locate(plan: Plan, row: int, source: str) -> tuple[Partition, RowRange]:
-    """Return the partition and the range that hold a ``row``, counted from 1, of a file.
+    """Return the partition and the range that have a ``row``, counted from 1, of a file.
 
-    ``source`` is the file's name, or the end of it. Raises UsageError when there is no such row, or when it is the end
-    of several names or of none.
+    ``source`` is the end of the file's name. Raises UsageError when there is no such row, or unless exactly one file
+    name ends with ``source``.
     """
     number = _file(plan.files, source)
     last = 0
@@ -69,7 +69,7 @@ def status_and_text(
 ) -> tuple[str, str]:
     """Return a valid row's status, under our name, and its text.
 
-    All of its range is read, since that holds it against the range's hash.
+    Reads the whole range, because that compares it with its hash.
     """
     at, answer = row - part.first_row, ("", "")
     for block in sources.blocks(storage, source, part):

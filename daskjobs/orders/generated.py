@@ -15,7 +15,7 @@ from daskjobs.orders.money import decimals_of
 NEGATIVE_PRICE = WRONG_TOTAL = 20  # rows in a thousand
 FAILED = 50
 
-BLOCK_ROWS = 100_000  # a part of the data's definition, since each block has a random stream of its own
+BLOCK_ROWS = 100_000  # can't be changed without changing the data: each block has a random stream of its own
 YEAR_START, YEAR_SECONDS = 1_735_689_600, 365 * 86_400  # 2025, in which the orders are spread evenly
 FIRST_ORDER, USERS = 100_000_001, 100_000
 REGIONS = ("north", "south", "east", "west", "central")
@@ -61,7 +61,7 @@ def blocks(seed: int, rows: int) -> Iterator[tuple[pa.Buffer, pa.Table]]:
 def make_block(seed: int, start: int, rows: int) -> tuple[pa.Buffer, pa.Table]:
     """Make the block of orders from 0-based row ``start``: its CSV text, and its rows of the truth."""
     size = min(BLOCK_ROWS, rows - start)
-    # numpy promises that a bit generator's raw stream never changes; the distributions built on it may.
+    # numpy guarantees that a bit generator's raw stream never changes, but not its distributions.
     raw = np.random.PCG64([seed, start // BLOCK_ROWS]).random_raw(size * 8).reshape(size, 8).T
 
     def draw(index: int, below: int) -> npt.NDArray[np.int64]:

@@ -1,4 +1,4 @@
-"""Exact money: integer cents inside, decimals of two digits in Arrow, plain numbers in text."""
+"""Exact money: integer cents in memory, decimals with two digits in Arrow, plain numbers in text."""
 
 import numpy as np
 import numpy.typing as npt

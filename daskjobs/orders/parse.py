@@ -1,4 +1,4 @@
-"""Turn the texts of orders into numbers, amounts and times, a column at a time and each row by itself."""
+"""Parses the texts of orders into numbers, amounts and times, a column at a time."""
 
 from collections.abc import Sequence
 from datetime import date, datetime
@@ -9,11 +9,11 @@ import pyarrow.compute as pc
 from daskjobs.orders.money import MONEY
 from daskjobs.orders.schema import TIME
 
-Form = tuple[str, str]  # a pattern, and what replaces it
+Form = tuple[str, str]  # a pattern, and its replacement
 
 _QUANTITY = r"^-?[0-9]{1,9}$"
 _MONEY = r"^-?[0-9]{1,16}(\.[0-9]{1,2})?$"
-# How else a number may be written, and what it is replaced with: first a point without digits before it, then zeros.
+# Other forms of numbers, and their replacements: first a point without digits before it, then zeros.
 _LEADING_POINT = (r"^(-?)(\.[0-9])", r"\10\2")
 _QUANTITY_FORMS = (_LEADING_POINT, (r"^(-?[0-9]+)\.0+$", r"\1"))
 _MONEY_FORMS = (_LEADING_POINT, (r"^(-?[0-9]+\.[0-9]{2})0+$", r"\1"))
@@ -36,8 +36,7 @@ def trimmed(text: pa.Array) -> pa.Array:
 def _understood(text: pa.Array, pattern: str, forms: Sequence[Form] = ()) -> pa.Array:
     """Return the texts that match a pattern, and null in place of the others.
 
-    Where some don't match, all are trimmed, and rewritten as ``forms`` say, and then matched again. In most blocks all
-    match as they are, and one look is enough.
+    If some don't match, all are trimmed, rewritten by ``forms``, and matched again. In most blocks all match at first.
     """
     if pc.match_substring_regex(text, pattern).false_count == 0:
         return text
@@ -46,30 +45,30 @@ def _understood(text: pa.Array, pattern: str, forms: Sequence[Form] = ()) -> pa.
 
 
 def _rewritten(text: pa.Array, forms: Sequence[Form]) -> pa.Array:
-    """Return texts with each pattern of ``forms`` replaced by what stands beside it."""
+    """Return texts with each pattern of ``forms`` replaced by its replacement."""
     for pattern, replacement in forms:
         text = pc.replace_substring_regex(text, pattern, replacement)
     return text
 
 
 def _each_once(text: pa.Array, pattern: str, forms: Sequence[Form], kind: pa.DataType) -> pa.Array:
-    """Return texts as numbers, null where they don't match a pattern; each distinct text is parsed once."""
+    """Return texts as numbers, null if they don't match a pattern; each distinct text is parsed once."""
     coded = text.dictionary_encode()
     return _understood(coded.dictionary, pattern, forms).cast(kind).take(coded.indices)
 
 
 def quantities(text: pa.Array) -> pa.Array:
-    """Return whole numbers like 2 or 2.0 as int64, null where the text is not one."""
+    """Return whole numbers like 2 or 2.0 as int64, and null for other texts."""
     return _each_once(text, _QUANTITY, _QUANTITY_FORMS, pa.int64())
 
 
 def amounts(text: pa.Array) -> pa.Array:
-    """Return amounts like -12.5, .50 or 12.3400 as decimals, null where the text is not one, or finer than a cent."""
+    """Return amounts like -12.5, .50 or 12.3400 as decimals, and null for other texts and for fractions of a cent."""
     return _each_once(text, _MONEY, _MONEY_FORMS, MONEY)
 
 
 def times(text: pa.Array) -> pa.Array:
-    """Return ISO 8601 dates and times as timestamps, null where the text is not one, or no such day exists.
+    """Return ISO 8601 dates and times as timestamps, and null for other texts and for days that don't exist.
 
     A time with a zone becomes UTC; a time without a zone stays as it is.
     """
@@ -86,10 +85,7 @@ def times(text: pa.Array) -> pa.Array:
 
 
 def _plain_times(text: pa.Array) -> pa.Array | None:
-    """Return timestamps by a fast path, or None where it can't be taken.
-
-    If all strings have one of the known lengths, Arrow's own parser accepts exactly our format.
-    """
+    """Fast path: if all strings have one known length, Arrow's own parser accepts exactly our format; else None."""
     length = pc.min_max(pc.binary_length(text))
     if length["min"] != length["max"] or length["min"].as_py() not in _LENGTHS:
         return None
@@ -101,14 +97,14 @@ def _plain_times(text: pa.Array) -> pa.Array | None:
 
 
 def _as_arrow_has_it(text: pa.Array) -> pa.Array:
-    """Return zoned times without the space before their zone, and Z for UTC: Arrow's parser accepts neither."""
+    """Return zoned times without a space before the zone, and with Z for UTC, as Arrow's parser needs them."""
     if pc.any(pc.ends_with(text, "UTC")).as_py():
         text = pc.replace_substring(text, "UTC", "Z")
     return pc.replace_substring_regex(text, " ([Z+-])", r"\1")
 
 
 def _moments(text: pa.Array, kind: pa.DataType) -> pa.Array:
-    """Return timestamps, null where the day doesn't exist, like 30 February."""
+    """Return timestamps, and null for days that don't exist, like 30 February."""
     try:
         return text.cast(kind)
     except pa.ArrowInvalid:
@@ -135,9 +131,9 @@ READERS = {
 
 
 def typed(texts: pa.Table, statuses: dict[str, str] | None = None) -> pa.Table:
-    """Return a table of texts with its quantities, amounts and times parsed, null where that can't be done.
+    """Return a table of texts with its quantities, amounts and times parsed, and null for unreadable values.
 
-    ``statuses`` says which of our statuses each of the file's stands for; others stay as they are.
+    ``statuses`` maps the file's statuses to ours; others stay as they are.
     """
     for name, read in READERS.items():
         texts = texts.set_column(texts.schema.get_field_index(name), name, read(texts[name].combine_chunks()))
@@ -148,6 +144,6 @@ def typed(texts: pa.Table, statuses: dict[str, str] | None = None) -> pa.Table:
 
 
 def mapped(status: pa.Array, statuses: dict[str, str]) -> pa.Array:
-    """Return trimmed statuses under our names, where ``statuses`` has one of ours for them."""
+    """Return trimmed statuses, with those that are keys of ``statuses`` replaced by ours."""
     ours = pa.array(statuses.values(), pa.string()).take(pc.index_in(status, pa.array(statuses, pa.string())))
     return pc.coalesce(ours, status)

@@ -10,7 +10,7 @@ from daskjobs.orders.sources.format import RowRange, SourceFile
 
 @dataclass(frozen=True)
 class Partition:
-    """The rows of one Dask task: its number from 0, how many rows it has, and where they stand."""
+    """The rows of one Dask task: its number, counted from 0, the number of its rows, and their ranges."""
 
     number: int = field(metadata=written_as("partition"))
     rows: int
@@ -40,11 +40,11 @@ class Plan:
                     raise ValueError(f"partitions[{number}] has rows of files[{part.file}], which is not there")
 
     def files_of(self, partition: Partition) -> dict[int, SourceFile]:
-        """Return the files that a partition has rows of, by their place in the input."""
+        """Return the files of a partition's rows, by their position in the input."""
         return {part.file: self.files[part.file] for part in partition.ranges}
 
     def place(self, partition: Partition) -> str:
-        """Say which rows a partition has: their files, and where in them."""
+        """Return a text about a partition's rows: their files, and the position in each."""
         places = []
         for part in partition.ranges:
             file = self.files[part.file]

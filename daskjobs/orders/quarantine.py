@@ -15,14 +15,12 @@ from daskjobs.orders.schema import QUARANTINE, WRITING
 from daskjobs.orders.sources.fields import standalone_row, standalone_rows
 from daskjobs.orders.sources.format import SourceFile
 
-FORMULA = r"[-=+@\x{ff1d}\x{ff0b}\x{ff0d}\x{ff20}]"  # which a formula begins with; four are full-width
-STARTS = pa.array(list("-=+@\t\r\n \uff1d\uff0b\uff0d\uff20"))  # what a text begins with that `AT_START` may match
+FORMULA = r"[-=+@\x{ff1d}\x{ff0b}\x{ff0d}\x{ff20}]"  # the first character of a formula; four are full-width
+STARTS = pa.array(list("-=+@\t\r\n \uff1d\uff0b\uff0d\uff20"))  # first characters of texts that `AT_START` may match
 AT_START = rf"^([\t\r\n]| *{FORMULA})"
-SEPARATORS = (
-    b";\t\r\n"  # of cells, in a spreadsheet that doesn't separate at commas, and so sees no quotes around a text
-)
+SEPARATORS = b";\t\r\n"  # separators of cells in spreadsheets that don't use commas, and so see no quotes around a text
 AFTER_SEPARATOR = rf'([;\t\r\n][ "]*)({FORMULA})'
-# Without the number of the partition, so that the bytes don't depend on how the rows were partitioned.
+# Without the partition's number, so that the bytes don't depend on the partitions.
 MERGED = pa.schema([field for field in QUARANTINE if field.name != "partition"])
 
 
@@ -43,13 +41,13 @@ def gather(storage: Storage, parts: dict[str, Output], parquet: str, csv: str) -
 def no_formula(cells: pa.ChunkedArray) -> pa.ChunkedArray:
     """Put a single quote before text that a spreadsheet would take for a formula, as OWASP advises on CSV injection.
 
-    Where it separates cells at semicolons, as in half of the world, or at tabs, one text becomes several cells: each of
-    them gets a quote that needs one. The other columns are a number and names of Python functions.
+    A spreadsheet that separates cells at semicolons, as in half of the world, or at tabs, makes several cells of one
+    text, so each of these gets a quote if it needs one. The other columns are a number and names of Python functions.
     """
     starts = pc.is_in(pc.utf8_slice_codeunits(cells, 0, 1), value_set=STARTS)
     if pc.any(starts).as_py():
         cells = pc.replace_substring_regex(cells, AT_START, r"'\1")
-    # Most texts have no separator, which is sooner known from their bytes than by the expression.
+    # Most texts have no separator, and their bytes show that faster than the expression.
     texts = [chunk.buffers()[2].to_pybytes() for chunk in cells.chunks if chunk.buffers()[2]]
     if any(bytes([separator]) in text for separator in SEPARATORS for text in texts) and (
         pc.any(pc.match_substring_regex(cells, AFTER_SEPARATOR)).as_py()

@@ -33,7 +33,7 @@ QUARANTINE = pa.schema(
     ]
 )
 
-# How all Parquet files of a run are written; what is not named here is text, of which most values are different.
+# How all Parquet files of a run are written; columns that are not named here are texts with mostly different values.
 WRITING = ColumnWriting(
     few_values=(
         "region",
@@ -45,24 +45,24 @@ WRITING = ColumnWriting(
         "source",
         "dimension",
     ),
-    ascending=("row", "position", "timestamp"),  # mostly
-    # Those of texts take longer to make than all else about them, and help hardly any reader to skip a row group.
+    ascending=("row", "position", "timestamp"),  # mostly ascending
+    # None for texts: these take longer than the rest of their writing, and let hardly any reader skip a row group.
     statistics=("row", "partition", *TYPES),
 )
 
 
 def orders_schema(extra: list[str]) -> pa.Schema:
-    """Return the columns of valid orders: the ten known ones, typed, and the input's other columns as text."""
+    """Return the schema of valid orders: the ten known columns, typed, and the input's other columns as text."""
     return pa.schema(
         [(name, TYPES.get(name, pa.string())) for name in COLUMNS] + [(name, pa.string()) for name in extra]
     )
 
 
 def frame(orders: pa.Table) -> pd.DataFrame:
-    """Return what the rules see: a frame with Arrow types, money as integer cents in price_cents and total_cents.
+    """Return the frame that rules get: Arrow types, and money as integer cents in price_cents and total_cents.
 
-    It shares the table's memory, so what rules see of that can't be written to. Its labels count from 1: pandas makes
-    new ones from 0, after a merge or `reset_index`, and a mask with such labels would mean other rows in silence.
+    The frame shares the table's memory, so that memory is read-only. The labels count from 1: after a merge or
+    `reset_index`, pandas' new labels count from 0, and a mask with these would silently mean other rows.
     """
     money = {"price": "price_cents", "total_amount": "total_cents"}
     columns = {name: orders[name] for name in orders.column_names if name not in money}
@@ -77,7 +77,7 @@ def frame(orders: pa.Table) -> pd.DataFrame:
 
 
 def _read_only(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Return a column of plain values over the same memory, whose buffers nobody can write to."""
+    """Return a column of plain values that shares the memory, with read-only buffers."""
     chunks = []
     for chunk in column.chunks:
         buffers = [None if each is None else pa.py_buffer(memoryview(each).toreadonly()) for each in chunk.buffers()]

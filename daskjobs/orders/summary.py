@@ -1,4 +1,4 @@
-"""Orders and revenue by day, region and product, of a block, of a partition, or of all orders."""
+"""Sums of orders and revenue by day, region and product."""
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -10,7 +10,7 @@ from daskjobs.files.tables import column, row_groups
 DIMENSIONS = ("day", "region", "product")
 REVENUE = pa.decimal128(38, 2)
 SCHEMA = pa.schema([("dimension", pa.string()), ("value", pa.string()), ("orders", pa.int64()), ("revenue", REVENUE)])
-LEAST_LINES = 1 << 16  # fewer are not worth an addition
+LEAST_LINES = 1 << 16  # collected before they are added up
 
 
 def summarize(orders: pa.Table) -> pa.Table:
@@ -35,17 +35,17 @@ def summarize(orders: pa.Table) -> pa.Table:
 
 
 class Total:
-    """Adds up summaries that come one after another, in time proportional to their lines.
+    """Adds up a sequence of summaries, in time proportional to their lines.
 
-    Summaries are held until they have as many lines as the sums so far, and only then added to them: to add each one at
-    once would take quadratic time.
+    Summaries are collected until they have as many lines as the sums so far, and then added: adding each one at once
+    would take quadratic time.
     """
 
     def __init__(self) -> None:
         self._sums, self._held = SCHEMA.empty_table(), list[pa.Table]()
 
     def add(self, summary: pa.Table) -> None:
-        """Take a summary, in `SCHEMA`."""
+        """Add a summary, in `SCHEMA`."""
         self._held.append(summary)
         if sum(map(len, self._held)) > max(LEAST_LINES, len(self._sums)):
             self._add_up()
@@ -54,7 +54,7 @@ class Total:
         """Return the sums of all summaries, sorted by dimension and value."""
         self._add_up()
         ordered = []
-        for dimension in sorted(DIMENSIONS):  # each by itself: to sort by two columns takes twice as long
+        for dimension in sorted(DIMENSIONS):  # one at a time: sorting by two columns takes twice as long
             lines = of(self._sums, dimension)
             ordered.append(lines.take(pc.sort_indices(column(lines, "value"))))
         return pa.concat_tables(ordered)
@@ -88,15 +88,14 @@ def orders_and_cents(summary: pa.Table) -> tuple[int, int]:
 
 
 def most(lines: pa.Table, count: int) -> pa.Table:
-    """Return the ``count`` lines with the most revenue, in descending order; equal ones are ordered by their value."""
+    """Return the ``count`` lines with the most revenue, in descending order; ties are ordered by value."""
     return lines.take(pc.select_k_unstable(lines, count, [("revenue", "descending"), ("value", "ascending")]))
 
 
 def by_period(days: pa.Table, count: int) -> tuple[str, pa.Table]:
-    """Return the period that gives at most ``count`` lines, "day", "month" or "year", and the lines summed by it.
+    """Return the shortest period, "day", "month" or "year", with at most ``count`` lines, and the lines summed by it.
 
-    The value of a line is the first day of its period. Years are the last resort, even where they are more than
-    ``count``.
+    The value of a line is the first day of its period. The period is the year even if there are more than ``count``.
     """
     for period, length, first in (("day", 10, ""), ("month", 7, "-01"), ("year", 4, "-01-01")):
         starts = pc.binary_join_element_wise(pc.utf8_slice_codeunits(days["value"], 0, length), first, "")

@@ -1,4 +1,4 @@
-"""What a stage is given: settings and storage, and the way to commit its work (see `StageContext.commit`)."""
+"""The context of a stage: its settings, its storage, and how it commits its work (see `StageContext.commit`)."""
 
 import hashlib
 import logging
@@ -26,19 +26,19 @@ from daskjobs.pipeline.manifest import Facts, Manifest
 from daskjobs.pipeline.stage import Stage, is_inside
 from daskjobs.version import __version__
 
-Committed = tuple[Manifest, str]  # with the SHA-256 of its file
+Committed = tuple[Manifest, str]  # a manifest, and the SHA-256 of its file
 
 
 class RefusedError(ConfigError):
-    """A stage was not begun, since the run is not one that it may work on: the run's files stay as they are."""
+    """A stage did not begin, because it may not work on this run: the run's files stay as they are."""
 
 
 class AccountedError(InputError):
-    """A stage fails for what it has written an account of: that stays, without a manifest, for people to look at."""
+    """A stage fails, and has written an account of the reason, which stays, without a manifest, for people to read."""
 
 
 class RunSettings(Protocol):
-    """The settings that a context needs of every pipeline; they are a dataclass whose fields are `options`."""
+    """The settings that every pipeline must have, a dataclass whose fields are `options`."""
 
     @property
     def run_uri(self) -> str:
@@ -60,7 +60,7 @@ S = TypeVar("S", bound=RunSettings)
 class Done:
     """What a stage did: its output files, and its row counts in the shape that the stage names.
 
-    ``facts`` say how it ran, and ``beside`` names further files; no result depends on either.
+    ``facts`` say how it ran, and ``beside`` names further files; no result depends on these.
     """
 
     outputs: dict[str, Output]
@@ -70,7 +70,7 @@ class Done:
 
 
 def _nothing(_: object) -> None:
-    """Do nothing; a function of a module can be pickled, and so can a context that has it."""
+    """Do nothing. It is no lambda, so that a context can be pickled."""
 
 
 @dataclass(frozen=True)
@@ -78,11 +78,11 @@ class StageContext(Generic[S]):
     """What the stages of one run are given: its settings, its storage, and how to report progress.
 
     ``stages`` are all stages of the pipeline, in their order. ``progress`` takes a share from 0 to 1; ``tell`` takes a
-    line that a person should see at once; ``taken_back`` takes the stages whose results were removed, see `take_back`.
-    ``check`` raises LostWorkError when another process has taken over the run; it is None while this process does not
-    hold the run. ``known`` are the manifests that this process has written or read, by stage: the next stages continue
-    from these, even if the files change meanwhile. ``written`` has the identities of local files that this process
-    wrote (`Storage.identity`).
+    line to show at once; ``taken_back`` takes the stages whose results were removed, see `take_back`. ``check`` raises
+    LostWorkError when another process has taken over the run; it is None while this process has not locked the run.
+    ``known`` has the manifests that this process has written or read, by stage: later stages continue from these, even
+    if the files change meanwhile. ``written`` has the identities of local files that this process wrote
+    (`Storage.identity`).
     """
 
     settings: S
@@ -101,19 +101,19 @@ class StageContext(Generic[S]):
         return Storage(run_uri, self.check) if self.check else Storage(run_uri)
 
     def refuse_own(self, option: str, files: Iterable[str]) -> None:
-        """Raise RefusedError when one of the ``files`` lies in a folder of this run, which may overwrite it."""
+        """Raise RefusedError when one of the ``files`` is in a folder of this run, which may overwrite it."""
         protocol = get_protocol(self.settings.run_uri)
         root = real_path(self.settings.run_uri)
         for file in files:
             if get_protocol(file) == protocol and is_inside(real_path(file), root, self.stages):
                 raise RefusedError(
-                    f"{option} {file} lies among the files of {self.settings.run_uri}, which this run may overwrite: "
+                    f"{option} {file} is among the files of {self.settings.run_uri}, which this run may overwrite: "
                     "choose another --run"
                 )
 
     @contextmanager
     def held(self) -> Iterator[Self]:
-        """Hold the run, so that no other process works on it, and give a context that can change it; see `lease`."""
+        """Lock the run, so that no other process works on it, and give a context that can change it; see `lease`."""
         if self.check:
             self.check()
             yield self
@@ -123,13 +123,13 @@ class StageContext(Generic[S]):
 
     @property
     def version(self) -> str:
-        """The version of this package: results depend on it as they do on inputs and settings."""
+        """The version of this package, on which results depend, as on inputs and settings."""
         return __version__
 
     def manifest(self, stage: str) -> Manifest:
-        """Return what a stage before this one committed.
+        """Return the manifest of an earlier stage.
 
-        Raises ConfigError when it has not run, or when a stage before it has been run again since.
+        Raises ConfigError when that stage has not run, or when a stage before it has run again since.
         """
         return self._known(stage)[0]
 
@@ -139,22 +139,22 @@ class StageContext(Generic[S]):
         return committed and committed[0]
 
     def digest(self, stage: str) -> dict[str, str]:
-        """Return a stage's manifest as an input of the next: its name and hash."""
+        """Return the name and hash of a stage's manifest, as an input of a later stage."""
         return {self.stages[stage].manifest: self._known(stage)[1]}
 
     def output(self, stage: str, name: str) -> Output:
-        """Return the size and hash of a file of ``stage``. Raises ConfigError when its manifest names no such file."""
+        """Return the size and hash of a file of ``stage``. Raises ConfigError when its manifest doesn't list it."""
         output = self.manifest(stage).outputs.get(name)
         if output is None:
             raise ConfigError(f"{self.stages[stage].manifest} names no {name}: {self._remedy(stage)}")
         return output
 
     def vouched(self, stage: str, name: str) -> bytes:
-        """Return the bytes of a file that ``stage`` committed. Raises StorageError when they have changed since."""
+        """Return the bytes of a file of ``stage``. Raises StorageError when they differ from its manifest's hash."""
         return self.storage.read(name, self.output(stage, name))
 
-    def hold(self, stage: str, given: bytes) -> None:
-        """Compare a manifest that was handed on as an artifact with the one in storage, and continue from it.
+    def accept(self, stage: str, given: bytes) -> None:
+        """Continue from a manifest received as an Argo artifact, if it equals the one in storage.
 
         Raises RefusedError when the two differ, because another process has worked on the run since that stage ended.
         A retry would find the same two, so the exit code is one that Argo does not retry.
@@ -218,9 +218,9 @@ class StageContext(Generic[S]):
 
     @contextmanager
     def making(self, name: str) -> Iterator[None]:
-        """Take back a stage, and those after it, when the block fails: what is there then was made by an earlier run.
+        """Take back a stage and later ones when the block fails, because their results are those of an earlier attempt.
 
-        It stays where the stage was refused, which is no word on the run, and where the failure is accounted for.
+        They stay when the stage was refused, which says nothing about the run, or wrote an account of its failure.
         """
         try:
             yield
@@ -229,16 +229,16 @@ class StageContext(Generic[S]):
         except BaseException:
             with suppress(DaskjobsError):  # the first failure is the one to report
                 self.take_back(name)
-                folder = self.stages[name].folder  # half-written files of tasks that were ended may be large
+                folder = self.stages[name].folder  # half-written files of interrupted tasks may be large
                 self.storage.remove_all(self.stages[name].partial(self.storage.names(folder)))
             raise
 
     def take_back(self, name: str) -> None:
-        """Remove what a stage and those after it have committed, since it is made anew, or can't be made.
+        """Remove the results of a stage and of later ones, because the stage will run again, or has failed.
 
-        Their files go but those from which a later attempt goes on, and so do their manifests. The last stage comes
-        first, and files come before their manifest, each removal durable: if this is cut short, no file is left that
-        people take for a result of this run, and a manifest whose files are gone is no commit.
+        Their manifests and files are removed, except the files that a later attempt can reuse. The last stage is
+        removed first, and files before their manifest, durably: if this is interrupted, no file is left that looks like
+        a result of this run, and a manifest whose files are gone is no commit.
         """
         stages = [self.stages[each] for each in dropwhile(lambda other: other != name, self.stages)]
         there = self.storage.folders()
@@ -251,7 +251,7 @@ class StageContext(Generic[S]):
         self.taken_back(stages)
 
     def unfiled(self, stage: str, rows: object = None, skipped: bool = False) -> Manifest:
-        """Return a manifest, which is not written, for a stage that commits nothing."""
+        """Return a manifest for a stage that commits nothing; it is not written."""
         return Manifest(
             stage, self.version, inputs={}, settings={}, outputs={}, rows=to_json(rows or {}), skipped=skipped
         )
@@ -266,9 +266,9 @@ class StageContext(Generic[S]):
             return {}
 
     def note(self, stage: str, facts: dict[str, Any]) -> list[dict[str, str]]:
-        """Write ``facts`` before the stage has ended; return their objects with those of earlier attempts.
+        """Write ``facts`` before the stage has ended; return their objects together with those of earlier attempts.
 
-        The receipt names them all, so the facts at the end of the stage must have them too.
+        The receipt lists them all, so the facts at the end of the stage must have them too.
         """
         known = self.facts(stage).get("objects", [])
         objects = known + [each for each in facts["objects"] if each not in known]
@@ -300,7 +300,7 @@ class StageContext(Generic[S]):
         return committed
 
     def _refuse_other_settings(self, stage: str, manifest: Manifest) -> None:
-        """Raise RefusedError when the user gives this stage another value of a setting than an earlier stage had."""
+        """Raise RefusedError when the user gives a setting another value than an earlier stage had."""
         mine, theirs = self.stages[stage].compared(self.settings, manifest)
         for name in sorted(mine.keys() & theirs.keys()):
             if mine[name] != theirs[name]:
@@ -310,7 +310,7 @@ class StageContext(Generic[S]):
                 )
 
     def _committed(self, stage: str) -> Committed | None:
-        """Return the manifest in storage, or None where there is none that can be read."""
+        """Return the manifest in storage, or None if there is none or it can't be read."""
         data = self._read(self.stages[stage].manifest)
         if data is None:
             return None

@@ -1,9 +1,9 @@
-"""End the command line within seconds after a signal or a timeout, whatever hangs.
+"""Ends the command line within seconds after a signal or a timeout, whatever hangs.
 
 A signal or a timeout first raises an exception, so that everything that was started is closed and removed. If
-something hangs meanwhile (a thread in a task, a socket), a thread of this module ends the process after a grace period,
-with the same sentence and exit code. Only the command line asks for that (`watch`); a program that calls this package
-as a library is never ended.
+something hangs then (a thread in a task, a socket), a thread of this module ends the process after a grace period, with
+the same sentence and exit code. Only the command line turns this on (`watch`); a program that uses this package as a
+library is never ended.
 """
 
 import math
@@ -21,7 +21,7 @@ from typing import Any
 from daskjobs.display import escaped
 from daskjobs.errors import ConfigError, Stop
 
-GRACE_SECONDS = 8  # to close everything in
+GRACE_SECONDS = 8  # to close everything
 SAID = {
     signal.SIGINT: "stopped by Ctrl-C",
     signal.SIGTERM: "stopped by SIGTERM",
@@ -32,7 +32,7 @@ TERMINATION_LOG = Path("/dev/termination-log")
 
 
 class Stopped(Stop):
-    """A signal asked for the end; ``number`` is the exit code: 128 and the signal's."""
+    """A signal asked this process to end; ``number`` is the exit code: 128 plus the signal's number."""
 
     def __init__(self, sent: int) -> None:
         self.number = 128 + sent
@@ -45,16 +45,16 @@ class Stopped(Stop):
 class _Watch:
     wake: int  # the end of a pipe whose other end is read by the watching thread
     stopped: Stopped | None = None
-    has_run: bool = False  # that could be continued
+    has_run: bool = False  # whether there is a run that can be continued
 
 
 _watch: _Watch | None = None
 
 
 def watch() -> None:
-    """Let Ctrl-C, SIGTERM and SIGHUP raise `Stopped` in the main thread, and end the process after the grace period.
+    """Make Ctrl-C, SIGTERM and SIGHUP raise `Stopped` in the main thread, and end the process after a grace period.
 
-    A second Ctrl-C ends the process at once. A signal that is ignored already stays ignored, as background jobs of a
+    A second Ctrl-C ends the process at once. A signal that is already ignored stays ignored, as background jobs of a
     shell expect.
     """
     global _watch
@@ -74,7 +74,7 @@ def watch() -> None:
 
 
 def has_run() -> None:
-    """Say from now on how a run is continued, when a signal ends this process."""
+    """From now on, say how to continue the run when a signal ends this process."""
     if _watch:
         _watch.has_run = True
 
@@ -106,8 +106,8 @@ Bound = Callable[[float, int, str], None]
 def bounded() -> Iterator[Bound]:
     """Give a function that sets a deadline, after which this process is ended if it is still in the block.
 
-    The function takes the seconds, the exit code and the sentence. `GRACE_SECONDS` are added, so that timeouts inside
-    the work come first. Calling it again replaces the deadline. It does nothing unless `watch` was called.
+    The function takes the seconds, the exit code and the sentence. `GRACE_SECONDS` are added, so that timeouts of the
+    work itself come first. Calling it again replaces the deadline. It does nothing unless `watch` was called.
     """
     timers: list[threading.Timer] = []
 
@@ -130,7 +130,7 @@ def bounded() -> Iterator[Bound]:
 
 
 def leave(code: int, sentence: str) -> None:
-    """End the process now, whatever its threads do, and write the reason to standard error and for Kubernetes."""
+    """End the process now, whatever its threads do, and report the reason on standard error and to Kubernetes."""
     tell_kubernetes(sentence)
     with suppress(OSError):
         if select([], [2], [], 1)[1]:  # never wait for a reader that has stopped reading
@@ -139,7 +139,7 @@ def leave(code: int, sentence: str) -> None:
 
 
 def tell_kubernetes(message: str) -> None:
-    """Write a failure to the pod's termination log, which Argo shows beside the step; outside a pod, do nothing."""
+    """Write a failure to the pod's termination log, which Argo shows with the step; do nothing outside a pod."""
     with suppress(OSError):
         if TERMINATION_LOG.exists():
             TERMINATION_LOG.write_text(escaped(message)[:4000])

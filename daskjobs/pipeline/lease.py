@@ -1,7 +1,7 @@
 """A marker shows that a folder belongs to a run, and a lock lets one process at a time work on the run.
 
-On a local file system the lock is one of the operating system, which ends with the process. In an object store it is an
-object with a token, which its holder renews. Before a holder changes anything, it checks that it still has the lock.
+On a local file system the operating system releases the lock when its process ends. In an object store the lock is an
+object with a token, which its holder renews. Before each change, a holder checks that it still has the lock.
 """
 
 import fcntl
@@ -27,9 +27,9 @@ from daskjobs.version import __version__
 
 MARKER, LOCK = "daskjobs-run.json", "daskjobs-run.lock"
 RENEW_SECONDS = 15
-STALE_SECONDS = 60  # a lock that was not renewed for so long may be taken by another process
+STALE_SECONDS = 60  # after which another process may take a lock that was not renewed
 SHOWN = 5  # names of other files that a message lists
-MOST_FOLDERS = 12  # to look for a manifest in; a run of 0.3.0 had at most nine
+MOST_FOLDERS = 12  # that are searched for a manifest; a run of 0.3.0 had at most nine
 TRIES = 5
 
 Check = Callable[[], None]
@@ -54,7 +54,7 @@ class Holder:
     token: str
 
     def is_dead(self, other: "Holder") -> bool:
-        """Tell whether ``other``, on the same machine, can see that this process has ended."""
+        """Tell whether this process has ended, as far as ``other`` can see that, on the same machine."""
         if (self.host, self.processes) != (other.host, other.processes):
             return False
         try:
@@ -70,8 +70,8 @@ class Holder:
 def lease(run_uri: str, workflow_uid: str = "") -> Iterator[Check]:
     """Lock a run during the block, and give a function that raises LostWorkError once another process has the lock.
 
-    A folder that is new or empty gets a marker. Raises ConfigError for a folder of other files, and InUseError, which
-    names the other process, while the run is locked.
+    A new or empty folder gets a marker. Raises ConfigError for a folder of other files, and InUseError, which names the
+    other process, while the run is locked.
     """
     fs, path = filesystem(run_uri)
     now = datetime.now(UTC).isoformat(timespec="seconds")
@@ -82,9 +82,9 @@ def lease(run_uri: str, workflow_uid: str = "") -> Iterator[Check]:
 
 
 def mark(run_uri: str) -> None:
-    """Put the marker of a run into a folder that is new or empty, without locking the run.
+    """Put the marker of a run into a new or empty folder, without locking the run.
 
-    `daskjobs cluster` needs this, which writes one file of the run while generate holds the lock. Raises ConfigError
+    `daskjobs cluster` needs this, because it writes one file of the run while generate has the lock. Raises ConfigError
     for a folder of other files.
     """
     fs, path = filesystem(run_uri)
@@ -130,7 +130,7 @@ def _refuse_others(run: str, names: list[str]) -> None:
 
 
 def _made_by(run: str, folders: list[str]) -> str:
-    """Return the version that made a run without a marker, which 0.3.0 and older did, or an empty text."""
+    """Return the version that made a run without a marker, as 0.3.0 and older ones did, or an empty text."""
     storage = Storage(run)
     for name in (f"{folder}/manifest.json" for folder in folders):
         with suppress(DaskjobsError):
@@ -142,7 +142,7 @@ def _made_by(run: str, folders: list[str]) -> str:
 def _in_use(run: str, holder: Holder | None, until: str = "") -> InUseError:
     who = f"process {holder.pid} on {holder.host} since {holder.since}" if holder else "another process"
     return InUseError(
-        f"{run} is being worked on by {who}, and one process works on a run at a time: "
+        f"{run} is being worked on by {who}, and only one process at a time can work on a run: "
         f"wait until it has ended, or choose another --run{until}"
     )
 
@@ -159,7 +159,7 @@ def _local(run: str, root: str, me: Holder) -> Iterator[Check]:
     lock, marker = os.path.join(root, LOCK), os.path.join(root, MARKER)
     with explained(f"use {run}"):
         made = make_folders(root)
-        # One listing, since another process may write the marker meanwhile.
+        # A single listing, since another process may write the marker meanwhile.
         if MARKER not in (names := os.listdir(root)):
             _refuse_others(run, names)
         descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
@@ -188,12 +188,12 @@ def _local(run: str, root: str, me: Holder) -> Iterator[Check]:
 
         yield check
     finally:
-        fcntl.flock(descriptor, fcntl.LOCK_UN)  # closing is not enough while a child has it that was forked meanwhile
+        fcntl.flock(descriptor, fcntl.LOCK_UN)  # closing is not enough: a forked child may have the descriptor, too
         os.close(descriptor)
 
 
 def _written(descriptor: int) -> Holder | None:
-    """Return the holder of a lock, who writes its name a moment after locking."""
+    """Return the holder of a lock, which writes its name a moment after locking."""
     for _ in range(TRIES):
         if holder := _holder(os.pread(descriptor, 4096, 0)):
             return holder
@@ -222,7 +222,7 @@ def _remote(run: str, fs: Any, root: str, me: Holder) -> Iterator[Check]:
 
 
 def _marked(run: str, fs: Any, root: str) -> bool:
-    """Tell whether a folder has a marker, from one listing, since another process may write the marker meanwhile."""
+    """Tell whether a folder has a marker, by a single listing, since another process may write the marker meanwhile."""
     fs.invalidate_cache()
     try:
         names = [each.removeprefix(root).strip("/") for each in fs.ls(root, detail=False)]
@@ -236,8 +236,8 @@ def _marked(run: str, fs: Any, root: str) -> bool:
 class _Token:
     """The lock of a run in an object store; S3 replaces the object only if its ETag still matches (If-Match).
 
-    In a store without such conditions, the last of two processes that take the lock at once gets it, and `check` fails
-    in the other one.
+    In a store without such conditions, if two processes take the lock at once, the last one gets it, and `check` fails
+    in the other.
     """
 
     def __init__(self, run: str, fs: Any, path: str, me: Holder) -> None:
@@ -246,7 +246,7 @@ class _Token:
     def take(self) -> None:
         """Take the lock when it is free, stale, or held by an earlier attempt of this workflow. Raises InUseError."""
         holder = None
-        for _ in range(TRIES):  # another process may be quicker
+        for _ in range(TRIES):  # another process may be faster
             self.fs.invalidate_cache()
             try:
                 tag = self.fs.info(self.path).get("ETag", "")
@@ -285,7 +285,7 @@ class _Token:
                 self.check()
                 if not self._put(dump(self.me), self.tag):
                     self.fs.invalidate_cache()
-                    self.tag = self.fs.info(self.path).get("ETag", "")  # an answer was lost, or the next check fails
+                    self.tag = self.fs.info(self.path).get("ETag", "")  # an answer was lost; else the next check fails
 
     def release(self) -> None:
         """Free the lock, if this process still has it."""

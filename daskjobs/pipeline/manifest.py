@@ -1,4 +1,4 @@
-"""What the manifest of a stage says, and its facts."""
+"""A stage's manifest and facts."""
 
 import json
 import re
@@ -59,7 +59,7 @@ class Manifest:
 
 
 def version_of(data: bytes) -> str:
-    """Return the version that a manifest of any version names, or an empty text where it names none."""
+    """Return the version in a manifest of any version, or an empty text if it has none."""
     try:
         read = json.loads(data)
         return str(read["daskjobs"]) if isinstance(read["stage"], str) else ""

@@ -41,7 +41,7 @@ class Stage:
 
     @property
     def manifest(self) -> str:
-        """The name of its manifest; the stage is committed when this file is there."""
+        """The name of its manifest; the stage is committed once this file exists."""
         return f"{self.name}/manifest.json"
 
     @property
@@ -51,19 +51,19 @@ class Stage:
 
     @property
     def folder(self) -> str:
-        """The folder that its files are in."""
+        """The folder of its files."""
         return self.files[0].partition("/")[0]
 
     def made(self, names: Iterable[str]) -> set[str]:
-        """Return which of the ``names`` are files of this stage, whole or half written."""
+        """Return those of ``names`` that are files of this stage, whole or half written."""
         return {name for name in names if self._pattern.fullmatch(name)}
 
     def passing(self, names: Iterable[str]) -> set[str]:
-        """Return which of the ``names`` are files of this stage that go when it is taken back, all but its manifest."""
+        """Return those of ``names`` that are removed when this stage is taken back, except its manifest."""
         return {name for name in self.made(names) if name != self.manifest and not self._stay.fullmatch(name)}
 
     def partial(self, names: Iterable[str]) -> list[str]:
-        """Return which of the ``names`` are files that this stage has half written."""
+        """Return those of ``names`` that are half-written files of this stage."""
         matches = ((name, self._pattern.fullmatch(name)) for name in names)
         return [name for name, match in matches if match and match["partial"]]
 
@@ -91,7 +91,7 @@ def _pattern(names: Iterable[str]) -> re.Pattern[str]:
 
 
 def is_inside(path: str, root: str, stages: Mapping[str, Stage]) -> bool:
-    """Tell whether a path lies in a folder of a stage of the run at ``root``."""
+    """Tell whether a path is in a folder of a stage of the run at ``root``."""
     root = root.rstrip("/") + "/"
     folders = {stage.folder for stage in stages.values()} | stages.keys()
     return path.startswith(root) and path.removeprefix(root).lstrip("/").partition("/")[0] in folders

@@ -25,18 +25,18 @@ STAGES = {
         cleanup.STAGE,
     )
 }
-LEAST_MEMORY = 1 << 30  # bytes of address space; with less, libraries fail in many ways when they are imported
+LEAST_MEMORY = 1 << 30  # bytes of address space; with less, the import of libraries fails in many ways
 
 
 def new_context(settings: Settings) -> Context:
-    """Return the context that the stages of a run are given."""
+    """Return the context for the stages of a run."""
     return Context(settings, STAGES)
 
 
 def run_stage(name: str, context: Context) -> Manifest:
-    """Run one stage while holding the run; see the stage's module for what it reads and writes."""
+    """Lock the run and run one stage; see the stage's module for what it reads and writes."""
     with events.bound(run=context.settings.run_uri):
-        if name == cleanup.NAME:  # it holds the run itself, and removes the Dask cluster even when that fails
+        if name == cleanup.NAME:  # it locks the run itself, and removes the Dask cluster even when that fails
             return _execute(name, context)
         with context.held() as held, held.making(name):
             return _execute(name, held)

@@ -9,15 +9,15 @@ LATER = "left to validate"
 
 
 def ahead(context: Context) -> str:
-    """Start the cluster where its backend can, note its objects for the receipt, and say how it was started.
+    """Start the cluster ahead if its backend can, note its objects for the receipt, and say how it was started.
 
-    Where validate has been done, it most likely needs no cluster, so that is left to it.
+    If validate has finished before, it most likely needs no cluster, so validate itself may start one.
     """
     settings = context.settings
     start_ahead = backend_of(settings.cluster).start_ahead
     if start_ahead is None or context.storage.size(validate.STAGE.manifest) is not None:
         return LATER
-    lease.mark(settings.run_uri)  # what is noted here may be the run's first file: generate begins at the same time
+    lease.mark(settings.run_uri)  # these facts may be the run's first file, since generate begins at the same time
     how, objects = start_ahead(settings.cluster, validate.workload())
     context.note(validate.NAME, {**context.facts(validate.NAME), "objects": [each.to_json() for each in objects]})
     return how

@@ -28,9 +28,9 @@ class CleanRows:
 
 
 def execute(context: Context) -> Manifest:
-    """Vouch for every paid.parquet; write in clean/summary.parquet the orders and revenue by day, region and product.
+    """Commit every paid.parquet, and write orders and revenue by day, region and product to clean/summary.parquet.
 
-    The files stay where the workers wrote them; each is read to its end, and held against its hash.
+    The files stay where the workers wrote them; each is read to its end, and compared with its hash.
     """
     return context.commit(NAME, context.digest(merge.NAME), {}, lambda: _clean(context))
 

@@ -22,7 +22,7 @@ RECEIPT = "cleanup/receipt.json"
 
 @dataclass(frozen=True)
 class CleanupRows:
-    """How many objects there were, files were removed, and objects were kept on purpose or could not be removed."""
+    """The numbers of objects found, of files removed, and of objects that were kept or could not be removed."""
 
     objects: int
     files: int
@@ -50,15 +50,15 @@ class Receipt:
 
 
 def execute(context: Context) -> Manifest:
-    """Write cleanup/receipt.json: every object of the run's Dask cluster, and those that are kept or still there.
+    """Write cleanup/receipt.json: every object of the run's Dask cluster, and those that are kept or remain.
 
-    What to remove is the backend's to know: local workers end with the process that started them, and a scheduler that
-    was there before the run stays. Raises ClusterError, once the receipt is written, when something could not be
-    removed, and InUseError, having removed nothing, while another process works on the run.
+    The backend knows what to remove: local workers end with the process that started them, and a scheduler that ran
+    before the run stays. Raises ClusterError, after the receipt is written, when something could not be removed, and
+    InUseError, without removing anything, while another process works on the run.
     """
     cluster = context.settings.cluster
     backend = backend_of(cluster)
-    # The cluster comes first, and what is left of it is reported last: it matters most, even when storage fails.
+    # The cluster is removed first, even if storage fails later, and what remains of it is reported last.
     with ExitStack() as stack:
         unheld = None
         try:
@@ -82,7 +82,7 @@ def _receipt(context: Context, removed: Removed) -> Manifest:
     for name in files:
         context.storage.remove(name)
     uploads = _abort_uploads(context)
-    known = context.facts(validate.NAME).get("objects", [])  # of each of its attempts, which may have removed them
+    known = context.facts(validate.NAME).get("objects", [])  # of all attempts, which may have removed them
     listed = removed.to_json()
     objects = known + [name for name in listed["objects"] if name not in known]
     at = datetime.now(UTC).isoformat(timespec="seconds")
@@ -95,7 +95,7 @@ def _receipt(context: Context, removed: Removed) -> Manifest:
 
 
 def _abort_uploads(context: Context) -> list[str]:
-    """Abort the run's unfinished uploads; a storage that can't, or forbids it, is no reason to fail."""
+    """Abort the run's unfinished uploads; don't fail if the storage can't do that or forbids it."""
     try:
         return context.storage.abort_uploads(lambda name: any(each.made([name]) for each in context.stages.values()))
     except (StorageError, ConfigError) as error:

@@ -1,4 +1,4 @@
-"""Look up in a run's files what became of one row of its input."""
+"""Look up what became of one row of a run's input."""
 
 from daskjobs.files.documents import parse
 from daskjobs.files.tables import rows_between
@@ -8,9 +8,9 @@ from daskjobs.stages.run_settings import Context
 
 
 def explain(context: Context, row: int, source: str) -> Explained:
-    """Look up the ``row``, counted from 1, of a file of the input; ``source`` is its name, or the end of its name.
+    """Look up the ``row``, counted from 1, of the input file whose name ends with ``source``.
 
-    Raises UsageError when there is no such row, or when several files could be meant.
+    Raises UsageError when there is no such row, or unless exactly one file name ends with ``source``.
     """
     plan = split.read_plan(context)
     partition, part = locate(plan, row, source)

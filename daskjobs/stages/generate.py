@@ -12,7 +12,7 @@ from daskjobs.stages.run_settings import Context
 
 NAME = "generate"
 ORDERS, TRUTH = "orders/orders.csv", "orders/truth.parquet"
-ROW_BYTES, SMALL_BYTES = 79, 64 << 20  # of a row, roughly, and of all rows where the free space isn't looked at
+ROW_BYTES, SMALL_BYTES = 79, 64 << 20  # of a row, roughly, and of inputs for which the free space isn't checked
 
 
 @dataclass(frozen=True)
@@ -23,10 +23,10 @@ class GenerateRows:
 
 
 def execute(context: Context) -> Manifest:
-    """Write orders/orders.csv, and in orders/truth.parquet the rows (from 1) that have an anomaly, and which.
+    """Write orders/orders.csv, and the rows (from 1) with an anomaly, and which one, to orders/truth.parquet.
 
-    2 % of the prices are negative, 2 % of the totals are wrong and 5 % of the transactions failed, each drawn by
-    itself, so that some rows have several. Does nothing when the user gave an input.
+    2 % of the prices are negative, 2 % of the totals are wrong and 5 % of the transactions have failed, independently,
+    so that some rows have several anomalies. Does nothing when the user gave an input.
     """
     if context.settings.input:
         event("stage.skipped", stage=NAME, reason="the input is given")

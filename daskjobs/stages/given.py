@@ -1,4 +1,4 @@
-"""Orders as they are given from Python: paths and globs, or a table, which becomes a file of the run."""
+"""The input of `run_orders`: paths and globs, or a table, which becomes a file of the run."""
 
 import os
 from collections.abc import Iterable, Mapping, Set
@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
 AnyPath = str | os.PathLike[str]
 TABLE = "input/orders.parquet"
-GROUP_ROWS = 100_000  # a partition is whole row groups: with fewer of them, fewer cores have something to do
+GROUP_ROWS = 100_000  # a partition has whole row groups, so fewer groups would keep fewer cores busy
 TAKEN = "input must be a path, a URI or a glob, a list of these, or a table like a pandas DataFrame"
-# What people give as well, by an attribute that only it has, and what to give instead.
+# Other objects that people give, by an attribute that only they have, and what to give instead.
 INSTEAD = {
     "read": "give its path, or read it yourself: pandas.read_csv(file, dtype=str)",
     "geturl": "give its text: url.geturl()",
@@ -26,7 +26,7 @@ INSTEAD = {
 
 
 def paths_or_table(given: Any) -> "tuple[tuple[str, ...], pa.Table | None]":
-    """Return the paths, URIs and globs that a caller gives for the input, or else the table.
+    """Return the paths, URIs and globs given as the input, or else the table.
 
     A table is anything that exports itself to Arrow, as DataFrames of pandas and Polars do; an index is left out.
     Raises UsageError, which says what was given and what to give instead.
@@ -92,10 +92,10 @@ def as_parquet(table: "pa.Table") -> bytes:
     sink = pa.BufferOutputStream()
     try:
         pq.write_table(table, sink, row_group_size=GROUP_ROWS)
-    except (pa.ArrowException, TypeError, ValueError, OSError) as error:  # in memory, no disk can fail
+    except (pa.ArrowException, TypeError, ValueError, OSError) as error:  # not from a disk: it is written to memory
         said = str(error).rstrip(".")
         raise UsageError(
-            f"the table that is given as input can't be written as Parquet: {said}; give the column that it is about "
+            f"the table that is given as input can't be written as Parquet: {said}; give that column "
             "another type, such as text"
         ) from error
     data: bytes = sink.getvalue().to_pybytes()
@@ -103,7 +103,7 @@ def as_parquet(table: "pa.Table") -> bytes:
 
 
 def write_table(data: bytes, storage: Storage) -> None:
-    """Write a table's bytes to `TABLE`, unless this file has them: then stages that have read it are kept."""
+    """Write a table's bytes to `TABLE`, unless the file has them already, so that stages that read it are kept."""
     there = storage.size(TABLE) == len(data) and storage.holds(TABLE, Output.of(data))
     if not there:
         storage.put(TABLE, data)

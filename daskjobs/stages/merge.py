@@ -99,11 +99,10 @@ def _merge(context: Context) -> Done:
 
 
 def _lines(files: "list[SourceFile]", results: list[PartitionResult]) -> Lines:
-    """Return what the lines of the CSV files are: header rows, rows, and line ends inside of their fields.
+    """Return the lines of the CSV files by kind: headers, rows, and line ends inside fields.
 
-    Split has counted those in the files, from their bytes, and validate those inside of fields, from the fields that
-    it read. The rows that look like several rows are counted, and the first of them named. Raises LostWorkError when
-    lines are lost.
+    Split has counted the lines by their bytes, and validate the line ends inside the fields that it read. Rows that
+    look like several rows are counted, and the first few named. Raises LostWorkError when lines are missing.
     """
     headers = [file.header_lines for file in files if file.header_lines]
     counts = [result.lines for result in results]
@@ -137,10 +136,10 @@ def _result(context: Context, number: int) -> PartitionResult:
 
 
 def _prove(context: Context, partition: "Partition", result: PartitionResult) -> None:
-    """Hold a partition's result against split's count of its rows, and against what its files really hold.
+    """Compare a partition's result with split's count of its rows, and with the rows in its files.
 
-    Of paid and rejected rows only the counts are looked at here: who reads these files whole, clean and below, holds
-    them against their hashes.
+    Of paid and rejected rows only the counts are compared here: clean and the code below read these files whole and
+    compare them with their hashes.
     """
     from daskjobs.files.tables import footer_rows, reading
     from daskjobs.orders.schema import PAID

@@ -1,4 +1,4 @@
-"""Write what people came for: analytics_report.json, quality.json, facts.json and report.html."""
+"""Write the results: analytics_report.json, quality.json, facts.json and report.html."""
 
 import logging
 from dataclasses import dataclass
@@ -37,10 +37,10 @@ class ReportRows(Account):
 
 
 def execute(context: Context) -> Manifest:
-    """Write the report, once the ledger balances: in = valid + rejected, and valid = paid + unpaid.
+    """Write the report if the ledger balances: in = valid + rejected, and valid = paid + unpaid.
 
-    Raises LostWorkError when it doesn't, and InputError when the revenue is beyond 10^18 cents. When too many rows were
-    rejected, or all of them, it raises AccountedError, and all but analytics_report.json is there.
+    Raises LostWorkError when it doesn't, and InputError when the revenue is beyond 10^18 cents. When too many rows are
+    rejected, or all of them, it writes everything but analytics_report.json and raises AccountedError.
     """
     inputs = context.digest(merge.NAME) | context.digest(clean.NAME) | context.digest(validate.NAME)
     return context.commit(NAME, inputs, {"max_rejected": context.settings.max_rejected}, lambda: _write(context))
@@ -82,7 +82,7 @@ def _write(context: Context) -> Done:
     if broken:
         todo = EVERY_ROW if account.rejected == account.rows_in else "mend the orders, or allow more"
         raise AccountedError(f"{broken}; {QUALITY} says why, and {merge.QUARANTINE_CSV} has each row: {todo}")
-    # Not through a float: 0.1 + 0.2 has no place in a sum of money.
+    # As text and not as a float, which can't represent cents exactly.
     text = f'{{"orders": {account.paid}, "revenue": {amount_text(revenue)}}}\n'
     outputs[REPORT] = context.storage.put(REPORT, text.encode())
     rows = ReportRows(**vars(account), revenue=amount_text(revenue))
@@ -90,7 +90,7 @@ def _write(context: Context) -> Done:
 
 
 def _resources(context: Context) -> "ResourcesSection | None":
-    """Return what validate noted of its resources, if that can be read: nothing vouches for facts."""
+    """Return the resources in validate's facts, if they can be read: no manifest lists facts."""
     from daskjobs.orders.report.page import ResourcesSection
 
     noted = context.facts(validate.NAME).get("resources")
@@ -102,7 +102,7 @@ def _resources(context: Context) -> "ResourcesSection | None":
 
 
 def _facts(context: Context) -> dict[str, Any]:
-    """Return how each stage before this one ran; this file may differ between runs of the same data."""
+    """Return the facts of all earlier stages, which may differ between runs of the same data."""
     stages = {stage: context.facts(stage) for stage in context.stages if stage != NAME}
     return {"cores": cores(), **{stage: facts for stage, facts in stages.items() if facts}}
 

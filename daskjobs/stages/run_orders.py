@@ -1,4 +1,4 @@
-"""The pipeline from Python: one call, and what came of it."""
+"""`run_orders`: the pipeline as one call from Python, and its result."""
 
 import os
 from collections.abc import Callable, Iterable
@@ -54,15 +54,14 @@ NAMED = ("run_uri", "input", "rules", "as_of")  # settings that are parameters o
 
 @dataclass(frozen=True)
 class OrdersResult:
-    """What came of a run: its numbers, and where its files are.
+    """The result of a run: its numbers, and where its files are.
 
     ``orders`` are those that are paid, and ``revenue`` is their sum, exact to the cent. ``rows`` is the
     account of all rows: its fields are rows_in, valid, rejected, paid and unpaid. ``run_uri`` is the path or URI of
     the folder with all files, and ``report`` that of the page in it.
 
-    A result can be pickled and copied; its rows are looked up in the run's files, which another process must be able to
-    reach. Where a URI of ``input`` has a password or token, a pickle has it too, since `explain` needs it; nothing that
-    is shown does.
+    A result can be pickled and copied. It reads rows from the run's files, which another process must be able to reach.
+    If a URI of ``input`` has a password or token, a pickle has it too, since `explain` needs it; printed texts don't.
     """
 
     run_uri: str
@@ -77,7 +76,7 @@ class OrdersResult:
 
     @cached_property
     def rejected(self) -> "pd.DataFrame":
-        """The rejected rows, in the order of the input, read when they are first asked for, all into memory.
+        """The rejected rows, in the order of the input; the first use reads all of them into memory.
 
         The columns are those of merge/quarantine.parquet, with Arrow types: "row" (its number in its file, from 1),
         "source" (the file), "reasons" (a list of rules' names) and "raw" (its text). Raises StorageError when the file
@@ -94,8 +93,8 @@ class OrdersResult:
     def explain(self, row: int, source: str = "") -> "Explained":
         """Say what became of a row: its partition, its text, and each reason for its rejection.
 
-        ``row`` counts from 1 in its file; ``source`` is the file, or the end of its name, where there are several.
-        Raises UsageError when there is no such row, or when several files could be meant.
+        ``row`` counts from 1 in its file; with several files, ``source`` is the end of the file's name.
+        Raises UsageError when there is no such row, or unless exactly one file name ends with ``source``.
         """
         from daskjobs.stages.explain import explain
 

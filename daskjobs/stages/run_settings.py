@@ -19,13 +19,13 @@ from daskjobs.orders.dialect import QUOTINGS, RFC4180, InputFormat
 from daskjobs.orders.rules.functions import Functions
 from daskjobs.pipeline.context import StageContext
 
-OF_GENERATED = ("rows", "seed")  # what is said of orders that are generated, and of an input
+OF_GENERATED = ("rows", "seed")  # settings of generated orders, and of an input
 OF_INPUT = ("delimiter", "quoting", "encoding", "columns")
 STORES = ("file://", "s3://")  # stores that can write a file whole or not at all, and remove it
 
 
 def new_run_uri() -> str:
-    """Return a new folder name for a run: below runs/ in the working directory, named by the time."""
+    """Return the name of a new folder for a run, below runs/ in the working directory, with the time."""
     return f"runs/{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{secrets.token_hex(2)}"
 
 
@@ -127,7 +127,7 @@ class Settings(InputSettings):
 
     @property
     def input_format(self) -> InputFormat:
-        """What the user says of how the input is written."""
+        """What the user says about the input's format."""
         return InputFormat(self.delimiter, self.quoting, self.encoding, self.columns)
 
     def __post_init__(self) -> None:
@@ -162,7 +162,7 @@ class Settings(InputSettings):
         return f"{type(self).__name__}({', '.join(map(shown, values))})"  # without passwords and tokens
 
     def refuse_useless(self, named: Container[str], whole: bool) -> None:
-        """Raise UsageError when the user has named a setting that says nothing of the orders that are to be read.
+        """Raise UsageError when the user has named a setting that doesn't apply to the orders of this run.
 
         Environment variables don't name one, since a workflow sets them all. ``whole`` says whether all stages run.
         """

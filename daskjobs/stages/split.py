@@ -1,4 +1,4 @@
-"""Find partitions of whole rows in the orders, without copying what can be read in ranges."""
+"""Find partitions of whole rows, without copying files that can be read in ranges."""
 
 from collections.abc import Sequence
 from contextlib import suppress
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 
 NAME = "split"
 PARTITIONS, PLAIN = "split/partitions.json", "split/input-*.plain"
-LEAST, STEP, MOST = 5, 10, 200  # partitions, where their number isn't given
-FEW_BYTES = 160 << 20  # of all orders, up to which the least are enough
-PARTITION_BYTES = 80 << 20  # which take a core two thirds of a second, beside which 10 ms from task to task are little
+LEAST, STEP, MOST = 5, 10, 200  # partitions, if their number isn't given
+FEW_BYTES = 160 << 20  # inputs up to this size get the fewest partitions
+PARTITION_BYTES = 80 << 20  # a core takes two thirds of a second for it, much longer than the 10 ms between two tasks
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ def execute(context: Context) -> Manifest:
         context.refuse_own("--input", inputs)
     names = ("partitions", "delimiter", "quoting", "encoding", "columns")
     settings = {name: getattr(context.settings, name) for name in names}
-    if len(context.settings.input) > 1:  # their order says which of two rows with one id counts
+    if len(context.settings.input) > 1:  # their order decides which of two rows with the same id counts
         settings["input"] = [listed(pattern) for pattern in context.settings.input]
     if as_of := _as_of(context, inputs):
         settings["as_of"] = as_of
@@ -78,9 +78,9 @@ def _as_of(context: Context, inputs: dict[str, str]) -> str:
 
 
 def opening(context: Context) -> Storage:
-    """Return the run's storage, which opens the input's files by their whole names, with what isn't listed of them.
+    """Return the run's storage, which opens the input's files by their whole URIs.
 
-    A password, a token, or bytes that are not UTF-8 stand in no file of the run; --input is asked for them again.
+    No file of the run has a password, a token, or a name with bytes that are not UTF-8: these come from --input again.
     """
     # A percent sign of a URI may stand for a byte that is not UTF-8.
     unlisted = [each for each in context.settings.input if listed(each) != each or has_magic(each) or "%" in each]
@@ -106,7 +106,7 @@ def read_plan(context: Context) -> "Plan":
 def _listed(patterns: Sequence[str], ignore_table: bool) -> dict[str, str]:
     """Return the files of all patterns in their order, each once, with their marks.
 
-    Raises UsageError where the same is given twice, by two names of one file.
+    Raises UsageError if two names are given for the same file.
     """
     from daskjobs.orders.sources.inputs import find_inputs
 
@@ -119,14 +119,14 @@ def _listed(patterns: Sequence[str], ignore_table: bool) -> dict[str, str]:
     named = {listed(uri): mark for uri, mark in marks.items()}
     if len(named) < len(marks):
         raise InputError(
-            f"--input {' '.join(map(listed, patterns))} names files that differ in nothing but their query, which is "
+            f"--input {' '.join(map(listed, patterns))} names files that differ only in their query, which is "
             "neither shown nor stored: give each in a run of its own"
         )
     return named
 
 
 def _count(size: int) -> int:
-    """Return how many partitions so many bytes should have: a multiple of ten, which two, five and ten workers share.
+    """Return the number of partitions for ``size`` bytes: 5, or a multiple of ten, which 2, 5 and 10 workers share.
 
     >>> [_count(size) for size in (0, 160 << 20, 161 << 20, 801 << 20, 1 << 40)]
     [5, 5, 10, 20, 200]
@@ -138,14 +138,14 @@ def _write(context: Context, inputs: dict[str, str]) -> Done:
     try:
         return _planned(context, inputs)
     except BaseException:
-        for number in range(len(inputs)):  # what was unpacked for nothing may be large
+        for number in range(len(inputs)):  # unpacked files of a failed attempt may be large
             with suppress(DaskjobsError):
                 context.storage.remove(numbered(PLAIN, number))
         raise
 
 
 def _remove_other_table(storage: Storage, inputs: dict[str, str]) -> None:
-    """Remove the table that an earlier run in this folder was given, unless it is the input of this one, too."""
+    """Remove the table that was the input of an earlier run in this folder, unless it is also the input of this one."""
     table = storage.uri(TABLE)
     alike = [name for name in inputs if get_protocol(name) == get_protocol(table)]
     if storage.size(TABLE) is not None and real_path(table) not in map(real_path, alike):
@@ -164,7 +164,7 @@ def _planned(context: Context, inputs: dict[str, str]) -> Done:
         sources.describe(storage, name, numbered(PLAIN, number), InputFormat(",") if generated else said)
         for number, name in enumerate([generate.ORDERS] if generated else inputs)
     ]
-    # The process that wrote the orders knows whether they are untouched; to hash them again takes as long as to split.
+    # The process that wrote the orders knows whether they have changed: hashing them again takes as long as splitting.
     written = context.written.get(generate.ORDERS) if generated else None
     untouched = written is not None and written == storage.identity(generate.ORDERS)
     sha256 = context.output(generate.NAME, generate.ORDERS).sha256 if generated and not untouched else ""

@@ -47,11 +47,11 @@ PARTITION_FILES = {
     "result": "validate/part-*/result.json",
 }
 Gathered = Callable[..., list[Any]]  # what `gather` does, with this run's connection
-PROCESS_ROWS = 5_000_000  # from which on processes earn their start, with two cores
+PROCESS_ROWS = 5_000_000  # from here on, processes are faster than threads in spite of their slow start, on two cores
 
 
 def partition_files(number: int) -> dict[str, str]:
-    """Return the names of a partition's files, by what they hold."""
+    """Return the names of a partition's files, by their content."""
     return {content: numbered(name, number) for content, name in PARTITION_FILES.items()}
 
 
@@ -65,9 +65,9 @@ def workload() -> Workload:
 def execute(context: Context) -> Manifest:
     """Write for each partition, under validate/, the files that `partition_files` names.
 
-    validate/rules.json has every rule's sentence. A partition that a run before has finished, with the same inputs,
-    rules and version, is kept. Raises LostWorkError when tasks are lost or don't end within the timeout, and InputError
-    as soon as more rows are rejected than the run may reject; a small run goes on, to write its whole account.
+    validate/rules.json has every rule's sentence. A partition that an earlier attempt has finished with the same
+    inputs, rules and version is kept. Raises LostWorkError when tasks are lost or don't end within the timeout, and
+    InputError as soon as too many rows are rejected; a small run continues, to write its whole account.
     """
     from daskjobs.orders.rules.ruleset import read_rules
     from daskjobs.orders.sources.names import status_names
@@ -147,7 +147,7 @@ def _check(context: Context, rules: dict[str, str], ruleset: "Ruleset", settings
 
 
 def _sentences(gathered: Gathered, ruleset: "Ruleset") -> dict[str, str]:
-    """Return each rule's sentence; rules of the user's own are loaded for that by a worker, before rows are checked."""
+    """Return each rule's sentence; a worker loads the user's rules for that, before any row is checked."""
     if not ruleset.name:
         return ruleset.sentences
     from daskjobs.cluster.tasks import Job, TooLateError
@@ -164,7 +164,7 @@ def _sentences(gathered: Gathered, ruleset: "Ruleset") -> dict[str, str]:
 
 
 def _validated(gathered: Gathered, task: "Task", plan: "Plan") -> list[Checked]:
-    """Check all partitions, look for ids that occur twice, and check again the partitions whose rows repeat one."""
+    """Check all partitions, look for ids that occur twice, and check the partitions with repeated ids again."""
 
     from daskjobs.cluster.tasks import Job
     from daskjobs.orders.validation.duplicates import buckets, find_repeats
@@ -198,7 +198,7 @@ def _validated(gathered: Gathered, task: "Task", plan: "Plan") -> list[Checked]:
 
 
 def _judging(limit: Limit) -> Callable[[Checked], None]:
-    """Return what adds up the partitions' rejected rows, and raises InputError once the run may not reject so many."""
+    """Return a function that counts rejected rows of all partitions, and raises InputError when there are too many."""
     reasons, rejected = Counter[str](), 0
 
     def done(each: Checked) -> None:
@@ -212,10 +212,10 @@ def _judging(limit: Limit) -> Callable[[Checked], None]:
 
 
 def _processes(rows: int, rules: str) -> tuple[bool, str]:
-    """Tell whether this machine's workers should be processes, for so many rows and these rules, and why.
+    """Tell whether local workers should be processes, and why.
 
-    Threads start at once. Processes need half a second more, never wait for each other's hold of Python's lock, and
-    keep their memory (`tuning.KEEP_MEMORY`), which a process that runs already can't be told. And they can be ended,
+    Threads start at once. Processes take half a second more, but don't wait for each other's hold of Python's lock, and
+    keep freed memory (`tuning.KEEP_MEMORY`), which must be set before a process starts. And they can be killed,
     whatever the user's rules do in them.
     """
     if rules:
@@ -226,7 +226,7 @@ def _processes(rows: int, rules: str) -> tuple[bool, str]:
 
 
 def _environment() -> dict[str, str]:
-    """Return the variables with which worker processes keep their memory, if this machine's Arrow can do so."""
+    """Return the variables that make worker processes keep freed memory, if this machine's Arrow supports them."""
     import pyarrow as pa
 
     return KEEP_MEMORY if "jemalloc" in pa.supported_memory_backends() else {}
@@ -234,7 +234,7 @@ def _environment() -> dict[str, str]:
 
 @contextmanager
 def _performance(context: Context, client: "Client") -> Iterator[None]:
-    """Save the dashboard's pages as they are when the block ends, since the cluster may be gone afterwards."""
+    """Save the dashboard's pages when the block ends, since the cluster may be gone afterwards."""
     from daskjobs.cluster.performance import performance_page
 
     with TemporaryDirectory() as folder:

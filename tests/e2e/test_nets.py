@@ -1,4 +1,4 @@
-"""Five nets under a Dask cluster, each alone: in every test the other four are off.
+"""The five safety nets under a Dask cluster, each alone: in every test the other four are off.
 
 Off means: own delete by --keep-cluster; cleanup by no workflow, or one that ends without its exit handler; idleTimeout
 by a day's patience; the ownerReference taken away, or its Workflow there; the janitor suspended, as in all tests here.

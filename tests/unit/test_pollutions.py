@@ -11,22 +11,22 @@ import trust
 from daskjobs.errors import DaskjobsError
 from manifests import ROOT
 from pollutions import IDS, ORDERS, Pollution, pollutions
-from trust import RIGHT, TOLD, Found
+from trust import REPORTED, RIGHT, Found
 
 POLLUTIONS = pollutions()
 QUICK = POLLUTIONS[7::41]
 
 
-def assert_right_or_told(pollution: Pollution, folder: Path) -> str:
+def assert_right_or_reported(pollution: Pollution, folder: Path) -> str:
     """Read a file; hold every order against what may become of it, and every row against the ledger."""
     folder.mkdir()
     (folder / "orders.csv").write_bytes(pollution.data)
     try:
         found = trust.by_daskjobs(folder / "orders.csv", folder)
     except DaskjobsError:
-        return TOLD
+        return REPORTED
     outcome = trust.judged(pollution, found)
-    assert outcome in (RIGHT, TOLD), pollution.name
+    assert outcome in (RIGHT, REPORTED), pollution.name
     rows = json.loads((folder / "run/report/quality.json").read_bytes())["rows"]
     assert rows["in"] == rows["valid"] + rows["rejected"], pollution.name
     raw = "\n".join(pq.read_table(folder / "run/merge/quarantine.parquet")["raw"].to_pylist())
@@ -39,27 +39,27 @@ def assert_right_or_told(pollution: Pollution, folder: Path) -> str:
 
 
 @pytest.mark.parametrize("pollution", QUICK, ids=lambda each: f"{each.group}: {each.name}")
-def test_polluted_file_is_read_rightly_or_told_of(pollution: Pollution, tmp_path: Path) -> None:
-    assert_right_or_told(pollution, tmp_path / "one")
+def test_polluted_file_is_read_rightly_or_reported(pollution: Pollution, tmp_path: Path) -> None:
+    assert_right_or_reported(pollution, tmp_path / "one")
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("part", range(8))
-def test_every_polluted_file_is_read_rightly_or_told_of(part: int, tmp_path: Path) -> None:
+def test_every_polluted_file_is_read_rightly_or_reported(part: int, tmp_path: Path) -> None:
     for number, pollution in enumerate(POLLUTIONS[part::8]):
-        assert_right_or_told(pollution, tmp_path / f"{number}")
+        assert_right_or_reported(pollution, tmp_path / f"{number}")
 
 
 @pytest.mark.slow
 def test_whole_command_comes_to_the_same_as_the_stages_in_this_process(tmp_path: Path) -> None:
     for pollution in POLLUTIONS[50 :: len(POLLUTIONS) // 6]:
-        expected = assert_right_or_told(pollution, tmp_path / pollution.name.replace(" ", "-"))
+        expected = assert_right_or_reported(pollution, tmp_path / pollution.name.replace(" ", "-"))
         assert trust.outcome(trust.COMMAND, pollution) == expected, pollution.name
 
 
 @pytest.mark.parametrize("page", ["README.md", "benchmarks/README.md"])
 def test_tables_of_the_pages_are_of_these_files(page: str) -> None:
-    table = (ROOT / page).read_text().partition("| right | told | wrong in silence |")[2].partition("\n\n")[0]
+    table = (ROOT / page).read_text().partition("| right | reported | wrong in silence |")[2].partition("\n\n")[0]
     counts = {
         name: list(map(int, found))
         for name, *found in re.findall(r"^\| (.+?) \| (\d+) \| (\d+) \| (\d+) \|", table, re.M)
@@ -86,9 +86,9 @@ def found(*ids: str, rejected: int = 0, **changed: object) -> Found:
     [
         (found(*IDS), RIGHT),
         (found(*IDS, rejected=1), RIGHT),
-        (found("A2", "A3", "A4", "A5", rejected=1), TOLD),
+        (found("A2", "A3", "A4", "A5", rejected=1), REPORTED),
         (found("A2", "A3", "A4", "A5"), trust.WRONG),
-        (found("A2", "A3", "A4", rejected=2), TOLD),
+        (found("A2", "A3", "A4", rejected=2), REPORTED),
         (found("A2", "A3", "A4", rejected=1), trust.WRONG),
         (found(*IDS, region="elsewhere"), trust.WRONG),
         (found(*IDS, total_amount="0.01"), trust.WRONG),

@@ -22,7 +22,7 @@ StartAhead = Callable[[S, Workload], tuple[str, list[ObjectName]]]  # gives "cre
 
 
 class Backend(Protocol[S]):
-    """Knows how to connect to a Dask cluster of one kind, and how to get rid of it.
+    """Connects to Dask clusters of one kind, and removes them.
 
     Importing a backend's module must be quick: its methods import the libraries that they need.
     """
@@ -33,10 +33,10 @@ class Backend(Protocol[S]):
 
     @property
     def shares_disk(self) -> bool:
-        """Whether the workers can read and write this machine's files."""
+        """Whether workers can read and write this machine's files."""
 
     def check(self, settings: S) -> None:
-        """Raise UsageError when the settings make no sense here, or ValueError with what is wrong with the address."""
+        """Raise UsageError when the settings make no sense here, or ValueError when the address is wrong."""
 
     def connect(self, settings: S, workload: Workload) -> AbstractContextManager[Connection]:
         """Give a connection to a cluster that is ready; whatever was started for it ends with the block."""
@@ -49,10 +49,10 @@ class Backend(Protocol[S]):
         """Remove the cluster in whatever state it is, and report what was removed and what remains."""
 
     def examine(self, settings: S, image: str) -> Iterator[Finding]:
-        """Yield what is there and what is missing for a cluster; where there are pods, try one of the ``image``."""
+        """Yield what is there and what is missing for a cluster; a backend that uses pods tries one of ``image``."""
 
 
-# By the name of the backend, or by the scheme with which an address begins.
+# Keys are names of backends, or schemes of addresses.
 BACKENDS: dict[str, Backend[Any]] = {
     "local": Local(),
     "kubernetes": Kubernetes(),
@@ -62,7 +62,7 @@ BACKENDS: dict[str, Backend[Any]] = {
 
 
 def default_backend(pod: str) -> str:
-    """Return the name of the backend for code that doesn't choose: Kubernetes in a pod that knows its own name."""
+    """Return the default backend: Kubernetes in a pod that knows its own name, else local."""
     return "kubernetes" if pod else "local"
 
 
@@ -87,7 +87,7 @@ def settings_of(**values: Any) -> ClusterSettings:
 
 
 def backend_of(settings: ClusterSettings) -> Backend[Any]:
-    """Return the backend that the settings name. Raises UsageError for none, and when it refuses the settings."""
+    """Return the backend that the settings name. Raises UsageError if there is none, or if it refuses the settings."""
     backend = _named(settings.backend)
     try:
         backend.check(settings)
@@ -109,9 +109,9 @@ def _allowed() -> str:
 
 @contextmanager
 def connect(settings: ClusterSettings, workload: Workload = Workload()) -> Iterator[Connection]:  # noqa: B008  # frozen
-    """Give a connection to a Dask cluster that is ready; what was started for it is gone afterwards.
+    """Give a connection to a Dask cluster that is ready; whatever was started for it ends with the block.
 
-    Raises ClusterError when no scheduler or worker answers, ConfigError when versions differ.
+    Raises ClusterError when no scheduler or worker answers, and ConfigError when versions differ.
     """
     backend = backend_of(settings)
     with dask_configured():

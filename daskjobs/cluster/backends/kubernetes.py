@@ -1,4 +1,4 @@
-"""An ephemeral Dask cluster on Kubernetes, made like the pod that asks for it."""
+"""An ephemeral Dask cluster on Kubernetes, whose pods are copies of the pod that creates it."""
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
@@ -23,7 +23,7 @@ class Kubernetes:
         self._pairs: dict[str, KeyPair] = {}
 
     def check(self, settings: KubernetesSettings) -> None:
-        """Accept all settings: whether this process runs in a pod is found out when it connects."""
+        """Accept all settings: `connect` finds out whether this process runs in a pod."""
 
     def connect(self, settings: KubernetesSettings, workload: Workload) -> AbstractContextManager[Connection]:
         """Create the cluster, or reuse the one that was started ahead, and delete it at the end."""
@@ -44,7 +44,7 @@ class Kubernetes:
         return remove_cluster(settings)
 
     def examine(self, settings: KubernetesSettings, image: str) -> Iterator[Finding]:
-        """Look at kinds, controllers and rights; start and remove a pod of the ``image``, if there is one."""
+        """Look at kinds, controllers and rights; start and remove a pod of ``image``, unless that is empty."""
         with kubernetes_packages():
             from daskjobs.cluster.kubernetes.examination import examine
         yield from examine(settings, image)

@@ -20,7 +20,7 @@ class Local:
 
     settings = LocalSettings
     shares_disk = True
-    start_ahead = None  # the workers are there at once when they are needed
+    start_ahead = None  # local workers start at once
 
     def check(self, settings: LocalSettings) -> None:
         """Raise UsageError for more workers than one machine can start."""

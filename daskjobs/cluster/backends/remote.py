@@ -1,4 +1,4 @@
-"""A scheduler that runs already, at an address that is given; it is not ours to size or to stop."""
+"""A scheduler that runs already, at a given address; others size and stop it."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -11,25 +11,25 @@ from daskjobs.cluster.settings import ClusterSettings
 from daskjobs.configured import dask_configured
 from daskjobs.errors import ClusterError, DaskjobsError
 
-CONNECT_SECONDS = 7  # within which a scheduler and a first worker must have answered
+CONNECT_SECONDS = 7  # until the scheduler, and then a first worker, must have answered
 
 
 class Remote:
-    """The backend of addresses, tcp://host:port or tls://host:port."""
+    """The backend for addresses, tcp://host:port or tls://host:port."""
 
     settings = ClusterSettings
-    shares_disk = True  # or has a disk in common with this machine: nobody here can tell
+    shares_disk = True  # assumed, since it can't be known here
     start_ahead = None  # the scheduler runs already
 
     def check(self, settings: ClusterSettings) -> None:
-        """Raise ValueError when the address is not one that a scheduler can have."""
+        """Raise ValueError when no scheduler can have this address."""
         _, port = host_port(settings.backend.partition("://")[2])
         if port == 0:
             raise ValueError("no scheduler listens on port 0")
 
     @contextmanager
     def connect(self, settings: ClusterSettings, workload: Workload) -> Iterator[Connection]:
-        """Connect to the scheduler, and leave it as it is at the end."""
+        """Connect to the scheduler, and leave it running at the end."""
         with dask_configured():
             from daskjobs.cluster.clients import connected
             from daskjobs.cluster.openssl import mend_openssl
@@ -68,7 +68,7 @@ class Remote:
         return Removed()
 
     def examine(self, settings: ClusterSettings, image: str) -> Iterator[Finding]:
-        """Connect to the scheduler as the work would, with workers and versions compared."""
+        """Connect to the scheduler as a run would, which checks its workers and versions."""
         try:
             with self.connect(settings, Workload()) as connection:
                 yield Finding(True, f"{settings.backend} has {connection.facts.workers} workers of the same versions")

@@ -1,4 +1,4 @@
-"""An ephemeral Dask cluster on Kubernetes, which the Dask operator runs."""
+"""Ephemeral Dask clusters on Kubernetes, which the Dask operator runs."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -58,20 +58,20 @@ class KubernetesSettings(ClusterSettings):
 
     @property
     def longest_queue(self) -> float:
-        """The most seconds that pods may wait in a queue: none where no queue is given."""
+        """The most seconds that pods may wait in the queue; 0 without a queue."""
         return self.queue_timeout if self.queue else 0.0
 
     @property
     def longest_start(self) -> float:
-        """The most seconds from the request for a cluster until its first worker has come."""
+        """The most seconds from the request for a cluster until its first worker has joined."""
         return self.longest_queue + self.start_timeout + self.worker_timeout
 
 
 @contextmanager
 def kubernetes_packages() -> Iterator[None]:
-    """Import in this block what needs the packages of the extra "kubernetes".
+    """Import modules that need the extra "kubernetes" in this block.
 
-    Raises ConfigError, which says how to install them, where one is missing.
+    Raises ConfigError, which says how to install it, when a package is missing.
     """
     try:
         with dask_configured():

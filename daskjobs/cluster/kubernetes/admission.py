@@ -1,4 +1,4 @@
-"""The wait for a Kueue queue to admit a Dask cluster's pods: it is told, has a bound, and is no part of the start."""
+"""Waits until a Kueue queue admits a Dask cluster's pods, with a time limit that is separate from the start's."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -11,13 +11,13 @@ from daskjobs.cluster.kubernetes.diagnosis import held_by
 from daskjobs.errors import ClusterError
 from daskjobs.events import event
 
-QUEUE_POLL_SECONDS = 2.0  # a queue may take an hour, and each look asks the API server
+QUEUE_POLL_SECONDS = 2.0  # a queue may take an hour, and each look is a request to the API server
 
 
 class Admission:
     """The waits for one cluster's pods; ``seconds`` is how long the queue has held them so far.
 
-    The bound, ``queue_timeout``, counts from the creation of this object, and is one for all pods. ``tell`` takes a
+    The time limit, ``queue_timeout``, counts from the creation of this object, for all pods together. ``tell`` takes a
     sentence for people.
     """
 
@@ -27,21 +27,21 @@ class Admission:
         self._end = time.monotonic() + settings.queue_timeout
 
     def waits(self, component: str) -> Iterator[float]:
-        """Yield, for ever, how long the start of a component takes, in seconds without those in the queue.
+        """Yield, for ever, the seconds that a component has taken to start so far, without those in the queue.
 
-        The component is "scheduler" or "worker". Raises ClusterError when the queue has not admitted any of its pods
-        within the queue timeout.
+        The component is "scheduler" or "worker". Raises ClusterError when the queue admits none of its pods within the
+        queue timeout.
         """
         since = time.monotonic()
-        told = False
+        announced = False
         while True:
             yield time.monotonic() - since
             if not self._settings.queue or not (gates := held_by(self._api, self._settings, component)):
                 time.sleep(POLL_SECONDS)
                 continue
             queue = self._settings.queue
-            if not told:
-                told = True
+            if not announced:
+                announced = True
                 event("cluster.queued", queue=queue, component=component, gates=gates)
                 self._tell(f"waiting for the queue {queue} to admit the Dask {component}'s pod")
             if time.monotonic() > self._end:

@@ -8,7 +8,7 @@ from typing import Any
 
 import httpx
 import kr8s
-from kr8s._async_utils import as_sync_func  # which its own methods are made with; below 0.21 it is there
+from kr8s._async_utils import as_sync_func  # private, but kr8s uses it for its own methods in all versions below 0.21
 from kr8s.objects import APIObject, Deployment, NetworkPolicy, Pod, ReplicaSet, Service, new_class
 
 from daskjobs.cluster.kubernetes import KubernetesSettings
@@ -28,13 +28,13 @@ KINDS = (*DASK_KINDS, Deployment, ReplicaSet, Service, Pod, NetworkPolicy)  # th
 def open_api(settings: KubernetesSettings) -> kr8s.Api:
     """Return a client of the API server.
 
-    Raises ConfigError when nothing says where the API server is and who asks.
+    Raises ConfigError when there is neither a kubeconfig nor a service account.
     """
     try:
         api = kr8s.api(namespace=settings.namespace or None)
     except ValueError as error:
         raise ConfigError(
-            f"there is no way to Kubernetes from here: {error}; run this in a pod, or set KUBECONFIG to a working file"
+            f"Kubernetes can't be reached from here: {error}; run this in a pod, or set KUBECONFIG to a working file"
         ) from error
     api.timeout = API_SECONDS
     return api
@@ -42,7 +42,7 @@ def open_api(settings: KubernetesSettings) -> kr8s.Api:
 
 @contextmanager
 def api_call(purpose: str) -> Iterator[None]:
-    """Turn what the Kubernetes client raises in this block into one sentence, which names the ``purpose``.
+    """Turn exceptions of the Kubernetes client in this block into one sentence, which names the ``purpose``.
 
     Raises ConfigError when Kubernetes refuses the request, ClusterError when it fails or doesn't answer.
     """
@@ -57,7 +57,7 @@ def api_call(purpose: str) -> Iterator[None]:
         if status == 404:
             raise ConfigError(f"Kubernetes can't {purpose}: {error}; is the Dask operator installed?") from error
         if status in {400, 422}:
-            raise ConfigError(f"Kubernetes did not accept it when asked to {purpose}: {error}") from error
+            raise ConfigError(f"Kubernetes rejected the request to {purpose}: {error}") from error
         raise ClusterError(f"Kubernetes could not {purpose}: {error}") from error
     except (httpx.HTTPError, kr8s.APITimeoutError, kr8s.ConnectionClosedError, OSError) as error:
         raise ClusterError(f"the Kubernetes API did not answer when asked to {purpose}: {error}") from error
@@ -86,7 +86,7 @@ def list_objects(api: kr8s.Api, labels: dict[str, str], kinds: tuple[Any, ...] =
 
 
 def owner_reference(owner: APIObject) -> dict[str, str]:
-    """Return what says in an object's metadata that it goes with its owner."""
+    """Return the ownerReference by which Kubernetes deletes an object with its owner."""
     return {"apiVersion": owner.version, "kind": owner.kind, "name": owner.name, "uid": str(owner.metadata["uid"])}
 
 
@@ -97,17 +97,17 @@ def age(existing: APIObject) -> float:
 
 
 def is_ending(existing: APIObject) -> bool:
-    """Tell whether an object has been deleted and is there only until its finalizers are done."""
+    """Tell whether an object has been deleted and waits only for its finalizers."""
     return "deletionTimestamp" in existing.metadata
 
 
 def is_kept(cluster: APIObject) -> bool:
-    """Tell whether a cluster stays although its work has failed, because ``keep_on_failure`` says so."""
+    """Tell whether a cluster's work has failed and ``keep_on_failure`` keeps the cluster."""
     return KEPT in cluster.metadata.get("annotations", {})
 
 
 def create_object(new: Any) -> ClusterError | None:
-    """Create an object; return None, or Kubernetes' refusal where one of its name exists already."""
+    """Create an object; return None, or Kubernetes' refusal if an object of its name exists already."""
     try:
         with api_call(f"create the {new.kind} {new.name}"):
             new.create()
@@ -120,7 +120,7 @@ def create_object(new: Any) -> ClusterError | None:
 
 
 def delete_object(existing: APIObject) -> None:
-    """Ask for the deletion of this very object; it may be gone already, and another one of its name stays."""
+    """Ask for the deletion of this very object; it may be gone already, and another of the same name stays."""
     with api_call(f"delete {existing.kind} {existing.name}"):
         try:
             as_sync_func(_delete)(existing)
@@ -130,7 +130,7 @@ def delete_object(existing: APIObject) -> None:
 
 
 async def _delete(existing: APIObject) -> None:
-    """Delete an object on the condition that it still has this uid, which kr8s' own method can't do."""
+    """Delete an object only if it still has this uid, which kr8s' own method can't do."""
     condition = {"preconditions": {"uid": existing.metadata["uid"]}}
     path = f"{existing.endpoint}/{existing.name}"
     async with existing.api.call_api(

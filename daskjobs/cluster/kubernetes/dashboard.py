@@ -1,4 +1,4 @@
-"""Shows a live Dask cluster on Kubernetes on this machine, reached by a kubeconfig; nothing there is changed."""
+"""Shows the dashboard of a live Dask cluster on Kubernetes on this machine; it changes nothing there."""
 
 import asyncio
 import base64
@@ -34,20 +34,20 @@ from daskjobs.errors import ClusterError, ConfigError, UsageError
 from daskjobs.options import quoted
 
 LOOK_SECONDS = 1
-LISTED = 10  # steps that a sentence names
+LISTED = 10  # at most, of the steps that a sentence names at most
 
 
 def watch(settings: KubernetesSettings, step: str = "") -> Iterator[str]:
     """Forward the ports of a workflow's Dask cluster to this machine, and yield lines for people until it is gone.
 
-    The first line is the dashboard's address. Of several steps, ``step`` names one: see `fitting`. Raises ConfigError
-    when there is no such workflow or it is over, UsageError when several clusters are meant, and ClusterError when none
-    comes within the start timeout or it doesn't answer.
+    The first line is the dashboard's address. ``step`` chooses one of several steps: see `fitting`. Raises ConfigError
+    when there is no such workflow or it is over, UsageError when several clusters fit, and ClusterError when none
+    starts within the start timeout or it doesn't answer.
     """
     api = open_api(settings)
     cluster = await_cluster(api, settings, step)
     pair = key_pair(api, cluster)
-    warnings.simplefilter("ignore", VersionMismatchWarning)  # no task goes from here to there
+    warnings.simplefilter("ignore", VersionMismatchWarning)  # this client submits no tasks
     with ExitStack() as stack:
         stack.enter_context(answering())
         link = stack.enter_context(shown(cluster.name, str(cluster.namespace), settings.start_timeout))
@@ -65,13 +65,13 @@ def watch(settings: KubernetesSettings, step: str = "") -> Iterator[str]:
 
 @contextmanager
 def _client(cluster: APIObject, pair: KeyPair, seconds: float) -> Iterator[Client]:
-    """Give a client of the scheduler, whose port is forwarded to this machine: it lets in who has the key pair."""
+    """Forward the scheduler's port to this machine, and give a client that connects with the key pair."""
     with connected(f"tls://{forwarded(cluster, 'tcp-comm', seconds)}", seconds, pair.security()) as client:
         yield client
 
 
 def await_cluster(api: kr8s.Api, settings: KubernetesSettings, step: str = "") -> APIObject:
-    """Wait for the one Dask cluster of a workflow, or of its step of this name, while the workflow goes on."""
+    """Wait for the one Dask cluster of a workflow, or of its ``step``, while the workflow runs."""
     deadline = time.monotonic() + settings.start_timeout
     named, listed = f"of the step {quoted(step)} " if step else "", ""
     while time.monotonic() < deadline:
@@ -102,11 +102,11 @@ def await_cluster(api: kr8s.Api, settings: KubernetesSettings, step: str = "") -
 
 
 def fitting(clusters: list[APIObject], workflow: str, step: str) -> list[APIObject]:
-    """Return the Dask clusters of the steps that a name fits, or all without one.
+    """Return the Dask clusters of the steps that a name fits, or all clusters for an empty name.
 
-    It is the name of an Argo node, with or without the workflow's before it, or else the end of one, or else that of a
-    loop, whose items are nodes: `features` fits flow-x7.features, or else flow-x7.nested.features, or else
-    flow-x7.features(0:a).
+    The name is that of an Argo node, with or without the workflow's name before it; or else the end of such a name; or
+    else the name of a loop, each item of which is a node. `features` fits flow-x7.features, or else
+    flow-x7.nested.features, or else flow-x7.features(0:a).
     """
     if not step:
         return clusters
@@ -118,7 +118,7 @@ def fitting(clusters: list[APIObject], workflow: str, step: str) -> list[APIObje
 
 
 def _node(cluster: APIObject) -> str:
-    """Return the name by which people know the step of a cluster: its Argo node's, or else, as for orders, its own."""
+    """Return the name of a cluster's step: its Argo node's or, without one, as for orders, the cluster's own."""
     return str(cluster.metadata.get("annotations", {}).get(NODE) or cluster.name)
 
 
@@ -145,9 +145,9 @@ def is_there(api: kr8s.Api, cluster: APIObject) -> bool:
 
 
 def forwarded(cluster: APIObject, port_name: str, seconds: float) -> str:
-    """Return the address on this machine to which a port of the scheduler's service is forwarded, as host:port.
+    """Forward a port of the scheduler's service to this machine, and return the local address as host:port.
 
-    It is forwarded until this process ends. Raises ClusterError when that takes longer than so many seconds.
+    It stays forwarded until this process ends. Raises ClusterError when it doesn't answer within ``seconds``.
     """
 
     def forward() -> str:
@@ -169,14 +169,14 @@ def forwarded(cluster: APIObject, port_name: str, seconds: float) -> str:
 
 
 def key_pair(api: kr8s.Api, cluster: APIObject) -> KeyPair | None:
-    """Return the key pair of a cluster's processes from its Secret, or None where they speak without TLS.
+    """Return the key pair of a cluster's processes from its Secret, or None for a cluster without TLS.
 
-    Raises ConfigError when this person may not read it.
+    Raises ConfigError when the user may not read the Secret.
     """
     if CERTIFICATE not in cluster.metadata.get("annotations", {}):
         return None
     name = secret_name(cluster.name)
-    with api_call(f"read the Secret {name}, without which nobody is let in"):
+    with api_call(f"read the Secret {name}, which has the key pair for its connections"):
         secret: Any = next(iter(api.get(Secret, name, namespace=api.namespace)), None)
     if secret is None:
         raise ClusterError(f"the Secret {name} is gone: the work on its Dask cluster is over")
@@ -185,7 +185,7 @@ def key_pair(api: kr8s.Api, cluster: APIObject) -> KeyPair | None:
 
 
 def news(client: Client, seen: float) -> Iterator[tuple[float, str]]:
-    """Yield the time and the text of what was announced after the time ``seen``, while the scheduler answers."""
+    """Yield time and text of each progress message after the time ``seen``, while the scheduler answers."""
     with suppress(OSError):
         for when, what in ask(client, "events", topic=PROGRESS):
             if when > seen:

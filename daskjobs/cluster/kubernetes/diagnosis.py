@@ -1,4 +1,4 @@
-"""What Kubernetes knows about a Dask cluster's pods: why they aren't ready, and how they ended."""
+"""Explains, by what Kubernetes knows, why a Dask cluster's pods aren't ready, and how they ended."""
 
 import re
 import time
@@ -14,19 +14,19 @@ from daskjobs.cluster.kubernetes.naming import COMPONENT_LABEL, selector
 from daskjobs.errors import DaskjobsError
 
 LOG_LINES, SHOWN_LINES = 300, 3
-END_SECONDS = 5.0  # within which the kubelet has said how a container ended
+END_SECONDS = 5.0  # until the kubelet has reported how a container ended
 OOM = "OOMKilled"
 POD_NAME = re.compile(r'pods "[^"]*" is ')
 WORKER_NAME = "DASK_WORKER_NAME"
 TELLING = re.compile(r" - (WARNING|ERROR|CRITICAL) - |[Kk]illed|Traceback|Error")
-# Signal 9 is the kernel's, which was quicker than Dask's nanny: nobody else kills a worker and lets its container be.
+# Signal 9 means the kernel's OOM killer, quicker than Dask's nanny: nothing else kills a worker without its container.
 OUT_OF_MEMORY = re.compile(
     r"exceeded \d+% memory budget|OOMKilled|MemoryError|malloc of size .* failed|killed by signal 9\b"
 )
 
 
 def trouble(api: kr8s.Api, settings: KubernetesSettings) -> str:
-    """Say which of the cluster's pods aren't ready or were refused, and why, in Kubernetes' own words."""
+    """Say which pods of the cluster aren't ready or were refused, and why, in Kubernetes' own words."""
     pods = list_objects(api, selector(settings), (Pod,))
     reasons = [f"{pod.name}: {why_not_ready(api, pod)}" for pod in pods if not _is_ready(pod)]
     if reasons := reasons + _refusals(api, settings):
@@ -37,10 +37,10 @@ def trouble(api: kr8s.Api, settings: KubernetesSettings) -> str:
 
 
 def _refusals(api: kr8s.Api, settings: KubernetesSettings) -> list[str]:
-    """Say which objects of the cluster could not make what they should, such as pods that exceed a quota."""
+    """Say which objects of the cluster could not create their pods, and why, such as a quota."""
     lacking = [each for each in list_objects(api, selector(settings), (ReplicaSet, Deployment)) if _lacks_pods(each)]
     makers = {each.name for each in [*lacking, *list_objects(api, selector(settings), DASK_KINDS)]}
-    messages = dict[str, str]()  # the last of each object, which the API server lists last
+    messages = dict[str, str]()  # by object; its last event is listed last, and so it stays
     with api_call("list the events of a Dask cluster's objects"):
         for kind in (ReplicaSet, Deployment, *DASK_KINDS) if makers else ():
             events: Any = api.get(Event, namespace=api.namespace, field_selector={"involvedObject.kind": kind.kind})
@@ -48,7 +48,7 @@ def _refusals(api: kr8s.Api, settings: KubernetesSettings) -> list[str]:
                 name = each.raw["involvedObject"]["name"]
                 if name in makers and each.raw.get("type") != "Normal":
                     messages[name] = each.raw["message"]
-    said = dict[str, list[str]]()  # by the reason: pods of one quota differ in their names alone
+    said = dict[str, list[str]]()  # names of objects by reason: pods refused by one quota differ only in their names
     for name, message in messages.items():
         said.setdefault(POD_NAME.sub("", message), []).append(name)
     return [f"{names[0]}{f' and {len(names) - 1} more' if names[1:] else ''}: {why}" for why, names in said.items()]
@@ -64,7 +64,7 @@ def _is_ready(pod: APIObject) -> bool:
 
 
 def held_by(api: kr8s.Api, settings: KubernetesSettings, component: str) -> str:
-    """Say which scheduling gates hold all pods of a component; nothing if it has no pod, or one that no gate holds."""
+    """Return the scheduling gates that hold all pods of a component, or an empty text if it has none or a free one."""
     pods = list_objects(api, {**selector(settings), COMPONENT_LABEL: component}, (Pod,))
     held = [_gates(pod) for pod in pods if pod.status.phase not in ("Failed", "Succeeded")]
     return ", ".join(sorted({gate for gates in held for gate in gates})) if all(held) else ""
@@ -75,7 +75,7 @@ def _gates(pod: APIObject) -> list[str]:
 
 
 def why_not_ready(api: kr8s.Api, pod: APIObject) -> str:
-    """Say why a pod isn't ready: what holds it, what its containers wait for, its last warning, or its phase."""
+    """Say why a pod isn't ready: a scheduling gate, what its containers wait for, its last warning, or its phase."""
     if gates := _gates(pod):
         return f"the scheduling gate {', '.join(gates)} holds it"
     with api_call(f"list the events of {pod.name}"):
@@ -91,13 +91,13 @@ def why_not_ready(api: kr8s.Api, pod: APIObject) -> str:
 
 
 def how_worker_ended(api: kr8s.Api, settings: KubernetesSettings, worker: str) -> WorkerEnd:
-    """Say how a worker ended: who took its pod away, its container's exit reason, and the last lines of its log."""
+    """Say how a worker ended: who removed its pod, its container's exit reason, and the last lines of its log."""
     try:
         pods: list[Any] = [pod for pod in list_objects(api, selector(settings), (Pod,)) if _worker_of(pod) == worker]
         if not pods:
             return WorkerEnd(f"the pod of {worker} is gone")
         taken = [f"{pod.name}: {why}" for pod in pods if (why := _why_taken(pod, settings))]
-        if taken:  # and its Deployment makes another, whose log says nothing of it
+        if taken:  # its Deployment makes another pod, whose log doesn't show why
             return WorkerEnd(taken[-1])
         pod = pods[-1]
         reasons = _ends_before(pod)
@@ -119,7 +119,7 @@ def _ends_before(pod: APIObject) -> list[str]:
 
 
 def cluster_end(api: kr8s.Api, settings: KubernetesSettings, uid: str) -> ClusterEnd:
-    """Say why the scheduler of the cluster of this uid has gone away, as soon as Kubernetes knows; it may never."""
+    """Wait until Kubernetes knows why the scheduler of the cluster with this uid went away, and say it, if it does."""
     end = time.monotonic() + END_SECONDS
     try:
         while not (known := _cluster_end(api, settings, uid)).text and time.monotonic() < end:
@@ -148,13 +148,13 @@ def _cluster_end(api: kr8s.Api, settings: KubernetesSettings, uid: str) -> Clust
 
 
 def _worker_of(pod: APIObject) -> str:
-    """Return the name of the worker that runs in a pod: the operator's, which the name of a pod has only in part."""
+    """Return the operator's name of the worker in a pod, of which the pod's own name has only a part."""
     entries = [entry for container in pod.spec["containers"] for entry in container.get("env", [])]
     return next((str(entry["value"]) for entry in entries if entry["name"] == WORKER_NAME), "")
 
 
 def _why_taken(pod: APIObject, settings: KubernetesSettings) -> str:
-    """Say who took a pod away, in Kubernetes' own words: Evicted by the kubelet, or such as PreemptionByScheduler."""
+    """Say who removed a pod, in Kubernetes' own words, such as Evicted (the kubelet) or PreemptionByScheduler."""
     if pod.status.get("reason") == "Evicted":
         message = pod.status["message"].strip()
         disk = "ephemeral" in message or "EmptyDir" in message
@@ -173,7 +173,7 @@ def worker_end(name: str, reasons: list[str], lines: list[str]) -> WorkerEnd:
 
 
 def last_logs(api: kr8s.Api, settings: KubernetesSettings, lines: int) -> dict[str, str]:
-    """Return the last lines of the log of each of the cluster's pods, by its name; before a restart, too."""
+    """Return the last log lines of each of the cluster's pods, by the pod's name; also those before a restart."""
     logs = dict[str, str]()
     for pod in list_objects(api, selector(settings), (Pod,)):
         before = [(f"{pod.name}-before-restart", True)] * _restarted(pod)
@@ -186,6 +186,6 @@ def last_logs(api: kr8s.Api, settings: KubernetesSettings, lines: int) -> dict[s
 
 
 def log_lines(pod: Any, previous: bool = False, lines: int = LOG_LINES) -> list[str]:
-    """Return the last lines of a pod's log, or of its container before its restart; empty lines are left out."""
+    """Return the last lines of a pod's log, or of its ``previous`` container's; empty lines are left out."""
     with api_call(f"read the log of {pod.name}"):
         return [line.rstrip() for line in pod.logs(previous=previous, tail_lines=lines) if line.strip()]

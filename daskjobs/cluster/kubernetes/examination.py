@@ -1,4 +1,4 @@
-"""Says what a Kubernetes cluster lacks for Dask clusters there: kinds, controllers, rights, the image."""
+"""Checks what a Kubernetes cluster lacks for Dask clusters: kinds, controllers, rights, the image."""
 
 import json
 import secrets
@@ -18,7 +18,7 @@ from daskjobs.cluster.kubernetes.diagnosis import why_not_ready
 from daskjobs.cluster.kubernetes.naming import PART_OF
 from daskjobs.errors import ConfigError, DaskjobsError
 
-# What a pod does that starts and removes a Dask cluster; k8s/base/roles.yaml grants it.
+# The rights that a pod needs to start and remove a Dask cluster; k8s/base/roles.yaml grants them.
 RIGHTS = {
     ("kubernetes.dask.org", "daskclusters"): ("list", "create", "patch", "delete"),
     ("kubernetes.dask.org", "daskworkergroups"): ("list", "create", "patch", "delete"),
@@ -36,7 +36,7 @@ CONTROLLERS = {
 }
 KINDS = {"kubernetes.dask.org/v1": "DaskCluster", "argoproj.io/v1alpha1": "Workflow"}
 REQUEUE = "DEFAULT_REQUEUE_TIME"
-SLOW_HOP_SECONDS = 3  # from here on, a shorter requeue time is worth mentioning
+SLOW_HOP_SECONDS = 3  # from here on, a shorter requeue time is recommended
 PULL_SECONDS = 120
 POD_SECURITY = "pod-security.kubernetes.io/enforce=restricted"
 
@@ -46,7 +46,7 @@ Review: Any = new_class("SelfSubjectAccessReview", "authorization.k8s.io/v1", as
 def examine(settings: KubernetesSettings, image: str) -> Iterator[Finding]:
     """Yield a finding for each thing that is needed, as a person's kubeconfig or a pod's service account sees it.
 
-    A pod of the ``image``, if one is given, is started and removed.
+    Starts and removes a pod of ``image``, if that isn't empty.
     """
     try:
         api = open_api(settings)
@@ -74,7 +74,7 @@ def _kinds(api: kr8s.Api) -> Iterator[Finding]:
 
 
 def _controllers(api: kr8s.Api) -> Iterator[Finding]:
-    """Look for the two controllers in all namespaces, by the image that they run."""
+    """Look for the two controllers in all namespaces, by their images."""
     try:
         with api_call("list deployments in all namespaces"):
             deployments: list[Any] = list(api.get(Deployment, namespace=kr8s.ALL))
@@ -94,7 +94,7 @@ def _controllers(api: kr8s.Api) -> Iterator[Finding]:
 
 
 def _hops(api: kr8s.Api) -> Finding:
-    """Say how long Argo's controller took from a task's end to the next one's pod, in the last workflow that ended."""
+    """Say how long Argo took from the end of a task to the next task's pod, in the last workflow that ended."""
     try:
         with api_call("list the workflows"):
             workflows: list[Any] = list(api.get(Workflow, namespace=api.namespace, label_selector=PART_OF))
@@ -116,7 +116,7 @@ def _hops(api: kr8s.Api) -> Finding:
 
 
 def hops(nodes: dict[str, dict[str, Any]]) -> list[float]:
-    """Return the seconds from the end of a pod to the start of the next, along the longest path of a workflow."""
+    """Return the seconds from each pod's end to the next pod's start, along the longest path of a workflow."""
     pods = [node for node in nodes.values() if node["type"] == "Pod" and node.get("finishedAt")]
     moments = [(_moment(node["startedAt"]), _moment(node["finishedAt"])) for node in pods]
     waits = list[float]()
@@ -139,7 +139,7 @@ def _rights(api: kr8s.Api) -> Iterator[Finding]:
 
 
 def _pod_security(api: kr8s.Api) -> Finding:
-    """Say whether the namespace refuses a pod that is root on its node. Kubernetes is asked, and makes none."""
+    """Say whether the namespace refuses pods that are root on their node, by a dry run."""
     if not may(api, "", "pods", "create"):
         return Finding(True, "whether pods may be root on their node: not checked, you may not create pods")
     pod = pod_of("none", f"daskjobs-doctor-{secrets.token_hex(3)}", 1)
@@ -148,19 +148,19 @@ def _pod_security(api: kr8s.Api) -> Finding:
     try:
         with api_call("judge a pod that would be root on its node"):
             as_sync_func(_try_pod)(api, pod)
-    except ConfigError:  # refused, by the Pod Security Standard or whatever else looks at pods here
+    except ConfigError:  # the Pod Security Standard or another admission controller refuses it
         return Finding(True, f"the namespace {api.namespace} refuses pods that would be root on their node")
     except DaskjobsError as error:
         return Finding(False, f"whether pods may be root on their node: {error}")
     return Finding(
         False,
-        f"who may start a pod or a Dask cluster in {api.namespace} is root on its node, since no Pod Security Standard "
-        f"is enforced: kubectl label namespace {api.namespace} {POD_SECURITY}",
+        f"whoever may start a pod or a Dask cluster in {api.namespace} can be root on its node, since no Pod Security "
+        f"Standard is enforced: kubectl label namespace {api.namespace} {POD_SECURITY}",
     )
 
 
 async def _try_pod(api: kr8s.Api, pod: dict[str, Any]) -> None:
-    """Ask Kubernetes whether it would create a pod, which kr8s' own method can't do without creating it."""
+    """Create a pod as a dry run, which kr8s' own method can't do."""
     body = json.dumps({"apiVersion": "v1", "kind": "Pod", **pod})
     async with api.call_api(
         "POST", version="v1", url="pods", namespace=api.namespace, params={"dryRun": "All"}, content=body
@@ -169,7 +169,7 @@ async def _try_pod(api: kr8s.Api, pod: dict[str, Any]) -> None:
 
 
 def may(api: kr8s.Api, group: str, resource: str, verb: str) -> bool:
-    """Tell whether who asks may do this in the namespace."""
+    """Tell whether this user or service account may do this in the namespace."""
     asked = {"namespace": api.namespace, "group": group, "resource": resource, "verb": verb}
     review = Review({"metadata": {}, "spec": {"resourceAttributes": asked}}, api=api)
     with api_call("say what you may do"):
@@ -180,7 +180,7 @@ def may(api: kr8s.Api, group: str, resource: str, verb: str) -> bool:
 def pod_of(
     image: str, name: str, seconds: int, labels: dict[str, str] | None = None, **container: Any
 ) -> dict[str, Any]:
-    """Return a small pod of an image that ends after so many seconds, with these fields of its ``container``."""
+    """Return a small pod of an image that ends after ``seconds`` at most, with these fields of its ``container``."""
     small = {"memory": "64Mi", "ephemeral-storage": "64Mi"}
     main = {
         "name": "main",

@@ -24,7 +24,7 @@ LOOK_SECONDS = 5.0
 
 @contextmanager
 def growing(api: kr8s.Api, settings: KubernetesSettings, client: Client, workers: int) -> Iterator[None]:
-    """Add workers while the block lasts, up to ``max_workers``, when the scheduler has work for more of them."""
+    """Add workers during this block, up to ``max_workers``, when the scheduler has work for more of them."""
     if settings.max_workers <= workers:
         yield
         return
@@ -51,7 +51,7 @@ def _grow(api: kr8s.Api, settings: KubernetesSettings, client: Client, workers: 
 
 
 def resize(api: kr8s.Api, settings: KubernetesSettings, workers: int) -> None:
-    """Let the operator have so many workers."""
+    """Set the number of workers."""
     for group in list_objects(api, selector(settings), (DaskWorkerGroup,)):
         with api_call(f"add workers to {group.name}"):
             change: dict[str, Any] = {"spec": {"worker": {"replicas": workers}}}

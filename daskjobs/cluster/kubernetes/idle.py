@@ -1,6 +1,6 @@
 """The one page of the scheduler's HTTP API that the Dask operator needs: whether the scheduler is idle.
 
-Dask's own `distributed.http.scheduler.api` has this page too, beside one by which anybody may retire workers.
+Dask's own `distributed.http.scheduler.api` has this page too, but also one with which anybody can retire workers.
 """
 
 from typing import Any

@@ -1,9 +1,9 @@
-"""The last safety net: remove Dask clusters that nobody needs any more.
+"""The last safety net: removes Dask clusters that nobody needs any more.
 
-These are clusters whose workflow is over or gone, or which are past their deadline. The janitor also gives up pods of
-workflows that don't start: Argo checks a template's pendingTimeout only where the template has no retryStrategy, or
-where the pod is gone (4.1.2), and Kubernetes counts a pod's deadline only once the pod is on a node.
-It looks at its own namespace, and at nothing that doesn't carry this product's labels.
+These are clusters whose workflow is over or gone, or which are past their deadline. The janitor also ends pods of
+workflows that don't start: Argo checks a template's pendingTimeout only if the template has no retryStrategy, or if
+the pod is gone (4.1.2), and Kubernetes counts a pod's deadline only once the pod is on a node.
+It sees only its own namespace, and only objects with this product's labels.
 """
 
 from collections.abc import Iterator
@@ -36,13 +36,13 @@ OF_WORKFLOW = "workflows.argoproj.io/workflow"
 def sweep(settings: KubernetesSettings, pending_timeout: float) -> Iterator[str]:
     """Remove what nobody needs any more, and yield a line for each cluster that there was.
 
-    Pods of workflows that have not started within ``pending_timeout`` seconds are given up.
+    Ends pods of workflows that have not started within ``pending_timeout`` seconds.
     Raises ClusterError, after all have been tried, when something could not be removed.
     """
     api = open_api(settings)
     yield from _give_up_pods(api, pending_timeout)
     remaining: list[Remaining] = []
-    groups = _ours(list_objects(api, PART_OF, (DaskWorkerGroup,)))  # first: a cluster could come between the two lists
+    groups = _ours(list_objects(api, PART_OF, (DaskWorkerGroup,)))  # first, since a cluster may appear in between
     clusters = _ours(list_objects(api, PART_OF, (DaskCluster,)))
     names = {cluster.name for cluster in clusters}
     orphans = [group for group in groups if group.raw["spec"]["cluster"] not in names]
@@ -60,11 +60,11 @@ def sweep(settings: KubernetesSettings, pending_timeout: float) -> Iterator[str]
 
 
 def _give_up_pods(api: kr8s.Api, seconds: float) -> Iterator[str]:
-    """End pods of workflows that have not started within so many seconds.
+    """End pods of workflows that have not started within ``seconds``.
 
-    A pod that is on no node is made to fail with Kubernetes' reason, which Argo shows. The status of a pod on a node is
-    the kubelet's to write, so that pod is deleted: Argo is about to make it again, and then finds that the template's
-    pendingTimeout is over.
+    A pod that is on no node gets the phase Failed with Kubernetes' reason, which Argo shows. A pod on a node is
+    deleted, because only the kubelet may write its status: Argo, about to create it again, then sees that the
+    template's pendingTimeout is over.
     """
     for pod in list_objects(api, PART_OF, (Pod,)):
         if OF_WORKFLOW not in pod.labels or pod.status.phase != "Pending" or age(pod) <= seconds:
@@ -84,7 +84,7 @@ def _ours(objects: list[APIObject]) -> list[APIObject]:
 
 
 def _why_over(api: kr8s.Api, cluster: APIObject) -> str:
-    """Say why a cluster is not needed any more; return nothing while it is, or while people may look at a failure."""
+    """Say why a cluster is not needed any more, or return an empty text: it is, or it is kept for people to look at."""
     annotations = cluster.metadata.get("annotations", {})
     if (
         WORKFLOW in annotations
@@ -99,7 +99,7 @@ def _why_over(api: kr8s.Api, cluster: APIObject) -> str:
 
 
 def _why_ended(api: kr8s.Api, name: str, uid: str) -> str:
-    """Say how a workflow ended; return nothing while it runs."""
+    """Say how a workflow ended, or return an empty text while it runs."""
     with api_call(f"look for the workflow {name}"):
         named: list[Any] = list(api.get(Workflow, name, namespace=api.namespace))
     workflows = [each for each in named if each.metadata["uid"] == uid]

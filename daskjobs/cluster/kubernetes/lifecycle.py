@@ -1,4 +1,4 @@
-"""The life of a Dask cluster on Kubernetes: ensure, wait until ready, client, release."""
+"""The lifecycle of a Dask cluster on Kubernetes: ensure, wait until ready, client, release."""
 
 import copy
 import logging
@@ -54,8 +54,8 @@ from daskjobs.errors import ClusterError, ConfigError, DaskjobsError
 from daskjobs.events import event
 
 HEALTH_SECONDS = 2
-GATHER_SECONDS = 5  # for all workers to come once one has: a moment in which work is shared better
-GROUP_SECONDS = 60  # the operator may fail to make the workers' group and not try again (dask-kubernetes#976)
+GATHER_SECONDS = 5  # for the other workers to join after the first, so that work is shared better
+GROUP_SECONDS = 60  # the operator may fail to create the worker group and not try again (dask-kubernetes#976)
 
 
 @contextmanager
@@ -64,9 +64,9 @@ def ephemeral_cluster(
 ) -> Iterator[Connection]:
     """Give a connection to a Dask cluster that is created for it and deleted at the end; for ``pairs`` see `ensure`.
 
-    The cluster stays with ``keep_cluster``, with ``keep_on_failure`` when the work fails, and when the workload's check
-    raises because the cluster has become another process's. Raises ClusterError, with Kubernetes' reason, when no
-    worker comes.
+    The cluster is kept with ``keep_cluster``, with ``keep_on_failure`` when the work fails, and when the workload's
+    check raises because another process has taken the cluster over. Raises ClusterError, with Kubernetes' reason, when
+    no worker joins.
     """
     api = open_api(settings)
     settings = replace(settings, namespace=api.namespace)
@@ -133,7 +133,7 @@ def start_ahead(
 
 @dataclass(frozen=True)
 class Ensured:
-    """A DaskCluster that is there: "created" or "reused", its uid, its key pair if any, and the Secrets made for it."""
+    """A DaskCluster that exists: "created" or "reused", its uid, its key pair, if any, and the Secrets made for it."""
 
     how: str
     uid: str
@@ -146,8 +146,8 @@ def ensure(api: kr8s.Api, settings: KubernetesSettings, resource: dict[str, Any]
 
     A cluster of the same name and spec, whose key pair this process has, is reused when its scheduler is healthy, or
     when it is younger than the timeouts of queue and start, since it may still be starting; its certificate must be
-    valid until its new deadline. Any other of its name is deleted first, and waited for until it is gone. Raises
-    ClusterError when that takes longer than the delete timeout.
+    valid until its new deadline. Any other cluster of the name is deleted first. Raises ClusterError when it is not
+    gone within the delete timeout.
 
     ``pairs`` are the key pairs of the clusters that this process created, by name, to which a new one is added: the
     pod's own files have only that of a cluster which is older than the pod.
@@ -194,7 +194,7 @@ def ensure(api: kr8s.Api, settings: KubernetesSettings, resource: dict[str, Any]
 
 
 def is_healthy(host: str) -> bool:
-    """Tell whether the scheduler on this host answers that it is healthy."""
+    """Tell whether the scheduler on this host reports that it is healthy."""
     try:
         with urllib.request.urlopen(f"http://{host}:{DASHBOARD_PORT}/health", timeout=HEALTH_SECONDS) as response:
             return bool(response.status == 200)
@@ -226,7 +226,7 @@ def await_scheduler(
 
 
 def make_group(api: kr8s.Api, settings: KubernetesSettings, resource: dict[str, Any]) -> None:
-    """Create the DaskWorkerGroup that the operator should have created, where it has not."""
+    """Create the DaskWorkerGroup if the operator has failed to."""
     if list_objects(api, selector(settings), (DaskWorkerGroup,)):
         return
     name = cluster_name(settings)
@@ -247,7 +247,7 @@ def _await_workers(
     """Wait until one worker has come, and then a moment for the others.
 
     Unlike Client.wait_for_workers, it survives a dropped connection. Raises ClusterError, with Kubernetes' reason, when
-    none comes within the worker timeout.
+    none joins within the worker timeout.
     """
     for waited in admission.waits("worker"):
         if count_workers(client):
@@ -264,9 +264,9 @@ def _await_workers(
 
 
 def _note_workers(api: kr8s.Api, settings: KubernetesSettings, client: Client, facts: ClusterFacts) -> None:
-    """Note among the facts how many workers there are at the end, and why fewer than wanted."""
+    """Note in the facts how many workers there are at the end, and why there are fewer than wanted."""
     if client.status != "running":
-        return  # whatever the work has done to it: nobody answers
+        return  # the scheduler doesn't answer, perhaps because of the work itself
     facts.workers = count_workers(client)
     if facts.workers < (facts.workers_wanted or 0):
         facts.why = trouble(api, settings)
@@ -274,7 +274,7 @@ def _note_workers(api: kr8s.Api, settings: KubernetesSettings, client: Client, f
 
 
 def release(api: kr8s.Api, settings: KubernetesSettings, uid: str) -> None:
-    """Ask for the deletion of the cluster of this uid, or of any of its name where no uid is known; don't wait."""
+    """Ask for the deletion of the cluster of this uid or, without a uid, of its name; don't wait."""
     for cluster in list_objects(api, selector(settings), (DaskCluster,)):
         if uid and cluster.metadata["uid"] != uid:
             continue
@@ -283,7 +283,7 @@ def release(api: kr8s.Api, settings: KubernetesSettings, uid: str) -> None:
 
 
 def _mark_kept(api: kr8s.Api, settings: KubernetesSettings) -> None:
-    """Note on the cluster that it stays although its work has failed; idleTimeout and its deadline end it."""
+    """Mark the cluster as kept after a failure, until its idleTimeout or deadline."""
     for cluster in list_objects(api, selector(settings), (DaskCluster,)):
         with api_call(f"mark the DaskCluster {cluster.name} as kept"):
             cluster.patch({"metadata": {"annotations": {KEPT: "true"}}})
@@ -292,7 +292,7 @@ def _mark_kept(api: kr8s.Api, settings: KubernetesSettings) -> None:
 
 @contextmanager
 def _failure_noted(doing: str) -> Iterator[None]:
-    """Note a failure that must not hide how the work itself ended."""
+    """Log an exception of this block instead of raising it, since it must not hide how the work itself ended."""
     try:
         yield
     except DaskjobsError as error:

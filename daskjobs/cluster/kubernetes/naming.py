@@ -10,25 +10,25 @@ PART_OF = {"app.kubernetes.io/part-of": "daskjobs"}
 RUN_LABEL, CLUSTER_LABEL = "daskjobs/run", "dask.org/cluster-name"
 COMPONENT_LABEL = "dask.org/component"  # scheduler or worker
 HASH = "daskjobs/spec-hash"
-CERTIFICATE = "daskjobs/certificate"  # the fingerprint of the certificate that the cluster's processes have
-WORKFLOW = "daskjobs/workflow"  # the workflow's name: the janitor finds it here where the ownerReference is lost
-NODE = "daskjobs/node"  # the Argo node's name, by which people choose among the steps of a workflow
+CERTIFICATE = "daskjobs/certificate"  # the fingerprint of the certificate of the cluster's processes
+WORKFLOW = "daskjobs/workflow"  # the workflow's name, for the janitor, when the ownerReference is lost
+NODE = "daskjobs/node"  # the Argo node's name, by which people choose one of a workflow's steps
 DEADLINE = "daskjobs/deadline"  # past it, the janitor removes the cluster
 QUEUE = "kueue.x-k8s.io/queue-name"  # Kueue's label; the operator copies a DaskCluster's labels to its pods
-KEPT = "daskjobs/kept"  # says that the work failed, and that the cluster stays for a look until it has been idle
-ON_EXIT = ".onExit"  # ends the name of the Argo node of an exit hook, after the name of the node that it is the hook of
+KEPT = "daskjobs/kept"  # the work failed, and the cluster is kept for people to look at until its idle timeout
+ON_EXIT = ".onExit"  # the Argo node of an exit hook has its node's name and this suffix
 SCHEDULER_PORT, DASHBOARD_PORT = 8786, 8787
 
 
 def run_id(settings: ClusterSettings) -> str:
-    """Return the id that the cluster's name and labels carry: its workflow's uid, or else its key."""
+    """Return the id in the cluster's name and labels: its workflow's uid, or else its key."""
     return settings.workflow_uid or settings.key
 
 
 def node_key(node: str) -> str:
-    """Return the key of the cluster of an Argo node: the same for each of its attempts, and for its exit hook.
+    """Return the key of an Argo node's cluster, which all attempts of the node and its exit hook share.
 
-    A node has one name for all attempts, and each item of a loop is a node of its own.
+    All attempts of a node have one name, and each item of a loop is a node of its own.
 
     >>> node_key("flow-x7.features") == node_key("flow-x7.features.onExit") != node_key("flow-x7.features(0:a)")
     True

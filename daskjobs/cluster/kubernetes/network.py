@@ -1,7 +1,7 @@
-"""The network policy that each Dask cluster brings along: pods of its run reach each other.
+"""The network policy that each Dask cluster has, by which the pods of its run reach each other.
 
-k8s/base/networkpolicies.yaml forbids them whatever it doesn't name. A policy there could not let pods of one run in
-without those of all others, since no policy compares the labels of two pods.
+k8s/base/networkpolicies.yaml forbids these pods all connections that it doesn't name. It can't allow those within each
+run, because a policy can't compare the labels of two pods.
 """
 
 from typing import Any
@@ -14,7 +14,7 @@ from daskjobs.cluster.kubernetes.naming import RUN_LABEL
 
 
 def run_policy(owner: APIObject) -> dict[str, Any]:
-    """Return the policy that lets the pods of a run reach each other; it has its owner's labels, and goes with it."""
+    """Return the policy by which the pods of a run reach each other; it has the labels of its owner, the cluster."""
     pods = {"podSelector": {"matchLabels": {RUN_LABEL: owner.labels[RUN_LABEL]}}}
     reference = owner_reference(owner)
     return {

@@ -1,6 +1,6 @@
-"""Serves the pages of a scheduler on Kubernetes on this machine, behind a `Door`.
+"""Serves the pages of a scheduler on Kubernetes on this machine, behind a `TokenRouter`.
 
-The connections to the pod begin at a Unix socket in a folder of this user's own, so that nobody else can use them.
+Connections to the pod go through a Unix socket in a private folder, so that no other user can use them.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ from tornado.simple_httpclient import SimpleAsyncHTTPClient
 from tornado.web import Application, RequestHandler
 from tornado.websocket import WebSocketClientConnection, WebSocketHandler, websocket_connect
 
-from daskjobs.cluster.door import Door, new_prefix
+from daskjobs.cluster.dashboard_access import TokenRouter, new_prefix
 from daskjobs.cluster.kubernetes.api import POLL_SECONDS, api_call
 from daskjobs.cluster.kubernetes.naming import DASHBOARD_PORT
 from daskjobs.cluster.loops import silent_loop
@@ -39,9 +39,9 @@ OF_ONE_CONNECTION = {"connection", "content-length", "keep-alive", "server", "tr
 
 @contextmanager
 def shown(cluster: str, namespace: str, seconds: float) -> Iterator[str]:
-    """Serve the dashboard of a Dask cluster until the end of the block, and give its link.
+    """Serve the dashboard of a Dask cluster in this block, and give its link.
 
-    Raises ClusterError when it doesn't answer within so many seconds.
+    Raises ClusterError when it doesn't answer within ``seconds``.
     """
     with silent_loop() as loop, TemporaryDirectory(prefix="daskjobs-") as folder:
         there: Any = loop
@@ -62,7 +62,7 @@ def shown(cluster: str, namespace: str, seconds: float) -> Iterator[str]:
 
 @asynccontextmanager
 async def _served(name: str, namespace: str, path: str) -> AsyncIterator[str]:
-    """Serve the dashboard of a scheduler, for whose service it waits, and give the link to it."""
+    """Wait for the scheduler's service, serve its dashboard, and give the link to it."""
     with api_call(f"find the service {name}"):
         while not (found := [each async for each in kr8s.asyncio.get("services", name, namespace=namespace)]):
             await asyncio.sleep(POLL_SECONDS)
@@ -72,7 +72,7 @@ async def _served(name: str, namespace: str, path: str) -> AsyncIterator[str]:
         try:
             await forward._sync_sockets(reader, writer)
         except* (OSError, RuntimeError, kr8s.ConnectionClosedError, httpx.HTTPError, httpx_ws.HTTPXWSException):
-            writer.close()  # the pod or the way to it is gone
+            writer.close()  # the pod or the connection to it is gone
 
     async with AsyncExitStack() as stack:
         pod = await asyncio.start_unix_server(carry, path)
@@ -93,13 +93,13 @@ async def _served(name: str, namespace: str, path: str) -> AsyncIterator[str]:
         (listening,) = bind_sockets(0, LOOPBACK)
         server.add_socket(listening)
         stack.callback(server.stop)
-        door = Door(pages, LOOPBACK, listening.getsockname()[1], prefix)
-        server.request_callback = door
-        yield door.link()
+        router = TokenRouter(pages, LOOPBACK, listening.getsockname()[1], prefix)
+        server.request_callback = router
+        yield router.link()
 
 
 class _Socket(Resolver):
-    """Leads every connection to a Unix socket."""
+    """Resolves every host name to a Unix socket."""
 
     def initialize(self, path: str) -> None:
         self._path = path
@@ -109,19 +109,19 @@ class _Socket(Resolver):
 
 
 def _asked(headers: HTTPHeaders) -> HTTPHeaders:
-    """Return what the pod is told of a browser's request: neither the cookie nor where it comes from."""
+    """Return a browser's headers without its cookie and its origin, which the pod doesn't get."""
     kept = ("Accept", "Accept-Encoding", "Accept-Language", "If-Modified-Since", "If-None-Match", "Range")
     return HTTPHeaders({name: headers[name] for name in kept if name in headers})
 
 
 class _Page(RequestHandler):
-    """Answers as the pod does."""
+    """Forwards requests to the pod."""
 
     def initialize(self, client: AsyncHTTPClient) -> None:
         self._client = client
 
     def compute_etag(self) -> None:
-        """Leave the pod's own tag as it is."""
+        """Keep the pod's own ETag."""
 
     async def get(self, page: str) -> None:
         """Fetch the page."""
@@ -148,7 +148,7 @@ class _Page(RequestHandler):
 
 
 class _Stream(WebSocketHandler):
-    """Carries the messages of a page to the pod and back."""
+    """Forwards the WebSocket messages of a page in both directions."""
 
     _pod: WebSocketClientConnection | None = None
 
@@ -156,12 +156,12 @@ class _Stream(WebSocketHandler):
         self._resolver = resolver
 
     def select_subprotocol(self, subprotocols: list[str]) -> str | None:
-        """Take the first: bokeh has its token in the place of a second one."""
+        """Select the first: bokeh sends a token in place of the second."""
         self._subprotocols = subprotocols
         return subprotocols[0] if subprotocols else None
 
     async def open(self, page: str) -> None:
-        """Connect to the pod; no message is taken before that."""
+        """Connect to the pod before any message is read."""
         query = f"?{self.request.query}" if self.request.query else ""
         self._pod = await websocket_connect(
             HTTPRequest(f"ws://{POD}/{page}{query}", connect_timeout=PAGE_SECONDS),

@@ -1,4 +1,4 @@
-"""Tries, in short pods, whether the network keeps pods apart as k8s/base/networkpolicies.yaml says."""
+"""Checks, with short-lived pods, whether the network enforces k8s/base/networkpolicies.yaml."""
 
 import json
 import secrets
@@ -22,14 +22,14 @@ from daskjobs.display import shown
 from daskjobs.errors import ClusterError, DaskjobsError
 
 API_SERVER = "kubernetes.default.svc:443"
-STORAGE = "$(AWS_ENDPOINT_URL)"  # Kubernetes puts the variable here, where the ConfigMap has it
+STORAGE = "$(AWS_ENDPOINT_URL)"  # Kubernetes expands it, if the ConfigMap has this variable
 ENDPOINT = {
     "name": "AWS_ENDPOINT_URL",
     "valueFrom": {"configMapKeyRef": {"name": "daskjobs", "key": "AWS_ENDPOINT_URL", "optional": True}},
 }
 PAGE = "docs/kubernetes.md, Network"
-POD_SECONDS = 120  # for each pod, until it has said what it reached
-LIFE_SECONDS = 3 * POD_SECONDS + 30  # after which Kubernetes ends what this process could not remove
+POD_SECONDS = 120  # until each pod must have printed what it reached
+LIFE_SECONDS = 3 * POD_SECONDS + 30  # then Kubernetes ends pods that this process could not remove
 NEEDED = (("", "pods", "create"), ("", "pods", "delete"), ("networking.k8s.io", "networkpolicies", "create"))
 COMES_IN, GOES_OUT = "a pod of no run reached a run's scheduler", "a stage reached a pod that isn't of its run"
 
@@ -37,8 +37,8 @@ COMES_IN, GOES_OUT = "a pod of no run reached a run's scheduler", "a stage reach
 def examine_network(settings: KubernetesSettings, image: str) -> Iterator[Finding]:
     """Start three pods of the image, and yield what they reached; they are removed in any case.
 
-    One is labelled as a run's scheduler, one as a stage of that run, and one not at all. The stage must reach the
-    scheduler, the API server by its name, and the storage that the ConfigMap daskjobs names, and must not reach the
+    One is labelled as a run's scheduler, one as a stage of that run, and one, the stranger, not at all. The stage must
+    reach the scheduler, the API server by its name, and the storage that the ConfigMap daskjobs names, but not the
     stranger; the stranger must not reach the scheduler.
     """
     try:
@@ -55,7 +55,7 @@ def examine_network(settings: KubernetesSettings, image: str) -> Iterator[Findin
 
 @dataclass(frozen=True)
 class Outcome:
-    """Why each was not reached; a reason is empty where a connection passed. ``storage`` is its URI, if known."""
+    """Why each target was not reached; empty if it was. ``storage`` is the storage's URI, if known."""
 
     scheduler: str
     api_server: str
@@ -90,7 +90,7 @@ def _tried(api: kr8s.Api, image: str) -> Outcome:
 def _probing(
     api: kr8s.Api, name: str, labels: dict[str, str], image: str, *targets: str
 ) -> Iterator[tuple[Any, str, dict[str, str]]]:
-    """Give a pod that listens, its host:port, and why it didn't reach which of the targets. The pod is removed."""
+    """Give a pod that listens, its host:port, and, by target, why it wasn't reached. Removes the pod at the end."""
     command = ["python", "-m", probe.__name__, str(SCHEDULER_PORT), *targets]
     resource = pod_of(image, name, LIFE_SECONDS, labels, command=command, env=[ENDPOINT])
     pod: Any = Pod(resource, api=api, namespace=api.namespace)
@@ -123,13 +123,13 @@ def _judged(tried: Outcome) -> Iterator[Finding]:
     yield _needed("the scheduler of its run", tried.scheduler, "does another policy of the namespace forbid it?")
     yield _needed(f"{API_SERVER}, as Argo must in each pod", tried.api_server, f"apply k8s/, and see {PAGE}")
     if tried.storage:
-        yield _needed(f"the storage, {shown(tried.storage)}", tried.to_storage, f"let it by one more policy: {PAGE}")
+        yield _needed(f"the storage, {shown(tried.storage)}", tried.to_storage, f"add a policy that allows it: {PAGE}")
     passed = [text for text, why in ((COMES_IN, tried.by_stranger), (GOES_OUT, tried.stranger)) if not why]
     free = (
         f"the network of this cluster doesn't enforce {'' if len(passed) == 2 else 'all '}NetworkPolicies: "
         f"{' and '.join(passed)}; install Calico or Cilium, or what your cloud has for network policies"
     )
-    yield Finding(not passed, free if passed else "network: policies are enforced, for what comes in and what goes out")
+    yield Finding(not passed, free if passed else "network: policies are enforced, for ingress and egress")
 
 
 def _needed(what: str, why: str, remedy: str) -> Finding:

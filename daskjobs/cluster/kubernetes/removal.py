@@ -1,4 +1,4 @@
-"""Remove a Dask cluster from Kubernetes, and report what is still there, why, and what would remove it."""
+"""Removes a Dask cluster from Kubernetes, and reports what remains, why, and which command removes it."""
 
 import time
 
@@ -24,22 +24,22 @@ FREE = """--type=merge -p '{"metadata":{"finalizers":null}}'"""
 
 
 def remove_cluster(settings: KubernetesSettings) -> Removed:
-    """Remove the Dask cluster of these settings, in whatever state it is, unless it is kept for a look at a failure."""
+    """Remove the Dask cluster of these settings, in whatever state it is, unless it is kept after a failure."""
     api, labels = open_api(settings), selector(settings)
     kept = [object_name(each) for each in list_objects(api, labels, (DaskCluster,)) if is_kept(each)]
     return Removed(kept=kept) if kept else remove(api, labels, settings.delete_timeout)
 
 
 def remove(api: kr8s.Api, labels: dict[str, str], seconds: float) -> Removed:
-    """Delete the Dask objects with these labels, and wait until they and all that they made are gone.
+    """Delete the Dask objects with these labels, and wait until they and everything that they own are gone.
 
-    The Dask operator and Kubernetes remove the rest: pods, services and deployments are not ours to delete. The Secret
-    is deleted by its name, until Kubernetes says that there is none, since no right to list Secrets is needed so.
+    The Dask operator and Kubernetes remove the rest: pods, services and deployments. The Secret is deleted by its name
+    until Kubernetes says that there is none, which needs no right to list Secrets.
     """
     deadline = time.monotonic() + seconds
     seen: dict[str, ObjectName] = {}
     left = list_objects(api, labels)
-    secret = delete_secret(api, labels[CLUSTER_LABEL])  # before its owner, with which it would go unseen
+    secret = delete_secret(api, labels[CLUSTER_LABEL])  # before its owner, with which it would go unreported
     for existing in left:
         if isinstance(existing, DASK_KINDS):
             delete_object(existing)
@@ -62,7 +62,7 @@ def object_name(existing: APIObject) -> ObjectName:
 
 
 def _remaining(existing: APIObject) -> Remaining:
-    """Say why an object is still there, and the command that would remove it; what goes with its owner has none."""
+    """Say why an object remains, and which command removes it; one that goes with its owner needs no command."""
     named, kubectl = object_name(existing), f"kubectl -n {existing.namespace}"
     what = f"{named.kind.lower()}/{named.name}"
     if finalizers := existing.metadata.get("finalizers"):

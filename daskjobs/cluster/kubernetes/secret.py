@@ -1,8 +1,8 @@
-"""The Secret of a Dask cluster: the key pair with which its processes speak TLS.
+"""The Secret of a Dask cluster: the key pair for TLS between its processes.
 
-It belongs to the DaskCluster, and goes with it. The pods of a run may create and delete Secrets, and read none, since
-Kubernetes can't limit that to their own. So a pod that comes after the one that created the cluster has the key pair
-from files: its template mounts the Secret, if there is one when the pod starts.
+The DaskCluster owns it, and Kubernetes deletes it with its owner. The pods of a run may create and delete Secrets, but
+read none, since Kubernetes can't limit that right to their own. So later pods read the key pair from files: their
+template mounts the Secret, if it exists when the pod starts.
 """
 
 import time
@@ -19,7 +19,7 @@ from daskjobs.cluster.removed import ObjectName
 from daskjobs.cluster.security import ROLES, KeyPair
 from daskjobs.cluster.tuning import variables
 
-FOLDER = Path("/etc/daskjobs/tls")  # in the pods of stages and of Dask alike
+FOLDER = Path("/etc/daskjobs/tls")  # in pods of stages and of Dask
 CERTIFICATE, KEY = FILES = FOLDER / "tls.crt", FOLDER / "tls.key"
 PRELOAD = "daskjobs.cluster.openssl"
 VOLUME = "tls"
@@ -34,9 +34,9 @@ def mounted_pair() -> KeyPair | None:
 
 
 def create_secret(api: kr8s.Api, cluster: APIObject, pair: KeyPair, seconds: float) -> ObjectName:
-    """Create the Secret of a DaskCluster, in place of one of an earlier cluster of its name.
+    """Create the Secret of a DaskCluster, in place of that of an earlier cluster of the same name.
 
-    Raises ClusterError when the earlier one is still there after so many seconds.
+    Raises ClusterError when the earlier one is still there after ``seconds``.
     """
     name, deadline = secret_name(cluster.name), time.monotonic() + seconds
     metadata = {"name": name, "labels": dict(cluster.labels), "ownerReferences": [owner_reference(cluster)]}
@@ -53,7 +53,7 @@ def create_secret(api: kr8s.Api, cluster: APIObject, pair: KeyPair, seconds: flo
 
 
 def delete_secret(api: kr8s.Api, cluster: str) -> ObjectName | None:
-    """Delete the Secret of the cluster of this name; return it, or None where there is none."""
+    """Delete the Secret of the cluster of this name; return it, or None if there was none."""
     name = secret_name(cluster)
     with api_call(f"delete the Secret {name}"):
         uid = as_sync_func(_delete)(api, name)
@@ -61,7 +61,7 @@ def delete_secret(api: kr8s.Api, cluster: str) -> ObjectName | None:
 
 
 async def _delete(api: kr8s.Api, name: str) -> str:
-    """Delete a Secret without reading it, which kr8s' own method does; return its uid, or an empty text."""
+    """Delete a Secret without reading it first, as kr8s' own method does; return its uid, or an empty text."""
     try:
         async with api.call_api("DELETE", version="v1", url=f"secrets/{name}", namespace=api.namespace) as response:
             return str(response.json()["details"]["uid"])
@@ -72,19 +72,19 @@ async def _delete(api: kr8s.Api, name: str) -> str:
 
 
 def volume(cluster: str) -> dict[str, Any]:
-    """Return the volume by which a pod has the Secret of a cluster."""
+    """Return the volume of a cluster's Secret for a pod."""
     return {"name": VOLUME, "secret": {"secretName": secret_name(cluster)}}
 
 
 def mount() -> dict[str, Any]:
-    """Return where a container finds the files of that volume."""
+    """Return the mount of that volume for a container."""
     return {"name": VOLUME, "mountPath": str(FOLDER), "readOnly": True}
 
 
 def environment(scheduler: str) -> dict[str, str]:
-    """Return the variables with which Dask's processes speak TLS and nothing else, with a scheduler of this address.
+    """Return the variables that make Dask's processes use TLS alone, with the scheduler at this address.
 
-    The operator sets the address to one of tcp:// unless there is one.
+    The operator would otherwise set an address with tcp://.
     """
     files = {f"{role}.{part}": str(path) for role in ROLES for part, path in (("cert", CERTIFICATE), ("key", KEY))}
     tls = {f"tls.{name}": path for name, path in {"ca-file": str(CERTIFICATE), **files}.items()}

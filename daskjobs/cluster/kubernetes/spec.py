@@ -1,7 +1,7 @@
 """The DaskCluster resource.
 
-Its pods are copies of the pod that asks for it: image, environment, security context and placement are those of that
-pod, so they are written once.
+Its pods are copies of the pod that creates it, with the same image, environment, security context and placement, so
+these are written only once.
 """
 
 import copy
@@ -38,17 +38,17 @@ from daskjobs.options import quoted
 
 POD_FIELDS = ("securityContext", "imagePullSecrets", "nodeSelector", "tolerations", "affinity", "priorityClassName")
 CONTAINER_FIELDS = ("image", "imagePullPolicy", "env", "envFrom", "securityContext")
-# Of workers that hold no results: nothing could be moved away, so one that pauses for memory would pause for ever.
+# For workers that hold no results: they could free nothing, so one that pauses for memory would pause for ever.
 NEVER_PAUSED = {"distributed.worker.memory.pause": "False"}
-# Begin the variables that differ from pod to pod, of which Dask needs none: Argo's, ours, and those by which EKS gives
-# a pod its identity; a Dask pod that is to have one gets its own.
+# Prefixes of variables that differ from pod to pod, which Dask's pods must not copy: Argo's, ours, and those by which
+# EKS gives a pod its identity; a Dask pod with an identity gets its own.
 PODS_OWN = ("ARGO_", "DASKJOBS_", "TRACEPARENT", "AWS_ROLE_ARN", "AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_CONTAINER_")
-# Pages of the scheduler's HTTP server beside the dashboard, which need no key pair: its health, and what the operator
-# asks. Dask's own others show logs and call stacks.
+# Pages of the scheduler's HTTP server besides the dashboard, which need no key pair: its health, and what the operator
+# reads. Dask's other pages show logs and call stacks.
 ROUTES = ("distributed.http.health", "distributed.http.statics", "daskjobs.cluster.kubernetes.idle")
 SCHEDULER_DISK = "128Mi"  # it writes nothing but its log, of which the kubelet keeps 50 MiB
 LEAST_BYTES = 1 << 20
-NODE_LENGTH = 1000  # of a node's name, which has the whole item of a loop: all annotations together are bounded
+NODE_LENGTH = 1000  # characters of a node's name, which has the whole item of a loop: annotations have a size limit
 MOUNT_FIELDS = ("mountPath", "subPath", "readOnly")
 EXAMPLES = {
     "--worker-tolerations": '[{"key": "spot", "operator": "Exists"}]',
@@ -65,11 +65,11 @@ RETIREMENT = "daskjobs.cluster.retirement"
 
 
 def metadata(settings: KubernetesSettings) -> dict[str, Any]:
-    """Return the cluster's name and labels and, where a workflow asks for it, its owner."""
+    """Return the cluster's name and labels and, if it has one, its owner, the workflow."""
     labels, annotations = (
         _texts(flag, given)
         for flag, given in (("--pod-labels", settings.pod_labels), ("--pod-annotations", settings.pod_annotations))
-    )  # the operator gives those of a cluster to its pods
+    )  # the operator copies a cluster's labels and annotations to its pods
     described: dict[str, Any] = {"name": cluster_name(settings), "labels": {**labels, **PART_OF, **selector(settings)}}
     if annotations:
         described["annotations"] = annotations
@@ -85,7 +85,7 @@ def metadata(settings: KubernetesSettings) -> dict[str, Any]:
 def render(settings: KubernetesSettings, own: dict[str, Any], workload: Workload = Workload()) -> dict[str, Any]:  # noqa: B008  # frozen
     """Return the DaskCluster as a resource, made from the spec of the pod that asks for it.
 
-    Raises ConfigError when a size is no quantity, or the workers' placement is no JSON.
+    Raises ConfigError when a size is not a quantity, or an option is not the JSON that it must be.
     """
     name = cluster_name(settings)
     memory = int(_bytes("--worker-memory", settings.worker_memory) * DASK_SHARE)
@@ -134,12 +134,12 @@ def render(settings: KubernetesSettings, own: dict[str, Any], workload: Workload
 
 
 def deadline(settings: KubernetesSettings) -> str:
-    """Return the time at which the cluster is useless."""
+    """Return the time after which the janitor removes the cluster."""
     return (datetime.now(UTC) + timedelta(seconds=lifetime(settings))).isoformat(timespec="seconds")
 
 
 def lifetime(settings: KubernetesSettings) -> float:
-    """Return the seconds after which the cluster's start, all of its work and all idleness have timed out."""
+    """Return the sum, in seconds, of the timeouts for the cluster's start, its work and idleness."""
     return settings.longest_start + settings.timeout + settings.longest_start + settings.idle_timeout
 
 
@@ -155,7 +155,7 @@ def _bytes(flag: str, quantity: str) -> int:
 
 
 def _quantity(flag: str, text: str, examples: str) -> float:
-    """Return the number that Kubernetes reads in a quantity. Raises ConfigError where it reads none."""
+    """Return a Kubernetes quantity as a number. Raises ConfigError if it is none."""
     found = QUANTITY.fullmatch(text)
     if not found:
         raise ConfigError(f"{flag} must be a Kubernetes quantity like {examples}, got {quoted(text)}")
@@ -164,7 +164,7 @@ def _quantity(flag: str, text: str, examples: str) -> float:
 
 
 def _add_to_workers(pod: dict[str, Any], settings: KubernetesSettings) -> None:
-    """Give workers their further resources, volumes and account. Dask knows their GPUs as the resource GPU."""
+    """Add the workers' further resources, volumes and service account. Dask calls their GPUs the resource GPU."""
     (container,) = pod["containers"]
     if settings.worker_resources:
         more = _parsed("--worker-resources", settings.worker_resources, dict)
@@ -221,10 +221,10 @@ def _pod(
     )
     if settings.security == TLS:
         bounds |= secret.environment(scheduler_address(settings))
-    if workload.code:  # before what the image has, which is this process's own, too
+    if workload.code:  # before the image's own path, which this process has, too
         bounds["PYTHONPATH"] = os.pathsep.join(filter(None, [workload.code, os.environ.get("PYTHONPATH", "")]))
     tuned = tuning.KEEP_MEMORY | tuning.variables(tuning.QUIET)
-    entries = [*_entries(tuned), *given, *_entries(bounds)]  # of two with one name, the later one counts
+    entries = [*_entries(tuned), *given, *_entries(bounds)]  # of two with the same name, the later one counts
     container["env"] = list({entry["name"]: entry for entry in entries}.values())
     cpu, memory, disk = size
     bounded = {"memory": memory, "ephemeral-storage": disk}
@@ -243,14 +243,14 @@ def _pod(
         **copy.deepcopy({field: own[field] for field in POD_FIELDS if field in own}),
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
-        "terminationGracePeriodSeconds": 30 if workload.results else 5,  # for results to go to other workers
+        "terminationGracePeriodSeconds": 30 if workload.results else 5,  # to move results to other workers
         "containers": [container],
         "volumes": volumes,
     }
 
 
 def _without_secrets(pod: dict[str, Any]) -> dict[str, Any]:
-    """Take out the variables that come from Secrets: the scheduler hands out tasks, and reads and writes no storage."""
+    """Remove the variables that come from Secrets, since the scheduler reads and writes no storage."""
     (container,) = pod["containers"]
     container["env"] = [each for each in container["env"] if "secretKeyRef" not in each.get("valueFrom", {})]
     container["envFrom"] = [each for each in container.get("envFrom", []) if "secretRef" not in each]

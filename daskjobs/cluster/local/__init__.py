@@ -1,4 +1,4 @@
-"""Dask workers on this machine, that only the process which starts them can use."""
+"""Dask workers on this machine, which only the process that starts them can use."""
 
 from dataclasses import dataclass
 

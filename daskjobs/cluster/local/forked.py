@@ -1,6 +1,6 @@
-"""What the fork server imports once, before it forks workers, besides the modules that the work asks for.
+"""Modules that the fork server imports once, before it forks workers, besides those that the work asks for.
 
-Workers ignore Ctrl-C: it reaches every process in a terminal, and the process that started them ends them.
+Workers ignore Ctrl-C, which reaches every process in a terminal: the process that started them ends them.
 """
 
 import os
@@ -14,6 +14,6 @@ signal.signal(signal.SIGINT, signal.SIG_IGN)
 from daskjobs.cluster.local.processes import SAFE  # noqa: E402  # with all of distributed, after hush()
 from daskjobs.cluster.openssl import mend_openssl  # noqa: E402
 
-for _name in SAFE:  # are for the fork server, and not for what tasks start; workers are given the user's own
+for _name in SAFE:  # for the fork server alone: what tasks start must not have them, and workers get the user's own
     os.environ.pop(_name, None)
 mend_openssl()

@@ -28,34 +28,34 @@ from distributed.process import AsyncProcess
 from daskjobs.cluster.local.servers import calm
 from daskjobs.errors import ConfigError
 
-# The processes that Python starts to serve others must not import from the working folder, whosever that is; and the
-# resource tracker must not tell, after a run that was stopped, what it tidied up.
+# Helper processes that Python starts must not import modules from the working directory, which may be anybody's, and
+# the resource tracker must not print what it tidied up after a run that was stopped.
 SAFE = {"PYTHONSAFEPATH": "1", "PYTHONWARNINGS": "ignore:resource_tracker"}
 MAIN = ("init_main_from_name", "init_main_from_path")
 
-_starting = threading.Lock()  # held while os.environ has more than it should
+_starting = threading.Lock()  # held while os.environ has additional variables
 _context: ContextVar["_Context"] = ContextVar("context")
 
 
 def _with(function: Any, **others: Any) -> Any:
-    """Return a function that does the same with other globals."""
+    """Return the same function with other globals."""
     names = {**function.__globals__, **others}
     return FunctionType(function.__code__, names, function.__name__, function.__defaults__, function.__closure__)
 
 
 def _but(module: Any, **others: Any) -> SimpleNamespace:
-    """Return what a module has, with others in place of some."""
+    """Return a copy of a module's names, with ``others`` in place of some."""
     return SimpleNamespace(**{**vars(module), **others})
 
 
 @contextmanager
 def fork_server(folder: str, preload: Sequence[str], environment: Mapping[str, str]) -> Iterator["_Context"]:
-    """Start a process that imports the modules of ``preload`` once, and give what a `Nanny` needs to fork from it.
+    """Start a fork server that imports the modules in ``preload`` once, and give the context that a `Nanny` needs.
 
-    Its socket lies in ``folder``. ``environment`` is what it and its forks start with, except for `SAFE`. Raises
-    ConfigError where it can't start.
+    Its socket lies in ``folder``. It and its forks start with ``environment``, and the server with `SAFE` as well.
+    Raises ConfigError when it can't start.
     """
-    with briefly(SAFE):  # Python starts the tracker, once for a process, and gives it this process's environment
+    with briefly(SAFE):  # Python starts the tracker once for each process, with that process's environment
         resource_tracker.ensure_running()
     server = _Server(folder, {**environment, **SAFE})
     server.set_forkserver_preload([*preload])
@@ -74,7 +74,7 @@ def fork_server(folder: str, preload: Sequence[str], environment: Mapping[str, s
 
 @contextmanager
 def briefly(values: Mapping[str, str]) -> Iterator[None]:
-    """Have variables in this process's environment, unless they are there: for what can't be told in another way."""
+    """Add variables to os.environ in this block, unless they are set, for code that takes them from nowhere else."""
     with _starting:
         added = {name: value for name, value in values.items() if name not in os.environ}
         os.environ.update(added)
@@ -86,7 +86,7 @@ def briefly(values: Mapping[str, str]) -> Iterator[None]:
 
 
 def environment_now() -> dict[str, str]:
-    """Return a copy of this process's environment, without what is `briefly` in it."""
+    """Return a copy of this process's environment, without variables that `briefly` has added."""
     with _starting:
         return dict(os.environ)
 
@@ -99,7 +99,7 @@ class _Server(forkserver.ForkServer):
         self._folder, self._environment, self._starts = folder, environment, 0
 
     def ensure_running(self) -> None:
-        """Start the process unless it runs, again if it was killed."""
+        """Start the process unless it runs already; one that was killed is started again."""
         ours = {
             "util": _but(util, spawnv_passfds=self._spawn),
             "connection": _but(connection, arbitrary_address=self._address),
@@ -116,7 +116,7 @@ class _Server(forkserver.ForkServer):
         return started.pid
 
     def end(self) -> None:
-        """End the process; those that it forked should have ended before."""
+        """End the process; its forks should have ended before."""
         with suppress(OSError, TypeError):  # it has gone already, or never started
             os.kill(self._forkserver_pid, signal.SIGKILL)  # type: ignore[attr-defined]
         with suppress(OSError):
@@ -124,7 +124,7 @@ class _Server(forkserver.ForkServer):
 
 
 class _Context(ForkServerContext):
-    """What multiprocessing has for a start method, for processes of one fork server."""
+    """A start method of multiprocessing whose processes come from one fork server."""
 
     def __init__(self, server: _Server) -> None:
         super().__init__()
@@ -139,8 +139,8 @@ class _Context(ForkServerContext):
 class _Process(ForkServerProcess):
     """A process that is forked from a server of ours.
 
-    It is one that a daemonic process may start: multiprocessing forbids that, since who ends such a process would leave
-    its children behind. Dask's workers end by themselves when the process that started them is gone.
+    Daemonic processes may start it, too. multiprocessing forbids that, because their children could outlive them, but
+    Dask's workers end by themselves when the process that started them is gone.
     """
 
     server: _Server | None = None
@@ -164,10 +164,10 @@ class _Popen(popen_forkserver.Popen):
 
 
 def _without_main(name: str) -> dict[str, Any]:
-    """Return what a new process is told, but for the user's script, which it would run again.
+    """Return multiprocessing's preparation data without the main module, the user's script, which would run again.
 
-    multiprocessing imports the main module in each new process, since it may have what is pickled by name. Dask pickles
-    what is of the main module by value, so its workers don't need it, and scripts need no `if __name__ == "__main__"`.
+    multiprocessing imports the main module in each new process, because objects may be pickled by its names. Dask
+    pickles these objects by value, so its workers don't need it, and scripts need no `if __name__ == "__main__"`.
     """
     return {key: value for key, value in spawn.get_preparation_data(name).items() if key not in MAIN}
 
@@ -186,9 +186,9 @@ class _WorkerProcess(nanny.WorkerProcess):
 
 
 class Nanny(distributed.Nanny):
-    """A nanny whose worker is forked in the ``context`` and logs nothing; it leaves this process's environment alone.
+    """A nanny whose worker is forked in the ``context`` and logs nothing; it doesn't change this process's environment.
 
-    Variables that Dask would set before it starts a worker are set in the worker, with those of ``env``.
+    The variables that Dask would set here before it starts a worker are set in the worker, with those of ``env``.
     """
 
     _instantiate = _with(distributed.Nanny.instantiate, WorkerProcess=_WorkerProcess)

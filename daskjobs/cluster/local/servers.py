@@ -1,4 +1,4 @@
-"""Dask's servers in this process, with settings of their own: Dask's configuration is the whole process's."""
+"""Dask's servers in this process, with their own settings, since Dask's configuration is one for the whole process."""
 
 from collections import deque
 from typing import Any
@@ -7,27 +7,27 @@ from dask.utils import parse_timedelta
 from distributed import Scheduler, SpecCluster, Worker
 from tornado.ioloop import IOLoop
 
-from daskjobs.cluster.door import Door, new_prefix
+from daskjobs.cluster.dashboard_access import TokenRouter, new_prefix
 from daskjobs.cluster.tuning import QUIET
 
 CALLBACKS = {"tick": "distributed.admin.tick.interval", "profile": "distributed.worker.profile.interval"}
 
 
 def calm(server: Any) -> None:
-    """Let a server that was just made do what it does periodically as seldom as `QUIET` says."""
+    """Give the periodic callbacks of a new server the intervals in `QUIET`."""
     for name, setting in CALLBACKS.items():
         if name in server.periodic_callbacks:
             server.periodic_callbacks[name].callback_time = 1000 * parse_timedelta(QUIET[setting])
 
 
 class GuardedScheduler(Scheduler):
-    """A scheduler whose web server has a `Door` from its first request on."""
+    """A scheduler whose web server checks each request by a `TokenRouter`."""
 
-    door: Door
+    router: TokenRouter
 
     def __init__(self, **options: Any) -> None:
         loop: Any = IOLoop.current()
-        loop.profile = deque()  # or Dask would profile it, in a thread of its own
+        loop.profile = deque()  # so that Dask starts no thread that profiles the loop
         self._prefix = new_prefix()
         super().__init__(**options, dashboard=True, http_prefix=self._prefix)
         calm(self)
@@ -37,12 +37,12 @@ class GuardedScheduler(Scheduler):
         start: Any = super().start_http_server
         start(*arguments, **more)
         server: Any = self.http_server
-        self.door = Door(self.http_application, server.address, server.port, self._prefix)
-        server.request_callback = self.door
+        self.router = TokenRouter(self.http_application, server.address, server.port, self._prefix)
+        server.request_callback = self.router
 
 
 class QuietWorker(Worker):
-    """A worker in this process; it has an HTTP server on a port, as all have, but no pages there."""
+    """A worker in this process, whose HTTP server has no pages."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
@@ -55,10 +55,10 @@ class QuietWorker(Worker):
 
 
 class LinkedCluster(SpecCluster):
-    """A cluster that knows the link to its dashboard, so that its clients do."""
+    """A cluster whose ``dashboard_link`` has the token, for its clients too."""
 
     @property
     def dashboard_link(self) -> str:
         """The dashboard's address for people."""
         guarded: Any = self.scheduler
-        return str(guarded.door.link()) if guarded else ""
+        return str(guarded.router.link()) if guarded else ""

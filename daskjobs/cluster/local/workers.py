@@ -1,10 +1,10 @@
 """Workers on this machine, threads or processes, that live as long as a `with`.
 
-Nobody else can use them: whatever listens does so on loopback; threads have no port at all, and processes take commands
-only from who has the key pair of this process (TLS). The dashboard has a `Door`.
+Nobody else can use them: all ports are on loopback, threads have none, and worker processes accept only connections
+with this process's key pair (TLS). A `TokenRouter` protects the dashboard.
 
-Several may live at once in a process, which may use Dask and multiprocessing by itself: all settings are those of one
-cluster's objects, and nothing of the process is changed but sys.path, to which Dask adds folders.
+A process may have several such clusters, and use Dask and multiprocessing for itself: all settings belong to the
+objects of one cluster, and nothing of the process changes but sys.path, to which Dask adds folders.
 """
 
 import logging
@@ -37,7 +37,7 @@ from daskjobs.errors import ClusterError, ConfigError
 from daskjobs.options import quoted
 
 LOOPBACK = "127.0.0.1"
-FORKED = f"{__package__}.forked"  # not imported here, since it makes its process ignore Ctrl-C
+FORKED = f"{__package__}.forked"  # not imported here, since it makes the importing process ignore Ctrl-C
 START_SECONDS = 60  # processes may take long to start on a busy machine
 KILL_SECONDS = 1.5
 SPARE_THREADS = 24  # Dask, Arrow and numpy start these beside the workers
@@ -47,7 +47,7 @@ SPARE_THREADS = 24  # Dask, Arrow and numpy start these beside the workers
 def local_cluster(settings: LocalSettings, workload: Workload) -> Iterator[Connection]:
     """Start workers on this machine, and give a connection to them.
 
-    Raises ConfigError where the machine lacks what they need: a folder for temporary files, threads, a module.
+    Raises ConfigError where they lack something: a folder for temporary files, threads, or a module.
     """
     workers = settings.workers or cores()
     _try_threads(workers + SPARE_THREADS)
@@ -84,7 +84,7 @@ def _how_worker_ended(worker: str) -> WorkerEnd:
 
 @dataclass(frozen=True)
 class _Kind:
-    """The class of workers of one kind and its options, and the options that the scheduler has, too."""
+    """A class of workers with its options, and the options that the scheduler has as well."""
 
     worker: type
     options: dict[str, Any]
@@ -97,15 +97,15 @@ def _threads() -> _Kind:
 
 @contextmanager
 def _processes(settings: LocalSettings, workload: Workload, folder: str) -> Iterator[_Kind]:
-    """Give workers in processes, which have the environment of this process as it is now."""
+    """Give workers in processes, which get a copy of this process's environment as it is now."""
     environment = environment_now()
-    # A variable of the user's own stays.
+    # The user's variables take precedence.
     with fork_server(folder, [FORKED, *workload.preload], {**workload.environment, **environment}) as context:
         security = new_key_pair(settings.timeout).security()  # meanwhile the fork server imports modules
         options = {
             "context": context,
             "preload": list(workload.preload),
-            "env": {**environment, "__DASK_PARENT_PID": str(os.getpid())},  # by which Dask knows whose title to set
+            "env": {**environment, "__DASK_PARENT_PID": str(os.getpid())},  # Dask sets no title of that process
             "config": {**QUIET, "temporary-directory": folder, "distributed.worker.http.routes": []},
         }
         yield _Kind(Nanny, options, {"security": security, "protocol": "tls://", "host": LOOPBACK})
@@ -115,7 +115,7 @@ def _processes(settings: LocalSettings, workload: Workload, folder: str) -> Iter
 def _cluster(
     workers: int, kind: _Kind, settings: LocalSettings, dashboard: str, folder: str, loop: IOLoop
 ) -> Iterator[LinkedCluster]:
-    """Give what Dask's LocalCluster would, with addresses, dashboard and folder of our choice."""
+    """Give a cluster like Dask's LocalCluster, but with our addresses, dashboard and folder."""
     common = {**kind.common, "local_directory": folder}
     worker = {
         "cls": kind.worker,
@@ -140,7 +140,7 @@ def _cluster(
             name="daskjobs",
             loop=loop,
         )
-    except (RuntimeError, OSError) as error:  # Dask turns most failures into the first
+    except (RuntimeError, OSError) as error:  # Dask turns most failures into RuntimeError
         raise ClusterError(f"Dask's workers on this machine didn't start: {error}") from error
     try:
         with closing(cluster):
@@ -148,20 +148,20 @@ def _cluster(
                 yield cluster
             finally:
                 if kind.worker is Nanny:
-                    with suppress(OSError):  # if the loop doesn't answer in time, `closing` ends what it can
+                    with suppress(OSError):  # the loop may not answer in time: `closing` then ends what it can
                         cluster.sync(_kill, cluster, callback_timeout=KILL_SECONDS)
     finally:
         for server in (cluster.scheduler, *cluster._created):
-            for name in ("scheduler", "worker", "nanny"):  # whose loggers would keep the log of this one
+            for name in ("scheduler", "worker", "nanny"):  # their loggers would keep this cluster's log in memory
                 logging.getLogger(f"distributed.{name}").removeHandler(server._deque_handler)
             if server._workdir:
-                server._workdir.release()  # or one that couldn't be closed would complain when its folder is gone
+                server._workdir.release()  # else a server that couldn't be closed would log that its folder is gone
 
 
 async def _kill(cluster: SpecCluster) -> None:
-    """Kill the worker processes, which hold nothing of value at the end.
+    """Kill the worker processes, whose data nobody needs any more.
 
-    A worker that is asked to end while it replaces one that died would show stack traces.
+    Closing a worker that just replaces a dead one would print stack traces.
     """
     for nanny in cluster.workers.values():
         nanny.close_gracefully()  # so that it starts no other
@@ -174,7 +174,7 @@ async def _kill(cluster: SpecCluster) -> None:
 def _folder() -> Iterator[str]:
     """Give a folder for temporary files that only its owner can use.
 
-    Dask puts it first in sys.path, and waits for locks in it; in a shared folder anyone could create it first.
+    Dask puts it first in sys.path and waits for locks in it, and in a shared folder anyone could create it first.
     """
     try:
         folder = mkdtemp(prefix="daskjobs-")
@@ -186,14 +186,14 @@ def _folder() -> Iterator[str]:
     try:
         yield folder
     finally:
-        for entry in [each for each in sys.path if each.startswith(folder)]:  # anyone could create it again
-            with suppress(ValueError):  # Dask may take it out meanwhile
+        for entry in [each for each in sys.path if each.startswith(folder)]:  # others could create the folder again
+            with suppress(ValueError):  # Dask may remove it meanwhile
                 sys.path.remove(entry)
         shutil.rmtree(folder, ignore_errors=True)
 
 
 def _try_threads(count: int) -> None:
-    """Raise ConfigError where so many threads can't be started: Dask would wait for the missing ones for ever."""
+    """Raise ConfigError unless ``count`` threads can be started: Dask would wait for missing ones for ever."""
     over, started = threading.Event(), []
     try:
         for _ in range(count):
@@ -212,7 +212,7 @@ def _try_threads(count: int) -> None:
 
 
 def _import_pages(folder: str) -> None:
-    """Import the dashboard where this user has no home directory, in which bokeh looks for settings."""
+    """Import the dashboard; bokeh looks for settings in the home directory, so a user without one gets ``folder``."""
     try:
         Path.home()
     except RuntimeError:
@@ -225,7 +225,7 @@ def _find(modules: tuple[str, ...]) -> None:
     for name in modules:
         try:
             found = find_spec(name) is not None
-        except (ImportError, ValueError):  # of the package that it would be in; of a name that is none
+        except (ImportError, ValueError):  # its package is missing, or the name can't be a module's
             found = False
         if not found:
             raise ConfigError(f"preload must name modules that are installed, got {quoted(name)}")

@@ -63,7 +63,7 @@ class PagedFile:
     ``failure`` is the error of the storage or of a page that made a read fail.
     """
 
-    closed = False  # pyarrow asks
+    closed = False  # pyarrow needs this attribute
 
     def __init__(self, file: IO[bytes], name: str) -> None:
         self.name = name
@@ -81,11 +81,11 @@ class PagedFile:
         return self._file.seek(offset, whence)
 
     def tell(self) -> int:
-        """Return the offset of what is read next."""
+        """Return the offset of the next read."""
         return self._file.tell()
 
     def close(self) -> None:
-        """Do nothing: who opened the file closes it."""
+        """Do nothing: the code that opened the file closes it."""
 
     def read(self, count: int = -1) -> bytes:
         """Read as any file does, and check the headers of pages in it. Raises what it keeps as ``failure``."""

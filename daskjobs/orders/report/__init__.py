@@ -1,1 +1,1 @@
-"""report.html."""
+"""quality.json and report.html."""

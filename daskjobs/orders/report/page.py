@@ -22,9 +22,9 @@ from daskjobs.orders.money import amount_text
 from daskjobs.orders.report.quality import Quality
 from daskjobs.orders.summary import by_period, most, of
 
-BARS = 20  # the most that one plot shows
+BARS = 20  # at most in one plot
 MOST_DAYS = 4000  # points of the plot by day: ten years
-MOST_NAME, MOST_LABEL = 200, 40  # characters of a name, where one points at its bar and beside it
+MOST_NAME, MOST_LABEL = 200, 40  # characters of a name in the tooltip of its bar, and beside the bar
 PERIODS = {"day": "%F", "month": "%Y-%m", "year": "%Y"}
 COLOR = "#2b6cb0"
 SHORT = "0.[0]a"  # 1.2m
@@ -34,7 +34,7 @@ _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12
 
 @dataclass(frozen=True)
 class Request:
-    """The number of workers, and what each requests; empty where nothing is known."""
+    """The number of workers, and what each requests; empty if unknown."""
 
     workers: int = 0
     worker_cpu: str = ""
@@ -43,7 +43,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Use:
-    """What the workers used: times of all together in seconds, and the largest memory of a process in bytes."""
+    """What the workers used: seconds of all workers together, and bytes of the largest process."""
 
     workers: int
     lost: int
@@ -57,7 +57,7 @@ class Use:
 
 @dataclass(frozen=True)
 class ResourcesSection:
-    """What the page shows of validate's resources: what was asked for, used, and should be asked for next time."""
+    """What validate's workers requested, used, and should request next time, for the page."""
 
     asked: Request
     used: Use
@@ -70,8 +70,8 @@ def page(
 ) -> bytes:
     """Render the page: ``revenue`` in cents, ``quality`` as in quality.json, ``summary`` as clean writes it.
 
-    ``broken`` says why the run has failed, if it has. ``resources`` are a section of their own, the only one that may
-    differ between two runs of the same data.
+    ``broken`` says why the run has failed, if it has. ``resources`` are shown in the only section that may differ
+    between two runs of the same data.
     """
     period, days = by_period(of(summary, "day"), MOST_DAYS)
     lines = {name: of(summary, name) for name in ("region", "product")}
@@ -146,7 +146,7 @@ def _days(period: str, days: pa.Table) -> figure:
 
 
 def _bars(most: pa.Table) -> figure:
-    """Draw a bar for each line, the first on top, at places 0, 1, …: names as places would have to differ."""
+    """Draw a bar for each line, the first on top, at positions 0, 1, …, since names need not be unique."""
     names = list(map(_label, most["value"].to_pylist()))
     places = list(range(len(most)))[::-1]
     plot = _figure(y_range=(-0.5, len(most) - 0.5), x_range=DataRange1d(start=0), height=90 + 24 * len(most))
@@ -155,7 +155,7 @@ def _bars(most: pa.Table) -> figure:
     plot.add_tools(HoverTool(tooltips=[("", "@name"), *TOOLTIPS]))
     plot.xaxis.formatter = NumeralTickFormatter(format=SHORT)
     plot.yaxis.ticker = FixedTicker(ticks=places)
-    # As PlainText, or bokeh would take what stands between dollars for a formula.
+    # As PlainText, else bokeh would take text between dollar signs for a formula.
     plot.yaxis.major_label_overrides = {
         place: PlainText(text=_cut(name)) for place, name in zip(places, names, strict=True)
     }
@@ -164,7 +164,7 @@ def _bars(most: pa.Table) -> figure:
 
 
 def _label(name: str) -> str:
-    """Return a name as the plots show it: on one line, and one that is empty so that one sees it."""
+    """Return a name as the plots show it: on one line, and visible even if it is empty."""
     text = escaped(name[:MOST_NAME])
     return f"{text}…" if len(name) > MOST_NAME else text or "(empty)"
 

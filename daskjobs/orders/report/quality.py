@@ -28,7 +28,7 @@ class Reason:
 
 @dataclass(frozen=True)
 class Scored:
-    """How well a rule found a known anomaly; precision and recall are null where there was nothing to find."""
+    """How well a rule found a known anomaly; precision and recall are null if there was nothing to find."""
 
     precision: float | None
     recall: float | None
@@ -39,9 +39,9 @@ class Scored:
 
 @dataclass(frozen=True)
 class Quality:
-    """What quality.json holds; ``scores`` are by anomaly, and empty for the user's own orders.
+    """The content of quality.json; ``scores`` are by anomaly, and empty for the user's own orders.
 
-    ``version`` is that of this shape, `VERSION`: another one may have other keys.
+    ``version`` is `VERSION`, which changes when the keys do.
     """
 
     version: int
@@ -63,7 +63,7 @@ def balance(account: Account) -> None:
 
 
 def warnings(several: LongRows) -> list[str]:
-    """Return a sentence about rows that look like several rows: a stray quote may have swallowed those unseen."""
+    """Return a warning about rows that look like several rows, which a stray quote may have joined."""
     if not several.rows:
         return []
     count, first = several.rows, several.first
@@ -77,7 +77,7 @@ def warnings(several: LongRows) -> list[str]:
 
 
 def most_frequent(counts: dict[str, int], sentences: dict[str, str]) -> list[Reason]:
-    """Return the reasons with their sentences, those of most rows first."""
+    """Return the reasons with their sentences, the most frequent first."""
     return [
         Reason(reason, count, sentences.get(reason, ""))
         for reason, count in sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))

@@ -1,7 +1,7 @@
 """The built-in rules: each is a pure function from a frame of orders to a mask of the rows that it rejects.
 
-A rule is a function that `rule` marks, and its name is the function's. Its sentence is the argument of `rule`, and not
-the docstring, which Python leaves out under -OO. The frame is what `daskjobs.orders.schema.frame` returns: a row for
+A rule is a function that `rule` marks, and its name is the function's. Its sentence is the argument of `rule`, not the
+docstring, which Python removes under -OO. The frame is what `daskjobs.orders.schema.frame` returns: a row for
 each order, Arrow types, money as integer cents, and null where a text could not be parsed. A null in a mask rejects
 nothing, since the rule about unreadable values has rejected that row already.
 """
@@ -16,7 +16,7 @@ from daskjobs.orders.schema import PAID, STATUSES
 
 Rule = Callable[[pd.DataFrame], pd.Series]
 
-# Reasons of rows that could not be split into fields, and so are in no frame.
+# Reasons of rows that could not be split into fields, and so are not in a frame.
 WRONG_FIELDS = "wrong_number_of_fields"
 NOT_UTF8 = "not_utf8"
 MALFORMED_JSON = "malformed_json"
@@ -81,11 +81,11 @@ def unreadable_timestamp(orders: pd.DataFrame) -> pd.Series:
 
 
 def failed_transaction(orders: pd.DataFrame) -> pd.Series:
-    """The status is not success: the order is valid, but was not paid. Clean leaves it out."""
+    """The status is not success: the order is valid but unpaid, and clean leaves it out."""
     return orders["status"] != PAID
 
 
-# By name, in the order in which a row carries its reasons; and what each reason says of a row.
+# The rules by name, in the order of a row's reasons; and the sentence of each reason.
 RULES: dict[str, Rule] = {
     each.__name__: each
     for each in (missing_order_id, unreadable_quantity, quantity_below_one, unreadable_price, negative_price,

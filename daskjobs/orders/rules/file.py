@@ -28,7 +28,7 @@ def rules_in(module: ModuleType, source: str, file: str) -> dict[str, Any]:
     values = vars(module)
     rules = {name: values[name] for name in _chosen(module, source, file)}
     lines, tree = defaultdict[str, list[int]](list), ast.parse(source)
-    for node in tree.body:  # not those in branches, of which one alone may be meant
+    for node in tree.body:  # not those in branches, which exclude each other
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             lines[node.name].append(node.lineno)
     for name, value in rules.items():
@@ -93,7 +93,7 @@ def _imported(module: ModuleType, source: str) -> list[str]:
 
     def is_imported(name: str, value: object) -> bool:
         if isinstance(value, FunctionType) and value.__module__ == module.__name__:
-            return False  # it stands in the file, instead of what couldn't be imported
+            return False  # the file defines it itself, as a fallback for a failed import
         if name in symbols:
             return symbols[name].is_imported()
         return any(each.get(name) is value for each in starred)

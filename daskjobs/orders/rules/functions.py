@@ -28,15 +28,15 @@ from typing import Any, TypeVar
 from daskjobs.errors import ConfigError, UsageError
 from daskjobs.orders.rules.contract import CONTEXT, INSTEAD, clock_in, takes_context
 
-SENTENCE = "daskjobs_sentence"  # the attribute of a function that has what `rule` says of it
+SENTENCE = "daskjobs_sentence"  # the attribute of a function for the sentence that `rule` gives it
 NAME = "daskjobs_name"  # and the name that it was given there
 FILE = "give the path of a Python file of rules instead"
-# Values that never change, and that their texts describe wholly.
+# Immutable values that are completely described by their texts.
 PLAIN = (
     *(NoneType, EllipsisType, bool, int, float, complex, str, bytes),
     *(Decimal, date, datetime, time, timedelta, timezone),
 )
-# Functions that give something else than what they return.
+# Functions whose call doesn't give what they return.
 OTHERS = {
     inspect.isgeneratorfunction: "a generator (it has a yield)",
     inspect.iscoroutinefunction: "an async def",
@@ -60,11 +60,11 @@ class Functions:
 
 
 def rule(sentence: str, *, name: str = "", **parameters: Any) -> Callable[[F], F]:
-    """Mark a function as a rule, with what it says of the rows that it rejects.
+    """Mark a function as a rule, with a sentence about the rows that it rejects.
 
     A rule takes a frame of orders, and returns a boolean for each of its rows: true where it rejects the row.
 
-    >>> @rule("The order is of more than 100 pieces.")
+    >>> @rule("The order has more than 100 items.")
     ... def bulk(orders):
     ...     return orders["quantity"] > 100
 
@@ -123,7 +123,7 @@ def _with(function: Any, name: str, parameters: dict[str, Any]) -> Any:
 
 
 def functions_of(rules: object) -> Functions | None:
-    """Return the rules that were given as one function or several, ready to be sent; None without any.
+    """Return the rules that were given as functions, ready to be sent, or None if there are none.
 
     Raises UsageError when they are no functions at all, ConfigError, which names the function, when one can't be sent.
     """
@@ -149,7 +149,7 @@ def functions_of(rules: object) -> Functions | None:
 
 
 def load_functions(pickled: bytes) -> dict[str, FunctionType]:
-    """Return functions that were sent, by name; the code of each says in which file it was written."""
+    """Return functions that were sent, by name; the code of each names the file in which it was written."""
     functions: dict[str, FunctionType]
     functions, files = pickle.loads(pickled)
     for name, function in functions.items():
@@ -158,7 +158,7 @@ def load_functions(pickled: bytes) -> dict[str, FunctionType]:
 
 
 def why_not(value: object) -> str:
-    """Say why something that can be called is no rule; empty where it may be one.
+    """Say why a callable can't be a rule, or return an empty text if it can.
 
     >>> why_not(int)
     'a class'
@@ -182,7 +182,7 @@ def _listed(rules: object) -> list[object]:
 
 
 def _rule(function: object) -> FunctionType:
-    """Return what is given as a rule. Raises ConfigError when it is no function with a name."""
+    """Return a function given as a rule. Raises ConfigError unless it is a function with a name."""
     if not isinstance(function, FunctionType):
         raise ConfigError(f"a rule must be a function, got {_shown(function)}: write it with def, or {FILE}")
     name = function.__name__
@@ -194,7 +194,7 @@ def _rule(function: object) -> FunctionType:
             'daskjobs.rule("…", name="…")'
         )
     if what := why_not(function):
-        raise ConfigError(f"the rule {name} is {what}, and so gives no mask: write it with def and return")
+        raise ConfigError(f"the rule {name} is {what}, which returns no mask: write it with def and return")
     takes_context(function, name)
     return function
 
@@ -245,7 +245,7 @@ class _Copied:
         return copy
 
     def value(self, value: Any, name: str, rule: str) -> Any:
-        """Copy what a function means by a name. Raises ConfigError when it is nothing that can be sent."""
+        """Copy the value that a function uses by a name. Raises ConfigError when it can't be sent."""
         kind = type(value)
         if _is_plain(value):
             self.said.append(_text(value))
@@ -309,7 +309,7 @@ def _refused(rule: str, name: str, what: str) -> ConfigError:
 
 
 def _is_plain(value: object) -> bool:
-    """Tell whether a value never changes, and `_text` says all of it."""
+    """Tell whether a value is immutable, and `_text` describes it completely."""
     if type(value) in (tuple, frozenset):
         return all(map(_is_plain, value))  # type: ignore[call-overload]
     return isinstance(value, re.Pattern) or (
@@ -357,7 +357,7 @@ def _distributions() -> Mapping[str, list[str]]:
 
 @cache
 def _is_installed(module: str) -> bool:
-    """Tell whether a module is Python's or a package's, and not a file of the user's that bears the same name."""
+    """Tell whether a module is Python's or a package's, and not a user's file with the same name."""
     from importlib.metadata import distribution
 
     package = _package(module)
@@ -370,7 +370,7 @@ def _is_installed(module: str) -> bool:
     if package in sys.stdlib_module_names:
         folders += [sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib")]
     file = None
-    with suppress(ValueError):  # a module that was made without a file
+    with suppress(ValueError):  # a module without a file
         if folders and (spec := find_spec(package)) and spec.has_location:
             file = spec.origin
     return bool(folders) and (

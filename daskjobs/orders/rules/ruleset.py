@@ -1,6 +1,6 @@
 """The rules of a run: the built-in ones, and those of the user's own module.
 
-The user's module is code that may do anything, like loop for ever or end its process. So only Dask workers load and run
+The user's code may do anything, such as loop for ever or end its process. So only Dask workers load and run
 it, and never the process whose exit code says how the run ended.
 """
 
@@ -60,7 +60,7 @@ class Ruleset:
 
     @property
     def sentences(self) -> dict[str, str]:
-        """Return what each reason says of a row, in the order in which a row carries its reasons."""
+        """Return the sentence of each reason, in the order of a row's reasons."""
         return {**SENTENCES, **{name: _sentence(name, rule) for name, rule in self.own.items()}}
 
     def masks(self, frame: pd.DataFrame, twice: bool = False) -> Iterator[tuple[str, Mask]]:
@@ -84,12 +84,12 @@ class Ruleset:
 
     def _mask(self, name: str, rule: Callable[..., Any], frame: pd.DataFrame) -> Mask:
         """Return the rows that one of the user's rules rejects."""
-        if not len(frame):  # what pandas makes of no values need not be booleans
+        if not len(frame):  # pandas may return another type than booleans for no rows
             return np.zeros(0, bool)
         context = {CONTEXT: self.context} if takes_context(rule, name) else {}
         try:
             return aligned(rule(frame.copy(deep=False), **context), frame.index)
-        except BaseException as error:  # sys.exit is none of the others
+        except BaseException as error:  # SystemExit is no Exception
             said = f"{_where(error, rule, self.name)} failed: {_told(error)}{_columns(error, frame)}"
         # Raised here, without the user's exception as its context, which pickle may refuse.
         others = "" if self.name == FUNCTIONS else ", and what is no rule has a name with a leading underscore"
@@ -140,15 +140,15 @@ def read_rules(storage: Storage, where: str, functions: Functions | None = None,
 
 
 def mask(rule: Rule, frame: pd.DataFrame) -> Mask:
-    """Return which rows one of our own rules rejects; a null rejects nothing."""
+    """Return the mask of a built-in rule; a null rejects nothing."""
     return rule(frame).to_numpy(dtype=bool, na_value=False)
 
 
 def aligned(given: object, index: pd.Index) -> Mask:
-    """Return which rows a rule of the user's rejects, from what it gave for a frame with this index.
+    """Return the mask of rejected rows from what a user's rule returned for a frame with this index.
 
-    A Series is aligned by its index, which must have the frame's labels, in any order. What has no index (a list, an
-    array) is in the order of the rows. A null rejects nothing. Raises TypeError, which says what is wrong.
+    A Series is aligned by its index, which must have the frame's labels, in any order. A list or an array, without an
+    index, is in the order of the rows. A null rejects nothing. Raises TypeError, which says what is wrong.
     """
     if isinstance(given, pa.Array | pa.ChunkedArray):
         given = ArrowExtensionArray(given)
@@ -165,7 +165,7 @@ def aligned(given: object, index: pd.Index) -> Mask:
     if values.index is not index and not (_is_number(values.index) and values.index.equals(index)):
         values = values.iloc[_places(values.index, index)]
     if isinstance(values.dtype, np.dtype | pd.BooleanDtype | pd.ArrowDtype) and is_bool_dtype(values.dtype):
-        return np.array(values.to_numpy(dtype=bool, na_value=False))  # a copy: the rule may write to its own again
+        return np.array(values.to_numpy(dtype=bool, na_value=False))  # a copy, since the rule may change its own later
     rejected, some = np.zeros(len(index), bool), values.notna().to_numpy(bool)
     known = values[some].tolist()
     if not all(isinstance(value, bool | np.bool_) for value in known):
@@ -175,7 +175,7 @@ def aligned(given: object, index: pd.Index) -> Mask:
 
 
 def _places(given: pd.Index, index: pd.Index) -> npt.NDArray[np.intp]:
-    """Return where each label of a frame's index stands in that of a mask."""
+    """Return the position in a mask's index of each label of a frame's index."""
     places = given.get_indexer(index) if _is_number(given) and given.is_unique else np.full(1, -1)
     if (places < 0).any():
         raise TypeError(
@@ -186,7 +186,7 @@ def _places(given: pd.Index, index: pd.Index) -> npt.NDArray[np.intp]:
 
 
 def _is_number(index: pd.Index) -> bool:
-    """Tell whether labels are numbers, as a frame's: pandas also takes False for 0, and an interval for what it has."""
+    """Tell whether labels are numbers, as a frame's are: pandas would also match False to 0, and an interval."""
     if isinstance(index, pd.MultiIndex):
         return False
     kind = index.infer_objects().dtype
@@ -198,7 +198,7 @@ def _load(code: str | bytes, name: str) -> dict[str, Rule]:
     said = ""
     try:
         loaded: Any = load_functions(code) if isinstance(code, bytes) else _module(code, name)
-    except BaseException as error:  # sys.exit is none of the others
+    except BaseException as error:  # SystemExit is no Exception
         said = f"{_line(error, name)} can't be imported: {_told(error)}"
     if said:
         raise ConfigError(f"{name}{said}")
@@ -220,7 +220,7 @@ def _module(source: str, name: str) -> ModuleType:
 
 
 def _line(error: BaseException, file: str) -> str:
-    """Return the number of the line, in a file of the user's, that raised an error; empty where it is not known."""
+    """Return the line of the user's file that raised an error, or an empty text if it is not known."""
     if isinstance(error, SyntaxError) and error.filename == file:
         return f", line {error.lineno},"
     lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
@@ -237,7 +237,7 @@ def _where(error: BaseException, rule: Any, name: str) -> str:
 
 
 def _columns(error: BaseException, frame: pd.DataFrame) -> str:
-    """Return which columns there are, where an error says that one isn't."""
+    """Return the names of the frame's columns if an error says that one is missing, else an empty text."""
     missing = error.args[:1] if type(error) is KeyError else ()
     if type(error) is AttributeError and isinstance(error.obj, pd.DataFrame):
         missing = (error.name,)
@@ -248,13 +248,13 @@ def _columns(error: BaseException, frame: pd.DataFrame) -> str:
 
 
 def _sentence(name: str, rule: Rule) -> str:
-    """Return what a rule says of a row: what `functions.rule` was given, or else its docstring's first line."""
+    """Return a rule's sentence: the one given to `functions.rule`, or else its docstring's first line."""
     said = getattr(rule, SENTENCE, "") or (rule.func if isinstance(rule, partial) else rule).__doc__ or ""
     return (str(said).strip() or name).splitlines()[0]
 
 
 def _told(error: BaseException) -> str:
-    """Return the type and text of what the user's code raised, cut where it is long."""
+    """Return the type and text of an exception of the user's code, shortened if it is long."""
     try:
         text = f"{type(error).__name__}: {error}"
     except BaseException as worse:

@@ -1,4 +1,4 @@
-"""The orders as they come: files of several formats, described, cut into partitions, and read in blocks of texts."""
+"""The files of the input, in any of `FORMATS`: described, cut into partitions, and read in blocks of texts."""
 
 import io
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ from daskjobs.orders.sources.json_lines import JsonLinesFormat
 from daskjobs.orders.sources.names import column_names
 from daskjobs.orders.sources.parquet import ParquetFormat
 
-# A file is of the first format that recognises it. CSV is the last one, since any text may be CSV.
+# The first format that recognises a file gets it. CSV is the last one, since any text may be CSV.
 FORMATS: tuple[Format[Any], ...] = (ParquetFormat(), JsonLinesFormat(), CsvFormat())
 
 
@@ -27,7 +27,7 @@ class _Kind:
 
 
 def understood(said: InputFormat) -> tuple[dict[str, str], str]:
-    """Return the columns' names, as `column_names` does, and the delimiter that the user said, if any.
+    """Return the columns' names, as `column_names` does, and the user's delimiter, if any.
 
     Raises UsageError when an option doesn't make sense, whatever the format of the files will be.
     """
@@ -77,7 +77,7 @@ def describe(storage: Storage, name: str, plain: str, said: InputFormat) -> Sour
 
 
 def read_sources(value: Any) -> list[SourceFile]:
-    """Return the files that a plan lists in JSON. Raises ValueError when one has not the shape of its format."""
+    """Return the files that a plan lists in JSON. Raises ValueError when one doesn't have the shape of its format."""
     return [_read_source(each, f"files[{number}]") for number, each in enumerate(from_json(value, list[Any], "files"))]
 
 
@@ -101,10 +101,10 @@ def weight(source: SourceFile) -> int:
 
 
 def ranges(storage: Storage, source: SourceFile, cuts: Cuts) -> Iterator[tuple[int, RowRange]]:
-    """Yield a file's ranges, each after the number of its partition."""
+    """Yield a file's ranges, each with the number of its partition."""
     return format_of(source).ranges(storage, source, cuts)
 
 
 def blocks(storage: Storage, source: SourceFile, part: RowRange) -> Iterator[Block]:
-    """Yield a range's rows. Raises InputError when they are not those that were split."""
+    """Yield a range's rows. Raises InputError when they have changed since split."""
     return format_of(source).blocks(storage, source, part)

@@ -45,7 +45,7 @@ class CsvSource(LinesSource):
 
 @dataclass(frozen=True)
 class Header:
-    """The first row of a CSV file, read by a dialect: its text, its columns, and the byte at which it ends."""
+    """The first row of a CSV file in some dialect: its text, its columns, and the byte at which it ends."""
 
     text: str
     columns: list[str]
@@ -62,7 +62,7 @@ class CsvFormat(LinesFormat[CsvSource]):
     counted = True
 
     def sniff(self, first: bytes) -> bool:  # noqa: ARG002  # whatever it begins with
-        """Take any file: what is no text is refused by `describe`, which says what it is."""
+        """Take any file; `describe` rejects binary files by name."""
         return True
 
     def describe(self, file: InputFile) -> CsvSource:
@@ -105,7 +105,7 @@ def _row_ends(dialect: Dialect) -> RowEnds:
 
 
 def _find_header(opened: IO[bytes], dialects: list[Dialect], file: InputFile) -> Header:
-    """Return the header, its columns under our names, by the dialect that finds most of them."""
+    """Return the header, with columns under our names, in the dialect that finds the most of these."""
     needed = {file.columns.get(column, column) for column in COLUMNS}
     headers = [_read_header(opened, file.size, dialect, file.name) for dialect in dialects]
     header = max(headers, key=lambda header: len(needed & set(header.columns)))
@@ -119,7 +119,7 @@ def _read_header(file: IO[bytes], size: int, dialect: Dialect, name: str) -> Hea
         raise InputError(f"{name} is empty; it must begin with a header row")
     mark, last = len(BOM) if start.startswith(BOM) else 0, len(start) == size
     ends = row_ends(start[mark:], dialect, LAST if last else MORE)
-    if not len(ends) and not last and b"\n" in start:  # a quote hides it, which may prove to be a character
+    if not len(ends) and not last and b"\n" in start:  # a quote hides it, which may be a plain character
         _, _, ends = next(lines.blocks(file, mark, size, name, _row_ends(dialect)))
     end = mark + int(ends[0]) if len(ends) else len(start)
     try:

@@ -1,4 +1,4 @@
-"""Split CSV rows into fields: by pyarrow where a block is well-formed, by a regular expression elsewhere.
+"""Splits CSV rows into fields: by pyarrow if a block is well-formed, else by a regular expression.
 
 Both give the same fields.
 """
@@ -22,7 +22,7 @@ Parsed = tuple[pa.Table, Ints, dict[int, str], int]
 
 
 def read_block(data: bytes, ends: Ints, columns: list[str], dialect: Dialect = COMMAS) -> Block:
-    """Split the rows that end at ``ends`` into fields; bytes behind the last of them are ignored."""
+    """Split the rows that end at ``ends`` into fields; bytes after the last row are ignored."""
     texts, kept, malformed, inside = read_fields(data, ends, columns, dialect)
     lines = BlockLines(inside, _several(data, ends, len(columns), dialect) if inside else {})
     return Block(len(ends), texts, kept, malformed, raw_texts(data, ends), lines)
@@ -31,7 +31,7 @@ def read_block(data: bytes, ends: Ints, columns: list[str], dialect: Dialect = C
 def _several(data: bytes, ends: Ints, width: int, dialect: Dialect) -> dict[int, int]:
     """Return the rows that look like several rows, each with the number of line ends in it.
 
-    At least two lines of such a row have ``width`` fields, if quotes are disregarded.
+    At least two lines of such a row have ``width`` fields, ignoring quotes.
     """
     text = np.frombuffer(data, np.uint8, ends[-1])
     stops = np.flatnonzero(text == NEWLINE)
@@ -45,8 +45,8 @@ def _several(data: bytes, ends: Ints, width: int, dialect: Dialect) -> dict[int,
 
 
 def read_fields(data: bytes, ends: Ints, columns: list[str], dialect: Dialect = COMMAS) -> Parsed:
-    """Return a table of texts, the place in the block of each of its rows, the reasons why others are not in it, and
-    the number of line ends in fields.
+    """Return a table of texts, the position of each of its rows in the block, the reasons why other rows are not in it,
+    and the number of line ends in fields.
 
     A block that is not well-formed, or that pyarrow would cut into other rows, is read row by row.
     """
@@ -102,7 +102,7 @@ def _line_ends(table: pa.Table, malformed: list[bytes]) -> int:
 def _is_well_formed(data: bytes, ends: Ints) -> bool:
     """Tell whether a block is UTF-8 without a byte order mark, carriage returns alone, or empty rows."""
     end = int(ends[-1]) if len(ends) else 0
-    if data.startswith(BOM):  # which pyarrow would drop, as if it began a file
+    if data.startswith(BOM):  # pyarrow would drop it, as at the start of a file
         return False
     if b"\r" in data and data.count(b"\r", 0, end) != data.count(b"\r\n", 0, end):
         return False
@@ -137,7 +137,7 @@ def read_row_by_row(data: bytes, ends: Ints, columns: list[str], dialect: Dialec
 
 @lru_cache
 def _field(dialect: Dialect) -> re.Pattern[str]:
-    """Return a pattern of a field and the delimiter behind it; its groups are text in quotes and text without."""
+    """Return a pattern of a field and the delimiter after it; its groups are the quoted text and the plain text."""
     delimiter = re.escape(dialect.delimiter)
     plain = rf"([^{delimiter}]*+)"
     within = r'"((?:[^"]++|"")*+)"'
@@ -150,7 +150,7 @@ def _field(dialect: Dialect) -> re.Pattern[str]:
 
 
 def split(row: str, dialect: Dialect) -> tuple[list[str], int]:
-    r"""Return a row's fields, and how many line ends stand in them.
+    r"""Return a row's fields, and the number of line ends in them.
 
     >>> split('a,"b ""c"" d","e"f', COMMAS)
     (['a', 'b "c" d', '"e"f'], 0)
@@ -171,7 +171,7 @@ def standalone_rows(rows: list[str], dialect: Dialect) -> str:
 def standalone_row(row: str, dialect: Dialect) -> str:
     """Return a row with a line end, written so that it has the same fields whatever rows follow it.
 
-    A quote that opened no field in the row's own file might open one here: such a field is quoted, or escaped.
+    A quote that opened no field in the row's own file could open one here, so such a field is quoted or escaped.
     """
     end = "\r\n" if row.endswith("\r") else "\n"
     if _stands_alone(row + end, dialect):
@@ -182,7 +182,7 @@ def standalone_row(row: str, dialect: Dialect) -> str:
 
 
 def _written(quoted: str, plain: str, dialect: Dialect) -> str:
-    """Return a field as it stood in its file, or written so that its stray quote can't open a field."""
+    """Return a field unchanged, or written so that its stray quote can't open a field."""
     if quoted or not plain.startswith('"'):
         return f'"{quoted}"' if quoted else plain
     return f"\\{plain}" if dialect.quoting == BACKSLASH else '"' + plain.replace('"', '""') + '"'
@@ -195,7 +195,7 @@ def _stands_alone(line: str, dialect: Dialect) -> bool:
 
 
 def _meant(quoted: str, plain: str) -> str:
-    """Return the text of a field, quoted or plain, in which backslashes escape; \\N alone is a null, and empty."""
+    """Return the text of a quoted or plain field with backslash escapes; \\N alone is a null, and becomes empty."""
     if quoted:
         return re.sub(r'""|\\(\r\n|.)', _character, quoted, flags=re.DOTALL)
     return "" if plain == r"\N" else re.sub(r"\\(\r\n|.)", _character, plain, flags=re.DOTALL)

@@ -38,7 +38,7 @@ class InputFile:
 
 @dataclass(frozen=True)
 class HeaderLines:
-    """How many line ends a file's header has, and how many of them stand in the names of columns."""
+    """The number of line ends in a file's header, and of those inside the names of columns."""
 
     lines: int
     inside: int
@@ -104,8 +104,8 @@ class RowRange:
 class Cuts:
     """Where to cut a file, so that all ``count`` partitions of the input have about the same weight.
 
-    ``file`` is the file's place in the input; the files before it weigh ``before``, and all together ``total``.
-    ``sha256`` is the hash that the whole file must have, or empty where nothing is known of it.
+    ``file`` is the file's position in the input; the files before it weigh ``before``, and all files ``total``.
+    ``sha256`` is the hash that the whole file must have, or empty if it is not known.
     """
 
     file: int
@@ -115,7 +115,7 @@ class Cuts:
     sha256: str = ""
 
     def partition(self, weight: int) -> int:
-        """Return the partition of a row before which the file's rows weigh ``weight``."""
+        """Return the partition of the row that begins after rows of this ``weight``."""
         return min(self.count - 1, (self.before + weight) * self.count // max(1, self.total))
 
     def end(self, partition: int) -> int:
@@ -184,7 +184,7 @@ class Format(Protocol[S]):
         """Return about how many bytes a file's rows have, before compression: the measure of partitions."""
 
     def ranges(self, storage: Storage, source: S, cuts: Cuts) -> Iterator[tuple[int, RowRange]]:
-        """Yield a file's ranges, each after the number of its partition, which ascends; together they are all rows."""
+        """Yield the ranges of all of a file's rows, each with the number of its partition, in ascending order."""
 
     def blocks(self, storage: Storage, source: S, part: RowRange) -> Iterator[Block]:
-        """Yield a range's rows. Raises InputError, at the latest at its end, when they aren't those that were split."""
+        """Yield a range's rows. Raises InputError, at its end at the latest, when they have changed since split."""

@@ -1,4 +1,4 @@
-"""Find the files that --input names by a path, a URI or a glob, or say what it names instead."""
+"""Finds the files that --input names by a path, a URI or a glob, or says what the name is instead."""
 
 import hashlib
 import logging
@@ -25,16 +25,16 @@ KINDS = {
     stat.S_IFBLK: "a device: give a file",
 }
 NAMED = 3  # names in a message
-LEVELS = 3  # of folders between a file and its table's folder, beside those that partition it
+LEVELS = 3  # of folders between a file and its table's folder, not counting those of partitions
 PARTITIONS = re.compile(r".*=.*|[01]+")  # day=1, or the hashes that Iceberg makes of names in object stores
-# What every table has: a folder, and in it a file of such a name. An empty folder is no table yet.
+# Every table has such a folder, with a file whose name matches. An empty folder doesn't make a table.
 TABLES = {
     "Delta": ("_delta_log", re.compile(r"\d+(\.json|\.checkpoint\b.*\.(parquet|json))")),
     "Iceberg": ("metadata", re.compile(r"(v\d+|\d+-[0-9a-fA-F-]+)(\.gz)?\.metadata\.json(\.gz)?")),
     "Hudi": (".hoodie", re.compile(r"hoodie\.properties")),
 }
-# Who writes folders of files leaves these beside them, as _SUCCESS, _metadata and .part-0.crc: Spark, Hive and pyarrow
-# pass over them, too. What none of them is known to write is told of.
+# Bookkeeping files like _SUCCESS, _metadata and .part-0.crc, which Spark, Hive and pyarrow write and skip, too. A
+# warning names skipped files that don't match.
 BOOKKEEPING = re.compile(
     r"\..*|_SUCCESS|_metadata|_common_metadata|_(committed|started)_.*|_delta_log|_temporary|_spark_metadata|__MACOSX"
 )
@@ -43,9 +43,9 @@ BOOKKEEPING = re.compile(
 def find_inputs(pattern: str, ignore_table: bool = False) -> dict[str, str]:
     """Return the files that a path, URI or glob names, each with a mark that changes when the file does.
 
-    A file that has exactly this name is meant, even if the name looks like a glob. A glob doesn't find what begins with
-    a dot or an underscore, unless it says so. Raises InputError when there is no file, and says what there is instead,
-    and when a file is of a table, unless told to ignore that.
+    A file with exactly this name takes precedence, even if the name looks like a glob. A glob skips names that begin
+    with a dot or an underscore, unless its own do. Raises InputError, which says what is there instead, when there is
+    no file, and when a file belongs to a table, unless ``ignore_table``.
     """
     name = f"--input {listed(pattern)}"
     try:
@@ -63,7 +63,7 @@ def find_inputs(pattern: str, ignore_table: bool = False) -> dict[str, str]:
         raise
     except DaskjobsError as error:
         raise InputError(f"{name} can't be reached: {error}") from error
-    except Exception as error:  # file systems of fsspec raise what their clients do
+    except Exception as error:  # fsspec's file systems raise their clients' exceptions
         raise InputError(f"{name} can't be reached: {type(error).__name__}: {error}") from error
     if inside:
         advice = "; if it is no table, or these rows may count, give --ignore-table true" if marks else ""
@@ -92,15 +92,15 @@ def _files(fs: Any, path: str) -> list[str]:
 
 
 def _times(fs: Any, path: str) -> int:
-    """Return how many files of this name a zip archive has, of which fsspec would read the last; 1 of all else."""
+    """Return the number of files of this name in a zip archive, of which fsspec would read the last; 1 elsewhere."""
     archive = getattr(fs, "zip", None)
     return archive.namelist().count(path) if isinstance(archive, zipfile.ZipFile) else 1
 
 
 def _hidden(file: str, path: str) -> str:
-    """Return the first part of a file's path that a glob passes over, or an empty text.
+    """Return the first part of a file's path that makes a glob skip it, or an empty text.
 
-    These are names that begin with a dot or an underscore, where the glob's own don't, as in data/_*.csv.
+    These are names that begin with a dot or an underscore, unless the glob's own do, as in data/_*.csv.
     """
     if file == path:
         return ""
@@ -134,7 +134,7 @@ def _uri(fs: Any, path: str, pattern: str) -> str:
 
 
 def _mark(fs: Any, path: str) -> str:
-    """Return a text that changes when a file does; fsspec's own text for a web address depends on the token in it."""
+    """Return a text that changes when a file does; unlike fsspec's own, it doesn't depend on a token in the address."""
     if web.is_web(fs):
         return web.mark(fs, path, listed(path))
     if not isinstance(fs, LocalFileSystem):
@@ -144,17 +144,17 @@ def _mark(fs: Any, path: str) -> str:
 
 
 def _inside(fs: Any, files: list[str], path: str, ignore_table: bool) -> str:
-    """Return what `_table` says of the first table's folder that files lie in, or that a path is which names none."""
+    """Return what `_table` says about the first table that has one of the files or, without files, about the path."""
     if files:
         parquet = [] if ignore_table else [each for each in files if each.endswith(".parquet")]
         return next(filter(None, (_table(fs, folder) for folder in _folders(parquet))), "")
-    with suppress(PermissionError):  # which is told of a path that names no file
+    with suppress(PermissionError):  # `_instead` reports it
         return next(filter(None, (_table(fs, folder) for folder in _folders([path]))), "")
     return ""
 
 
 def _folders(paths: list[str]) -> list[str]:
-    """Return the folders that these paths are or lie in, and that may be a table's."""
+    """Return the folders above these paths, and a single path itself, that may be a table's."""
     folders = dict.fromkeys(paths[:1] if len(paths) == 1 else [])
     for folder in list(dict.fromkeys(path.rpartition("/")[0] for path in paths))[:100]:
         levels = 0
@@ -188,7 +188,7 @@ def _names(fs: Any, folder: str) -> list[str]:
 
 
 def _instead(fs: Any, path: str, pattern: str) -> str:
-    """Say what a path that names no file names."""
+    """Say what a path is that names no file."""
     if not web.is_web(fs) and fs.isdir(path):
         try:
             fs.ls(path)

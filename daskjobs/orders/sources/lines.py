@@ -15,13 +15,13 @@ from daskjobs.files.storage import Storage, damaged
 from daskjobs.orders.dialect import NONE, Dialect
 from daskjobs.orders.sources.format import Block, Cuts, Ints, RowRange, SourceFile
 
-BLOCK_BYTES = 4 << 20  # read, parsed and written at a time; the memory of a task is proportional to it
-BLOCK_ROWS = 1 << 17  # at most, since each row takes memory: a block of nothing but line ends has four million rows
-ROW_BYTES = 64 << 20  # the longest row; a quoted field that is not closed in the first 64 MiB of its row is none
+BLOCK_BYTES = 4 << 20  # read, parsed and written at a time; a task's memory is proportional to it
+BLOCK_ROWS = 1 << 17  # at most, since each row takes memory: a block of only line ends has four million rows
+ROW_BYTES = 64 << 20  # of the longest row; a quote that is not closed within it opens no field
 BOM = b"\xef\xbb\xbf"
 NEWLINE = ord("\n")
 
-# What follows a block of bytes: more of the file; nothing; or more of a row that is too long already.
+# What follows a block of bytes: more of the file; nothing; or more of a row that is already too long.
 MORE, LAST, BEYOND = "more", "last", "beyond"
 
 # Takes a block, which begins at a row's start, and what follows it; returns the offset behind each row that ends in it.
@@ -79,7 +79,7 @@ def line_ends(block: bytes, behind: str = MORE) -> Ints:  # noqa: ARG001  # each
 
 
 def count_lines(data: bytes | memoryview, last: bool) -> int:
-    """Count line ends by their bytes; the end of the file, where ``last``, is one too if there is none before it."""
+    """Count line ends by their bytes; the end of the file (``last``) counts if the last row has no line end."""
     count = int(np.count_nonzero(np.frombuffer(data, np.uint8) == NEWLINE))
     return count + (last and data[-1] != NEWLINE)
 
@@ -109,12 +109,12 @@ class LinesFormat(Generic[S]):
     def ranges(self, storage: Storage, source: S, cuts: Cuts) -> Iterator[tuple[int, RowRange]]:
         """Yield byte ranges that never cut a row: a row belongs to the partition in which it begins.
 
-        Raises StorageError at the end when the whole file has not the hash that it must have.
+        Raises StorageError at the end when the whole file doesn't have the expected hash.
         """
         row, current, whole, row_ends = 1, None, hashlib.sha256(), self.row_ends(source)
         with storage.open(source.read) as file, ThreadPoolExecutor(1) as aside:
             whole.update(file.read(source.start))
-            counting: Future[Any] = aside.submit(int)  # and hashing, of a block, while the next one is read
+            counting: Future[Any] = aside.submit(int)  # counts and hashes a block while the next one is read
 
             def count_in(part: OpenRange, data: memoryview, last: bool) -> None:
                 part.digest.update(data)
@@ -124,7 +124,7 @@ class LinesFormat(Generic[S]):
                     whole.update(data)
 
             for offset, block, ends in blocks(file, source.start, source.size, source.name, row_ends):
-                starts, at = np.concatenate([[0], ends[:-1]]), 0  # at: rows of this block that are in a range already
+                starts, at = np.concatenate([[0], ends[:-1]]), 0  # at: rows of this block in a range already
                 before = offset - source.start
                 while at < len(ends):
                     begin = int(starts[at])
@@ -147,7 +147,7 @@ class LinesFormat(Generic[S]):
             yield current.closed(cuts.file)
 
     def blocks(self, storage: Storage, source: S, part: RowRange) -> Iterator[Block]:
-        """Yield a range's rows. Raises InputError at its end when they are not those that were split."""
+        """Yield a range's rows. Raises InputError at its end when they have changed since split."""
         digest = hashlib.sha256()
         with storage.open(source.read) as file:
             for _, data, ends in blocks(file, part.start, part.end, source.name, self.row_ends(source)):
@@ -186,10 +186,10 @@ def blocks(
 ) -> Iterator[tuple[int, bytes, Ints]]:
     """Read bytes ``start`` to ``end`` of a file in blocks of whole rows.
 
-    Yields each block's offset in the file, its bytes, and the offsets in it behind each of its rows. The bytes behind
-    the last row belong to the next block, and are read again with it: to copy them would take longer, and hold Python's
-    lock. The file's last row needs no line end. A quote that is not closed before ``end`` is a plain character: a range
-    always ends with a row, so a field that went on behind it would have made the range longer.
+    Yields each block's offset in the file, its bytes, and the offset in it after each of its rows. The bytes after the
+    last row belong to the next block, and are read again with it: copying them would take longer, with Python's lock
+    held. The file's last row needs no line end. A quote that is not closed before ``end`` is a plain character: a range
+    always ends with a row, so an open field would have made the range longer.
     Raises InputError for a row longer than ROW_BYTES.
     """
     size = BLOCK_BYTES
@@ -215,7 +215,7 @@ def blocks(
         if not len(ends):
             size, data = 2 * size, b""
             continue
-        if len(data) > BLOCK_BYTES:  # it grew until its first row ended: the others come in blocks as usual
+        if len(data) > BLOCK_BYTES:  # it grew until its first row ended; the next blocks have the usual size
             ends = ends[: max(1, np.searchsorted(ends, BLOCK_BYTES, "right"))]
             data = data[: ends[-1]]
         for first in range(0, len(ends), BLOCK_ROWS):

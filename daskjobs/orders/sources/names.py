@@ -1,4 +1,4 @@
-"""What the user calls our columns and statuses: --columns, --statuses, and the names in a file's header."""
+"""Maps the user's names of columns and statuses to ours: --columns, --statuses, and a file's header."""
 
 import re
 from collections import Counter
@@ -10,7 +10,7 @@ _FIELD_NAME = re.compile(r"[\w .#%()/-]{0,60}")
 
 
 def column_names(text: str) -> dict[str, str]:
-    """Return which of the user's columns stands for which of ours, by ours.
+    """Return a dictionary from our columns to the user's.
 
     >>> column_names("price=unit_price,status=state")
     {'price': 'unit_price', 'status': 'state'}
@@ -27,7 +27,7 @@ def column_names(text: str) -> dict[str, str]:
 
 
 def status_names(text: str) -> dict[str, str]:
-    """Return which of our statuses each of the user's stands for, by theirs.
+    """Return a dictionary from the user's statuses to ours.
 
     >>> status_names("success=paid,success=complete,cancelled=canceled")
     {'paid': 'success', 'complete': 'success', 'canceled': 'cancelled'}
@@ -43,7 +43,7 @@ def status_names(text: str) -> dict[str, str]:
 
 
 def _pairs(text: str) -> list[tuple[str, str]]:
-    """Return the sides of each pair in text like 'a=b, c=d'; a pair that is said twice is there once."""
+    """Return the sides of each pair in text like 'a=b, c=d'; a repeated pair counts once."""
     pairs = [pair.partition("=") for pair in text.split(",") if pair.strip()]
     return list(dict.fromkeys((ours.strip(), theirs.strip()) for ours, _, theirs in pairs))
 
@@ -51,9 +51,9 @@ def _pairs(text: str) -> list[tuple[str, str]]:
 def our_names(header: list[str], wanted: dict[str, str], name: str) -> list[str]:
     """Return a file's columns under our names.
 
-    ``wanted`` is what `column_names` returns. A column of theirs that has the name of another one's new name gets
-    '_original' at its end. A column without a name, as Excel writes them at the right, is called by its number:
-    column_11. Raises InputError when a column of ours is missing, or stands there twice.
+    ``wanted`` is what `column_names` returns. A column whose name is given to another one by that gets the suffix
+    '_original'. A column without a name, as Excel writes them at the right, is named by its number: column_11. Raises
+    InputError when one of our columns is missing, or occurs twice.
     """
     back = {theirs: ours for ours, theirs in wanted.items()}
     named = [column or f"column_{number}" for number, column in enumerate(header, 1)]
@@ -71,7 +71,7 @@ def our_names(header: list[str], wanted: dict[str, str], name: str) -> list[str]
 
 
 def _first_row(header: list[str], wanted: dict[str, str]) -> str:
-    """Say what a file begins with; quote it only where it looks like a header, since it may be anybody's secrets."""
+    """Say what a file begins with; quote it only if it looks like a header, since it may be secret."""
     known = {wanted.get(column, column) for column in COLUMNS}
     if known.isdisjoint(header):
         return "has none of these names"

@@ -1,4 +1,4 @@
-"""Parquet: whole row groups make partitions, and rows become the texts that a CSV file would have had."""
+"""Parquet: partitions have whole row groups, and rows become the texts that a CSV file would have."""
 
 import csv
 import hashlib
@@ -34,15 +34,15 @@ ENCRYPTED = b"PARE"
 SUMMARIES = ("_metadata", "_common_metadata")
 UNKNOWN = re.compile(r"(?i)(logical|converted) ?type .*cannot be applied|unknown (logical|converted|physical) ?type")
 BLOCK_ROWS = 65_536
-BATCH_ROWS = 8192  # read at a time: memory is proportional to the widest of them
-BATCH_BYTES = 8 << 20  # fewer rows are read at a time where they are wider than this on average
-PREFIXED_ROWS = 512  # at a time of texts that share prefixes: the file doesn't say how long these get
+BATCH_ROWS = 8192  # read at a time: memory is proportional to the widest one
+BATCH_BYTES = 8 << 20  # fewer rows are read at a time if they are wider than this together
+PREFIXED_ROWS = 512  # read at a time if texts share prefixes, since the file doesn't say how long these texts are
 CODED_BYTES, CODED_WIDTH = 1 << 20, 8  # in all, and a value: with more, most values are not in the dictionary
 CODED_LONGEST = 4 << 10  # bytes of a text, of which even one in each row of a batch takes little memory
-BUFFER_BYTES = 1 << 20  # read of each column at a time, instead of all that a row group has of it
+BUFFER_BYTES = 1 << 20  # read of each column at a time, instead of a whole row group's
 WIDTHS = {0: 1, 1: 4, 2: 8, 3: 12, 4: 4, 5: 8}  # in bytes, of the physical types of fixed width
 TEXT, PREFIXED = 6, 7  # the physical type of texts, and the encoding DELTA_BYTE_ARRAY
-NAT = -(2**63)  # a time that is none, where its bytes are written as numpy has them
+NAT = -(2**63)  # numpy's NaT, if a writer has stored it
 HEX = np.frombuffer(b"".join(b"%02x" % byte for byte in range(256)), np.uint8).reshape(256, 2)
 
 
@@ -113,7 +113,7 @@ class ParquetFormat:
             row, start = row + count, end
 
     def blocks(self, storage: Storage, source: ParquetSource, part: RowRange) -> Iterator[Block]:
-        """Yield a range's rows. Raises InputError when the file is not the one that was split, or holds other rows."""
+        """Yield a range's rows. Raises InputError when the file or its rows have changed since split."""
         held: list[pa.Table] = []
         with _reading(partial(storage.open, source.read), source.name) as file:
             if hashlib.sha256(_footer(file)).hexdigest() != part.sha256:
@@ -133,8 +133,8 @@ class ParquetFormat:
 
 @contextmanager
 def _reading(opening: Callable[..., IO[bytes]], name: str) -> Iterator[PagedFile]:
-    """Open a file, and turn what pyarrow raises into an InputError; errors of the storage stay what they are."""
-    with opening(cache="none") as opened:  # columns are read in turns: the bytes ahead belong to another one
+    """Open a file, and turn pyarrow's exceptions into an InputError; errors of the storage stay unchanged."""
+    with opening(cache="none") as opened:  # columns are read in turns: bytes ahead are another's
         file = PagedFile(opened, name)
         try:
             yield file
@@ -178,7 +178,7 @@ def _footer(file: PagedFile) -> bytes:
 
 
 def _prove(file: PagedFile, metadata: pq.FileMetaData, group: Group) -> None:
-    """Raise InputError when what a footer says of a row group contradicts itself."""
+    """Raise InputError when a footer contradicts itself about a row group."""
     paths = [metadata.schema.column(index).path for index in range(metadata.num_columns)]
     if [column.path for column in group.columns] != paths:
         raise damaged(file.name, "a row group doesn't have its columns")
@@ -198,7 +198,7 @@ def _pieces(
 ) -> Iterator[pa.Table]:
     """Yield a row group's rows in tables of texts or bytes, each of at most BLOCK_BYTES or of one row.
 
-    Raises InputError when its pages hold fewer or more rows than the footer says, or would not fit in memory.
+    Raises InputError when its pages have fewer or more rows than the footer says, or would not fit in memory.
     """
     name = source.name
     file.walk(group.columns)
@@ -218,9 +218,9 @@ def _pieces(
 
 
 def _is_coded(file: PagedFile, metadata: pq.FileMetaData, number: int, column: Column) -> bool:
-    """Tell whether to read a column in codes of a dictionary, since a long text in many rows may fill the memory.
+    """Tell whether to read a column dictionary-encoded, since a long text in many rows may fill the memory.
 
-    Where most values are not in the dictionary, codes take longer than texts: then they are used for long texts only.
+    If most values are not in the dictionary, that is slower, and so done only for long texts.
     """
     if column.kind != TEXT or not column.coded:
         return False
@@ -296,7 +296,7 @@ def _filled(lengths: pa.Array) -> Ints:
 def text_block(texts: pa.Table) -> Block:
     """Return a block of rows, given in columns of texts or bytes.
 
-    Bytes that are not UTF-8 are escaped; in a column that orders must have, their row is malformed.
+    Bytes that are not UTF-8 are escaped; in one of our ten columns, they make the row malformed.
     """
     bad = set[int]()
     for index, name in enumerate(texts.column_names):
@@ -334,7 +334,7 @@ def _is_binary(kind: pa.DataType) -> bool:
 
 
 def _texts(column: pa.Array, name: str) -> pa.Array:
-    """Return a column as texts, or as bytes that may not be UTF-8; a null becomes empty, and an id that is infinite."""
+    """Return a column as texts, or as bytes that may not be UTF-8; nulls and infinite ids become empty."""
     values = _values(column)
     if name == "order_id" and pa.types.is_floating(getattr(column.type, "value_type", column.type)):
         values = pc.if_else(pc.is_in(values, pa.array(["inf", "-inf"])), None, values)
@@ -344,9 +344,9 @@ def _texts(column: pa.Array, name: str) -> pa.Array:
 
 
 def _values(column: pa.Array) -> pa.Array:
-    """Return a column as texts or bytes, null where it holds no value.
+    """Return a column as texts or bytes, null for missing values.
 
-    Decimals lose the zeros at their end, but for cents; UUIDs are canonical; NaN and NaT are missing values.
+    Decimals lose trailing zeros after the cents; UUIDs are canonical; NaN and NaT are missing values.
     """
     kind = column.type
     if pa.types.is_dictionary(kind):
@@ -389,7 +389,7 @@ def _without_exponents(text: pa.Array, pattern: str) -> pa.Array:
 
 
 def _moments(column: pa.Array) -> pa.Array:
-    """Return times as text; times of a zone are in UTC, so that no database of zones is needed."""
+    """Return times as text; times with a zone are in UTC, so that no time zone database is needed."""
     kind = column.type
     plain = column.view(pa.timestamp(kind.unit))
     if kind.unit == "ns":
@@ -399,7 +399,7 @@ def _moments(column: pa.Array) -> pa.Array:
 
 
 def _amounts(column: pa.Array) -> pa.Array:
-    """Return decimals as plain text, also where Arrow writes a small one, or zero, like 0E-10."""
+    """Return decimals as plain text; Arrow writes small ones, and zero, like 0E-10."""
     text = _without_exponents(column.cast(pa.string()), "E")
     return pc.replace_substring_regex(text, r"(\.[0-9]{2}[0-9]*?)0+$", r"\1")
 

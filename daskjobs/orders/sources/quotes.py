@@ -20,9 +20,9 @@ def _fields_in_quotes(dialect: Dialect, behind: str) -> re.Pattern[bytes]:
     """Return a pattern of quoted fields, and of single quotes at the start of fields that are not quoted.
 
     A quote opens a field only at the field's start, and only if its closing quote, the first one that isn't doubled, is
-    followed by a delimiter or a line end. A field whose closing quote, or what follows it, may lie in bytes that have
-    not been read yet is matched up to the end of the block. With backslashes, an escaped character is matched too,
-    together with the quotes behind it, which are not at a field's start.
+    followed by a delimiter or a line end. A field whose closing quote, or the byte after it, may not have been read yet
+    is matched up to the end of the block. With backslashes, an escaped character is matched too, together with the
+    quotes after it, which are not at a field's start.
     """
     delimiter = re.escape(dialect.delimiter.encode())
     closed = rb'"(?=%s|\r?\n%s)' % (delimiter, rb"|\r?\Z" if behind == LAST else b"")
@@ -50,7 +50,7 @@ def quoted(block: bytes, dialect: Dialect, behind: str) -> tuple[Ints, Ints]:
 
 
 def _pairs(data: Bytes, dialect: Dialect, behind: str) -> tuple[Ints, Ints] | None:
-    """Fast path of `quoted`, where every quote of a block opens or closes a field; else return None.
+    """Fast path of `quoted`, if every quote of a block opens or closes a field; else return None.
 
     A doubled quote counts as the end of one field and the start of the next.
     """
@@ -63,7 +63,7 @@ def _pairs(data: Bytes, dialect: Dialect, behind: str) -> tuple[Ints, Ints] | No
     separators[[ord(dialect.delimiter), NEWLINE]] = True
     if not np.all((opening == 0) | separators[data[opening - 1]] | doubled):
         return None
-    padded = np.concatenate([data, np.frombuffer(b"\n\n", np.uint8)])  # the end of a block is as good as a line end
+    padded = np.concatenate([data, np.frombuffer(b"\n\n", np.uint8)])  # the end of a block counts as a line end
     after = padded[closing + 1]
     follows = np.append(doubled[1:], False)[: len(closing)]
     returns = (after == RETURN) & (padded[closing + 2] == NEWLINE)
@@ -73,7 +73,7 @@ def _pairs(data: Bytes, dialect: Dialect, behind: str) -> tuple[Ints, Ints] | No
 
 
 def row_ends(block: bytes, dialect: Dialect = COMMAS, behind: str = MORE) -> Ints:
-    """Return the offset behind each row that ends in ``block``, which begins at a row's start.
+    """Return the offset after each row that ends in ``block``, which begins at a row's start.
 
     >>> row_ends(b'1,a\\n2,"b\\nc"\\n3,')
     array([ 4, 12])

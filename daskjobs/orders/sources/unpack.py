@@ -48,7 +48,7 @@ CONTAINERS = {  # files that are not CSV, known by their first bytes, and what t
 START_BYTES = 1 << 20  # of a file, by which its format is known
 PLAIN = ("utf-8", "utf-8-sig", "ascii")
 NO_TEXT = ("undefined", "idna", "punycode", "unicode_escape", "raw_unicode_escape")  # codecs of Python, not of files
-LOOK_BYTES = 64 << 20  # written between two looks at the free space
+LOOK_BYTES = 64 << 20  # written between two checks of the free space
 
 
 def compression(first: bytes) -> str | None:
@@ -57,7 +57,7 @@ def compression(first: bytes) -> str | None:
 
 
 def is_archived(name: str) -> bool:
-    """Tell whether a URI is of a file within another one, like zip://orders.csv::archive.zip: it has no offsets."""
+    """Tell whether a URI names a file in an archive, like zip://orders.csv::archive.zip, which has no offsets."""
     return "::" in name and "://" in name and not name.startswith("file://")
 
 
@@ -134,7 +134,7 @@ def _plain(storage: Storage, name: str, encoding: str, first: bytes) -> Iterator
 def _utf8(decode: Callable[[bytes, bool], str], data: bytes, last: bool, name: str) -> bytes:
     try:
         return decode(data, last).encode(errors="surrogateescape")
-    except UnicodeError as error:  # of the codec as a whole: a single byte is handled by `_marked`
+    except UnicodeError as error:  # from the codec as a whole; `_marked` handles single bytes
         raise InputError(f"{name} can't be decoded as --encoding says: {error}") from error
 
 

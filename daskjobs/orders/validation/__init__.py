@@ -1,1 +1,1 @@
-"""Checking rows: a block, a partition, and repeated ids across partitions."""
+"""Checks rows: of a block, of a partition, and for repeated ids across partitions."""

@@ -1,4 +1,4 @@
-"""Judge the rows of one block, each by itself: a pure function to valid orders and rejected rows."""
+"""Judges each row of a block: a pure function from a block to valid orders and rejected rows."""
 
 from dataclasses import dataclass
 
@@ -15,11 +15,11 @@ from daskjobs.orders.sources.format import Block, Ints
 
 @dataclass(frozen=True)
 class Judged:
-    """What came of a block.
+    """The judged rows of a block.
 
-    ``paid`` and ``unpaid``, the valid orders, have `orders_schema`, ``quarantine`` has `QUARANTINE`, all in the
-    source's order; ``ids`` are those of all rows that pass every rule, repeated ones too; ``reasons`` counts rows by
-    reason (a row may have several); ``anomalies`` holds the row numbers of each known anomaly.
+    The valid orders, ``paid`` and ``unpaid``, have `orders_schema`, and ``quarantine`` has `QUARANTINE`, all in the
+    source's order. ``ids`` are those of all rows that pass every rule, including repeated ones. ``reasons`` counts rows
+    by reason (a row may have several). ``anomalies`` has the row numbers of each known anomaly.
     """
 
     paid: pa.Table
@@ -32,7 +32,7 @@ class Judged:
 
 @dataclass(frozen=True)
 class Place:
-    """Where a block stands: in which partition, in which source, and the number of its first row there (from 1)."""
+    """The position of a block: its partition, its source, and the number of its first row there, from 1."""
 
     partition: int
     source: str
@@ -50,9 +50,9 @@ def judge(
 ) -> Judged:
     """Judge the rows of a block.
 
-    ``extra`` are the columns of all files that aren't ours. ``repeated`` says which of the rows that pass every rule,
-    counted from 0 in this block, repeat the id of a row before; it may go on beyond the block. ``statuses`` says which
-    of our statuses each of the file's stands for. ``twice`` is that of `Ruleset.masks`.
+    ``extra`` are the files' columns besides ours. ``repeated`` has the positions, among the rows of this block that
+    pass every rule, of those that repeat an earlier row's id; it may go on beyond the block. ``statuses`` maps the
+    file's statuses to ours. ``twice`` is that of `Ruleset.masks`.
     """
     bits = {reason: 1 << index for index, reason in enumerate(ruleset.sentences)}
     orders = typed(block.texts, statuses)

@@ -1,8 +1,8 @@
-"""Find all order ids that occur twice, across all partitions, in memory that doesn't grow with the orders.
+"""Finds all order ids that occur twice, across all partitions, in memory that doesn't grow with the orders.
 
-Each partition writes the ids of its valid rows in buckets by a hash, so that equal ids are in the same bucket. Then one
-task for each bucket looks for equal ids in it: it compares hashes first, and texts only where hashes are equal. A task
-reads pieces of files, each with a SHA-256 of its own, since to hash the whole files would take it longer.
+Each partition writes the ids of its valid rows into buckets by hash, so that equal ids are in the same bucket. Then a
+task for each bucket looks for equal ids in it: it compares hashes first, and texts only if hashes are equal. A task
+reads only its pieces of the files, each with a SHA-256 of its own, because hashing whole files would take longer.
 """
 
 from collections.abc import Callable, Iterator
@@ -20,10 +20,10 @@ from daskjobs.files.tables import column, read_pieces, write_piece
 from daskjobs.orders.schema import WRITING
 from daskjobs.orders.sources.format import Ints
 
-BUCKET_ROWS = 5_000_000  # in a bucket: one task has their hashes in memory
-BATCH_ROWS = 1 << 19  # of one partition, held until they are written, a piece for each bucket
+BUCKET_ROWS = 5_000_000  # in a bucket, whose task has all of their hashes in memory
+BATCH_ROWS = 1 << 19  # of a partition, collected before they are written, in a piece for each bucket
 SLICE_ROWS = 1 << 16  # hashed at a time
-HASHED_BYTES = 64  # the last bytes of an id
+HASHED_BYTES = 64  # at the end of an id
 
 IDS = pa.schema([("position", pa.uint32()), ("order_id", pa.string())])
 
@@ -32,12 +32,12 @@ Buckets = list[list[Piece]]
 
 
 def buckets(rows: int) -> int:
-    """Return how many buckets the ids of so many rows need."""
+    """Return the number of buckets for the ids of ``rows``."""
     return max(1, -(-rows // BUCKET_ROWS))
 
 
 def hashes(ids: pa.Array) -> Hashes:
-    """Return a hash of each text: of its length and its last bytes, eight at a time."""
+    """Return a hash of each text, made of its length and its last bytes."""
     parts = [_hashes(ids.slice(start, SLICE_ROWS)) for start in range(0, len(ids), SLICE_ROWS)]
     return np.concatenate(parts) if parts else np.empty(0, np.uint64)
 
@@ -46,7 +46,7 @@ def _hashes(ids: pa.Array) -> Hashes:
     offsets = np.frombuffer(ids.buffers()[1], np.int32)[ids.offset : ids.offset + len(ids) + 1].astype(np.int64)
     text, lengths = np.frombuffer(ids.buffers()[2] or b"", np.uint8), np.diff(offsets)
     hashed = np.empty(len(ids), np.uint64)
-    alike = lengths.min() == lengths.max()  # mostly, and then their bytes are a matrix already
+    alike = lengths.min() == lengths.max()  # usual, and then their bytes are a matrix already
     for length in [int(lengths[0])] if alike else np.unique(lengths).tolist():
         rows, size = np.flatnonzero(lengths == length), min(length, HASHED_BYTES)
         words = np.zeros((len(rows), -(-size // 8) * 8), np.uint8)
@@ -66,9 +66,9 @@ def _hashes(ids: pa.Array) -> Hashes:
 def writing_ids(
     storage: Storage, name: str, count: int
 ) -> Iterator[tuple[Callable[[pa.Array], None], HashingFile, Buckets]]:
-    """Give a function that takes the ids of valid rows, block by block, and writes them in ``count`` buckets.
+    """Give a function that takes the ids of valid rows, block by block, and writes them into ``count`` buckets.
 
-    With it come the file and its pieces by bucket, which are complete when the ``with`` block has ended.
+    Also gives the file and its pieces by bucket, which are complete when the ``with`` block has ended.
     """
     pieces: Buckets = [[] for _ in range(count)]
     held: list[pa.Array] = []
@@ -98,16 +98,16 @@ def writing_ids(
 
 
 def find_repeats(root: str, parts: list[tuple[str, list[Piece]]], target: str) -> dict[int, Piece]:
-    """Look for equal ids in a bucket, and write where all but the first of them stand to ``target``.
+    """Look for equal ids in a bucket, and write the position of every repeat to ``target``.
 
     ``parts`` are the files that `writing_ids` wrote, in the order of the partitions, each with its pieces of this
     bucket. Returns the piece of ``target`` for each partition that has repeated ids. All hashes of the bucket are in
-    memory together; the ids themselves are read again, piece by piece, where a hash occurs twice.
+    memory at once; if a hash occurs twice, the ids themselves are read again, piece by piece.
     """
     storage = Storage(root)
     hashed = [hashes(column(ids, "order_id")) for _, ids in _bucket(storage, parts)]
     ordered = np.concatenate([np.empty(0, np.uint64), *hashed])
-    ordered.sort()  # in place: a copy would be a quarter of what this task holds
+    ordered.sort()  # in place: a copy would take a quarter of this task's memory
     twice = np.unique(ordered[1:][ordered[1:] == ordered[:-1]])
     if not len(twice):
         return {}
@@ -140,9 +140,9 @@ def _bucket(storage: Storage, parts: list[tuple[str, list[Piece]]]) -> Iterator[
 
 
 def positions(storage: Storage, pieces: dict[str, Piece]) -> Ints:
-    """Return which of a partition's valid rows repeat an id, counted from 0, in ascending order.
+    """Return the positions, from 0 and ascending, of a partition's rows that repeat an id, among those without reasons.
 
-    ``pieces`` are those that `find_repeats` returned for the partition, by their files.
+    ``pieces`` are those that `find_repeats` returned for the partition, by file.
     """
     each = [column(table, "position") for name in pieces for table in read_pieces(storage, name, [pieces[name]])]
     return np.sort(pa.concat_arrays([pa.array([], pa.uint32()), *each]).to_numpy()).astype(np.int64)

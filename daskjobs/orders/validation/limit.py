@@ -1,4 +1,4 @@
-"""How many rows a run may reject, and what it says when there are more."""
+"""The number of rows that a run may reject, and the error when there are more."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -6,8 +6,8 @@ from decimal import Decimal
 
 from daskjobs.errors import InputError
 
-FEW_ROWS = 200_000  # up to which a run is done in a second, and writes its whole account before it is judged
-SHOWN = 3  # reasons that a sentence names
+FEW_ROWS = 200_000  # a run of at most these takes a second, so it writes its whole account before it fails
+SHOWN = 3  # reasons that an error message names
 
 
 @dataclass(frozen=True)
@@ -27,14 +27,14 @@ class Limit:
         return int(Decimal(repr(float(self.share))) * self.rows)
 
     def ends_early(self, rejected: int) -> bool:
-        """Tell whether a run ends now that so many rows are rejected, though not all have been looked at."""
+        """Tell whether a run ends with ``rejected`` rows rejected, before all rows have been checked."""
         return self.rows > FEW_ROWS and rejected > self.most
 
     def broken(self, rejected: int, reasons: Mapping[str, int], all_seen: bool = True) -> str:
-        """Say why so many rejected rows are too many, or return an empty text where they are not.
+        """Say why this number of rejected rows is too large, or return an empty text if it isn't.
 
-        ``reasons`` counts them by reason. Every row is too many, whatever the share: most likely the file is written in
-        another way than the run takes it. Not ``all_seen``, there may be more of them.
+        ``reasons`` counts them by reason. All rows are too many, whatever the share: most likely the run reads the file
+        in the wrong way. Unless ``all_seen``, there may be more rejected rows.
         """
         too_many, all_of_them = rejected > self.most, 0 < self.rows == rejected
         if not too_many and not all_of_them:
@@ -49,7 +49,7 @@ class Limit:
         return f"{head}, {allows} ({why})"
 
     def early(self, rejected: int, reasons: Mapping[str, int]) -> InputError:
-        """Return the error of a run that ends before all of its rows have been looked at."""
+        """Return the error of a run that ends before all of its rows have been checked."""
         return InputError(
             f"{self.broken(rejected, reasons, all_seen=False)}; the run has ended at once, without an account of its "
             "rows: mend the orders, say how the file is written (--delimiter, --columns, --statuses), or allow more, "

@@ -1,4 +1,4 @@
-"""The task that Dask runs: check one partition, straight from storage to storage."""
+"""The task that Dask runs: checks one partition, and reads and writes storage directly."""
 
 from collections import Counter
 from contextlib import ExitStack
@@ -113,12 +113,12 @@ def check_partition(
         outputs={names[content]: file.output for content, (_, file) in opened.items()},
         ids=pieces,
     )
-    pa.default_memory_pool().release_unused()  # or a worker that rests would look as large as one that works
+    pa.default_memory_pool().release_unused()  # else an idle worker would look as large as a busy one
     return Checked(result, storage.put(names["result"], sealed(result)))
 
 
 class _Counts:
-    """What the blocks of a partition add up to; ``passed`` are the rows that pass every rule, repeated ids or not."""
+    """The sums over a partition's blocks; ``passed`` counts the rows that pass every rule, even with repeated ids."""
 
     def __init__(self, number: int, scored: bool) -> None:
         self.number = number
@@ -150,7 +150,7 @@ class _Counts:
             score.add(_score(judged.anomalies[anomaly], truth[anomaly], place.row, place.row + block.rows))
 
     def prove(self, rows: int) -> None:
-        """Raise LostWorkError unless the partition has so many rows, and all rows and lines are accounted for."""
+        """Raise LostWorkError unless the partition has ``rows`` rows, and all rows and lines are accounted for."""
         ledger, lines = self.ledger, self.lines
         if ledger.rows_in != rows or ledger.valid + ledger.rejected != ledger.rows_in:
             raise LostWorkError(
@@ -174,7 +174,7 @@ def _kept(
     try:
         result = unsealed(data, PartitionResult)
     except ValueError:
-        return None  # cut off, or another version's
+        return None  # truncated, or of another version
     if (result.partition, result.key) != (number, task.key) or (repeats and repeats != result.repeats):
         return None
     if result.outputs.keys() != {*names.values()} - {names["result"]} or len(result.ids) != buckets(task.limit.rows):
@@ -200,7 +200,7 @@ def _truth(storage: Storage, truth: tuple[str, Output] | None, first: int, count
 
 
 def _score(judged: Ints, truth: Ints, first: int, end: int) -> Score:
-    """Compare the rows in which a rule sees an anomaly with those from ``first`` to before ``end`` that have it."""
+    """Compare the rows that a rule rejects with those from ``first`` up to, not including, ``end`` with the anomaly."""
     low, high = np.searchsorted(truth, [first, end])
     right = len(np.intersect1d(judged, truth[low:high], assume_unique=True))
     return Score(right, len(judged) - right, int(high - low) - right)

@@ -1,6 +1,6 @@
-"""What came of the rows: the ledger, the lines of the CSV files, and a partition's result.
+"""The results of checking rows: the ledger, the lines of the CSV files, and a partition's result.
 
-This module needs neither pyarrow nor Dask, so that commands which only read results start quickly.
+This module imports neither pyarrow nor Dask, so that commands that only read results start quickly.
 """
 
 from dataclasses import dataclass, field
@@ -13,7 +13,7 @@ NAMED = 3  # rows that look like several rows, of which the report names the fir
 
 @dataclass(frozen=True)
 class Ledger:
-    """How many rows came in, were valid, and were rejected: the first number is the sum of the others."""
+    """How many rows came in, were valid, and were rejected; the first number is the sum of the others."""
 
     rows_in: int = field(metadata=written_as("in"))
     valid: int
@@ -22,7 +22,7 @@ class Ledger:
 
 @dataclass(frozen=True)
 class LongRow:
-    """A row that looks like several rows, and how many line ends it holds."""
+    """A row that looks like several rows, and the number of line ends in it."""
 
     source: str
     row: int
@@ -40,7 +40,7 @@ class LongRows:
 
 @dataclass(frozen=True)
 class Lines:
-    """What the lines of the CSV files are: ``in_files`` is the sum of the next three."""
+    """The lines of the CSV files by kind; ``in_files`` is the sum of the next three."""
 
     in_files: int
     headers: int
@@ -51,9 +51,9 @@ class Lines:
 
 @dataclass
 class PartitionLines:
-    """The lines of a partition's CSV rows: ``in_files`` is the sum of the next two.
+    """The lines of a partition's CSV rows; ``in_files`` is the sum of the next two.
 
-    ``several`` rows look like several rows, and hold ``in_several`` line ends.
+    ``several`` counts the rows that look like several rows, and ``in_several`` the line ends in them.
     """
 
     in_files: int = 0
@@ -65,7 +65,7 @@ class PartitionLines:
 
 @dataclass
 class Score:
-    """How often a rule found a known anomaly, found one where there is none, and missed one."""
+    """How often a rule found a known anomaly, rejected a row without it, and missed it."""
 
     true_positives: int
     false_positives: int
@@ -80,11 +80,11 @@ class Score:
 
 @dataclass(frozen=True)
 class PartitionResult:
-    """What came of a partition.
+    """The result of a partition.
 
-    ``key`` stands for everything that it depends on, but for ``repeats``: the pieces of files, by their names, that say
-    which of its rows repeat an id. ``statuses`` counts the valid rows, ``reasons`` the rejected ones. ``scores`` are
-    by anomaly. ``ids`` are the pieces of its ids, by bucket.
+    ``key`` identifies everything that it depends on, except ``repeats``: the pieces, by file name, that say which of
+    its rows repeat an id. ``statuses`` counts the valid rows, ``reasons`` the rejected ones. ``scores`` are by anomaly.
+    ``ids`` are the pieces with its ids, by bucket.
     """
 
     partition: int
@@ -102,7 +102,7 @@ class PartitionResult:
 
 @dataclass(frozen=True)
 class Checked:
-    """A partition's result, and what the file holds that says so."""
+    """A partition's result, and the size and hash of its file."""
 
     result: PartitionResult
     file: Output

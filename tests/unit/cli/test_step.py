@@ -125,8 +125,8 @@ def test_last_line_is_the_result_whatever_the_function_does_to_standard_output(d
         (["--args", "@no/such.json"], "--args names a file that can't be read, '@no/such.json': "),
         (["--args", f"@{os.devnull}", "--arg", "day"], "--arg must be name=value"),  # which is empty: no arguments
         (["--args", f"@{__file__}"], "--args must be a JSON object, got "),
-        (["--args", "[" * 50_000], "--args has lists or objects in one another too deeply: give fewer levels"),
-        (["--arg", f"day={'[' * 50_000}"], "--arg has lists or objects in one another too deeply: give fewer levels"),
+        (["--args", "[" * 50_000], "--args is nested too deeply: give fewer levels"),
+        (["--arg", f"day={'[' * 50_000}"], "--arg is nested too deeply: give fewer levels"),
         (["--arg", "day"], "--arg must be name=value, like day=2026-11-25, got 'day'"),
         (["--arg", "a b=1"], "--arg must be name=value"),
         (["--workers", "-1"], "--workers must be between 0 and 1,000, got -1"),

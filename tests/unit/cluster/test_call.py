@@ -246,7 +246,7 @@ def test_result_that_is_no_result_parameter_is_kept_as_a_file_or_is_a_sentence(
             ),
             ("table", f"a DataFrame that can't be written as JSON: .*; it is kept as {files}/result.parquet"),
             ("object", f"a dict that can't be written as JSON: JSON has no type; it is kept as {files}/result.pkl"),
-            ("future", "returned what is no result: a Future is no result yet: return future.result()"),
+            ("future", "returned no result: a Future is no result yet: return future.result()"),
             ("lock", "it is lost, since it can't be pickled either: TypeError: cannot pickle '_thread.lock' object"),
         ):
             with pytest.raises(FunctionError, match=words):

@@ -76,14 +76,14 @@ def test_advice_that_is_taken_fits_when_the_same_is_used_again(requested: Reques
     again = advise(Requested(**first), used, tasks)
     assert again.values == first
     assert not [
-        sentence for sentence in again.sentences if " would do: " in sentence or " would be better: " in sentence
+        sentence for sentence in again.sentences if " is enough: " in sentence or " is recommended: " in sentence
     ]
 
 
 def test_advice_says_that_it_fits_when_little_was_left_over() -> None:
     assert verdicts(REQUESTED, USED) == [
         "--workers 5 fits: no worker has more than 1 of the 5 tasks",
-        "--worker-cpu 1 fits: a busy worker used 0.90 cores of the 1 that it asked for",
+        "--worker-cpu 1 fits: a busy worker used 0.90 cores of the 1 that it requested",
         "--worker-memory 2Gi fits: the workers' peak was 1,400 MiB of 2,048 MiB",
     ]
 
@@ -91,18 +91,18 @@ def test_advice_says_that_it_fits_when_little_was_left_over() -> None:
 @pytest.mark.parametrize(
     ("used", "sentence"),
     [
-        (dict(peak_bytes=512 * MIB), "--worker-memory 768Mi would do: the workers' peak was 512 MiB of 2,048 MiB"),
-        (dict(peak_bytes=0), "--worker-memory 512Mi would do: the workers' peak was 0 MiB of 2,048 MiB"),
-        (dict(peak_bytes=1900 * MIB), "--worker-memory 2688Mi would be better: the workers' peak was 1,900 MiB of"),
-        (dict(cpu_seconds=50.0), "--worker-cpu 0.7 would do: a busy worker used 0.50 cores of the 1 that"),
+        (dict(peak_bytes=512 * MIB), "--worker-memory 768Mi is enough: the workers' peak was 512 MiB of 2,048 MiB"),
+        (dict(peak_bytes=0), "--worker-memory 512Mi is enough: the workers' peak was 0 MiB of 2,048 MiB"),
+        (dict(peak_bytes=1900 * MIB), "--worker-memory 2688Mi is recommended: the workers' peak was 1,900 MiB of"),
+        (dict(cpu_seconds=50.0), "--worker-cpu 0.7 is enough: a busy worker used 0.50 cores of the 1 that"),
         (
             dict(cpu_seconds=30.0, queued_seconds=20.0),
-            "--worker-cpu 0.7 would do: a busy worker used 0.30 cores of the 1 that it asked for, and would have",
+            "--worker-cpu 0.7 is enough: a busy worker used 0.30 cores of the 1 that it requested, and would have",
         ),
         (dict(busy_seconds=4.0), "--worker-cpu 1 stays: all tasks together took 4.0 s, too short to judge it"),
         (
             dict(busy_seconds=12.0),
-            "--workers 2 would do: the work waited 10.0 s for the cluster, and all tasks together took 12.0 s; more",
+            "--workers 2 is enough: the work waited 10.0 s for the cluster, and all tasks together took 12.0 s; more",
         ),
     ],
 )
@@ -125,16 +125,16 @@ def test_a_whole_core_is_advised_when_a_crowded_node_left_workers_a_tenth() -> N
 
 def test_fewer_workers_are_advised_when_partitions_take_no_more_rounds_on_them() -> None:
     assert verdicts(replace(REQUESTED, workers=4), USED)[0] == (
-        "--workers 3 would do: no worker has more than 2 of the 5 tasks, as with 4"
+        "--workers 3 is enough: no worker has more than 2 of the 5 tasks, as with 4"
     )
 
 
 @pytest.mark.parametrize(
     ("used", "why"),
     [
-        (dict(lost=2), "workers that were gone before they could say what they used: 2"),
-        (dict(kept=True), "an attempt before left results"),
-        (dict(workers=0), "no worker said what it used"),
+        (dict(lost=2), "workers that were gone before they could report what they used: 2"),
+        (dict(kept=True), "an earlier attempt left results"),
+        (dict(workers=0), "no worker reported what it used"),
     ],
 )
 def test_nothing_is_advised_when_only_a_part_of_the_work_was_seen(used: dict[str, Any], why: str) -> None:
@@ -146,7 +146,7 @@ def test_nothing_is_advised_when_only_a_part_of_the_work_was_seen(used: dict[str
 def test_no_more_workers_than_cores_are_advised_when_they_run_on_this_machine() -> None:
     advice = advise(Requested(workers=8, cores=2), USED, 16)
     assert advice.values == {"workers": 2}
-    assert advice.sentences[0].startswith("--workers 2 would do: this machine has 2 cores")
+    assert advice.sentences[0].startswith("--workers 2 is enough: this machine has 2 cores")
 
 
 def test_nothing_is_advised_when_the_cluster_is_not_the_runs_own() -> None:

@@ -137,7 +137,7 @@ def test_worker_lost_before_the_reading_is_noted_and_nothing_is_advised(
     found = measure(work)
     assert (found["used"]["workers"], found["used"]["lost"]) == (2, 1)
     assert found["next"] == {}
-    assert "gone before they could say what they used: 1" in found["advice"][0]
+    assert "gone before they could report what they used: 1" in found["advice"][0]
 
 
 @pytest.mark.slow
@@ -151,7 +151,7 @@ def test_work_is_done_all_the_same_when_a_worker_does_not_answer(
     finally:
         process.resume()
     assert found["used"]["workers"] == 0
-    assert found["advice"] == ["nothing to advise: no worker said what it used"]
+    assert found["advice"] == ["nothing to advise: no worker reported what it used"]
 
 
 def test_plugin_is_gone_from_a_cluster_that_others_use_when_the_work_fails(

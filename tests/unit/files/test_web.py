@@ -196,7 +196,7 @@ def test_file_is_said_to_be_empty_when_it_is(tmp_path: Path, answer: Answer) -> 
         (status(500), StorageError, "its server answers 500 .*; try again later"),
         (status(503), StorageError, "its server answers 503 .*; try again later"),
         (plain_as_packed, InputError, r"says that it compresses the file \(Content-Encoding\), and sends what can't"),
-        (redirecting, InputError, "its server sends from one address to the next and to no file: give the address of"),
+        (redirecting, InputError, "its server redirects without end: give the address of"),
         (no_http, InputError, "its server's answer is no HTTP"),
         (then_busy, StorageError, "its server answers 503 .*; try again later"),
         (silent, StorageError, "no answer came in time; try again later"),

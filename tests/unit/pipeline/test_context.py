@@ -190,11 +190,11 @@ def test_manifest_is_refused_when_a_stage_before_it_was_done_again(run: Context)
 def test_manifest_is_refused_when_it_is_not_the_one_that_was_handed_on(run: Context) -> None:
     run.commit("demo", {}, {}, Work(run))
     given = run.storage.read("demo/manifest.json")
-    anew(run).hold("demo", given)
+    anew(run).accept("demo", given)
     run.commit("demo", {}, {"other": 1}, Work(run))
     later = anew(run)
     with pytest.raises(ConfigError, match="demo/manifest.json is not the manifest that this stage was given"):
-        later.hold("demo", given)
+        later.accept("demo", given)
 
 
 def by_another_version(run: Context, version: str, monkeypatch: pytest.MonkeyPatch) -> Context:

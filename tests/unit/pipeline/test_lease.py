@@ -135,7 +135,7 @@ def test_empty_folder_and_one_with_a_marker_are_taken(settings: Settings) -> Non
 def test_second_process_is_told_who_works_on_the_run(settings: Settings) -> None:
     with lease(settings.run_uri):
         before = contents(Storage(settings.run_uri), Storage(settings.run_uri).names(""))
-        said = rf"is being worked on by process {os.getpid()} on .* since 20.*\+00:00, and one process"
+        said = rf"is being worked on by process {os.getpid()} on .* since 20.*\+00:00, and only one process"
         with pytest.raises(InUseError, match=said) as refused, lease(settings.run_uri):
             pass
         assert refused.value.exit_code == 11
@@ -314,7 +314,7 @@ def test_input_among_the_runs_own_files_is_refused_and_stays(
         (tmp_path / "mended.csv").symlink_to(f"{settings.run_uri}/{name}")
         given += [str(tmp_path / "link" / name), str(tmp_path / "mended.csv"), f"file://{settings.run_uri}/{name}"]
     for each in given:
-        with pytest.raises(ConfigError, match="--input .* lies among the files of .*: choose another --run"):
+        with pytest.raises(ConfigError, match="--input .* is among the files of .*: choose another --run"):
             run_stage("split", new_context(replace(settings, input=each)))
         assert storage.read(name) == mended
     other = new_context(replace(settings, input=given[0], run_uri=f"{settings.run_uri}-2"))
@@ -330,7 +330,7 @@ def test_mended_file_stays_when_it_is_given_back_to_the_same_run(
     before = mended.read_bytes()
     done = daskjobs("run", "--run", "run", "--input", "run/merge/rejected-00000.csv")
     assert (done.returncode, mended.read_bytes()) == (11, before)
-    assert "lies among the files of" in done.stderr.splitlines()[-1]
+    assert "is among the files of" in done.stderr.splitlines()[-1]
 
 
 def test_rules_among_the_runs_own_files_are_refused(pipeline: Pipeline, tmp_path: Path) -> None:
@@ -338,7 +338,7 @@ def test_rules_among_the_runs_own_files_are_refused(pipeline: Pipeline, tmp_path
     rules = tmp_path / "run/validate/rules.py"
     rules.parent.mkdir()
     rules.write_text("")
-    with pytest.raises(ConfigError, match="--rules .*/validate/rules.py lies among the files of"):
+    with pytest.raises(ConfigError, match="--rules .*/validate/rules.py is among the files of"):
         pipeline("validate", rules=str(rules))
     assert rules.exists()
 

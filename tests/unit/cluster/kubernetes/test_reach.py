@@ -53,7 +53,7 @@ def test_all_is_good_where_the_network_enforces_policies(kube: KubeApi, settings
     assert found(settings) == [
         Finding(True, "network: a stage reaches the scheduler of its run"),
         Finding(True, "network: a stage reaches kubernetes.default.svc:443, as Argo must in each pod"),
-        Finding(True, "network: policies are enforced, for what comes in and what goes out"),
+        Finding(True, "network: policies are enforced, for ingress and egress"),
     ]
 
 
@@ -99,7 +99,7 @@ def test_api_server_that_policies_keep_away_is_told_with_the_reason(
         ("", "network: a stage reaches the storage, http://minio:9000"),
         (
             "timed out",
-            "network: a stage can't reach the storage, http://minio:9000: timed out; let it by one more policy: "
+            "network: a stage can't reach the storage, http://minio:9000: timed out; add a policy that allows it: "
             "docs/kubernetes.md, Network",
         ),
     ],

@@ -122,7 +122,7 @@ def test_row_that_looks_like_several_is_told_of_on_the_terminal_in_the_log_and_o
     assert re.search(r"WARNING rows.look_like_several run=\S+ rows=1 line_ends=2 ", done.stderr)
     page = (tmp_path / "run/report/report.html").read_text()
     assert sentence in page
-    assert "4 lines in the CSV files = 1 of headers + 1 of rows + 2 line ends inside quoted fields." in page
+    assert "4 lines in the CSV files = 1 header line + 1 row + 2 line ends inside quoted fields." in page
     again = daskjobs("run", "--input", "x.csv", "--run", "two", "--quoting", "none", "--dashboard", "127.0.0.1:0")
     assert "orders     3\n" in again.stdout
     assert "warning" not in again.stdout.lower()

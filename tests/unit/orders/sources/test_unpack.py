@@ -178,9 +178,9 @@ def damaged_at(archive: bytes, share: float, bytes_: bytes = b"\xff\x00" * 400) 
 
 ARCHIVES = {
     "encrypted": ("zip", with_method(zip_of(), flags=1), "is encrypted: unpack it with its password"),
-    "deflate64": ("zip", with_method(zip_of(), 9), "is compressed by a method that is not understood .*: unpack it"),
-    "strongly encrypted": ("zip", with_method(zip_of(), flags=0x41), "is not understood|is encrypted"),
-    "unknown method": ("zip", with_method(zip_of(), 98), "is compressed by a method that is not understood"),
+    "deflate64": ("zip", with_method(zip_of(), 9), "is compressed by an unknown method .*: unpack it"),
+    "strongly encrypted": ("zip", with_method(zip_of(), flags=0x41), "by an unknown method|is encrypted"),
+    "unknown method": ("zip", with_method(zip_of(), 98), "is compressed by an unknown method"),
     "damaged at once": ("zip", damaged_at(zip_of(), 0.001), "is damaged: .*check that its archive is complete"),
     "damaged later": ("zip", damaged_at(zip_of(), 0.9), "is damaged: .*check that its archive is complete"),
     "stored and damaged": ("zip", damaged_at(zip_of(method=zipfile.ZIP_STORED), 0.5), "is damaged: Bad CRC-32"),

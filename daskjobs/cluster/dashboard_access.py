@@ -1,9 +1,8 @@
-"""The door to a dashboard: only people who were given its link come in.
+"""Lets only requests with the token of its link reach a dashboard.
 
-A port on loopback is open to every user of the machine, and to every web page that a browser on it shows. So the link
-has a token, which the browser keeps as a cookie; requests of other sites' pages are refused even with the cookie. A
-browser sends cookies to all ports of a host, whoever listens there, but only for their path: it begins with a part that
-nobody can guess.
+Every user of the machine can reach a port on loopback, and so can every web page in a browser there. So the link has a
+token, which the browser keeps as a cookie; requests from other sites' pages are refused even with the cookie. Browsers
+send a cookie to all ports of a host, but only below the cookie's path, so the path begins with a random part.
 """
 
 import hmac
@@ -18,7 +17,7 @@ from tornado.web import Application, RequestHandler
 
 TOKEN, COOKIE = "token", "daskjobs"
 FIRST = "status"  # the page that people see first
-# Dask's pages about tasks and workers look for these at the root, whatever the prefix is. They are of Dask's package.
+# Files of Dask's package, which its pages about tasks and workers request at the root, whatever the prefix is.
 STATICS = re.compile(r"/(statics/\w+/[\w-][\w.-]*)")
 
 
@@ -27,8 +26,8 @@ def new_prefix() -> str:
     return f"/{secrets.token_hex(8)}/"
 
 
-class Door(Router):
-    """Answers requests before a web application does, whose pages are below ``prefix``; see this module."""
+class TokenRouter(Router):
+    """Checks each request before it reaches a web application whose pages are below ``prefix``."""
 
     def __init__(self, application: Application, host: str, port: int, prefix: str) -> None:
         self._application, self._page, self._prefix = application, f"http://{host}:{port}{prefix}{FIRST}", prefix
@@ -39,7 +38,7 @@ class Door(Router):
         return f"{self._page}?{TOKEN}={self._token}"
 
     def find_handler(self, request: HTTPServerRequest, **_: Any) -> HTTPMessageDelegate | None:
-        """Return the application's handler to who has the cookie, and `_Enter` to all others."""
+        """Serve requests with a valid cookie from the application, and all others from `_Enter`."""
         static = STATICS.fullmatch(request.path)
         if static:
             request.path = self._prefix + static[1]
@@ -63,13 +62,13 @@ class Door(Router):
 
 
 class _Enter(RequestHandler):
-    """Gives the cookie to who comes in, and redirects to the page; refuses all others, who have no page."""
+    """Sets the cookie and redirects to ``page``; refuses the request where ``page`` is empty."""
 
     def initialize(self, page: str, token: str, prefix: str) -> None:
         self._page, self._token, self._prefix = page, token, prefix
 
     def prepare(self) -> None:
-        """Answer before the method is looked at, because the answer is the same for each."""
+        """Answer here, because all HTTP methods get the same answer."""
         if self._page:
             self.set_cookie(COOKIE, self._token, path=self._prefix, httponly=True, samesite="Lax")
             self.redirect(self._page)

@@ -58,7 +58,7 @@ def forwarded() -> Iterator[str]:
         before = listening()
         with shown("dv-x", api.namespace, 30) as link:
             (address,) = listening() - before
-            assert f"{address[0]}:{address[1]}" == urlsplit(link).netloc  # only the door listens
+            assert f"{address[0]}:{address[1]}" == urlsplit(link).netloc  # only the guarded server listens
             yield link
 
 
