@@ -9,8 +9,6 @@ from typing import Any
 from daskjobs.files.storage import PARTIAL
 from daskjobs.pipeline.manifest import Manifest
 
-Execute = Callable[[Any], Manifest]  # takes the context of the stage
-
 
 def _same_names(settings: Any, manifest: Manifest) -> tuple[dict[str, Any], dict[str, Any]]:
     return {name: getattr(settings, name) for name in settings.given}, dict(manifest.settings)
@@ -21,11 +19,11 @@ class Stage:
     """One stage of a pipeline, whose module must be quick to import.
 
     ``needs`` are the stages whose manifests it reads. ``files`` are the names of all files that it writes beside its
-    manifest and facts; a star stands for a number, see `numbered`. ``rows`` is the shape of the row counts in its
-    manifest, a dataclass. ``execute`` does its work, and imports the libraries for it. ``artifacts`` are the files that
-    people look at. ``lasting`` are those of all its files that stay when the stage is taken back, since a later attempt
-    goes on from them. ``compared`` takes the settings and the stage's manifest, and returns two dictionaries by the
-    settings' names, (given, recorded); shared keys must be equal.
+    manifest and facts; a star stands for a number, see `numbered`. ``rows`` is the dataclass of the row counts in its
+    manifest. ``execute`` takes the context, and imports the libraries that the work needs. ``artifacts`` are the files
+    that people look at. ``lasting`` are those of all its files that stay when the stage is taken back, since a later
+    attempt goes on from them. ``compared`` takes the settings and the stage's manifest, and returns two dictionaries by
+    the settings' names, (given, recorded); shared keys must be equal.
     """
 
     name: str
@@ -33,7 +31,7 @@ class Stage:
     needs: tuple[str, ...]
     files: tuple[str, ...]
     rows: Any
-    execute: Execute
+    execute: Callable[[Any], Manifest]
     artifacts: tuple[str, ...] = ()
     lasting: tuple[str, ...] = ()
     compared: Callable[[Any, Manifest], tuple[dict[str, Any], dict[str, Any]]] = _same_names

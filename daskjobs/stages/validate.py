@@ -243,8 +243,7 @@ def _performance(context: Context, client: "Client") -> Iterator[None]:
             context.storage.put(PERFORMANCE, page.read_bytes())
 
 
-def compared(settings: Settings, manifest: Manifest) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return the settings that the user gave and those that validate was made with, with rules by their hash."""
+def _compared(settings: Settings, manifest: Manifest) -> tuple[dict[str, Any], dict[str, Any]]:
     mine, theirs = {name: getattr(settings, name) for name in settings.given}, dict(manifest.settings)
     if "statuses" in mine:
         from daskjobs.orders.sources.names import status_names
@@ -271,5 +270,5 @@ STAGE = Stage(
     execute=execute,
     artifacts=(PERFORMANCE,),
     lasting=(f"{NAME}/facts.json", *PARTITION_FILES.values()),
-    compared=compared,
+    compared=_compared,
 )
