@@ -18,9 +18,7 @@ from daskjobs.orders.sources.format import SourceFile
 FORMULA = r"[-=+@\x{ff1d}\x{ff0b}\x{ff0d}\x{ff20}]"  # which a formula begins with; four are full-width
 STARTS = pa.array(list("-=+@\t\r\n \uff1d\uff0b\uff0d\uff20"))  # what a text begins with that `AT_START` may match
 AT_START = rf"^([\t\r\n]| *{FORMULA})"
-SEPARATORS = (
-    b";\t\r\n"  # of cells, in a spreadsheet that doesn't separate at commas, and so sees no quotes around a text
-)
+SEPARATORS = b";\t\r\n"  # of cells, where a spreadsheet doesn't separate at commas, and so sees no quotes
 AFTER_SEPARATOR = rf'([;\t\r\n][ "]*)({FORMULA})'
 # Without the number of the partition, so that the bytes don't depend on how the rows were partitioned.
 MERGED = pa.schema([field for field in QUARANTINE if field.name != "partition"])

@@ -106,11 +106,7 @@ def _check(context: Context, rules: dict[str, str], ruleset: "Ruleset", settings
     with bounded() as bound:
         bound(waits, ClusterError.exit_code, f"the Dask cluster didn't come up within {waits:g} s, and nothing answers")
         work = replace(
-            workload(),
-            processes=processes,
-            environment=_environment(),
-            check=context.storage.check,
-            tell=context.tell,
+            workload(), processes=processes, environment=_environment(), check=context.storage.check, tell=context.tell
         )
         with connect(cluster, work) as connection:
             bound(timeout, LostWorkError.exit_code, f"--timeout {timeout:g} is over, and nothing answers: allow more")
