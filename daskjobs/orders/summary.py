@@ -76,9 +76,13 @@ def of(summary: pa.Table, dimension: str) -> pa.Table:
     return summary.filter(pc.equal(summary["dimension"], dimension))
 
 
-def read(storage: Storage, name: str, vouched: Output) -> pa.Table:
-    """Return the summary in a file, in `SCHEMA`."""
-    return pa.concat_tables([SCHEMA.empty_table(), *row_groups(storage, name, vouched)])
+def read(storage: Storage, files: dict[str, Output]) -> pa.Table:
+    """Return the sums of the summaries in ``files``, each of which must hold what is said of it."""
+    total = Total()
+    for name, vouched in files.items():
+        for lines in row_groups(storage, name, vouched):
+            total.add(lines)
+    return total.sums()
 
 
 def orders_and_cents(summary: pa.Table) -> tuple[int, int]:

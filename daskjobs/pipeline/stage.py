@@ -9,8 +9,6 @@ from typing import Any
 from daskjobs.files.storage import PARTIAL
 from daskjobs.pipeline.manifest import Manifest
 
-Execute = Callable[[Any], Manifest]  # takes the context of the stage
-
 
 def _same_names(settings: Any, manifest: Manifest) -> tuple[dict[str, Any], dict[str, Any]]:
     return {name: getattr(settings, name) for name in settings.given}, dict(manifest.settings)
@@ -34,7 +32,7 @@ class Stage:
     needs: tuple[str, ...]
     files: tuple[str, ...]
     rows: Any
-    execute: Execute
+    execute: Callable[[Any], Manifest]
     artifacts: tuple[str, ...] = ()
     lasting: tuple[str, ...] = ()
     compared: Callable[[Any, Manifest], tuple[dict[str, Any], dict[str, Any]]] = _same_names

@@ -36,7 +36,7 @@ def execute(context: Context) -> Manifest:
 
 
 def _clean(context: Context) -> Done:
-    from daskjobs.files.tables import row_groups, writing
+    from daskjobs.files.tables import writing
     from daskjobs.orders import summary
     from daskjobs.orders.schema import PAID, WRITING
 
@@ -47,12 +47,11 @@ def _clean(context: Context) -> Done:
     with ThreadPoolExecutor(cores()) as pool:
         for number, _ in enumerate(pool.map(context.storage.verify, outputs, outputs.values()), 1):
             context.progress(number / len(outputs))
-    total = summary.Total()
-    for name in (each["summary"] for each in files):
-        for lines in row_groups(context.storage, name, context.output(merge.NAME, name)):
-            total.add(lines)
+    sums = summary.read(
+        context.storage, {each["summary"]: context.output(merge.NAME, each["summary"]) for each in files}
+    )
     with writing(context.storage, SUMMARY, summary.SCHEMA, WRITING) as (writer, file):
-        writer.write_table(total.sums())
+        writer.write_table(sums)
     outputs[SUMMARY] = file.output
     paid = statuses.pop(PAID, 0)
     unpaid = statuses.total()

@@ -55,7 +55,7 @@ def _write(context: Context) -> Done:
     cleaned = context.manifest(clean.NAME).counted(clean.CleanRows)
     account = Account(merged.rows_in, merged.valid, merged.rejected, cleaned.paid, cleaned.unpaid)
     balance(account)
-    sums = summary.read(context.storage, clean.SUMMARY, context.output(clean.NAME, clean.SUMMARY))
+    sums = summary.read(context.storage, {clean.SUMMARY: context.output(clean.NAME, clean.SUMMARY)})
     orders, revenue = summary.orders_and_cents(sums)
     if orders != account.paid:
         raise LostWorkError(f"{clean.SUMMARY} counts other orders than clean's {account.paid}: run again from clean")

@@ -194,8 +194,7 @@ def _planned(context: Context, inputs: dict[str, str]) -> Done:
     return Done(outputs, SplitRows(plan.rows, count))
 
 
-def compared(settings: Settings, manifest: Manifest) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return the settings that the user gave and those that split was made with; generated orders are "none"."""
+def _compared(settings: Settings, manifest: Manifest) -> tuple[dict[str, Any], dict[str, Any]]:
     mine = {name: getattr(settings, name) for name in settings.given}
     theirs = {"as_of": "none", **manifest.settings}
     if "input" in mine:
@@ -218,5 +217,5 @@ STAGE = Stage(
     files=(PARTITIONS, PLAIN),
     rows=SplitRows,
     execute=execute,
-    compared=compared,
+    compared=_compared,
 )

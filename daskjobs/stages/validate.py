@@ -108,11 +108,7 @@ def _check(context: Context, rules: dict[str, str], ruleset: "Ruleset", settings
     with bounded() as bound:
         bound(waits, ClusterError.exit_code, f"the Dask cluster didn't come up within {waits:g} s, and nothing answers")
         work = replace(
-            workload(),
-            processes=processes,
-            environment=_environment(),
-            check=context.storage.check,
-            tell=context.tell,
+            workload(), processes=processes, environment=_environment(), check=context.storage.check, tell=context.tell
         )
         with connect(cluster, work) as connection:
             bound(timeout, LostWorkError.exit_code, f"--timeout {timeout:g} is over, and nothing answers: allow more")
@@ -245,8 +241,7 @@ def _performance(context: Context, client: "Client") -> Iterator[None]:
             context.storage.put(PERFORMANCE, page.read_bytes())
 
 
-def compared(settings: Settings, manifest: Manifest) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return the settings that the user gave and those that validate was made with, with rules by their hash."""
+def _compared(settings: Settings, manifest: Manifest) -> tuple[dict[str, Any], dict[str, Any]]:
     mine, theirs = {name: getattr(settings, name) for name in settings.given}, dict(manifest.settings)
     if "statuses" in mine:
         from daskjobs.orders.sources.names import status_names
@@ -273,5 +268,5 @@ STAGE = Stage(
     execute=execute,
     artifacts=(PERFORMANCE,),
     lasting=(f"{NAME}/facts.json", *PARTITION_FILES.values()),
-    compared=compared,
+    compared=_compared,
 )

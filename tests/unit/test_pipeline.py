@@ -43,19 +43,14 @@ def replace(part, path):
 storage.os.replace = replace
 cli.entry()
 """
-MOMENTS = {
-    "generate": ["orders/orders.csv", "generate/manifest.json"],
-    "split": ["split/partitions.json"],
-    "validate": ["part-00002/paid.parquet", "validate/manifest.json"],
-    "merge": ["merge/quarantine.csv"],
-    "clean": ["clean/summary.parquet"],
-    "report": ["report/analytics_report.json", "report/manifest.json"],
-    "cleanup": ["cleanup/receipt.json"],
-}
+MOMENTS = [
+    *(stage.files[0] for stage in STAGES.values()),
+    *("generate/manifest.json", "validate/part-00002/paid.parquet", "validate/manifest.json", "report/manifest.json"),
+]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("moment", [moment for name in STAGES for moment in MOMENTS[name]])
+@pytest.mark.parametrize("moment", MOMENTS)
 def test_results_are_the_same_bytes_when_a_killed_run_is_started_again(
     pipeline: Pipeline, tmp_path: Path, moment: str
 ) -> None:

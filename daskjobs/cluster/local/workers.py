@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
+from mmap import mmap
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any
@@ -39,6 +40,7 @@ from daskjobs.options import quoted
 LOOPBACK = "127.0.0.1"
 FORKED = f"{__package__}.forked"  # not imported here, since it makes the importing process ignore Ctrl-C
 START_SECONDS = 60  # processes may take long to start on a busy machine
+THREAD_BYTES = 32 << 20  # of address space: a thread's stack, mostly of 8 MiB, and what it needs to begin
 KILL_SECONDS = 1.5
 SPARE_THREADS = 24  # Dask, Arrow and numpy start these beside the workers
 
@@ -197,10 +199,11 @@ def _try_threads(count: int) -> None:
     over, started = threading.Event(), []
     try:
         for _ in range(count):
+            mmap(-1, THREAD_BYTES).close()  # or a thread might die as it begins, and its start would wait for ever
             thread = threading.Thread(target=over.wait, daemon=True)
             thread.start()
             started.append(thread)
-    except (RuntimeError, MemoryError) as error:
+    except (RuntimeError, MemoryError, OSError) as error:
         raise ConfigError(
             f"this process may start {len(started)} more threads, and {count} are needed: allow it more processes "
             "(ulimit -u) and memory (ulimit -v), or use fewer --workers"

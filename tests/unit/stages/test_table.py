@@ -1,7 +1,6 @@
 """The table of stages against the modules, the commands, the manifests and the docs."""
 
 import inspect
-import re
 from pathlib import Path
 
 from click.testing import CliRunner
@@ -37,13 +36,3 @@ def test_stage_needs_the_manifests_that_its_own_names_as_inputs(pipeline: Pipeli
 def test_artifacts_are_files_of_their_stage() -> None:
     for stage in STAGES.values():
         assert set(stage.artifacts) <= set(stage.files)
-
-
-def test_table_of_the_docs_has_every_stage_in_its_order_with_what_it_needs_and_shows() -> None:
-    page = (ROOT / "docs/architecture.md").read_text()
-    (table,) = re.findall(r"^\| stage \| needs \|.*\n\|.*\n((?:\|.*\n)+)", page, re.M)
-    rows = [row.split("|")[1:-1] for row in table.splitlines()]
-    assert [row[0].strip(" `") for row in rows] == list(STAGES)
-    for (name, needs, *_, files), stage in zip(rows, STAGES.values(), strict=True):
-        assert tuple(re.findall(r"`(\w+)`", needs)) == stage.needs, name
-        assert set(stage.artifacts) <= set(re.findall(r"`([^`]+)`", files)), name
