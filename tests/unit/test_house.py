@@ -1,5 +1,6 @@
 """What must agree across files, and isn't code."""
 
+import re
 import tomllib
 
 import yaml
@@ -10,6 +11,7 @@ from conftest import TESTS
 from daskjobs import __version__
 from daskjobs.orders.rules.builtin import SENTENCES
 from daskjobs.orders.schema import COLUMNS
+from daskjobs.orders.sources import FORMATS
 
 ROOT = TESTS.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -36,6 +38,12 @@ def test_data_contract_names_every_column_and_reason_for_rejection() -> None:
     contract = (ROOT / "docs/orders.md").read_text()
     for name in (*COLUMNS, *SENTENCES):
         assert f"`{name}`" in contract
+
+
+def test_data_contract_has_a_row_for_every_format() -> None:
+    table = (ROOT / "docs/orders.md").read_text().partition("## Files")[2].partition("\n## ")[0]
+    described = {name.lower() for name in re.findall(r"^\| ([^|]+) \|", table, re.M)}
+    assert {each.name for each in FORMATS} <= described
 
 
 def test_data_contract_names_every_difference_from_other_readers() -> None:
