@@ -83,7 +83,7 @@ def test_corpus_has_a_file_of_every_format(tmp_path: Path) -> None:
         for name in READ
         if "*" not in ITEMS[name].get("file", "*") and not ITEMS[name].get("options")
     }
-    assert formats == {each.name for each in sources.FORMATS}
+    assert formats == {each.name for each in sources.FORMATS}, "tests/corpus must have a file of each format"
 
 
 def test_every_file_is_in_the_list() -> None:

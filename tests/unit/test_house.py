@@ -9,9 +9,11 @@ from packaging.requirements import Requirement
 import opinions
 from conftest import TESTS
 from daskjobs import __version__
+from daskjobs.options import options
 from daskjobs.orders.rules.builtin import SENTENCES
 from daskjobs.orders.schema import COLUMNS
 from daskjobs.orders.sources import FORMATS
+from daskjobs.stages.run_settings import Settings
 
 ROOT = TESTS.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -40,10 +42,13 @@ def test_data_contract_names_every_column_and_reason_for_rejection() -> None:
         assert f"`{name}`" in contract
 
 
-def test_data_contract_has_a_row_for_every_format() -> None:
+def test_data_contract_and_the_help_of_input_name_every_format() -> None:
     table = (ROOT / "docs/orders.md").read_text().partition("## Files")[2].partition("\n## ")[0]
     described = {name.lower() for name in re.findall(r"^\| ([^|]+) \|", table, re.M)}
-    assert {each.name for each in FORMATS} <= described
+    help = next(option.help for field, option in options(Settings) if field.name == "input").lower()
+    for each in FORMATS:
+        assert each.name in described, f"docs/orders.md must have a row for {each.name} in its table of files"
+        assert each.name in help, f"daskjobs/stages/run_settings.py must name {each.name} in the help of --input"
 
 
 def test_data_contract_names_every_difference_from_other_readers() -> None:

@@ -3,7 +3,7 @@
 import json
 import re
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -32,13 +32,9 @@ Row = dict[str, str | bool | None]
 class JsonLinesSource(LinesSource):
     """A file of JSON Lines. ``keys`` are its columns under its own names, but for `OTHER_KEYS`."""
 
+    ending: ClassVar[str] = "jsonl"
     kind: Literal["json lines"]
     keys: list[str]
-
-    @property
-    def ending(self) -> Literal["jsonl"]:
-        """How the name of the file of its rejected rows ends."""
-        return "jsonl"
 
 
 class JsonLinesFormat(LinesFormat[JsonLinesSource]):
