@@ -17,6 +17,9 @@ import opinions
 import oracle
 from conftest import TESTS, Pipeline
 from daskjobs.errors import InputError, UsageError
+from daskjobs.files.storage import Storage
+from daskjobs.orders import sources
+from daskjobs.orders.dialect import InputFormat
 from daskjobs.pipeline.context import AccountedError
 
 CORPUS = TESTS / "corpus"
@@ -72,6 +75,15 @@ def test_run_ends_with_a_sentence_when_the_file_or_an_option_is_no_use(pipeline:
     with pytest.raises((InputError, UsageError)) as raised:
         pipeline("split", input=pattern(name), **ITEMS[name].get("options", {}))
     assert ITEMS[name]["error"] in str(raised.value)
+
+
+def test_corpus_has_a_file_of_every_format(tmp_path: Path) -> None:
+    formats = {
+        sources.describe(Storage(str(tmp_path)), str(CORPUS / ITEMS[name]["file"]), 0, InputFormat()).kind
+        for name in READ
+        if "*" not in ITEMS[name].get("file", "*") and not ITEMS[name].get("options")
+    }
+    assert formats == {each.name for each in sources.FORMATS}, "tests/corpus must have a file of each format"
 
 
 def test_every_file_is_in_the_list() -> None:

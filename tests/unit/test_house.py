@@ -9,8 +9,11 @@ from packaging.requirements import Requirement
 import opinions
 from conftest import TESTS
 from daskjobs import __version__
+from daskjobs.options import options
 from daskjobs.orders.rules.builtin import RULES, SENTENCES
 from daskjobs.orders.schema import COLUMNS
+from daskjobs.orders.sources import FORMATS
+from daskjobs.stages.run_settings import Settings
 
 ROOT = TESTS.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -42,6 +45,15 @@ def test_data_contract_names_every_column_and_reason_in_its_table_of_columns() -
     assert sorted(reasons) == sorted(SENTENCES), "the table of columns in docs/orders.md must name each reason"
     ours = [name for name in reasons if name in RULES]
     assert ours == list(RULES), "a row has its reasons in the order of the rules: so must the table in docs/orders.md"
+
+
+def test_data_contract_and_the_help_of_input_name_every_format() -> None:
+    table = (ROOT / "docs/orders.md").read_text().partition("## Files")[2].partition("\n## ")[0]
+    described = {name.lower() for name in re.findall(r"^\| ([^|]+) \|", table, re.M)}
+    help = next(option.help for field, option in options(Settings) if field.name == "input").lower()
+    for each in FORMATS:
+        assert each.name in described, f"docs/orders.md must have a row for {each.name} in its table of files"
+        assert each.name in help, f"daskjobs/stages/run_settings.py must name {each.name} in the help of --input"
 
 
 def test_data_contract_names_every_difference_from_other_readers() -> None:

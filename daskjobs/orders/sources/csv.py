@@ -2,7 +2,7 @@
 
 import re
 from dataclasses import dataclass, replace
-from typing import IO, Literal
+from typing import IO, ClassVar, Literal
 
 from daskjobs.errors import InputError, UsageError
 from daskjobs.orders.dialect import BACKSLASH, Dialect
@@ -21,6 +21,7 @@ HEADER_BYTES = 1 << 20
 class CsvSource(LinesSource):
     """A CSV file. ``lines`` and ``inside`` are those of `HeaderLines`."""
 
+    ending: ClassVar[str] = "csv"
     kind: Literal["csv"]
     delimiter: str
     quoting: str
@@ -31,11 +32,6 @@ class CsvSource(LinesSource):
     def dialect(self) -> Dialect:
         """How its rows are written."""
         return Dialect(self.delimiter, self.quoting)
-
-    @property
-    def ending(self) -> Literal["csv"]:
-        """How the name of the file of its rejected rows ends."""
-        return "csv"
 
     @property
     def header_lines(self) -> HeaderLines:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import IO, Literal, Protocol, TypeVar
+from typing import IO, ClassVar, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -50,9 +50,11 @@ class SourceFile:
 
     ``name`` is its path or URI, without passwords or tokens, ``kind`` the name of its format. ``read`` is the file that
     is read: itself, or its plain bytes in the run, which then are ``unpacked``; it has ``size`` bytes. ``columns`` are
-    its columns under our names, ``header`` the first row of the file of its rejected rows, if that has one.
+    its columns under our names, ``header`` the first row of the file of its rejected rows, if that has one, whose name
+    ends with ``ending``.
     """
 
+    ending: ClassVar[str] = "csv"  # or jsonl, or txt
     name: str
     read: str
     kind: str
@@ -65,11 +67,6 @@ class SourceFile:
     def dialect(self) -> Dialect:
         """How its rejected rows are written: what `Block.raw` gives are lines of this dialect."""
         return COMMAS
-
-    @property
-    def ending(self) -> Literal["csv", "jsonl", "txt"]:
-        """How the name of the file of its rejected rows ends."""
-        return "csv"
 
     @property
     def header_lines(self) -> HeaderLines | None:

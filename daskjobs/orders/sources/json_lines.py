@@ -3,20 +3,25 @@
 import json
 import re
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.lib.stride_tricks import sliding_window_view
 
 from daskjobs.errors import InputError
 from daskjobs.orders.rules.builtin import MALFORMED_JSON, NOT_UTF8
 from daskjobs.orders.sources.format import Block, InputFile, Ints
-from daskjobs.orders.sources.lines import BOM, LinesFormat, LinesSource, raw_rows, raw_texts
+from daskjobs.orders.sources.lines import BOM, NEWLINE, LinesFormat, LinesSource, raw_rows, raw_texts
 from daskjobs.orders.sources.names import our_names
 from daskjobs.orders.sources.unpack import START_BYTES
 
 START = re.compile(rb'(?:\xef\xbb\xbf)?\s*([\[{])\s*[\[{"\]}]')
 SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")  # half of a character, which the other half must follow
+PAIR = re.compile(rb'"[^"]*"[ \t]*:[ \t]*(?:"(?P<text>[^"]*)"|(?P<bare>[^\s",{}\[\]]+))')
+BARE = r"^(-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?|true|false|null)$"
+QUOTE = ord('"')
 BLANKS = " \t\r\n"  # between the parts of JSON
 OTHER_KEYS = "other_keys"  # the column of keys that the first MiB of a larger file doesn't have
 DEEPEST = 100  # levels, that of the line's object too: well below what Python's stack allows
@@ -27,13 +32,9 @@ Row = dict[str, str | bool | None]
 class JsonLinesSource(LinesSource):
     """A file of JSON Lines. ``keys`` are its columns under its own names, but for `OTHER_KEYS`."""
 
+    ending: ClassVar[str] = "jsonl"
     kind: Literal["json lines"]
     keys: list[str]
-
-    @property
-    def ending(self) -> Literal["jsonl"]:
-        """How the name of the file of its rejected rows ends."""
-        return "jsonl"
 
 
 class JsonLinesFormat(LinesFormat[JsonLinesSource]):
@@ -77,22 +78,25 @@ class JsonLinesFormat(LinesFormat[JsonLinesSource]):
 
     def block(self, source: JsonLinesSource, data: bytes, ends: Ints) -> Block:
         """Return the rows that end at ``ends``."""
-        malformed: dict[int, str] = {}
-        try:
-            lines: list[str | None] = list(data[: ends[-1]].decode().split("\n")[: len(ends)])
-        except UnicodeDecodeError:
-            lines = list(map(_text, raw_rows(data, ends, np.arange(len(ends)))))
-        keys, rows = set(source.keys), list[Row]()
-        for place, line in enumerate(lines):
-            row = None if line is None else _row(line, keys)
-            if row is None:
-                malformed[place] = NOT_UTF8 if line is None else MALFORMED_JSON
-            else:
-                rows.append(row)
         names = [*source.keys, OTHER_KEYS][: len(source.columns)]
-        texts = [_column([row.get(name) for row in rows]) for name in names]
-        kept = np.delete(np.arange(len(ends)), list(malformed))
-        return Block(len(ends), pa.table(texts, source.columns), kept, malformed, raw_texts(data, ends))
+        alike, texts = _alike(data, ends, names)
+        others = np.delete(np.arange(len(ends)), alike)
+        if len(others):
+            malformed, rows = dict[int, str](), list[Row]()
+            keys, places = set(source.keys), list(map(int, others))
+            for place, raw in zip(places, raw_rows(data, ends, others), strict=True):
+                row = _row(raw, keys)
+                if isinstance(row, str):
+                    malformed[place] = row
+                else:
+                    rows.append(row)
+            kept = np.concatenate([alike, np.delete(others, np.searchsorted(others, list(malformed)))])
+            read = pa.table([_column([row.get(name) for row in rows]) for name in names], names)
+            texts = pa.concat_tables([texts, read]).take(pa.array(np.argsort(kept)))
+            kept.sort()
+        else:
+            malformed, kept = {}, alike
+        return Block(len(ends), texts.rename_columns(source.columns), kept, malformed, raw_texts(data, ends))
 
 
 class _Number(str):
@@ -120,26 +124,21 @@ def _decoder(number: type[str]) -> json.JSONDecoder:
 _FLAT, _NESTED = _decoder(str), _decoder(_Number)
 
 
-def _text(row: bytes) -> str | None:
+def _row(raw: bytes, keys: set[str]) -> Row | str:
+    """Return a row's values by key, those of keys beyond ``keys`` under `OTHER_KEYS`, or why it is malformed."""
     try:
-        return row.decode()
+        line = raw.decode()
     except UnicodeDecodeError:
-        return None
-
-
-def _row(line: str, keys: set[str]) -> Row | None:
-    """Return a row's values by key, with those of keys beyond ``keys`` under `OTHER_KEYS`; None if it is malformed."""
-    if "[" in line or line.count("{") > 1 or ("\\u" in line and SURROGATE.search(line)):
-        row = _object(line)
-        return row if row is None else _known(row, keys)
-    try:
-        found, end = _FLAT.raw_decode(line)
-    except (ValueError, RecursionError):
-        row = _object(line)  # there may be blanks before it
-        return row if row is None else _known(row, keys)
-    if type(found) is not dict or line[end:].strip(BLANKS):
-        return None
-    return found if found.keys() <= keys else _known(_object(line) or {}, keys)
+        return NOT_UTF8
+    if not ("[" in line or line.count("{") > 1 or ("\\u" in line and SURROGATE.search(line))):
+        try:
+            found, end = _FLAT.raw_decode(line)
+            if end == len(line) and found.keys() <= keys:
+                return dict(found)
+        except (ValueError, AttributeError):
+            pass  # blanks before it, or no object
+    row = _object(line)
+    return MALFORMED_JSON if row is None else _known(row, keys)
 
 
 def _known(row: dict[str, Any], keys: set[str]) -> Row:
@@ -186,3 +185,72 @@ def _column(values: list[str | bool | None]) -> pa.Array:
     except (pa.ArrowInvalid, pa.ArrowTypeError):  # true and false
         texts = pa.array([json.dumps(each) if isinstance(each, bool) else each for each in values], pa.string())
     return texts.fill_null("") if texts.null_count else texts
+
+
+def _alike(data: bytes, ends: Ints, names: list[str]) -> tuple[Ints, pa.Table]:
+    """Fast path: return the places and texts of the rows that differ from a block's first one in their values alone.
+
+    Without backslashes, every quote begins or ends a text. So the quotes of the first row say where the values of each
+    row with as many quotes must stand, and what stands between these must be the same bytes.
+    """
+    text = np.frombuffer(data, np.uint8, ends[-1])
+    none = np.empty(0, np.int64), pa.table({name: pa.array([], pa.string()) for name in names})
+    spans = [match.span("text" if match["text"] is not None else "bare") for match in PAIR.finditer(data, 0, ends[0])]
+    first = _row(data[: ends[0]].rstrip(b"\r\n"), set(names) - {OTHER_KEYS})
+    controls = len(ends) - (data[ends[-1] - 1] != NEWLINE) + data.count(b"\r\n", 0, len(text))
+    if (
+        not first
+        or isinstance(first, str)
+        or len(first) != len(spans)
+        or OTHER_KEYS in first
+        or data.count(b"{", 0, ends[0]) + data.count(b"[", 0, ends[0]) > 1
+        or data.find(b"\\", 0, len(text)) >= 0
+        or np.count_nonzero(text < ord(" ")) != controls
+        or not _is_utf8(data[: len(text)])
+    ):
+        return none
+    quotes, starts = np.flatnonzero(text == QUOTE), np.concatenate([[0], ends[:-1]])
+    counts = np.diff(np.searchsorted(quotes, ends), prepend=0)
+    rows = np.flatnonzero(counts == counts[0])
+    at = np.column_stack([quotes[np.searchsorted(quotes, starts[rows])[:, None] + np.arange(counts[0])], ends[rows]])
+    begins, stops, quote = list[Ints](), [starts[rows]], 0
+    for begin, stop in spans:
+        quoted = data[begin - 1] == QUOTE
+        anchor, quote = at[:, quote + 1 + quoted], quote + 2 + 2 * quoted
+        following = at[:, quote - quoted]
+        begins.append(anchor + (begin - anchor[0]))
+        stops.append(following + (stop - following[0]))
+    begins.append(ends[rows])
+    same = np.ones(len(rows), bool)
+    for before, after in zip(stops, begins, strict=True):  # what stands between the values
+        width = int(after[0] - before[0])
+        same &= after - before == width
+        between = sliding_window_view(text, width)[np.where(same, before, before[0])]
+        same &= np.all(between == between[0], 1)
+    same &= np.all([begin <= stop for begin, stop in zip(begins[:-1], stops[1:], strict=True)], 0)
+    found = {
+        name: _slices(data, begin[same], stop[same])
+        for name, begin, stop in zip(first, begins[:-1], stops[1:], strict=True)
+    }
+    sound = pa.array(np.ones(np.count_nonzero(same), bool))
+    for name, (begins_at, _) in zip(first, spans, strict=True):
+        if data[begins_at - 1] != QUOTE:
+            sound = pc.and_(sound, pc.match_substring_regex(found[name], BARE))
+            found[name] = pc.replace_substring_regex(found[name], "^null$", "")
+    empty = pa.array([""], pa.string()).take(pa.array(np.zeros(len(sound), np.int64)))
+    table = pa.table({name: found.get(name, empty) for name in names})
+    return rows[same][sound.to_numpy(zero_copy_only=False)], table.filter(sound)
+
+
+def _is_utf8(data: bytes) -> bool:
+    try:
+        return data.isascii() or bool(data.decode())
+    except UnicodeDecodeError:
+        return False
+
+
+def _slices(data: bytes, begins: Ints, stops: Ints) -> pa.Array:
+    """Return the texts that begin and stop at these offsets, each behind the one before it."""
+    edges = np.column_stack([begins, stops]).ravel().astype(np.int32)
+    buffers = [None, pa.py_buffer(edges), pa.py_buffer(data)]
+    return pa.Array.from_buffers(pa.string(), len(edges) - 1, buffers).take(pa.array(np.arange(0, len(edges), 2)))

@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import IO, Any, Generic, Literal, TypeVar
+from typing import IO, Any, ClassVar, Generic, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -32,17 +32,13 @@ RowEnds = Callable[[bytes, str], Ints]
 class LinesSource(SourceFile):
     """A file of lines; its rows begin at byte ``start``. Its rejected rows are written as they stand."""
 
+    ending: ClassVar[str] = "txt"
     start: int
 
     @property
     def dialect(self) -> Dialect:
         """How its rejected rows are written."""
         return Dialect(quoting=NONE)
-
-    @property
-    def ending(self) -> Literal["csv", "jsonl", "txt"]:
-        """How the name of the file of its rejected rows ends."""
-        return "txt"
 
 
 S = TypeVar("S", bound=LinesSource)
