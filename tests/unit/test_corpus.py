@@ -79,7 +79,7 @@ def test_run_ends_with_a_sentence_when_the_file_or_an_option_is_no_use(pipeline:
 
 def test_corpus_has_a_file_of_every_format(tmp_path: Path) -> None:
     formats = {
-        sources.describe(Storage(str(tmp_path)), str(CORPUS / ITEMS[name]["file"]), 0, InputFormat()).kind
+        sources.describe(Storage(str(tmp_path)), str(CORPUS / ITEMS[name]["file"]), "plain", InputFormat()).kind
         for name in READ
         if "*" not in ITEMS[name].get("file", "*") and not ITEMS[name].get("options")
     }

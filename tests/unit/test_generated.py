@@ -96,6 +96,7 @@ def test_keywords_of_python_are_the_options_of_the_command_line() -> None:
         "run_uri",
         "input",
         "rules",
+        "as_of",
         "log_level",
         "outputs",
         "given",

@@ -148,7 +148,7 @@ def test_help_tells_what_people_use_from_what_is_for_a_cluster_and_what_pods_run
 def test_help_of_a_run_has_the_options_of_its_input_the_run_the_dask_cluster_and_each_backend() -> None:
     found = listed("run")
     assert list(found)[:4] == ["The input", "The run", "The Dask cluster", "On this machine"]
-    assert found["The run"] == ["--run", "--rules", "--max-rejected", "--partitions"]
+    assert found["The run"] == ["--run", "--rules", "--as-of", "--max-rejected", "--partitions"]
     assert found["On this machine"] == ["--dashboard"]
     assert {"--input", "--rows"} <= set(found["The input"])
     assert {"--cluster", "--workers"} <= set(found["The Dask cluster"])
