@@ -30,6 +30,7 @@ from daskjobs.stages.run_settings import Context
 from daskjobs.version import __version__
 
 REPEATS = "Reads what earlier stages wrote under --run, and does nothing when that has not changed."
+SHORT_HELP = 200  # characters, in which the first sentence of each command has room
 
 
 class Grouped(click.Group):
@@ -37,10 +38,9 @@ class Grouped(click.Group):
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002  # click's
         """Write the groups."""
-        limit = formatter.width - 6 - max(map(len, self.commands))
         for title, commands in COMMANDS.items():
             with formatter.section(title):
-                formatter.write_dl([(str(each.name), each.get_short_help_str(limit)) for each in commands])
+                formatter.write_dl([(str(each.name), each.get_short_help_str(SHORT_HELP)) for each in commands])
 
 
 @click.group(cls=Grouped, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
