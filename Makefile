@@ -24,7 +24,7 @@ test-cluster: $(VENV)/dev image ## the tests on Kubernetes, in the cluster of `m
 	@KUBECONFIG=$(VENV)/kubeconfig $(MAKE) --no-print-directory test-on-cluster
 
 test-on-cluster: $(VENV)/dev ## the tests on Kubernetes, in the cluster that KUBECONFIG names, which has the images
-	@$(BIN)/python -m pytest -q -m cluster -n 2 --dist loadfile $(ARGS)
+	@$(BIN)/python -m pytest -q -m cluster -n 3 --dist loadfile $(ARGS)
 
 soak: $(VENV)/dev ## twenty workflows with random faults on a cluster: make soak ARGS="--seed 7"
 	@PYTHONPATH=tests $(BIN)/python -m e2e.soak $(ARGS)

@@ -25,7 +25,7 @@ from e2e.conftest import Namespace, Wire, cluster_lock, installed, pods_of
 from e2e.faults import FAULTS, OUTAGES, Rules, strike
 
 ALL = FAULTS | OUTAGES
-END_SECONDS, GONE_SECONDS = 600, 120
+END_SECONDS, GONE_SECONDS = 600, 200
 ONE_JUDGE = Lock()  # since Dask's configuration and logs are those of the process
 COLUMNS = ("run", "fault", "rows", "partitions", "workers", "seconds", "attempts", "workflow", "report", "reason")
 

@@ -102,7 +102,7 @@ def workers(namespace: Namespace, cluster: str) -> list[str]:
 
 
 def gone(namespace: Namespace) -> None:
-    namespace.until(namespace.dask_objects, lambda left: left == [], 120)
+    namespace.until(namespace.dask_objects, lambda left: left == [], 200)
 
 
 def kill(namespace: Namespace, pod: str) -> None:

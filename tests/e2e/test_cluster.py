@@ -117,7 +117,7 @@ def test_run_fails_with_kubernetes_reason_when_no_worker_can_be_scheduled(namesp
     assert "no Dask worker came within 10 s" in log
     assert "Insufficient cpu" in log
     assert "Traceback" not in log
-    namespace.until(namespace.dask_objects, lambda left: left == [], 120)
+    namespace.until(namespace.dask_objects, lambda left: left == [], 200)
 
 
 def test_doctor_finds_nothing_missing_when_asked_in_a_pod_as_validate_is(namespace: Namespace) -> None:
@@ -178,7 +178,7 @@ def test_run_works_with_policies_that_let_its_own_pods_through_and_no_others(nam
         assert not allowed(policies, pod, another, 8786)
     assert allowed(policies, stage, storage, 9000)
     namespace.kubectl("delete", "daskcluster", f"dv-{run}")
-    namespace.until(namespace.dask_objects, lambda left: left == [], 120)
+    namespace.until(namespace.dask_objects, lambda left: left == [], 200)
 
 
 def test_doctor_says_whether_the_network_enforces_policies(namespace: Namespace) -> None:

@@ -41,7 +41,7 @@ class Viewer:
             )
 
     def page(self) -> str:
-        until(lambda: "dashboard  http" in self.said.read_text(), "the dashboard's address", 90)
+        until(lambda: "dashboard  http" in self.said.read_text(), "the dashboard's address", 180)
         link = self.said.read_text().split()[1]
         with build_opener(HTTPCookieProcessor()).open(link, timeout=20) as response:
             return str(response.read().decode())

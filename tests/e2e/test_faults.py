@@ -15,7 +15,7 @@ from e2e.faults import FAULTS, Rules, strike
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1500), pytest.mark.usefixtures("argo")]
 
 AT_ONCE = 4
-GONE_SECONDS = 120
+GONE_SECONDS = 200
 RUN = {"rows": 2000, "seed": 11, "partitions": 4, "workers": 2, "worker_cpu": "20m"}
 
 

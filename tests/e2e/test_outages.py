@@ -43,7 +43,7 @@ def test_run_fails_with_a_sentence_and_leaves_nothing_when_the_operator_is_down(
 def test_run_goes_on_when_the_operator_was_down_at_its_start_and_comes_back(namespace: Namespace) -> None:
     with no_operator():
         pod = namespace.pod(VALIDATE)
-        namespace.until(lambda: namespace.get("daskclusters")["items"], bool, 60)
+        namespace.until(lambda: namespace.get("daskclusters")["items"], bool, 120)
         time.sleep(3)
         kinds = [re.split("[./]", name)[0] for name in namespace.dask_objects()]
         assert sorted(kinds) == ["daskcluster", "networkpolicy", "secret"]  # what the run itself makes
@@ -193,14 +193,14 @@ def test_run_ends_at_its_first_pods_deadline_when_the_image_can_not_be_pulled(na
 
     def short(template: dict[str, Any]) -> None:
         assert template["name"] not in first or template["activeDeadlineSeconds"] == 600
-        template["activeDeadlineSeconds"] = 20
+        template["activeDeadlineSeconds"] = 40
 
     spec = installed_as(namespace, "short", short)
     workflow = namespace.submit(spec=spec, image=MISTYPED)
     pending = namespace.until(
         lambda: namespace.get("workflow", workflow),
         lambda w: w.get("status") and any("image" in pod.get("message", "") for pod in pods_of(w)),
-        60,
+        120,
     )
     assert any(MISTYPED in pod.get("message", "") for pod in pods_of(pending))
     assert all("specified deadline" in message for message in given_up(namespace, workflow, *first))
