@@ -119,11 +119,7 @@ def _check(context: Context, rules: dict[str, str], ruleset: "Ruleset", settings
             page = _performance(context, connection.client) if connection.watched else nullcontext()
             with page, measured(connection, len(plan.partitions), kept) as measurement:
                 gathered = partial(
-                    gather,
-                    connection,
-                    time.monotonic() + timeout,
-                    progress=context.progress,
-                    suspect=ruleset.name,
+                    gather, connection, time.monotonic() + timeout, progress=context.progress, suspect=ruleset.name
                 )
                 sentences = _sentences(gathered, ruleset)
                 checked = _validated(gathered, task, plan)

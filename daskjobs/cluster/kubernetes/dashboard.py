@@ -154,10 +154,7 @@ def forwarded(cluster: APIObject, port_name: str, seconds: float) -> str:
         return str(
             asyncio.run(
                 get_scheduler_address(
-                    f"{cluster.name}-scheduler",
-                    cluster.namespace,
-                    port_name=port_name,
-                    port_forward_cluster_ip=True,
+                    f"{cluster.name}-scheduler", cluster.namespace, port_name=port_name, port_forward_cluster_ip=True
                 )
             )
         )

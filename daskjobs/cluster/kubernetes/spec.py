@@ -118,10 +118,7 @@ def render(settings: KubernetesSettings, own: dict[str, Any], workload: Workload
     spec = {
         "idleTimeout": int(settings.longest_start + settings.idle_timeout),
         "scheduler": {"spec": pod, "service": service},
-        "worker": {
-            "replicas": settings.workers or WORKERS_ON_KUBERNETES,
-            "spec": workers,
-        },
+        "worker": {"replicas": settings.workers or WORKERS_ON_KUBERNETES, "spec": workers},
     }
     described = metadata(settings)
     given = [each for each in (settings.pod_labels, settings.pod_annotations) if each]

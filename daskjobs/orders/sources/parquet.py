@@ -311,11 +311,7 @@ def text_block(texts: pa.Table) -> Block:
         return pa.array(map(_line, zip(*columns, strict=True)), pa.string())
 
     return Block(
-        len(texts),
-        texts.take(pa.array(kept)) if bad else texts,
-        kept,
-        dict.fromkeys(sorted(bad), NOT_UTF8),
-        raw,
+        len(texts), texts.take(pa.array(kept)) if bad else texts, kept, dict.fromkeys(sorted(bad), NOT_UTF8), raw
     )
 
 

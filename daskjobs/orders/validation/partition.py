@@ -22,15 +22,7 @@ from daskjobs.orders.sources.format import Block, Ints, SourceFile
 from daskjobs.orders.validation.block import Judged, Place, judge
 from daskjobs.orders.validation.duplicates import buckets, positions, writing_ids
 from daskjobs.orders.validation.limit import Limit
-from daskjobs.orders.validation.result import (
-    NAMED,
-    Checked,
-    Ledger,
-    LongRow,
-    PartitionLines,
-    PartitionResult,
-    Score,
-)
+from daskjobs.orders.validation.result import NAMED, Checked, Ledger, LongRow, PartitionLines, PartitionResult, Score
 
 
 @dataclass(frozen=True)
