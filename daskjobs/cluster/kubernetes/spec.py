@@ -66,10 +66,9 @@ RETIREMENT = "daskjobs.cluster.retirement"
 
 def metadata(settings: KubernetesSettings) -> dict[str, Any]:
     """Return the cluster's name and labels and, if it has one, its owner, the workflow."""
-    labels, annotations = (
-        _texts(flag, given)
-        for flag, given in (("--pod-labels", settings.pod_labels), ("--pod-annotations", settings.pod_annotations))
-    )  # the operator copies a cluster's labels and annotations to its pods
+    # The operator copies a cluster's labels and annotations to its pods.
+    labels = _texts("--pod-labels", settings.pod_labels)
+    annotations = _texts("--pod-annotations", settings.pod_annotations)
     described: dict[str, Any] = {"name": cluster_name(settings), "labels": {**labels, **PART_OF, **selector(settings)}}
     if annotations:
         described["annotations"] = annotations
