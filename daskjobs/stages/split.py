@@ -48,13 +48,11 @@ def execute(context: Context) -> Manifest:
     split/ first.
     Raises InputError when the orders are missing or aren't orders, ConfigError when they are this run's own files.
     """
-    inputs = (
-        _listed(context.settings.input, context.settings.ignore_table)
-        if context.settings.input
-        else context.digest(generate.NAME)
-    )
     if context.settings.input:
+        inputs = _listed(context.settings.input, context.settings.ignore_table)
         context.refuse_own("--input", inputs)
+    else:
+        inputs = context.digest(generate.NAME)
     names = ("partitions", "delimiter", "quoting", "encoding", "columns")
     settings = {name: getattr(context.settings, name) for name in names}
     if len(context.settings.input) > 1:  # their order decides which of two rows with the same id counts
