@@ -157,7 +157,8 @@ def _bars(most: pa.Table) -> figure:
     plot.yaxis.ticker = FixedTicker(ticks=places)
     # As PlainText, else bokeh would take text between dollar signs for a formula.
     plot.yaxis.major_label_overrides = {
-        place: PlainText(text=_cut(name)) for place, name in zip(places, names, strict=True)
+        place: PlainText(text=name if len(name) <= MOST_LABEL else f"{name[: MOST_LABEL - 1]}…")
+        for place, name in zip(places, names, strict=True)
     }
     plot.ygrid.visible = False
     return plot
@@ -167,10 +168,6 @@ def _label(name: str) -> str:
     """Return a name as the plots show it: on one line, and visible even if it is empty."""
     text = escaped(name[:MOST_NAME])
     return f"{text}…" if len(name) > MOST_NAME else text or "(empty)"
-
-
-def _cut(name: str) -> str:
-    return name if len(name) <= MOST_LABEL else f"{name[: MOST_LABEL - 1]}…"
 
 
 def _source(lines: pa.Table, **columns: Any) -> ColumnDataSource:
