@@ -13,7 +13,7 @@ from distributed import Future, KilledWorker
 from distributed.scheduler import NoValidWorkerError, NoWorkerError
 
 from daskjobs.cluster.clients import announce, answering, count_workers, within
-from daskjobs.cluster.connection import Connection, WorkerEnd
+from daskjobs.cluster.connection import Connection, End
 from daskjobs.errors import ConfigError, DaskjobsError, LostWorkError
 
 LOOK_SECONDS = 1  # between two checks for new workers: a check after each task would keep workers waiting
@@ -145,7 +145,7 @@ def _given_up(connection: Connection, killed: list[tuple[Job, KilledWorker]], su
     )
 
 
-def worker_deaths(connection: Connection, error: KilledWorker) -> tuple[str, WorkerEnd]:
+def worker_deaths(connection: Connection, error: KilledWorker) -> tuple[str, End]:
     """Say how often a task's worker died and how the last one ended, in words and as the backend says it."""
     end = connection.how_worker_ended(str(error.last_worker.name))
     times = error.allowed_failures + 1

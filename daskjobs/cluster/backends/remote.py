@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
 from daskjobs.cluster.addresses import host_port
-from daskjobs.cluster.connection import ClusterFacts, Connection, Requested, WorkerEnd, Workload
+from daskjobs.cluster.connection import ClusterFacts, Connection, End, Requested, Workload
 from daskjobs.cluster.findings import Finding
 from daskjobs.cluster.removed import Removed
 from daskjobs.cluster.settings import ClusterSettings
@@ -76,5 +76,5 @@ class Remote:
             yield Finding(False, str(error))
 
 
-def _how_worker_ended(worker: str) -> WorkerEnd:
-    return WorkerEnd(f"the log of the worker {worker} should say more")
+def _how_worker_ended(worker: str) -> End:
+    return End(f"the log of the worker {worker} should say more")

@@ -17,7 +17,7 @@ from distributed import Client, LocalCluster
 import daskjobs
 from conftest import Pipeline
 from daskjobs.cluster.backends import BACKENDS, Backend, backend_of, connect, settings_kinds, settings_of
-from daskjobs.cluster.connection import ClusterFacts, Connection, Requested, WorkerEnd, Workload
+from daskjobs.cluster.connection import ClusterFacts, Connection, End, Requested, Workload
 from daskjobs.cluster.findings import Finding
 from daskjobs.cluster.kubernetes import KubernetesSettings
 from daskjobs.cluster.removed import ObjectName, Remaining, Removed
@@ -65,9 +65,7 @@ class Toy:
             Client(cluster, set_as_default=False) as client,
         ):
             facts = ClusterFacts("toy", workers, cluster.dashboard_link, how="created", objects=[self.named])
-            yield Connection(
-                settings, client, facts, Requested(workers), "buy a bigger toy", WorkerEnd, kept=self.stays
-            )
+            yield Connection(settings, client, facts, Requested(workers), "buy a bigger toy", End, kept=self.stays)
 
     def start_ahead(self, settings: ToySettings, workload: Workload) -> tuple[str, list[ObjectName]]:
         assert "daskjobs.orders.validation.partition" in workload.preload
