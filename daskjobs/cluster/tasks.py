@@ -34,6 +34,7 @@ class Job:
     place: str = ""
 
 
+@answering()
 def gather(
     connection: Connection,
     deadline: float,
@@ -54,19 +55,6 @@ def gather(
     """
     if not jobs:
         return []
-    with answering():
-        return _gather(connection, deadline, work, jobs, progress, suspect, done)
-
-
-def _gather(
-    connection: Connection,
-    deadline: float,
-    work: Callable[..., Any],
-    jobs: list[Job],
-    progress: Callable[[float], None],
-    suspect: str,
-    done: Callable[[Any], None],
-) -> list[Any]:
     client, finished, mark = connection.client, SimpleQueue[Future[Any]](), secrets.token_hex(8)
     waiting, running = list(enumerate(jobs)), dict[str, tuple[int, Future[Any]]]()
     results: dict[int, Any] = {}
