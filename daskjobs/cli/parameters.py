@@ -134,7 +134,7 @@ cluster_options = partial(_with_options, [*options(*settings_kinds())])
 
 def text_option(flag: str, help: str, *names: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Add an option to a command that is a text, empty by default; ``names`` are its parameter's, if not the flag's."""
-    variable = Option(flag, help, None, False).variable
+    variable = Option(flag, help).variable
     return option(flag, *names, default="", envvar=variable, show_envvar=True, help=help)
 
 
