@@ -74,14 +74,12 @@ def local_cluster(settings: LocalSettings, workload: Workload) -> Iterator[Conne
             ),
             Requested(workers, cores=cores()),
             memory_advice="use fewer --workers, or a machine with more memory",
-            how_worker_ended=_how_worker_ended,
+            how_worker_ended=lambda worker: End(
+                f"the process of worker {worker} ended itself or was killed; if memory ran out, dmesg says so"
+            ),
             share_process=not workload.processes,
             watched=False,
         )
-
-
-def _how_worker_ended(worker: str) -> End:
-    return End(f"the process of worker {worker} ended itself or was killed; if memory ran out, dmesg says so")
 
 
 @dataclass(frozen=True)
