@@ -7,7 +7,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -132,14 +132,14 @@ def test_receipt_says_which_cluster_was_left_up_for_a_look(toy: Toy, pipeline: P
     toy.kept = True
     counts = pipeline("cleanup", backend="toy")["cleanup"].rows
     receipt = json.loads((tmp_path / "run/cleanup/receipt.json").read_text())
-    assert (receipt["kept"], receipt["remaining"]) == ([NAMED.to_json()], [])
+    assert (receipt["kept"], receipt["remaining"]) == ([asdict(NAMED)], [])
     assert (counts["kept"], counts["remaining"]) == (1, 0)
 
 
 def test_cluster_is_started_ahead_where_the_backend_can_do_so(toy: Toy, tmp_path: Path) -> None:
     context = new_context(Settings.of(run_uri=str(tmp_path / "run"), backend="toy"))
     assert ahead(context) == "created"
-    assert json.loads((tmp_path / "run/validate/facts.json").read_text())["objects"] == [NAMED.to_json()]
+    assert json.loads((tmp_path / "run/validate/facts.json").read_text())["objects"] == [asdict(NAMED)]
 
 
 def test_settings_are_refused_by_the_backend_that_they_name(toy: Toy) -> None:
