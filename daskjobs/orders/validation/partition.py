@@ -77,7 +77,7 @@ def check_partition(
             source, row = files[part.file], part.first_row
             truth = _truth(storage, task.truth, row, part.rows)
             counts.lines.in_files += part.lines or 0
-            for block in sources.blocks(storage, source, part):
+            for block in sources.format_of(source).blocks(storage, source, part):
                 place = Place(partition.number, source.name, row)
                 rest = repeated[np.searchsorted(repeated, counts.passed) :] - counts.passed
                 judged = judge(block, task.extra, place, task.ruleset, rest, task.statuses, twice=not counts.rows_in)
