@@ -51,11 +51,10 @@ def check_partition(
     """Check a partition's rows, and write the paid, the unpaid and the rejected ones, their sums, and the result.
 
     ``files`` are those that the partition has rows of, by their place in the input; ``names`` are those of the files to
-    write, by what they hold. ``repeats`` has the pieces of
-    files, by their names, that say which rows repeat an id: none at first, when nobody knows yet. A result with the
-    same key and repeats, whose files hold against their hashes, is kept; at first, with any repeats. Raises InputError
-    when the orders changed since split, or once its rejected rows are too many for the whole run; LostWorkError when
-    rows or lines are missing.
+    write, by what they hold. ``repeats`` has the pieces of files, by their names, that say which rows repeat an id:
+    none at first, when nobody knows yet. A result with the same key and repeats, whose files hold against their hashes,
+    is kept; at first, with any repeats. Raises InputError when the orders changed since split, or once its rejected
+    rows are too many for the whole run; LostWorkError when rows or lines are missing.
     """
     storage = Storage(task.root, secrets=task.secrets)
     kept = _kept(storage, partition.number, names, task, repeats)
