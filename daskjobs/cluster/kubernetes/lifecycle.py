@@ -15,7 +15,7 @@ from distributed import Client
 
 from daskjobs.cluster.clients import connected, count_workers
 from daskjobs.cluster.connection import ClusterFacts, Connection, Requested, Workload
-from daskjobs.cluster.kubernetes import TLS, KubernetesSettings, naming
+from daskjobs.cluster.kubernetes import TLS, KubernetesSettings
 from daskjobs.cluster.kubernetes.admission import Admission
 from daskjobs.cluster.kubernetes.api import (
     POLL_SECONDS,
@@ -32,6 +32,17 @@ from daskjobs.cluster.kubernetes.api import (
 )
 from daskjobs.cluster.kubernetes.diagnosis import OOM, cluster_end, how_worker_ended, last_logs, trouble
 from daskjobs.cluster.kubernetes.growth import growing
+from daskjobs.cluster.kubernetes.naming import (
+    CERTIFICATE,
+    DASHBOARD_PORT,
+    DEADLINE,
+    HASH,
+    KEPT,
+    cluster_name,
+    scheduler_address,
+    scheduler_host,
+    selector,
+)
 from daskjobs.cluster.kubernetes.network import ensure_policy
 from daskjobs.cluster.kubernetes.removal import object_name
 from daskjobs.cluster.kubernetes.secret import create_secret, mounted_pair
@@ -69,17 +80,17 @@ def ephemeral_cluster(
         admission = Admission(api, settings, workload.tell)
         await_scheduler(api, settings, resource, admission)
         security = ensured.pair.security() if ensured.pair else None
-        with connected(naming.scheduler_address(settings), settings.start_timeout, security) as client:
+        with connected(scheduler_address(settings), settings.start_timeout, security) as client:
             _await_workers(api, settings, client, wanted, admission)
             facts = ClusterFacts(
                 cluster=settings.backend,
                 workers=count_workers(client),
-                dashboard=f"http://{naming.scheduler_host(settings)}:{naming.DASHBOARD_PORT}/status",
+                dashboard=f"http://{scheduler_host(settings)}:{DASHBOARD_PORT}/status",
                 how=ensured.how,
                 workers_wanted=wanted,
                 queue_seconds=round(admission.seconds, 3) if settings.queue else None,
                 start_seconds=round(time.monotonic() - started - admission.seconds, 3),
-                objects=ensured.secrets + [object_name(each) for each in list_objects(api, naming.selector(settings))],
+                objects=ensured.secrets + [object_name(each) for each in list_objects(api, selector(settings))],
             )
             compare_versions(client)
             connection = Connection(
@@ -117,7 +128,7 @@ def start_ahead(
     api = open_api(settings)
     settings = replace(settings, namespace=api.namespace)
     ensured = ensure(api, settings, render(settings, own_pod(api, settings), workload), pairs)
-    return ensured.how, ensured.secrets + [object_name(each) for each in list_objects(api, naming.selector(settings))]
+    return ensured.how, ensured.secrets + [object_name(each) for each in list_objects(api, selector(settings))]
 
 
 @dataclass(frozen=True)
@@ -144,11 +155,11 @@ def ensure(api: kr8s.Api, settings: KubernetesSettings, resource: dict[str, Any]
     patience = time.monotonic() + settings.delete_timeout
     secure = settings.security == TLS
     pair = new_key_pair(lifetime(settings)) if secure else None
-    known = (pairs.get(naming.cluster_name(settings)) or mounted_pair()) if secure else None
+    known = (pairs.get(cluster_name(settings)) or mounted_pair()) if secure else None
     lasts = known is None or known.seconds_left() > lifetime(settings)
     resource = copy.deepcopy(resource)
     if pair:
-        resource["metadata"]["annotations"][naming.CERTIFICATE] = pair.fingerprint
+        resource["metadata"]["annotations"][CERTIFICATE] = pair.fingerprint
     while True:
         wanted = DaskCluster(copy.deepcopy(resource), api=api, namespace=api.namespace)
         if create_object(wanted) is None:
@@ -159,18 +170,16 @@ def ensure(api: kr8s.Api, settings: KubernetesSettings, resource: dict[str, Any]
                 secrets.append(create_secret(api, wanted, pair, settings.delete_timeout))
                 pairs[wanted.name] = pair
             return Ensured("created", str(wanted.metadata["uid"]), pair, secrets)
-        existing = next(iter(list_objects(api, naming.selector(settings), (DaskCluster,))), None)
+        existing = next(iter(list_objects(api, selector(settings), (DaskCluster,))), None)
         if existing is not None and not is_ending(existing):
             annotations = existing.metadata.get("annotations", {})
-            same = annotations.get(naming.HASH) == resource["metadata"]["annotations"][naming.HASH] and annotations.get(
-                naming.CERTIFICATE
+            same = annotations.get(HASH) == resource["metadata"]["annotations"][HASH] and annotations.get(
+                CERTIFICATE
             ) == (known and known.fingerprint)
             young = age(existing) < settings.longest_queue + settings.start_timeout
-            if same and lasts and (young or is_healthy(naming.scheduler_host(settings))):
+            if same and lasts and (young or is_healthy(scheduler_host(settings))):
                 with api_call(f"set the deadline of the DaskCluster {wanted.name}"):
-                    existing.patch(
-                        {"metadata": {"annotations": {naming.DEADLINE: deadline(settings), naming.KEPT: None}}}
-                    )
+                    existing.patch({"metadata": {"annotations": {DEADLINE: deadline(settings), KEPT: None}}})
                 event("cluster.ensured", cluster=wanted.name, how="reused")
                 ensure_policy(api, existing)
                 return Ensured("reused", str(existing.metadata["uid"]), known, [])
@@ -187,9 +196,7 @@ def ensure(api: kr8s.Api, settings: KubernetesSettings, resource: dict[str, Any]
 def is_healthy(host: str) -> bool:
     """Tell whether the scheduler on this host reports that it is healthy."""
     try:
-        with urllib.request.urlopen(
-            f"http://{host}:{naming.DASHBOARD_PORT}/health", timeout=HEALTH_SECONDS
-        ) as response:
+        with urllib.request.urlopen(f"http://{host}:{DASHBOARD_PORT}/health", timeout=HEALTH_SECONDS) as response:
             return bool(response.status == 200)
     except OSError:
         return False
@@ -202,7 +209,7 @@ def await_scheduler(
 
     Raises ClusterError, with Kubernetes' reason, when that takes longer than the start timeout.
     """
-    host = naming.scheduler_host(settings)
+    host = scheduler_host(settings)
     group_made = False
     for waited in admission.waits("scheduler"):
         if is_healthy(host):
@@ -222,9 +229,9 @@ def _too_late(api: kr8s.Api, settings: KubernetesSettings, said: str, remedy: st
 
 def make_group(api: kr8s.Api, settings: KubernetesSettings, resource: dict[str, Any]) -> None:
     """Create the DaskWorkerGroup if the operator has failed to."""
-    if list_objects(api, naming.selector(settings), (DaskWorkerGroup,)):
+    if list_objects(api, selector(settings), (DaskWorkerGroup,)):
         return
-    name = naming.cluster_name(settings)
+    name = cluster_name(settings)
     group = {
         "apiVersion": DaskWorkerGroup.version,
         "kind": DaskWorkerGroup.kind,
@@ -267,7 +274,7 @@ def _note_workers(api: kr8s.Api, settings: KubernetesSettings, client: Client, f
 
 def release(api: kr8s.Api, settings: KubernetesSettings, uid: str) -> None:
     """Ask for the deletion of the cluster of this uid or, without a uid, of its name; don't wait."""
-    for cluster in list_objects(api, naming.selector(settings), (DaskCluster,)):
+    for cluster in list_objects(api, selector(settings), (DaskCluster,)):
         if uid and cluster.metadata["uid"] != uid:
             continue
         delete_object(cluster)
@@ -276,9 +283,9 @@ def release(api: kr8s.Api, settings: KubernetesSettings, uid: str) -> None:
 
 def _mark_kept(api: kr8s.Api, settings: KubernetesSettings) -> None:
     """Mark the cluster as kept after a failure, until its idleTimeout or deadline."""
-    for cluster in list_objects(api, naming.selector(settings), (DaskCluster,)):
+    for cluster in list_objects(api, selector(settings), (DaskCluster,)):
         with api_call(f"mark the DaskCluster {cluster.name} as kept"):
-            cluster.patch({"metadata": {"annotations": {naming.KEPT: "true"}}})
+            cluster.patch({"metadata": {"annotations": {KEPT: "true"}}})
         event("cluster.kept", cluster=cluster.name, idle_seconds=cluster.spec.get("idleTimeout"))
 
 
