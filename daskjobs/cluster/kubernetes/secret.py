@@ -22,7 +22,7 @@ from daskjobs.cluster.tuning import variables
 FOLDER = Path("/etc/daskjobs/tls")  # in pods of stages and of Dask
 CERTIFICATE, KEY = FILES = FOLDER / "tls.crt", FOLDER / "tls.key"
 PRELOAD = "daskjobs.cluster.openssl"
-MOUNT = {"name": "tls", "mountPath": str(FOLDER), "readOnly": True}
+VOLUME = "tls"
 
 
 def mounted_pair() -> KeyPair | None:
@@ -72,8 +72,13 @@ async def _delete(api: kr8s.Api, name: str) -> str:
 
 
 def volume(cluster: str) -> dict[str, Any]:
-    """Return the volume of a cluster's Secret for a pod, which its containers `MOUNT`."""
-    return {"name": MOUNT["name"], "secret": {"secretName": secret_name(cluster)}}
+    """Return the volume of a cluster's Secret for a pod."""
+    return {"name": VOLUME, "secret": {"secretName": secret_name(cluster)}}
+
+
+def mount() -> dict[str, Any]:
+    """Return the mount of that volume for a container."""
+    return {"name": VOLUME, "mountPath": str(FOLDER), "readOnly": True}
 
 
 def environment(scheduler: str) -> dict[str, str]:

@@ -220,7 +220,7 @@ def _pod(
     }
     volumes: list[dict[str, Any]] = [{"name": "tmp", "emptyDir": {"sizeLimit": disk}}]
     if settings.security == TLS:
-        container["volumeMounts"].append({**secret.MOUNT})
+        container["volumeMounts"].append(secret.mount())
         volumes.append(secret.volume(naming.cluster_name(settings)))
     return {
         **copy.deepcopy({field: own[field] for field in POD_FIELDS if field in own}),
