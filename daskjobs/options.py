@@ -32,8 +32,8 @@ class Option:
 
     flag: str
     help: str
-    bounds: tuple[float, float] | None
-    path: bool
+    bounds: tuple[float, float] | None = None
+    path: bool = False
     several: bool = False
     cleanup: bool = False
     choices: tuple[str, ...] = ()
@@ -45,21 +45,9 @@ class Option:
         return f"DASKJOBS_{self.flag.removeprefix('--').replace('-', '_').upper()}"
 
 
-def option(
-    default: Any,
-    help: str,
-    *,
-    flag: str = "",
-    bounds: tuple[float, float] | None = None,
-    path: bool = False,
-    several: bool = False,
-    cleanup: bool = False,
-    choices: tuple[str, ...] = (),
-    unset: str = "",
-) -> Any:
-    """Return a dataclass field that is an option; ``flag`` is needed if it differs from the field's name."""
-    said = Option(flag, help, bounds, path, several, cleanup, choices, unset)
-    return field(default=default, metadata={_OPTION: said})
+def option(default: Any, help: str, *, flag: str = "", **said: Any) -> Any:
+    """Return a dataclass field that is an `Option`; ``flag`` is needed if it differs from the field's name."""
+    return field(default=default, metadata={_OPTION: Option(flag, help, **said)})
 
 
 def options(*settings: Any) -> Iterator[tuple[Field[Any], Option]]:

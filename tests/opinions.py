@@ -61,7 +61,7 @@ def delimiter(source: CsvSource) -> bytes:
 
 
 def ours(storage: Storage, source: LinesSource, ranges: list[RowRange]) -> Rows:
-    blocks = (block for part in ranges for block in sources.blocks(storage, source, part))
+    blocks = (block for part in ranges for block in sources.format_of(source).blocks(storage, source, part))
     return [tuple(row.values()) for block in blocks for row in block.texts.to_pylist()]
 
 

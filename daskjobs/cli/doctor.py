@@ -31,7 +31,9 @@ def examine(run: str, settings: ClusterSettings, image: str, network: bool) -> I
     if not backend.shares_disk:
         yield from backend.examine(settings, image)
         if network and isinstance(settings, KubernetesSettings):
-            yield from _network(settings, image)
+            with kubernetes_packages():
+                from daskjobs.cluster.kubernetes.reach import examine_network
+            yield from examine_network(settings, image)
         if run:
             yield shared_storage(run)
         return
@@ -42,12 +44,6 @@ def examine(run: str, settings: ClusterSettings, image: str, network: bool) -> I
         yield _writable(run)
     yield _memory()
     yield from backend.examine(settings, image)
-
-
-def _network(settings: KubernetesSettings, image: str) -> Iterator[Finding]:
-    with kubernetes_packages():
-        from daskjobs.cluster.kubernetes.reach import examine_network
-    yield from examine_network(settings, image)
 
 
 def _package(needed: Requirement) -> Finding:

@@ -156,7 +156,12 @@ def entry() -> None:
     streams.lenient()
     try:
         ending.watch()
-        _check_working_directory()
+        try:
+            os.getcwd()
+        except OSError as error:
+            raise ConfigError(
+                "the working directory was removed: change to one that exists, and start again"
+            ) from error
         # Not main(), which exits silently on any BrokenPipeError, even that of a socket to Dask.
         with main.make_context("daskjobs", sys.argv[1:]) as context:
             main.invoke(context)
@@ -180,13 +185,6 @@ def entry() -> None:
     except BaseException:  # a bug
         click.echo(shown(traceback.format_exc()), err=True)
         _leave(1)
-
-
-def _check_working_directory() -> None:
-    try:
-        os.getcwd()
-    except OSError as error:
-        raise ConfigError("the working directory was removed: change to one that exists, and start again") from error
 
 
 def _leave(code: int, sentence: str = "") -> None:

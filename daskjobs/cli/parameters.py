@@ -69,9 +69,7 @@ class Lines(click.types.StringParamType):
 class Joined(click.types.StringParamType):
     """A text whose values on the command line are joined by commas; an environment variable has them joined already."""
 
-    def split_envvar_value(self, rv: str) -> tuple[str, ...]:
-        """Return the one value in a variable."""
-        return (rv,)
+    envvar_list_splitter = "\0"  # which no variable has
 
 
 class Seconds(click.types.FloatParamType):
@@ -114,16 +112,17 @@ def _with_options(
     command = option("--log-level", type=levels, envvar="DASKJOBS_LOG_LEVEL", show_envvar=True, help=LOG_LEVEL)(command)
     for each, its in reversed(chosen):
         joined = its.several and isinstance(each.default, str)
+        kind = Seconds() if its.bounds == SECONDS else KINDS.get(type(each.default), str)
         command = option(
             its.flag,
             each.name,
             default=() if joined else each.default,
-            type=Joined() if joined else _kind(each, its),
+            type=Joined() if joined else kind,
             multiple=its.several,
             envvar=its.variable if its.cleanup or not cleanup else None,
             show_envvar=True,
             show_default=its.unset or bool(each.default),
-            callback=_joined if joined else None,
+            callback=(lambda _, __, values: ",".join(values)) if joined else None,
             help=its.help.replace("`", ""),
         )(command)
     return command
@@ -133,17 +132,9 @@ stage_options = partial(_with_options, FIELDS)
 cluster_options = partial(_with_options, [*options(*settings_kinds())])
 
 
-def _joined(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> str:
-    return ",".join(values)
-
-
-def _kind(each: Field[Any], option: Option) -> Any:
-    return Seconds() if option.bounds == SECONDS else KINDS.get(type(each.default), str)
-
-
 def text_option(flag: str, help: str, *names: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Add an option to a command that is a text, empty by default; ``names`` are its parameter's, if not the flag's."""
-    variable = Option(flag, help, None, False).variable
+    variable = Option(flag, help).variable
     return option(flag, *names, default="", envvar=variable, show_envvar=True, help=help)
 
 

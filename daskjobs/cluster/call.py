@@ -10,11 +10,11 @@ import re
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
 
 from daskjobs.cluster.backends import backend_of, connect
 from daskjobs.cluster.connection import Connection, Workload
@@ -33,9 +33,6 @@ from daskjobs.errors import (
 )
 from daskjobs.events import event
 from daskjobs.options import quoted
-
-if TYPE_CHECKING:  # its import takes a third of a second, and calls that are refused need no client
-    from distributed import Client
 
 NAMED = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
 OUTPUTS = "DASKJOBS_OUTPUTS"  # the variable that names the folder for the function's files
@@ -121,8 +118,11 @@ def _run(
     outcome: str | DaskjobsError = ""  # the function's, even if the cluster's end fails
     try:
         with _outputs(None), connect(settings, workload) as connection:
+            from daskjobs.cluster.performance import performance_page
+
             _prepare(connection, archive, outputs, tell)
-            with _performance(connection.client, outputs) if outputs else nullcontext():
+            page = partial(performance_page, connection.client, seconds=PAGE_SECONDS, on_failure=True)
+            with page(outputs / PERFORMANCE) if outputs else nullcontext():
                 try:
                     outcome = _result(call, _called(call, function, connection, files), files, tell)
                     ended(outcome)
@@ -316,12 +316,6 @@ def _result(call: Call, value: object, files: Path, tell: Callable[[str], None])
         f"{call.function} returned {why}; {kept}; "
         f"return a few numbers and texts, in lists and dictionaries, and write the rest to files or storage"
     )
-
-
-def _performance(client: "Client", outputs: Path) -> AbstractContextManager[None]:
-    from daskjobs.cluster.performance import performance_page
-
-    return performance_page(client, outputs / PERFORMANCE, PAGE_SECONDS, on_failure=True)
 
 
 def _logs(connection: Connection, outputs: Path | None, tell: Callable[[str], None]) -> None:

@@ -3,10 +3,10 @@
 import socket
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, wait
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
-from queue import Empty, SimpleQueue
 from threading import Lock, Thread
 from typing import Any, TypeVar
 
@@ -32,27 +32,18 @@ def within(seconds: float, work: Callable[[], T]) -> T:
 
     After a timeout, the work goes on in a thread, which ends with the process.
     """
-    results: SimpleQueue[Callable[[], T]] = SimpleQueue()
+    outcome: Future[T] = Future()
 
     def do() -> None:
         try:
-            result = work()
+            outcome.set_result(work())
         except BaseException as error:
-            raised = error  # Python deletes `error` after the clause
-            results.put(lambda: _raise(raised))
-        else:
-            results.put(lambda: result)
+            outcome.set_exception(error)
 
     Thread(target=do, daemon=True).start()
-    try:
-        outcome = results.get(timeout=seconds)
-    except Empty:
-        raise TimeoutError(f"no answer within {seconds:g} s") from None
-    return outcome()
-
-
-def _raise(error: BaseException) -> Any:
-    raise error
+    if not wait([outcome], seconds).done:
+        raise TimeoutError(f"no answer within {seconds:g} s")
+    return outcome.result()
 
 
 @contextmanager

@@ -75,16 +75,8 @@ class ClusterFacts:
 
 
 @dataclass(frozen=True)
-class WorkerEnd:
-    """A sentence about how a worker ended, and whether it ran out of memory."""
-
-    text: str
-    out_of_memory: bool = False
-
-
-@dataclass(frozen=True)
-class ClusterEnd:
-    """A sentence, or an empty text, about how a cluster ended, and whether its scheduler ran out of memory."""
+class End:
+    """A sentence, or an empty text, about how a worker or a scheduler ended, and whether it ran out of memory."""
 
     text: str = ""
     out_of_memory: bool = False
@@ -107,8 +99,8 @@ class Connection:
     facts: ClusterFacts
     requested: Requested
     memory_advice: str
-    how_worker_ended: Callable[[str], WorkerEnd]
-    how_cluster_ended: Callable[[], ClusterEnd] = ClusterEnd
+    how_worker_ended: Callable[[str], End]
+    how_cluster_ended: Callable[[], End] = End
     last_logs: Callable[[int], dict[str, str]] = lambda _: {}
     share_process: bool = False
     watched: bool = True

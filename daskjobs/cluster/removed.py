@@ -13,10 +13,6 @@ class ObjectName:
     name: str
     uid: str
 
-    def to_json(self) -> dict[str, str]:
-        """Return the fields as a JSON object."""
-        return asdict(self)
-
 
 @dataclass(frozen=True)
 class Remaining:
@@ -28,7 +24,7 @@ class Remaining:
 
     def to_json(self) -> dict[str, str]:
         """Return the fields as a JSON object, without an empty command."""
-        return {**self.named.to_json(), "why": self.why, **({"command": self.command} if self.command else {})}
+        return {**asdict(self.named), "why": self.why, **({"command": self.command} if self.command else {})}
 
 
 @dataclass(frozen=True)
@@ -47,8 +43,8 @@ class Removed:
     def to_json(self) -> dict[str, list[dict[str, str]]]:
         """Return the objects by field, as in receipts."""
         return {
-            "objects": [each.to_json() for each in self.objects],
-            "kept": [each.to_json() for each in self.kept],
+            "objects": [asdict(each) for each in self.objects],
+            "kept": [asdict(each) for each in self.kept],
             "remaining": [each.to_json() for each in self.remaining],
         }
 

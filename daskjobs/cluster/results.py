@@ -84,7 +84,7 @@ class _Plain:
             return int(value)
         if isinstance(value, float):
             return float(value) if math.isfinite(value) else self._null()
-        if _is_missing(value):
+        if _is_of(value, "pandas", ("NaTType", "NAType")):
             return self._null()
         if isinstance(value, TEXTS):
             return str(value) if not isinstance(value, Decimal) or value.is_finite() else self._null()
@@ -138,11 +138,6 @@ class _Plain:
 
     def _null(self) -> None:
         self.nulls += 1
-
-
-def _is_missing(value: object) -> bool:
-    """Tell whether a value is NaT or NA of pandas, without importing pandas."""
-    return type(value).__name__ in ("NaTType", "NAType") and type(value).__module__.startswith("pandas")
 
 
 def _short(error: BaseException) -> str:
@@ -209,4 +204,5 @@ def keep(value: object, said: str | None, folder: Path) -> Path:
 
 
 def _is_of(value: object, package: str, names: tuple[str, ...]) -> bool:
+    """Tell whether a value's class is one of a package, without importing that."""
     return type(value).__module__.partition(".")[0] == package and type(value).__name__ in names

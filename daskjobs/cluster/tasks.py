@@ -13,7 +13,7 @@ from distributed import Future, KilledWorker
 from distributed.scheduler import NoValidWorkerError, NoWorkerError
 
 from daskjobs.cluster.clients import announce, answering, count_workers, within
-from daskjobs.cluster.connection import Connection, WorkerEnd
+from daskjobs.cluster.connection import Connection, End
 from daskjobs.errors import ConfigError, DaskjobsError, LostWorkError
 
 LOOK_SECONDS = 1  # between two checks for new workers: a check after each task would keep workers waiting
@@ -34,6 +34,7 @@ class Job:
     place: str = ""
 
 
+@answering()
 def gather(
     connection: Connection,
     deadline: float,
@@ -54,19 +55,6 @@ def gather(
     """
     if not jobs:
         return []
-    with answering():
-        return _gather(connection, deadline, work, jobs, progress, suspect, done)
-
-
-def _gather(
-    connection: Connection,
-    deadline: float,
-    work: Callable[..., Any],
-    jobs: list[Job],
-    progress: Callable[[float], None],
-    suspect: str,
-    done: Callable[[Any], None],
-) -> list[Any]:
     client, finished, mark = connection.client, SimpleQueue[Future[Any]](), secrets.token_hex(8)
     waiting, running = list(enumerate(jobs)), dict[str, tuple[int, Future[Any]]]()
     results: dict[int, Any] = {}
@@ -145,7 +133,7 @@ def _given_up(connection: Connection, killed: list[tuple[Job, KilledWorker]], su
     )
 
 
-def worker_deaths(connection: Connection, error: KilledWorker) -> tuple[str, WorkerEnd]:
+def worker_deaths(connection: Connection, error: KilledWorker) -> tuple[str, End]:
     """Say how often a task's worker died and how the last one ended, in words and as the backend says it."""
     end = connection.how_worker_ended(str(error.last_worker.name))
     times = error.allowed_failures + 1

@@ -72,7 +72,7 @@ def status_and_text(
     Reads the whole range, because that compares it with its hash.
     """
     at, answer = row - part.first_row, ("", "")
-    for block in sources.blocks(storage, source, part):
+    for block in sources.format_of(source).blocks(storage, source, part):
         if 0 <= at < block.rows:
             fields = block.texts.slice(int(np.searchsorted(block.kept, at)), 1)
             status = mapped(trimmed(column(fields, "status")), statuses)

@@ -35,14 +35,8 @@ LIST_PRICES = {
     "backpack": 6490,
 }
 
-TRUTH_SCHEMA = pa.schema(
-    [
-        ("row", pa.int64()),
-        ("negative_price", pa.bool_()),
-        ("wrong_total", pa.bool_()),
-        ("failed_transaction", pa.bool_()),
-    ]
-)
+KNOWN = ("negative_price", "wrong_total", "failed_transaction")
+TRUTH_SCHEMA = pa.schema([("row", pa.int64()), *((anomaly, pa.bool_()) for anomaly in KNOWN)])
 
 
 def blocks(seed: int, rows: int) -> Iterator[tuple[pa.Buffer, pa.Table]]:
@@ -68,9 +62,6 @@ def make_block(seed: int, start: int, rows: int) -> tuple[pa.Buffer, pa.Table]:
         drawn: npt.NDArray[np.int64] = np.mod(raw[index], np.uint64(below)).astype(np.int64)
         return drawn
 
-    def choose(index: int, names: tuple[str, ...]) -> pa.Array:
-        return pa.array(names).take(pa.array(draw(index, len(names))))
-
     row = np.arange(start, start + size)
     product = draw(0, len(LIST_PRICES))
     negative, wrong, failed = (
@@ -83,7 +74,7 @@ def make_block(seed: int, start: int, rows: int) -> tuple[pa.Buffer, pa.Table]:
         {
             "order_id": FIRST_ORDER + row,
             "user_id": 1 + draw(6, USERS),
-            "region": choose(7, REGIONS),
+            "region": pa.array(REGIONS).take(pa.array(draw(7, len(REGIONS)))),
             "product": pa.array(list(LIST_PRICES)).take(pa.array(product)),
             "quantity": quantity,
             "price": decimals_of(price),

@@ -18,13 +18,12 @@ def _same_names(settings: Any, manifest: Manifest) -> tuple[dict[str, Any], dict
 class Stage:
     """One stage of a pipeline, whose module must be quick to import.
 
-    ``needs`` are the stages whose manifests it reads. ``files`` are the names of all files that it writes beside
-    its manifest and facts; a star stands for a number, and a question mark for an ending, see `numbered`. ``rows``
-    is the shape of the row counts in its manifest, a dataclass. ``execute`` does its work, and imports the
-    libraries for it. ``artifacts`` are the files that people look at. ``lasting`` are those of all its files that
-    stay when the stage is taken back, since a later attempt goes on from them. ``compared`` takes the settings and
-    the stage's manifest, and returns two dictionaries by the settings' names, (given, recorded); shared keys must
-    be equal.
+    ``needs`` are the stages whose manifests it reads. ``files`` are the names of all files that it writes beside its
+    manifest and facts; a star stands for a number, and a question mark for an ending, see `numbered`. ``rows`` is the
+    shape of the row counts in its manifest, a dataclass. ``execute`` does its work, and imports the libraries for it.
+    ``artifacts`` are the files that people look at. ``lasting`` are those of all its files that stay when the stage is
+    taken back, since a later attempt goes on from them. ``compared`` takes the settings and the stage's manifest, and
+    returns two dictionaries by the settings' names, (given, recorded); shared keys must be equal.
     """
 
     name: str

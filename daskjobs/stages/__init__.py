@@ -15,15 +15,7 @@ from daskjobs.stages.run_settings import Context, Settings
 
 STAGES = {
     stage.name: stage
-    for stage in (
-        generate.STAGE,
-        split.STAGE,
-        validate.STAGE,
-        merge.STAGE,
-        clean.STAGE,
-        report.STAGE,
-        cleanup.STAGE,
-    )
+    for stage in (generate.STAGE, split.STAGE, validate.STAGE, merge.STAGE, clean.STAGE, report.STAGE, cleanup.STAGE)
 }
 LEAST_MEMORY = 1 << 30  # bytes of address space; with less, the import of libraries fails in many ways
 

@@ -58,11 +58,4 @@ def _clean(context: Context) -> Done:
     return Done(outputs, CleanRows(paid + unpaid, paid, unpaid, dict(sorted(statuses.items()))))
 
 
-STAGE = Stage(
-    NAME,
-    "Keep the paid orders.",
-    needs=(merge.NAME,),
-    files=(SUMMARY,),
-    rows=CleanRows,
-    execute=execute,
-)
+STAGE = Stage(NAME, "Keep the paid orders.", needs=(merge.NAME,), files=(SUMMARY,), rows=CleanRows, execute=execute)

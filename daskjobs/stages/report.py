@@ -2,7 +2,7 @@
 
 import logging
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from daskjobs.cores import cores
 from daskjobs.errors import InputError, LostWorkError
@@ -86,7 +86,9 @@ def _write(context: Context) -> Done:
     text = f'{{"orders": {account.paid}, "revenue": {amount_text(revenue)}}}\n'
     outputs[REPORT] = context.storage.put(REPORT, text.encode())
     rows = ReportRows(**vars(account), revenue=amount_text(revenue))
-    return Done(outputs, rows, {"stages": _facts(context)})
+    # These may differ between runs of the same data.
+    facts = {stage: context.facts(stage) for stage in context.stages if stage != NAME}
+    return Done(outputs, rows, {"stages": {"cores": cores(), **{stage: each for stage, each in facts.items() if each}}})
 
 
 def _resources(context: Context) -> "ResourcesSection | None":
@@ -99,12 +101,6 @@ def _resources(context: Context) -> "ResourcesSection | None":
     except ValueError as error:
         event("facts.unreadable", level=logging.WARNING, stage=validate.NAME, error=error)
         return None
-
-
-def _facts(context: Context) -> dict[str, Any]:
-    """Return the facts of all earlier stages, which may differ between runs of the same data."""
-    stages = {stage: context.facts(stage) for stage in context.stages if stage != NAME}
-    return {"cores": cores(), **{stage: facts for stage, facts in stages.items() if facts}}
 
 
 STAGE = Stage(

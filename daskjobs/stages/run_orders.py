@@ -12,7 +12,6 @@ from daskjobs.cluster.public import ClusterKeywords, cluster_flags
 from daskjobs.errors import UsageError
 from daskjobs.options import flags, keywords, refuse_empty
 from daskjobs.orders.rules.functions import functions_of
-from daskjobs.pipeline.manifest import Manifest
 from daskjobs.stages import merge, new_context, report, run_all
 from daskjobs.stages.given import TABLE, AnyPath, as_parquet, paths_or_table, write_table
 from daskjobs.stages.run_settings import Context, Settings, new_run_uri
@@ -151,7 +150,11 @@ def run_orders(
             "run_orders(rows=50_000)"
         )
     context = new_context(settings)
-    manifests = _run(context, None if table is None else as_parquet(table))
+    data = None if table is None else as_parquet(table)
+    with context.held() as held:
+        if data is not None:
+            write_table(data, held.storage)
+        manifests = run_all(held)
     rows = manifests[report.NAME].counted(report.ReportRows)
     return OrdersResult(
         run_uri=context.settings.run_uri,
@@ -161,11 +164,3 @@ def run_orders(
         report=context.storage.uri(report.PAGE),
         _context=context,
     )
-
-
-def _run(context: Context, table: bytes | None) -> dict[str, Manifest]:
-    if table is None:
-        return run_all(context)
-    with context.held() as held:
-        write_table(table, held.storage)
-        return run_all(held)

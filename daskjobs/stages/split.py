@@ -48,13 +48,11 @@ def execute(context: Context) -> Manifest:
     split/ first.
     Raises InputError when the orders are missing or aren't orders, ConfigError when they are this run's own files.
     """
-    inputs = (
-        _listed(context.settings.input, context.settings.ignore_table)
-        if context.settings.input
-        else context.digest(generate.NAME)
-    )
     if context.settings.input:
+        inputs = _listed(context.settings.input, context.settings.ignore_table)
         context.refuse_own("--input", inputs)
+    else:
+        inputs = context.digest(generate.NAME)
     names = ("partitions", "delimiter", "quoting", "encoding", "columns")
     settings = {name: getattr(context.settings, name) for name in names}
     if len(context.settings.input) > 1:  # their order decides which of two rows with the same id counts
@@ -168,14 +166,16 @@ def _planned(context: Context, inputs: dict[str, str]) -> Done:
     written = context.written.get(generate.ORDERS) if generated else None
     untouched = written is not None and written == storage.identity(generate.ORDERS)
     sha256 = context.output(generate.NAME, generate.ORDERS).sha256 if generated and not untouched else ""
-    total, before = sum(map(sources.weight, files)), 0
+    weights = [sources.format_of(file).weight(file) for file in files]
+    total, before = sum(weights), 0
     count = context.settings.partitions or _count(total)
     ranges: list[list[RowRange]] = [[] for _ in range(count)]
     for number, file in enumerate(files):
-        for partition, part in sources.ranges(storage, file, Cuts(number, before, total, count, sha256)):
+        cuts = Cuts(number, before, total, count, sha256)
+        for partition, part in sources.format_of(file).ranges(storage, file, cuts):
             ranges[partition].append(part)
             context.progress((partition + 1) / count)
-        before += sources.weight(file)
+        before += weights[number]
     if untouched and written != storage.identity(generate.ORDERS):
         raise damaged(storage.uri(generate.ORDERS))
     extra = dict.fromkeys(name for file in files for name in file.columns if name not in COLUMNS)

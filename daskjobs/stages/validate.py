@@ -17,7 +17,7 @@ from daskjobs.cluster.tuning import KEEP_MEMORY
 from daskjobs.configured import dask_configured
 from daskjobs.errors import ClusterError, ConfigError, LostWorkError, StorageError
 from daskjobs.events import event
-from daskjobs.files.digest import Piece
+from daskjobs.files.digest import Output, Piece
 from daskjobs.files.documents import dump
 from daskjobs.files.storage import Storage
 from daskjobs.orders.validation.limit import Limit
@@ -119,11 +119,7 @@ def _check(context: Context, rules: dict[str, str], ruleset: "Ruleset", settings
             page = _performance(context, connection.client) if connection.watched else nullcontext()
             with page, measured(connection, len(plan.partitions), kept) as measurement:
                 gathered = partial(
-                    gather,
-                    connection,
-                    time.monotonic() + timeout,
-                    progress=context.progress,
-                    suspect=ruleset.name,
+                    gather, connection, time.monotonic() + timeout, progress=context.progress, suspect=ruleset.name
                 )
                 sentences = _sentences(gathered, ruleset)
                 checked = _validated(gathered, task, plan)
@@ -161,7 +157,6 @@ def _sentences(gathered: Gathered, ruleset: "Ruleset") -> dict[str, str]:
 
 def _validated(gathered: Gathered, task: "Task", plan: "Plan") -> list[Checked]:
     """Check all partitions, look for ids that occur twice, and check the partitions with repeated ids again."""
-
     from daskjobs.cluster.tasks import Job
     from daskjobs.orders.validation.duplicates import buckets, find_repeats
     from daskjobs.orders.validation.partition import check_partition
@@ -249,12 +244,8 @@ def _compared(settings: Settings, manifest: Manifest) -> tuple[dict[str, Any], d
         mine["statuses"] = status_names(mine["statuses"])
     if "rules" in mine or "rule_functions" in mine:
         with suppress(StorageError):  # if the file is gone by now, validate has read it
-            functions = settings.rule_functions
-            mine["rules"] = (
-                functions.sha256
-                if functions
-                else hashlib.sha256(Storage(settings.run_uri).read(settings.rules)).hexdigest()
-            )
+            functions, read = settings.rule_functions, Storage(settings.run_uri).read
+            mine["rules"] = functions.sha256 if functions else Output.of(read(settings.rules)).sha256
             theirs["rules"] = manifest.inputs.get("rules", "none")
     return mine, theirs
 

@@ -18,7 +18,6 @@ from daskjobs.events import event
 from daskjobs.options import quoted
 
 S = TypeVar("S", bound=ClusterSettings)
-StartAhead = Callable[[S, Workload], tuple[str, list[ObjectName]]]  # gives "created" or "reused"
 
 
 class Backend(Protocol[S]):
@@ -42,8 +41,8 @@ class Backend(Protocol[S]):
         """Give a connection to a cluster that is ready; whatever was started for it ends with the block."""
 
     @property
-    def start_ahead(self) -> StartAhead[S] | None:
-        """A function that starts the cluster without waiting for it, or None where nothing is started ahead."""
+    def start_ahead(self) -> Callable[[S, Workload], tuple[str, list[ObjectName]]] | None:
+        """What starts the cluster without waiting for it, and says "created" or "reused"; or None, if nothing does."""
 
     def remove(self, settings: S) -> Removed:
         """Remove the cluster in whatever state it is, and report what was removed and what remains."""

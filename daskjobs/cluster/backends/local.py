@@ -41,15 +41,11 @@ class Local:
 
     def examine(self, settings: LocalSettings, image: str) -> Iterator[Finding]:
         """Look at the cores and at the dashboard's port."""
-        yield _cores()
+        try:
+            yield Finding(True, f"cores that this process may use: {cores()}, as many workers by default")
+        except ConfigError as error:
+            yield Finding(False, str(error))
         yield _port(settings.dashboard)
-
-
-def _cores() -> Finding:
-    try:
-        return Finding(True, f"cores that this process may use: {cores()}, as many workers by default")
-    except ConfigError as error:
-        return Finding(False, str(error))
 
 
 def _port(address: str) -> Finding:

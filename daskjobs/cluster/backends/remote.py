@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
 from daskjobs.cluster.addresses import host_port
-from daskjobs.cluster.connection import ClusterFacts, Connection, Requested, WorkerEnd, Workload
+from daskjobs.cluster.connection import ClusterFacts, Connection, End, Requested, Workload
 from daskjobs.cluster.findings import Finding
 from daskjobs.cluster.removed import Removed
 from daskjobs.cluster.settings import ClusterSettings
@@ -60,7 +60,7 @@ class Remote:
                 ClusterFacts(cluster=address, workers=workers, dashboard=client.dashboard_link),
                 Requested(workers),
                 memory_advice="start its workers with more memory (dask worker --memory-limit)",
-                how_worker_ended=_how_worker_ended,
+                how_worker_ended=lambda worker: End(f"the log of the worker {worker} should say more"),
             )
 
     def remove(self, settings: ClusterSettings) -> Removed:
@@ -74,7 +74,3 @@ class Remote:
                 yield Finding(True, f"{settings.backend} has {connection.facts.workers} workers of the same versions")
         except DaskjobsError as error:
             yield Finding(False, str(error))
-
-
-def _how_worker_ended(worker: str) -> WorkerEnd:
-    return WorkerEnd(f"the log of the worker {worker} should say more")

@@ -6,7 +6,7 @@ import re
 import time
 import warnings
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, suppress
 from typing import Any
 
 import kr8s
@@ -51,7 +51,10 @@ def watch(settings: KubernetesSettings, step: str = "") -> Iterator[str]:
     with ExitStack() as stack:
         stack.enter_context(answering())
         link = stack.enter_context(shown(cluster.name, str(cluster.namespace), settings.start_timeout))
-        client = stack.enter_context(_client(cluster, pair, settings.start_timeout)) if pair else None
+        client = None
+        if pair:
+            address = f"tls://{forwarded(cluster, 'tcp-comm', settings.start_timeout)}"
+            client = stack.enter_context(connected(address, settings.start_timeout, pair.security()))
         yield f"dashboard  {link}"
         goes_on, seen = True, 0.0
         while goes_on:
@@ -61,13 +64,6 @@ def watch(settings: KubernetesSettings, step: str = "") -> Iterator[str]:
                 yield line
             time.sleep(LOOK_SECONDS if goes_on else 0)
     yield "the Dask cluster has been removed: its work is over"
-
-
-@contextmanager
-def _client(cluster: APIObject, pair: KeyPair, seconds: float) -> Iterator[Client]:
-    """Forward the scheduler's port to this machine, and give a client that connects with the key pair."""
-    with connected(f"tls://{forwarded(cluster, 'tcp-comm', seconds)}", seconds, pair.security()) as client:
-        yield client
 
 
 def await_cluster(api: kr8s.Api, settings: KubernetesSettings, step: str = "") -> APIObject:
@@ -151,16 +147,8 @@ def forwarded(cluster: APIObject, port_name: str, seconds: float) -> str:
     """
 
     def forward() -> str:
-        return str(
-            asyncio.run(
-                get_scheduler_address(
-                    f"{cluster.name}-scheduler",
-                    cluster.namespace,
-                    port_name=port_name,
-                    port_forward_cluster_ip=True,
-                )
-            )
-        )
+        name, here = f"{cluster.name}-scheduler", {"port_name": port_name, "port_forward_cluster_ip": True}
+        return str(asyncio.run(get_scheduler_address(name, cluster.namespace, **here)))
 
     try:
         return within(seconds, forward).partition("://")[2]

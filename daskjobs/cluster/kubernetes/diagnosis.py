@@ -7,7 +7,7 @@ from typing import Any
 import kr8s
 from kr8s.objects import APIObject, Deployment, Event, Pod, ReplicaSet
 
-from daskjobs.cluster.connection import ClusterEnd, WorkerEnd
+from daskjobs.cluster.connection import End
 from daskjobs.cluster.kubernetes import KubernetesSettings
 from daskjobs.cluster.kubernetes.api import DASK_KINDS, POLL_SECONDS, DaskCluster, api_call, is_ending, list_objects
 from daskjobs.cluster.kubernetes.naming import COMPONENT_LABEL, selector
@@ -90,20 +90,20 @@ def why_not_ready(api: kr8s.Api, pod: APIObject) -> str:
     return (explained or warnings[-1:] or [state["reason"] for state in waiting] or [str(pod.status.get("phase"))])[0]
 
 
-def how_worker_ended(api: kr8s.Api, settings: KubernetesSettings, worker: str) -> WorkerEnd:
+def how_worker_ended(api: kr8s.Api, settings: KubernetesSettings, worker: str) -> End:
     """Say how a worker ended: who removed its pod, its container's exit reason, and the last lines of its log."""
     try:
         pods: list[Any] = [pod for pod in list_objects(api, selector(settings), (Pod,)) if _worker_of(pod) == worker]
         if not pods:
-            return WorkerEnd(f"the pod of {worker} is gone")
+            return End(f"the pod of {worker} is gone")
         taken = [f"{pod.name}: {why}" for pod in pods if (why := _why_taken(pod, settings))]
         if taken:  # its Deployment makes another pod, whose log doesn't show why
-            return WorkerEnd(taken[-1])
+            return End(taken[-1])
         pod = pods[-1]
         reasons = _ends_before(pod)
         lines = [line for previous in [True] * _restarted(pod) + [False] for line in log_lines(pod, previous)]
     except DaskjobsError as error:
-        return WorkerEnd(f"how {worker} ended can't be looked up: {error}")
+        return End(f"how {worker} ended can't be looked up: {error}")
     return worker_end(pod.name, reasons, lines)
 
 
@@ -118,33 +118,33 @@ def _ends_before(pod: APIObject) -> list[str]:
     return [f"{end.get('reason')}, exit code {end['exitCode']}" for end in states if end]
 
 
-def cluster_end(api: kr8s.Api, settings: KubernetesSettings, uid: str) -> ClusterEnd:
+def cluster_end(api: kr8s.Api, settings: KubernetesSettings, uid: str) -> End:
     """Wait until Kubernetes knows why the scheduler of the cluster with this uid went away, and say it, if it does."""
     end = time.monotonic() + END_SECONDS
     try:
         while not (known := _cluster_end(api, settings, uid)).text and time.monotonic() < end:
             time.sleep(POLL_SECONDS)
     except DaskjobsError as error:
-        return ClusterEnd(f"why can't be looked up: {error}")
+        return End(f"why can't be looked up: {error}")
     return known
 
 
-def _cluster_end(api: kr8s.Api, settings: KubernetesSettings, uid: str) -> ClusterEnd:
+def _cluster_end(api: kr8s.Api, settings: KubernetesSettings, uid: str) -> End:
     clusters = list_objects(api, selector(settings), (DaskCluster,))
     if not any(each.metadata["uid"] == uid and not is_ending(each) for each in clusters):
-        return ClusterEnd(
+        return End(
             f"it was deleted, as it is after {settings.longest_start + settings.idle_timeout:,.0f} s without a task; "
             f"for work that leaves it idle for longer, raise --idle-timeout (now {settings.idle_timeout:,.0f})"
         )
     pods = list_objects(api, {**selector(settings), COMPONENT_LABEL: "scheduler"}, (Pod,))
     reasons = [f"{pod.name}: {why}" for pod in pods for why in [*_ends_before(pod), _why_taken(pod, settings)] if why]
     if starved := [why for why in reasons if OOM in why]:
-        return ClusterEnd(
+        return End(
             f"its scheduler ran out of memory ({starved[-1]}); give it more with --scheduler-memory (now "
             f"{settings.scheduler_memory}), or make fewer and larger tasks",
             out_of_memory=True,
         )
-    return ClusterEnd(f"its scheduler ended ({reasons[-1]})" if reasons else "")
+    return End(f"its scheduler ended ({reasons[-1]})" if reasons else "")
 
 
 def _worker_of(pod: APIObject) -> str:
@@ -163,13 +163,13 @@ def _why_taken(pod: APIObject, settings: KubernetesSettings) -> str:
     return "".join(f"{each['reason']}: {each.get('message', '')}" for each in conditions if each["status"] == "True")
 
 
-def worker_end(name: str, reasons: list[str], lines: list[str]) -> WorkerEnd:
+def worker_end(name: str, reasons: list[str], lines: list[str]) -> End:
     """Judge how a worker ended by its container's exit reasons and the lines of its log."""
     starved = [line for line in lines if OUT_OF_MEMORY.search(line)]
     telling = starved[-1:] or [line for line in lines if TELLING.search(line)][-SHOWN_LINES:] or lines[-SHOWN_LINES:]
     memory = bool(starved) or any(OUT_OF_MEMORY.search(reason) for reason in reasons)
     text = " | ".join(reasons + [line.strip() for line in telling]) or "its log is empty"
-    return WorkerEnd(f"{name}: {text}{' (it ran out of memory)' if memory else ''}", memory)
+    return End(f"{name}: {text}{' (it ran out of memory)' if memory else ''}", memory)
 
 
 def last_logs(api: kr8s.Api, settings: KubernetesSettings, lines: int) -> dict[str, str]:

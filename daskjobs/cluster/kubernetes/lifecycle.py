@@ -215,14 +215,16 @@ def await_scheduler(
         if is_healthy(host):
             return
         if waited > settings.start_timeout:
-            why = trouble(api, settings)
-            said = f"the Dask scheduler did not answer within {settings.start_timeout:.0f} s: {why}"
-            if OOM in why:
-                raise ConfigError(f"{said}; give it more memory with --scheduler-memory")
-            raise ClusterError(said)
+            said = f"the Dask scheduler did not answer within {settings.start_timeout:.0f} s"
+            raise _too_late(api, settings, said, "give it more memory with --scheduler-memory")
         if waited > GROUP_SECONDS and not group_made:
             make_group(api, settings, resource)
             group_made = True
+
+
+def _too_late(api: kr8s.Api, settings: KubernetesSettings, said: str, remedy: str) -> DaskjobsError:
+    why = trouble(api, settings)
+    return ConfigError(f"{said}: {why}; {remedy}") if OOM in why else ClusterError(f"{said}: {why}")
 
 
 def make_group(api: kr8s.Api, settings: KubernetesSettings, resource: dict[str, Any]) -> None:
@@ -253,11 +255,8 @@ def _await_workers(
         if count_workers(client):
             break
         if waited > settings.worker_timeout:
-            why = trouble(api, settings)
-            said = f"no Dask worker came within {settings.worker_timeout:.0f} s: {why}"
-            if OOM in why:
-                raise ConfigError(f"{said}; give each worker more memory with --worker-memory")
-            raise ClusterError(said)
+            said = f"no Dask worker came within {settings.worker_timeout:.0f} s"
+            raise _too_late(api, settings, said, "give each worker more memory with --worker-memory")
     end = time.monotonic() + GATHER_SECONDS
     while count_workers(client) < wanted and time.monotonic() < end:
         time.sleep(POLL_SECONDS / 2)

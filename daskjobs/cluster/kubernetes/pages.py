@@ -84,10 +84,7 @@ async def _served(name: str, namespace: str, path: str) -> AsyncIterator[str]:
             await asyncio.sleep(POLL_SECONDS)
         prefix = new_prefix()
         pages = Application(
-            [
-                (f"{prefix}(.*/ws)", _Stream, {"resolver": resolver}),
-                (f"{prefix}(.*)", _Page, {"client": client}),
-            ]
+            [(f"{prefix}(.*/ws)", _Stream, {"resolver": resolver}), (f"{prefix}(.*)", _Page, {"client": client})]
         )
         server = HTTPServer(pages)
         (listening,) = bind_sockets(0, LOOPBACK)

@@ -14,23 +14,7 @@ from typing import Any
 
 from daskjobs.cluster import tuning
 from daskjobs.cluster.connection import Workload
-from daskjobs.cluster.kubernetes import TLS, KubernetesSettings, secret
-from daskjobs.cluster.kubernetes.naming import (
-    CLUSTER_LABEL,
-    COMPONENT_LABEL,
-    DASHBOARD_PORT,
-    DASK_VERSION,
-    DEADLINE,
-    HASH,
-    NODE,
-    PART_OF,
-    QUEUE,
-    SCHEDULER_PORT,
-    WORKFLOW,
-    cluster_name,
-    scheduler_address,
-    selector,
-)
+from daskjobs.cluster.kubernetes import TLS, KubernetesSettings, naming, secret
 from daskjobs.cluster.settings import WORKERS_ON_KUBERNETES
 from daskjobs.cluster.tuning import DASK_SHARE, TRIES
 from daskjobs.errors import ConfigError
@@ -66,17 +50,19 @@ RETIREMENT = "daskjobs.cluster.retirement"
 
 def metadata(settings: KubernetesSettings) -> dict[str, Any]:
     """Return the cluster's name and labels and, if it has one, its owner, the workflow."""
-    labels, annotations = (
-        _texts(flag, given)
-        for flag, given in (("--pod-labels", settings.pod_labels), ("--pod-annotations", settings.pod_annotations))
-    )  # the operator copies a cluster's labels and annotations to its pods
-    described: dict[str, Any] = {"name": cluster_name(settings), "labels": {**labels, **PART_OF, **selector(settings)}}
+    # The operator copies a cluster's labels and annotations to its pods.
+    labels = _texts("--pod-labels", settings.pod_labels)
+    annotations = _texts("--pod-annotations", settings.pod_annotations)
+    described: dict[str, Any] = {
+        "name": naming.cluster_name(settings),
+        "labels": {**labels, **naming.PART_OF, **naming.selector(settings)},
+    }
     if annotations:
         described["annotations"] = annotations
     if settings.queue:
-        described["labels"][QUEUE] = settings.queue
+        described["labels"][naming.QUEUE] = settings.queue
     if settings.workflow:
-        described["annotations"] = {**annotations, WORKFLOW: settings.workflow}
+        described["annotations"] = {**annotations, naming.WORKFLOW: settings.workflow}
         owner = {"apiVersion": "argoproj.io/v1alpha1", "kind": "Workflow", "name": settings.workflow}
         described["ownerReferences"] = [{**owner, "uid": settings.workflow_uid, "blockOwnerDeletion": False}]
     return described
@@ -87,22 +73,22 @@ def render(settings: KubernetesSettings, own: dict[str, Any], workload: Workload
 
     Raises ConfigError when a size is not a quantity, or an option is not the JSON that it must be.
     """
-    name = cluster_name(settings)
+    name = naming.cluster_name(settings)
     memory = int(_bytes("--worker-memory", settings.worker_memory) * DASK_SHARE)
     _bytes("--scheduler-memory", settings.scheduler_memory)
     _bytes("--worker-disk", settings.worker_disk)
     _quantity("--worker-cpu", settings.worker_cpu, "1 or 500m")
     preload = (*workload.preload, secret.PRELOAD)
-    scheduler = ["dask", "scheduler", "--port", str(SCHEDULER_PORT), "--dashboard-address", f":{DASHBOARD_PORT}",
-                 "--preload", secret.PRELOAD]  # fmt: skip
+    scheduler = ["dask", "scheduler", "--port", str(naming.SCHEDULER_PORT),
+                 "--dashboard-address", f":{naming.DASHBOARD_PORT}", "--preload", secret.PRELOAD]  # fmt: skip
     worker = ["dask", "worker", "--name", "$(DASK_WORKER_NAME)", "--nthreads", str(settings.threads),
               "--memory-limit", str(memory), "--local-directory", "/tmp", "--no-dashboard", "--death-timeout", "120",
               "--preload-nanny", secret.PRELOAD, "--preload-nanny", RETIREMENT,
               *(part for name in preload for part in ("--preload", name))]  # fmt: skip
-    ports = {"tcp-comm": SCHEDULER_PORT, "http-dashboard": DASHBOARD_PORT}
+    ports = {"tcp-comm": naming.SCHEDULER_PORT, "http-dashboard": naming.DASHBOARD_PORT}
     service = {
         "type": "ClusterIP",
-        "selector": {CLUSTER_LABEL: name, COMPONENT_LABEL: "scheduler"},
+        "selector": {naming.CLUSTER_LABEL: name, naming.COMPONENT_LABEL: "scheduler"},
         "ports": [{"name": port, "port": number, "targetPort": port} for port, number in ports.items()],
     }
     size = ("100m", settings.scheduler_memory, SCHEDULER_DISK)
@@ -118,19 +104,16 @@ def render(settings: KubernetesSettings, own: dict[str, Any], workload: Workload
     spec = {
         "idleTimeout": int(settings.longest_start + settings.idle_timeout),
         "scheduler": {"spec": pod, "service": service},
-        "worker": {
-            "replicas": settings.workers or WORKERS_ON_KUBERNETES,
-            "spec": workers,
-        },
+        "worker": {"replicas": settings.workers or WORKERS_ON_KUBERNETES, "spec": workers},
     }
     described = metadata(settings)
     given = [each for each in (settings.pod_labels, settings.pod_annotations) if each]
     described.setdefault("annotations", {}).update(
-        {HASH: _hash([spec, given] if given else spec), DEADLINE: deadline(settings)}
+        {naming.HASH: _hash([spec, given] if given else spec), naming.DEADLINE: deadline(settings)}
     )
     if workload.node:
-        described["annotations"][NODE] = workload.node[:NODE_LENGTH]
-    return {"apiVersion": DASK_VERSION, "kind": "DaskCluster", "metadata": described, "spec": spec}
+        described["annotations"][naming.NODE] = workload.node[:NODE_LENGTH]
+    return {"apiVersion": naming.DASK_VERSION, "kind": "DaskCluster", "metadata": described, "spec": spec}
 
 
 def deadline(settings: KubernetesSettings) -> str:
@@ -220,7 +203,7 @@ def _pod(
         }
     )
     if settings.security == TLS:
-        bounds |= secret.environment(scheduler_address(settings))
+        bounds |= secret.environment(naming.scheduler_address(settings))
     if workload.code:  # before the image's own path, which this process has, too
         bounds["PYTHONPATH"] = os.pathsep.join(filter(None, [workload.code, os.environ.get("PYTHONPATH", "")]))
     tuned = tuning.KEEP_MEMORY | tuning.variables(tuning.QUIET)
@@ -238,7 +221,7 @@ def _pod(
     volumes: list[dict[str, Any]] = [{"name": "tmp", "emptyDir": {"sizeLimit": disk}}]
     if settings.security == TLS:
         container["volumeMounts"].append(secret.mount())
-        volumes.append(secret.volume(cluster_name(settings)))
+        volumes.append(secret.volume(naming.cluster_name(settings)))
     return {
         **copy.deepcopy({field: own[field] for field in POD_FIELDS if field in own}),
         "automountServiceAccountToken": False,

@@ -26,7 +26,7 @@ from tornado.ioloop import IOLoop
 
 from daskjobs.cluster.addresses import free
 from daskjobs.cluster.clients import closing
-from daskjobs.cluster.connection import ClusterFacts, Connection, Requested, WorkerEnd, Workload
+from daskjobs.cluster.connection import ClusterFacts, Connection, End, Requested, Workload
 from daskjobs.cluster.local import LocalSettings
 from daskjobs.cluster.local.processes import Nanny, briefly, environment_now, fork_server
 from daskjobs.cluster.local.servers import GuardedScheduler, LinkedCluster, QuietWorker
@@ -74,14 +74,12 @@ def local_cluster(settings: LocalSettings, workload: Workload) -> Iterator[Conne
             ),
             Requested(workers, cores=cores()),
             memory_advice="use fewer --workers, or a machine with more memory",
-            how_worker_ended=_how_worker_ended,
+            how_worker_ended=lambda worker: End(
+                f"the process of worker {worker} ended itself or was killed; if memory ran out, dmesg says so"
+            ),
             share_process=not workload.processes,
             watched=False,
         )
-
-
-def _how_worker_ended(worker: str) -> WorkerEnd:
-    return WorkerEnd(f"the process of worker {worker} ended itself or was killed; if memory ran out, dmesg says so")
 
 
 @dataclass(frozen=True)

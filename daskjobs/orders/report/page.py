@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from decimal import Decimal
 from importlib.resources import files
 from typing import Any
 
@@ -18,7 +19,6 @@ from bokeh.settings import settings
 from jinja2 import Environment
 
 from daskjobs.display import escaped
-from daskjobs.orders.money import amount_text
 from daskjobs.orders.report.quality import Quality
 from daskjobs.orders.summary import by_period, most, of
 
@@ -91,7 +91,7 @@ def page(
     environment.filters["seen"] = escaped
     template = environment.from_string(source)
     html = template.render(
-        revenue_text=_grouped(revenue),
+        revenue_text=f"{Decimal(revenue).scaleb(-2):,.2f}",
         quality=quality,
         bokeh=Resources(mode="inline", components=["bokeh"]).render_js() if divs else "",
         script=script,
@@ -115,11 +115,6 @@ def _random_ids() -> Iterator[None]:
         yield
     finally:
         settings.simple_ids = chosen
-
-
-def _grouped(cents: int) -> str:
-    whole, fraction = amount_text(cents).split(".")
-    return f"{int(whole):,}.{fraction}" if not whole.startswith("-0") else f"{whole}.{fraction}"
 
 
 def _fixed_ids(html: str, names: list[str]) -> str:
@@ -157,7 +152,8 @@ def _bars(most: pa.Table) -> figure:
     plot.yaxis.ticker = FixedTicker(ticks=places)
     # As PlainText, else bokeh would take text between dollar signs for a formula.
     plot.yaxis.major_label_overrides = {
-        place: PlainText(text=_cut(name)) for place, name in zip(places, names, strict=True)
+        place: PlainText(text=name if len(name) <= MOST_LABEL else f"{name[: MOST_LABEL - 1]}…")
+        for place, name in zip(places, names, strict=True)
     }
     plot.ygrid.visible = False
     return plot
@@ -167,10 +163,6 @@ def _label(name: str) -> str:
     """Return a name as the plots show it: on one line, and visible even if it is empty."""
     text = escaped(name[:MOST_NAME])
     return f"{text}…" if len(name) > MOST_NAME else text or "(empty)"
-
-
-def _cut(name: str) -> str:
-    return name if len(name) <= MOST_LABEL else f"{name[: MOST_LABEL - 1]}…"
 
 
 def _source(lines: pa.Table, **columns: Any) -> ColumnDataSource:

@@ -90,9 +90,7 @@ def scored(scores: dict[str, Score]) -> dict[str, Scored]:
         anomaly: Scored(
             precision=_share(score.true_positives, score.true_positives + score.false_positives),
             recall=_share(score.true_positives, score.true_positives + score.false_negatives),
-            true_positives=score.true_positives,
-            false_positives=score.false_positives,
-            false_negatives=score.false_negatives,
+            **vars(score),
         )
         for anomaly, score in scores.items()
     }

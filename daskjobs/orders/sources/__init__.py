@@ -1,7 +1,6 @@
 """The files of the input, in any of `FORMATS`: described, cut into partitions, and read in blocks of texts."""
 
 import io
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -12,7 +11,7 @@ from daskjobs.files.storage import Storage, UnavailableError, explained
 from daskjobs.orders.dialect import InputFormat
 from daskjobs.orders.sources import unpack
 from daskjobs.orders.sources.csv import CsvFormat
-from daskjobs.orders.sources.format import Block, Cuts, Format, InputFile, RowRange, SourceFile
+from daskjobs.orders.sources.format import Format, InputFile, SourceFile
 from daskjobs.orders.sources.json_lines import JsonLinesFormat
 from daskjobs.orders.sources.names import column_names
 from daskjobs.orders.sources.parquet import ParquetFormat
@@ -91,20 +90,5 @@ def _read_source(value: Any, place: str) -> SourceFile:
 
 
 def format_of(source: SourceFile) -> Format[Any]:
-    """Return the format of a file."""
+    """Return the format of a file, which weighs, cuts and reads it."""
     return next(each for each in FORMATS if each.name == source.kind)
-
-
-def weight(source: SourceFile) -> int:
-    """Return how many bytes of rows a file has, before compression."""
-    return format_of(source).weight(source)
-
-
-def ranges(storage: Storage, source: SourceFile, cuts: Cuts) -> Iterator[tuple[int, RowRange]]:
-    """Yield a file's ranges, each with the number of its partition."""
-    return format_of(source).ranges(storage, source, cuts)
-
-
-def blocks(storage: Storage, source: SourceFile, part: RowRange) -> Iterator[Block]:
-    """Yield a range's rows. Raises InputError when they have changed since split."""
-    return format_of(source).blocks(storage, source, part)

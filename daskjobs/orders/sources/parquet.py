@@ -311,11 +311,7 @@ def text_block(texts: pa.Table) -> Block:
         return pa.array(map(_line, zip(*columns, strict=True)), pa.string())
 
     return Block(
-        len(texts),
-        texts.take(pa.array(kept)) if bad else texts,
-        kept,
-        dict.fromkeys(sorted(bad), NOT_UTF8),
-        raw,
+        len(texts), texts.take(pa.array(kept)) if bad else texts, kept, dict.fromkeys(sorted(bad), NOT_UTF8), raw
     )
 
 
@@ -449,14 +445,5 @@ def _utf8(column: pa.Array) -> tuple[pa.Array, list[int]]:
         return text, []
     except pa.ArrowInvalid:
         values = column.view(pa.binary()).to_pylist()
-        return pa.array((value.decode(errors="backslashreplace") for value in values), pa.string()), [
-            row for row, value in enumerate(values) if not _decodes(value)
-        ]
-
-
-def _decodes(value: bytes) -> bool:
-    try:
-        value.decode()
-    except UnicodeDecodeError:
-        return False
-    return True
+        texts = [value.decode(errors="backslashreplace") for value in values]
+        return pa.array(texts, pa.string()), [row for row, value in enumerate(values) if texts[row].encode() != value]

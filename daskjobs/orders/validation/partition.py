@@ -22,15 +22,7 @@ from daskjobs.orders.sources.format import Block, Ints, SourceFile
 from daskjobs.orders.validation.block import Judged, Place, judge
 from daskjobs.orders.validation.duplicates import buckets, positions, writing_ids
 from daskjobs.orders.validation.limit import Limit
-from daskjobs.orders.validation.result import (
-    NAMED,
-    Checked,
-    Ledger,
-    LongRow,
-    PartitionLines,
-    PartitionResult,
-    Score,
-)
+from daskjobs.orders.validation.result import NAMED, Checked, Ledger, LongRow, PartitionLines, PartitionResult, Score
 
 
 @dataclass(frozen=True)
@@ -59,11 +51,10 @@ def check_partition(
     """Check a partition's rows, and write the paid, the unpaid and the rejected ones, their sums, and the result.
 
     ``files`` are those that the partition has rows of, by their place in the input; ``names`` are those of the files to
-    write, by what they hold. ``repeats`` has the pieces of
-    files, by their names, that say which rows repeat an id: none at first, when nobody knows yet. A result with the
-    same key and repeats, whose files hold against their hashes, is kept; at first, with any repeats. Raises InputError
-    when the orders changed since split, or once its rejected rows are too many for the whole run; LostWorkError when
-    rows or lines are missing.
+    write, by what they hold. ``repeats`` has the pieces of files, by their names, that say which rows repeat an id:
+    none at first, when nobody knows yet. A result with the same key and repeats, whose files hold against their hashes,
+    is kept; at first, with any repeats. Raises InputError when the orders changed since split, or once its rejected
+    rows are too many for the whole run; LostWorkError when rows or lines are missing.
     """
     storage = Storage(task.root, secrets=task.secrets)
     kept = _kept(storage, partition.number, names, task, repeats)
@@ -85,7 +76,7 @@ def check_partition(
             source, row = files[part.file], part.first_row
             truth = _truth(storage, task.truth, row, part.rows)
             counts.lines.in_files += part.lines or 0
-            for block in sources.blocks(storage, source, part):
+            for block in sources.format_of(source).blocks(storage, source, part):
                 place = Place(partition.number, source.name, row)
                 rest = repeated[np.searchsorted(repeated, counts.passed) :] - counts.passed
                 judged = judge(block, task.extra, place, task.ruleset, rest, task.statuses, twice=not counts.rows_in)

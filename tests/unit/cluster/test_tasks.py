@@ -12,7 +12,7 @@ from dask.typing import Key
 from distributed import Client, Future, LocalCluster, SchedulerPlugin
 
 from daskjobs.cluster.clients import PROGRESS
-from daskjobs.cluster.connection import ClusterFacts, Connection, Requested, WorkerEnd
+from daskjobs.cluster.connection import ClusterFacts, Connection, End, Requested
 from daskjobs.cluster.settings import ClusterSettings
 from daskjobs.cluster.tasks import Job, TooLateError, gather
 from daskjobs.errors import ConfigError, InputError, LostWorkError
@@ -23,7 +23,7 @@ TRIES = {"distributed.scheduler.allowed-failures": 1}
 def connection(client: Client, **changes: Any) -> Connection:
     settings = ClusterSettings("tcp://127.0.0.1:9", timeout=5.0)
     facts = ClusterFacts("a test", 2, "")
-    made = Connection(settings, client, facts, Requested(2), "give it more memory", lambda name: WorkerEnd("it ended"))
+    made = Connection(settings, client, facts, Requested(2), "give it more memory", lambda name: End("it ended"))
     return replace(made, **changes)
 
 
@@ -174,7 +174,7 @@ def test_job_that_ends_its_worker_each_time_is_given_up_after_the_others(
     processes: Client, suspect: str, memory: bool, kind: type[Exception], advice: str
 ) -> None:
     shares = list[float]()
-    ended = connection(processes, how_worker_ended=lambda _: WorkerEnd("it ended", memory))
+    ended = connection(processes, how_worker_ended=lambda _: End("it ended", memory))
     with pytest.raises(kind) as raised:
         gather(ended, soon(60), die_if, jobs(True, False, False), shares.append, suspect)
     said = str(raised.value)

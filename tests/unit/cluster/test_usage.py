@@ -15,7 +15,7 @@ from distributed import Client, LocalCluster
 from conftest import Command, Pipeline, until
 from daskjobs.cluster import usage
 from daskjobs.cluster.clients import count_workers
-from daskjobs.cluster.connection import ClusterFacts, Connection, Requested, WorkerEnd
+from daskjobs.cluster.connection import ClusterFacts, Connection, End, Requested
 from daskjobs.cluster.settings import ClusterSettings
 from daskjobs.cluster.usage import Reading, measured, peak_bytes
 
@@ -55,7 +55,7 @@ def measure(client: Client) -> Callable[..., dict[str, Any]]:
     def measure(work: Callable[[], object]) -> dict[str, Any]:
         address = client.scheduler_info()["address"]
         facts, settings = ClusterFacts(address, 2, ""), ClusterSettings(address)
-        with measured(Connection(settings, client, facts, Requested(2), "", WorkerEnd), 5) as measurement:
+        with measured(Connection(settings, client, facts, Requested(2), "", End), 5) as measurement:
             work()
         assert measurement.resources is not None
         return measurement.resources.to_json()

@@ -17,7 +17,7 @@ from distributed import Client, KilledWorker, get_client
 from distributed.comm.core import CommClosedError
 
 from daskjobs.cluster.backends import connect
-from daskjobs.cluster.connection import ClusterEnd, Connection, WorkerEnd, Workload
+from daskjobs.cluster.connection import Connection, End, Workload
 from daskjobs.cluster.exits import keep_workers
 from daskjobs.cluster.inside import call
 from daskjobs.cluster.local import LocalSettings
@@ -212,10 +212,10 @@ def test_what_tasks_print_by_dask_is_printed_once(connection: Connection, capfd:
 class Ended:
     """A connection whose cluster has gone, and says how."""
 
-    def __init__(self, connection: Connection, end: ClusterEnd) -> None:
+    def __init__(self, connection: Connection, end: End) -> None:
         self.client, self.settings, self.memory_advice = Closed(connection.client), connection.settings, "more memory"
         self.how_cluster_ended = lambda: end
-        self.how_worker_ended = lambda _: WorkerEnd("OOMKilled", out_of_memory=True)
+        self.how_worker_ended = lambda _: End("OOMKilled", out_of_memory=True)
 
 
 class Closed:
@@ -228,13 +228,13 @@ class Closed:
 @pytest.mark.parametrize(
     ("end", "kind", "words"),
     [
-        (ClusterEnd("the scheduler was OOMKilled", out_of_memory=True), ConfigError, "used it: the scheduler was OOMK"),
-        (ClusterEnd("it was idle"), ClusterError, "went away while mine:f used it: it was idle"),
-        (ClusterEnd(), ClusterError, "used it: .*closed"),
+        (End("the scheduler was OOMKilled", out_of_memory=True), ConfigError, "used it: the scheduler was OOMK"),
+        (End("it was idle"), ClusterError, "went away while mine:f used it: it was idle"),
+        (End(), ClusterError, "used it: .*closed"),
     ],
 )
 def test_lost_cluster_is_told_by_its_end(
-    connection: Connection, end: ClusterEnd, kind: type[DaskjobsError], words: str
+    connection: Connection, end: End, kind: type[DaskjobsError], words: str
 ) -> None:
     gone: Any = Ended(connection, end)
     with pytest.raises(BaseException) as failure:  # noqa: PT011
@@ -247,11 +247,11 @@ def test_lost_cluster_is_told_by_its_end(
 
 
 def test_worker_that_is_out_of_memory_each_time_needs_more_and_is_not_tried_again(connection: Connection) -> None:
-    gone: Any = Ended(connection, ClusterEnd())
+    gone: Any = Ended(connection, End())
     worker = SimpleNamespace(name="dv-1-worker", address="tls://10.0.0.1:1")
     with pytest.raises(ConfigError, match=r"^mine:f lost the task big-1: .*OOMKilled; more memory$"):
         raise judged("mine:f", HERE, KilledWorker("big-1", worker, 2), gone)  # type: ignore[arg-type]
-    gone.how_worker_ended = lambda _: WorkerEnd("Error 1")
+    gone.how_worker_ended = lambda _: End("Error 1")
     with pytest.raises(LostWorkError, match=r"Error 1; look at what this task holds, or more memory$"):
         raise judged("mine:f", HERE, KilledWorker("big-1", worker, 2), gone)  # type: ignore[arg-type]
 

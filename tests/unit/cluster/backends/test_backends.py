@@ -7,7 +7,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from distributed import Client, LocalCluster
 import daskjobs
 from conftest import Pipeline
 from daskjobs.cluster.backends import BACKENDS, Backend, backend_of, connect, settings_kinds, settings_of
-from daskjobs.cluster.connection import ClusterFacts, Connection, Requested, WorkerEnd, Workload
+from daskjobs.cluster.connection import ClusterFacts, Connection, End, Requested, Workload
 from daskjobs.cluster.findings import Finding
 from daskjobs.cluster.kubernetes import KubernetesSettings
 from daskjobs.cluster.removed import ObjectName, Remaining, Removed
@@ -65,9 +65,7 @@ class Toy:
             Client(cluster, set_as_default=False) as client,
         ):
             facts = ClusterFacts("toy", workers, cluster.dashboard_link, how="created", objects=[self.named])
-            yield Connection(
-                settings, client, facts, Requested(workers), "buy a bigger toy", WorkerEnd, kept=self.stays
-            )
+            yield Connection(settings, client, facts, Requested(workers), "buy a bigger toy", End, kept=self.stays)
 
     def start_ahead(self, settings: ToySettings, workload: Workload) -> tuple[str, list[ObjectName]]:
         assert "daskjobs.orders.validation.partition" in workload.preload
@@ -134,14 +132,14 @@ def test_receipt_says_which_cluster_was_left_up_for_a_look(toy: Toy, pipeline: P
     toy.kept = True
     counts = pipeline("cleanup", backend="toy")["cleanup"].rows
     receipt = json.loads((tmp_path / "run/cleanup/receipt.json").read_text())
-    assert (receipt["kept"], receipt["remaining"]) == ([NAMED.to_json()], [])
+    assert (receipt["kept"], receipt["remaining"]) == ([asdict(NAMED)], [])
     assert (counts["kept"], counts["remaining"]) == (1, 0)
 
 
 def test_cluster_is_started_ahead_where_the_backend_can_do_so(toy: Toy, tmp_path: Path) -> None:
     context = new_context(Settings.of(run_uri=str(tmp_path / "run"), backend="toy"))
     assert ahead(context) == "created"
-    assert json.loads((tmp_path / "run/validate/facts.json").read_text())["objects"] == [NAMED.to_json()]
+    assert json.loads((tmp_path / "run/validate/facts.json").read_text())["objects"] == [asdict(NAMED)]
 
 
 def test_settings_are_refused_by_the_backend_that_they_name(toy: Toy) -> None:

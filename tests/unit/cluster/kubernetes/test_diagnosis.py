@@ -7,7 +7,7 @@ import pytest
 from distributed import Client, LocalCluster
 
 from conftest import until
-from daskjobs.cluster.connection import ClusterEnd
+from daskjobs.cluster.connection import End
 from daskjobs.cluster.kubernetes import KubernetesSettings, diagnosis
 from daskjobs.cluster.kubernetes.diagnosis import cluster_end, how_worker_ended, trouble, worker_end
 from daskjobs.cluster.kubernetes.naming import selector
@@ -159,12 +159,10 @@ def test_end_of_a_cluster_is_its_own_idle_timeout_or_its_schedulers_memory(
     assert "deleted, as it is after 450 s without a task" in gone.text
     assert "raise --idle-timeout (now 300)" in gone.text
     made = kube.add("DaskCluster", "dv-w", selector(settings))
-    assert cluster_end(api, settings, made["metadata"]["uid"]) == ClusterEnd()  # nothing is known
+    assert cluster_end(api, settings, made["metadata"]["uid"]) == End()  # nothing is known
     labels = {**selector(settings), "dask.org/component": "scheduler"}
     kube.add("Pod", "sched", labels, status=ended("Error", 1))
-    assert cluster_end(api, settings, made["metadata"]["uid"]) == ClusterEnd(
-        "its scheduler ended (sched: Error, exit code 1)"
-    )
+    assert cluster_end(api, settings, made["metadata"]["uid"]) == End("its scheduler ended (sched: Error, exit code 1)")
     kube.add("Pod", "sched", labels, status=ended("OOMKilled", 137))
     end = cluster_end(api, settings, made["metadata"]["uid"])
     assert end.out_of_memory

@@ -40,16 +40,17 @@ def read(path: Path) -> int:
     """Return how many rows a file has, read to its end."""
     storage = Storage(str(path.parent / "run"))
     source = sources.describe(storage, str(path), "plain", InputFormat())
-    parts = sources.ranges(storage, source, Cuts(0, 0, sources.weight(source), 2))
-    return sum(block.rows for _, part in parts for block in sources.blocks(storage, source, part))
+    parts = sources.format_of(source).ranges(storage, source, Cuts(0, 0, sources.format_of(source).weight(source), 2))
+    return sum(block.rows for _, part in parts for block in sources.format_of(source).blocks(storage, source, part))
 
 
 def texts(path: Path, name: str) -> list[str]:
     """Return the texts that a column has."""
     storage = Storage(str(path.parent / "run"))
     source = sources.describe(storage, str(path), "plain", InputFormat())
-    (part,) = [part for _, part in sources.ranges(storage, source, Cuts(0, 0, sources.weight(source), 1))]
-    return [text for block in sources.blocks(storage, source, part) for text in block.texts[name].to_pylist()]
+    form = sources.format_of(source)
+    (part,) = [part for _, part in form.ranges(storage, source, Cuts(0, 0, form.weight(source), 1))]
+    return [text for block in form.blocks(storage, source, part) for text in block.texts[name].to_pylist()]
 
 
 @pytest.mark.parametrize(
