@@ -25,8 +25,9 @@ GROUP_ROWS, GROUP_BYTES = 1 << 15, 16 << 20  # each row group but a file's last 
 class ColumnWriting:
     """How columns are written, by their names; names that a file doesn't have are ignored.
 
-    Columns with ``few_values`` are dictionary-encoded, ``ascending`` integers and times are stored as differences, and
-    columns with ``statistics`` have their minimum and maximum in each row group.
+    Columns with ``few_values`` are dictionary-encoded, ``ascending`` integers and times are stored as differences (not
+    the input's own columns of such names, which are texts), and columns with ``statistics`` have their minimum and
+    maximum in each row group.
     """
 
     few_values: tuple[str, ...] = ()
@@ -35,7 +36,8 @@ class ColumnWriting:
 
     def encodings(self, schema: pa.Schema) -> dict[str, str]:
         """Return the encodings of the columns for which pyarrow's default isn't used."""
-        return {name: "DELTA_BINARY_PACKED" for name in self.ascending if name in schema.names}
+        names = (name for name in self.ascending if name in schema.names)
+        return {name: "DELTA_BINARY_PACKED" for name in names if not pa.types.is_string(schema.field(name).type)}
 
 
 @contextmanager

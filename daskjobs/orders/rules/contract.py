@@ -19,8 +19,8 @@ from daskjobs.errors import ConfigError
 
 CONTEXT = "context"  # the name of a rule's second argument
 NOW = ("now", "today", "utcnow")  # of a class of dates, and in a text that numpy or pandas reads
-READS_TEXT = ("datetime64", "Timestamp", "to_datetime")
-CLOCKS = (time.time, time.time_ns)
+READS_TEXT = ("datetime64", "Timestamp", "to_datetime", "DatetimeIndex", "date_range", "bdate_range")
+CLOCKS = (time.time, time.time_ns, time.clock_gettime, time.clock_gettime_ns)
 # Functions of time that ask the clock where they are called with no more than so many arguments.
 CONVERTERS = {"localtime": 0, "gmtime": 0, "ctime": 0, "asctime": 0, "strftime": 1}
 BETWEEN = ("CACHE", "KW_NAMES", "PRECALL", "PUSH_NULL")  # operations between a function, its arguments and the call
@@ -72,16 +72,17 @@ def clock_in(code: CodeType, outside: Mapping[str, Any], around: Mapping[str, An
             elif operation in ("STORE_FAST", "STORE_NAME", "STORE_DEREF"):
                 local[name], value = value, None
             elif operation in ("LOAD_GLOBAL", "LOAD_NAME"):
-                value = outside.get(name)
+                reader, value = value, outside.get(name)
+                said = _reads_now(reader, value)
             elif operation.startswith(("LOAD_FAST", "LOAD_DEREF")):
                 value = local.get(name)
             elif operation in ("LOAD_ATTR", "LOAD_METHOD"):
                 value = _attribute(value, name)
-            elif operation == "LOAD_CONST" and name in NOW and getattr(value, "__name__", "") in READS_TEXT:
-                said = f"{value.__name__}({name!r})"
+            elif operation == "LOAD_CONST":
+                said = _reads_now(value, name)
             elif operation == "CALL" and each.arg == CONVERTERS.get(getattr(value, "__name__", "")):
                 said = f"time.{value.__name__}" if _attribute(time, value.__name__) is value else ""
-            elif operation not in (*BETWEEN, "LOAD_CONST"):
+            elif operation not in BETWEEN:
                 value = None
             if said or (operation.startswith("LOAD_") and _is_clock(value)):
                 said = said or f"{value.__self__.__name__}.{value.__name__}"
@@ -104,7 +105,13 @@ def _attribute(value: object, name: str) -> Any:
     return getattr(value, name, None) if isinstance(value, type) else None
 
 
+def _reads_now(reader: object, text: object) -> str:
+    """Return how a text asks the clock, if it does where ``reader`` is called with it."""
+    name = getattr(reader, "__name__", "")
+    return f"{name}({text!r})" if name in READS_TEXT and isinstance(text, str) and text in NOW else ""
+
+
 def _is_clock(value: object) -> bool:
     owner = getattr(value, "__self__", None)
-    is_date = isinstance(owner, type) and issubclass(owner, date)
+    is_date = isinstance(owner, type) and (issubclass(owner, date) or owner.__name__ == "Period")  # pandas'
     return (is_date and getattr(value, "__name__", "") in NOW) or any(value is each for each in CLOCKS)

@@ -111,9 +111,9 @@ def _find_header(opened: IO[bytes], dialects: list[Dialect], file: InputFile) ->
 def _read_header(file: IO[bytes], size: int, dialect: Dialect, name: str) -> Header:
     file.seek(0)
     start = file.read(HEADER_BYTES)
-    if not start:
-        raise InputError(f"{name} is empty; it must begin with a header row")
     mark, last = len(BOM) if start.startswith(BOM) else 0, len(start) == size
+    if len(start) == mark:
+        raise InputError(f"{name} is empty; it must begin with a header row")
     ends = row_ends(start[mark:], dialect, LAST if last else MORE)
     if not len(ends) and not last and b"\n" in start:  # a quote hides it, which may be a plain character
         _, _, ends = next(lines.blocks(file, mark, size, name, _row_ends(dialect)))

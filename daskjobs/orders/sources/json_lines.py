@@ -17,7 +17,7 @@ from daskjobs.orders.sources.lines import BOM, NEWLINE, LinesFormat, LinesSource
 from daskjobs.orders.sources.names import our_names
 from daskjobs.orders.sources.unpack import START_BYTES
 
-START = re.compile(rb'(?:\xef\xbb\xbf)?\s*([\[{])\s*[\[{"\]}]')
+START = re.compile(rb'(?:\xef\xbb\xbf)?\s*(\{|\[(?=\s*[\[{"\]}]))')  # "[order_id],[price]" is a header of CSV
 SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")  # half of a character, which the other half must follow
 PAIR = re.compile(rb'"[^"]*"[ \t]*:[ \t]*(?:"(?P<text>[^"]*)"|(?P<bare>[^\s",{}\[\]]+))')
 BARE = r"^(-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?|true|false|null)$"
@@ -61,8 +61,8 @@ class JsonLinesFormat(LinesFormat[JsonLinesSource]):
         rows = [_object(line.decode(errors="surrogateescape")) for line in text.split(b"\n")]
         if not any(rows):
             raise InputError(
-                f"{file.name} is not JSON Lines: in its first MiB, no line is one JSON object; write each object on a "
-                "line of its own, as jq -c . does"
+                f"{file.name} is not JSON Lines: in its first MiB, no line is one JSON object with a key; write each "
+                "object on a line of its own, as jq -c . does, in UTF-8 or with --encoding"
             )
         keys = list(dict.fromkeys(key for row in rows for key in row or ()))
         return JsonLinesSource(

@@ -100,6 +100,7 @@ def test_split_is_done_again_when_the_users_file_changes(pipeline: Pipeline, ord
     ("content", "words"),
     [
         (b"", "is empty; it must begin with a header row"),
+        (b"\xef\xbb\xbf", "is empty; it must begin with a header row"),
         (b"\x00\xff\xfe\x01", "is not CSV: its first row is no text in UTF-8"),
         (b"a,b,c\n1,2,3\n", "has no column order_id, .*: its first row has none of these names; it must name"),
         (csv_text(header="order_id,price,price," + csv_text().decode().strip()), "order_id, price more than once"),

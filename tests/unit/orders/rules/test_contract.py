@@ -55,6 +55,11 @@ ASKS = {
     "pd.Timestamp('today', tz='UTC')": "Timestamp('today')",
     "np.datetime64('now')": "datetime64('now')",
     "pd.to_datetime('now', utc=True)": "to_datetime('now')",
+    "pd.to_datetime(WORD)": "to_datetime('today')",
+    "pd.date_range('2025-01-01', 'today')": "date_range('today')",
+    "pd.DatetimeIndex(['now'])": "DatetimeIndex('now')",
+    "pd.Period.now('D')": "Period.now",
+    "time.clock_gettime(time.CLOCK_REALTIME)": "time.clock_gettime",
     "time.gmtime().tm_year": "time.gmtime",
     "time.ctime()": "time.ctime",
     "strftime('%Y')": "time.strftime",
@@ -67,6 +72,9 @@ ASKS_NOT = [
     "orders['now'] == 'now'",
     "pd.to_datetime(orders['timestamp']) > 'now'",
     "orders['region'].replace('today', 'tomorrow')",
+    "orders['region'] == WORD",
+    "pd.to_datetime(orders['timestamp']) > pd.Period('2025-01-01').start_time",
+    "pd.date_range('2025-01-01', '2025-02-01')[0]",
     "time.perf_counter(), time.monotonic()",
     "time.gmtime(0), time.localtime(5)",
     "time.strftime('%Y', time.gmtime(0))",
@@ -79,12 +87,13 @@ ASKS_NOT = [
 def forms(expression: str) -> list[str]:
     """A rule with an expression, and the modules that it needs imported in the file, in the rule, or around it."""
     file, inside = "\n".join(IMPORTS), "\n".join(f"    {line}" for line in IMPORTS)
-    return [
+    texts = [
         f"{file}\ndef odd(orders):\n    return {expression}\n",
         f"def odd(orders):\n    these = orders\n{inside}\n    return {expression}\n",
         f"def make():\n{inside}\n    def odd(orders):\n        return {expression}\n    return odd\nodd = make()\n",
         f"{file}\nclass _Odd:\n    def __call__(self, orders):\n        return {expression}\nodd = _Odd()\n",
     ]
+    return [f"WORD = 'today'\n{text}" for text in texts]
 
 
 @pytest.mark.parametrize("expression", [*ASKS, *ASKS_NOT])

@@ -223,7 +223,9 @@ def test_json_lines_and_csv_are_read_in_one_run_and_only_csv_has_an_account_of_l
             "column other_keys more than once",
         ),
         (b'{"order_id": 1}\n', "x.jsonl has no column user_id, "),
-        (b'{"\xff}\n', "no line is one JSON object"),
+        (b'{"\xff}\n', "no line is one JSON object with a key; .* in UTF-8 or with --encoding"),
+        (b"{}\n{}\n", "no line is one JSON object with a key"),
+        (b"{'order_id': 1}\n", "no line is one JSON object with a key"),
     ],
 )
 def test_file_is_refused_with_a_sentence_when_its_beginning_is_no_json_lines_of_orders(
@@ -232,6 +234,12 @@ def test_file_is_refused_with_a_sentence_when_its_beginning_is_no_json_lines_of_
     (tmp_path / "x.jsonl").write_bytes(data)
     with pytest.raises(InputError, match=words):
         sources.describe(Storage(str(tmp_path / "run")), str(tmp_path / "x.jsonl"), 0, InputFormat())
+
+
+@pytest.mark.parametrize("broken", ["{bad", "{'order_id': 1}", "{ // orders", "{"])
+def test_first_line_that_is_broken_is_a_rejected_row(pipeline: Pipeline, tmp_path: Path, broken: str) -> None:
+    done = pipeline(*inline.STAGES, input=written(tmp_path / "x.jsonl", broken, order()))["merge"].rows
+    assert (done["valid"], done["reasons"]) == (1, {"malformed_json": 1})
 
 
 def test_row_may_be_long_and_is_refused_with_a_sentence_when_it_is_too_long(
