@@ -59,6 +59,11 @@ def our_names(header: list[str], wanted: dict[str, str], name: str) -> list[str]
     named = [column or f"column_{number}" for number, column in enumerate(header, 1)]
     columns = [back.get(column, f"{column}_original" if column in wanted else column) for column in named]
     missing = [wanted.get(column, column) for column in COLUMNS if column not in columns]
+    if taken := next((column for column in missing if column in header and column not in wanted), ""):
+        raise InputError(
+            f"{name} has one column {taken}, and --columns makes it {back[taken]}: say there which column is {taken}, "
+            f"too ({taken}=…)"
+        )
     if missing:
         raise InputError(
             f"{name} has no column {', '.join(missing)}: its first row {_first_row(header, wanted)}; it must name "
