@@ -10,7 +10,7 @@ from fsspec.core import has_magic
 from fsspec.utils import get_protocol
 
 from daskjobs.display import listed
-from daskjobs.errors import DaskjobsError, InputError
+from daskjobs.errors import ConfigError, DaskjobsError, InputError
 from daskjobs.files.documents import dump, parse
 from daskjobs.files.storage import Storage, damaged, real_path
 from daskjobs.orders.dialect import InputFormat
@@ -93,14 +93,23 @@ def opening(context: Context) -> Storage:
 
 
 def read_plan(context: Context) -> "Plan":
-    """Return the plan that split committed. Raises StorageError when its file has changed."""
+    """Return the plan that split committed.
+
+    Raises StorageError when its file has changed, ConfigError when another version wrote it in another shape.
+    """
     from daskjobs.orders.plan import Plan
 
     data = context.vouched(NAME, PARTITIONS)
     try:
         return parse(data, Plan)
     except ValueError as error:
-        raise damaged(context.storage.uri(PARTITIONS), error) from error
+        uri, version = context.storage.uri(PARTITIONS), context.manifest(NAME).daskjobs
+        if version != context.version:
+            raise ConfigError(
+                f"{uri} can't be read by daskjobs {context.version}, since daskjobs {version} wrote it ({error}): "
+                "run all stages again"
+            ) from error
+        raise damaged(uri, error) from error
 
 
 def _listed(patterns: Sequence[str], ignore_table: bool) -> dict[str, str]:
