@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 NAME = "split"
 PARTITIONS, PLAIN = "split/partitions.json", "split/input-*.plain"
+PLAIN_BEFORE = "split/input-*.csv"  # what 0.5.0 unpacked: it may be large, so a later version removes it
 LEAST, STEP, MOST = 5, 10, 200  # partitions, if their number isn't given
 FEW_BYTES = 160 << 20  # inputs up to this size get the fewest partitions
 PARTITION_BYTES = 80 << 20  # a core takes two thirds of a second for it, much longer than the 10 ms between two tasks
@@ -223,7 +224,7 @@ STAGE = Stage(
     NAME,
     "Find partitions of whole rows, without copying the data.",
     needs=(generate.NAME,),
-    files=(PARTITIONS, PLAIN),
+    files=(PARTITIONS, PLAIN, PLAIN_BEFORE),
     rows=SplitRows,
     execute=execute,
     compared=_compared,
