@@ -43,12 +43,13 @@ class Manifest:
         """
         try:
             manifest = unsealed(data, cls)
+            if manifest.stage == stage:
+                from_json(manifest.rows, rows, "rows")
         except ValueError as error:
             version = version_of(data)
             raise ValueError(f"daskjobs {version} wrote it, and {error}" if version else str(error)) from error
         if manifest.stage != stage:
             raise ValueError(f"it is the manifest of {manifest.stage}")
-        from_json(manifest.rows, rows, "rows")
         if not all(NAME.fullmatch(name) for name in manifest.outputs):
             raise ValueError("it names files that no stage writes")
         return replace(manifest, skipped=False)

@@ -10,7 +10,7 @@ from fsspec.core import has_magic
 from fsspec.utils import get_protocol
 
 from daskjobs.display import listed
-from daskjobs.errors import DaskjobsError, InputError
+from daskjobs.errors import ConfigError, DaskjobsError, InputError
 from daskjobs.files.documents import dump, parse
 from daskjobs.files.storage import Storage, damaged, real_path
 from daskjobs.orders.dialect import InputFormat
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 NAME = "split"
 PARTITIONS, PLAIN = "split/partitions.json", "split/input-*.plain"
+PLAIN_BEFORE = "split/input-*.csv"  # what 0.5.0 unpacked: it may be large, so a later version removes it
 LEAST, STEP, MOST = 5, 10, 200  # partitions, if their number isn't given
 FEW_BYTES = 160 << 20  # inputs up to this size get the fewest partitions
 PARTITION_BYTES = 80 << 20  # a core takes two thirds of a second for it, much longer than the 10 ms between two tasks
@@ -91,14 +92,23 @@ def opening(context: Context) -> Storage:
 
 
 def read_plan(context: Context) -> "Plan":
-    """Return the plan that split committed. Raises StorageError when its file has changed."""
+    """Return the plan that split committed.
+
+    Raises StorageError when its file has changed, ConfigError when another version wrote it in another shape.
+    """
     from daskjobs.orders.plan import Plan
 
     data = context.vouched(NAME, PARTITIONS)
     try:
         return parse(data, Plan)
     except ValueError as error:
-        raise damaged(context.storage.uri(PARTITIONS), error) from error
+        uri, version = context.storage.uri(PARTITIONS), context.manifest(NAME).daskjobs
+        if version != context.version:
+            raise ConfigError(
+                f"{uri} can't be read by daskjobs {context.version}, since daskjobs {version} wrote it ({error}): "
+                "run all stages again"
+            ) from error
+        raise damaged(uri, error) from error
 
 
 def _listed(patterns: Sequence[str], ignore_table: bool) -> dict[str, str]:
@@ -214,7 +224,7 @@ STAGE = Stage(
     NAME,
     "Find partitions of whole rows, without copying the data.",
     needs=(generate.NAME,),
-    files=(PARTITIONS, PLAIN),
+    files=(PARTITIONS, PLAIN, PLAIN_BEFORE),
     rows=SplitRows,
     execute=execute,
     compared=_compared,

@@ -1,12 +1,13 @@
 import json
 import pickle
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from conftest import TESTS, Pipeline, csv_text, row
-from daskjobs.errors import StorageError
+from daskjobs.errors import ConfigError, StorageError
 from daskjobs.files.documents import dump, parse
 from daskjobs.orders.plan import Plan
 from daskjobs.stages import new_context, split
@@ -82,3 +83,16 @@ def test_stage_says_so_when_the_plan_is_not_what_split_wrote(planned: bytes, tmp
     (tmp_path / "run/split/partitions.json").write_bytes(planned.replace(b'"rows"', b'"r0ws"'))
     with pytest.raises(StorageError, match=r"partitions.json is damaged"):
         split.read_plan(new_context(Settings.of(run_uri=str(tmp_path / "run"))))
+
+
+def test_stage_says_so_when_another_version_wrote_the_plan(planned: bytes, tmp_path: Path) -> None:
+    old = json.loads(planned)
+    del old["files"][1]["read"]  # as 0.5.0 wrote it for Parquet
+    context = new_context(Settings.of(run_uri=str(tmp_path / "run")))
+    manifest = context.manifest("split")
+    outputs = {**manifest.outputs, split.PARTITIONS: context.storage.put(split.PARTITIONS, dump(old))}
+    context.storage.put("split/manifest.json", replace(manifest, daskjobs="0.4.9", outputs=outputs).to_json())
+    context.known.clear()
+    words = r"partitions.json can't be read by daskjobs .*, since daskjobs 0.4.9 wrote it \(files\[1\] has no read\)"
+    with pytest.raises(ConfigError, match=words):
+        split.read_plan(context)

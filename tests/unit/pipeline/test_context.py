@@ -1,5 +1,5 @@
 import json
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -219,3 +219,18 @@ def test_log_names_the_version_that_made_a_manifest_of_another_shape(
     run.storage.put("demo/manifest.json", b'{"stage": "demo", "daskjobs": "0.3.0", "outputs": {}}')
     run.commit("demo", {}, {}, Work(run))
     assert "daskjobs 0.3.0 wrote it" in caplog.text
+
+
+@dataclass(frozen=True)
+class OtherRows:
+    paid: int
+
+
+def test_log_names_the_version_that_made_a_manifest_of_other_row_counts(
+    run: Context, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    by_another_version(run, "0.5.0", monkeypatch).commit("demo", {}, {}, Work(run))
+    later = replace(run, stages={**run.stages, "demo": replace(run.stages["demo"], rows=OtherRows)}, known={})
+    with pytest.raises(ConfigError, match="has no demo/manifest.json that can be read: run `daskjobs demo --run"):
+        later.manifest("demo")
+    assert 'error="daskjobs 0.5.0 wrote it, and rows has no paid"' in caplog.text

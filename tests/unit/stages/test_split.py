@@ -118,3 +118,15 @@ def test_split_fails_with_a_sentence_when_the_input_is_not_orders(
 def test_split_fails_with_a_sentence_when_the_input_names_nothing(pipeline: Pipeline, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="names no file; give the path, URI or glob"):
         pipeline("split", input=str(tmp_path / "*.csv"))
+
+
+def test_what_an_older_version_unpacked_is_gone_when_the_run_is_split_again(
+    pipeline: Pipeline, orders_file: Callable[..., Path], tmp_path: Path
+) -> None:
+    path = orders_file(row(), row())
+    pipeline("split", input=str(path), partitions=2)
+    (tmp_path / "run/split/input-00000.csv").write_bytes(path.read_bytes())
+    (tmp_path / "run/split/mine.csv").write_bytes(b"")
+    pipeline("split", input=str(path), partitions=3)
+    assert not (tmp_path / "run/split/input-00000.csv").exists()
+    assert (tmp_path / "run/split/mine.csv").exists()
