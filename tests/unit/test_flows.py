@@ -88,7 +88,10 @@ def test_compact_does_what_pipeline_does_in_two_pods() -> None:
     expected = ["cluster", *(stage for stage in STAGES if stage != "cleanup")]
     assert done == expected, "the pods of the template compact in flows/pipeline.yaml must run each stage"
     for name, task in tasks.items():
-        assert task["template"] == name == "-".join(stage for stage in COMMANDS[name] if stage in STAGES)
+        joined = "-".join(stage for stage in COMMANDS[name] if stage in STAGES)
+        assert task["template"] == name == joined, (
+            f"in flows/pipeline.yaml, a pod of compact is named by its stages: {joined}"
+        )
 
 
 def test_pictures_are_the_dags_when_one_reads_the_file_or_the_docs() -> None:
