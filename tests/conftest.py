@@ -100,9 +100,8 @@ def pipeline(tmp_path: Path) -> Pipeline:
     """Run all stages, or those named, in this process; return their manifests."""
 
     def run(*names: str, where: str = "run", **settings: Any) -> dict[str, Manifest]:
-        run = new_context(
-            Settings.of(**{"run_uri": str(tmp_path / where), "rows": 500, "dashboard": "127.0.0.1:0", **settings})
-        )
+        given = {"run_uri": str(tmp_path / where), "rows": 500, "dashboard": "127.0.0.1:0", "max_rejected": 1.0}
+        run = new_context(Settings.of(**given | settings))
         return {name: run_stage(name, run) for name in names or STAGES}
 
     return run

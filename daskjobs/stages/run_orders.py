@@ -110,7 +110,7 @@ def run_orders(
 ) -> OrdersResult:
     """Check orders in parallel, write the report, and return its numbers.
 
-    ``input`` is the path or URI of a CSV, JSON Lines or Parquet file, a glob, or several of these in the order in which
+    ``input`` is the path or URI of a file of orders, a glob, or several of these in the order in which
     they are to be read. It may be a table as well, like a DataFrame (its index is left out), which is written to
     input/orders.parquet of the run. Instead of an input, ``rows`` asks for so many generated orders, which ``seed``
     varies. ``run`` is the folder of the run's files: a path or an s3:// URI, new or empty or a run's already; without

@@ -141,7 +141,14 @@ def test_picture_of_the_workflow_is_the_text_beside_it() -> None:
     for line in lines[1:]:
         assert f"\n    {line}\n" in KUBERNETES
     for task in documents("flows/pipeline.yaml")[0]["spec"]["templates"][0]["dag"]["tasks"]:
-        assert any(f"─✔ {task['name']}(0)" in line for line in lines)
+        drawn_task = any(f"─✔ {task['name']}(0)" in line for line in lines)
+        assert drawn_task, f"docs/argo.svg, and the text beside it in docs/kubernetes.md, must show {task['name']}"
+
+
+def test_architecture_says_below_its_table_what_each_stage_does() -> None:
+    below = ARCHITECTURE.partition("## Stages")[2].partition("\n## ")[0]
+    for name in STAGES:
+        assert f"\n- **{name}** " in below, f"docs/architecture.md must have a line on {name} below the table of stages"
 
 
 @pytest.mark.parametrize("name", re.findall(r'<img src="(.*?)"', README))

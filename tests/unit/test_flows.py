@@ -66,7 +66,8 @@ def test_pipeline_is_every_stage_as_a_task_and_split_the_first_half_of_validate(
     expected = ["cluster", *(stage for stage in STAGES if stage not in ("split", "cleanup"))]
     assert list(tasks) == expected, "the template pipeline in flows/pipeline.yaml must have a task for each stage"
     for name, task in tasks.items():
-        assert task["template"] == name, f"the task {name} in flows/pipeline.yaml must have a template of its name"
+        has_template = task["template"] == name and name in COMMANDS
+        assert has_template, f"the task {name} in flows/pipeline.yaml must have a template of its name"
         assert COMMANDS[name] == (["stages", "split", "validate"] if name == "validate" else [name])
     assert COMMANDS[SPEC["onExit"]] == ["cleanup"]
 
@@ -87,7 +88,10 @@ def test_compact_does_what_pipeline_does_in_two_pods() -> None:
     expected = ["cluster", *(stage for stage in STAGES if stage != "cleanup")]
     assert done == expected, "the pods of the template compact in flows/pipeline.yaml must run each stage"
     for name, task in tasks.items():
-        assert task["template"] == name == "-".join(stage for stage in COMMANDS[name] if stage in STAGES)
+        joined = "-".join(stage for stage in COMMANDS[name] if stage in STAGES)
+        assert task["template"] == name == joined, (
+            f"in flows/pipeline.yaml, a pod of compact is named by its stages: {joined}"
+        )
 
 
 def test_pictures_are_the_dags_when_one_reads_the_file_or_the_docs() -> None:
@@ -107,16 +111,25 @@ def test_task_is_given_the_manifests_of_all_that_it_reads_by_those_who_made_them
     shown = {name: {path.stem for path in _paths(template, "outputs")} for name, template in PODS.items()}
     tasks = DAGS["pipeline"]
     needed = needs(tasks)
-    assert {name: given[name] for name in tasks} == {
-        name: {stage for made in needed[name].values() for stage in made} for name in tasks
-    }
+    for name in tasks:
+        reads = {stage for made in needed[name].values() for stage in made}
+        assert given.get(name) == reads, (
+            f"the template {name} in flows/pipeline.yaml must have the manifests of {sorted(reads)} as inputs"
+        )
     for name, task in tasks.items():
-        for artifact in task.get("arguments", {}).get("artifacts", []):
+        artifacts = task.get("arguments", {}).get("artifacts", [])
+        handed = {artifact["name"].removesuffix("-manifest") for artifact in artifacts}
+        assert handed == given[name], (
+            f"the task {name} in flows/pipeline.yaml must be given the manifests that its template has as inputs"
+        )
+        for artifact in artifacts:
             source, made = re.fullmatch(
                 r"\{\{tasks\.([\w-]+)\.outputs\.artifacts\.([\w-]+)\}\}", artifact["from"]
             ).groups()
             assert artifact["name"] == made
-            assert made.removesuffix("-manifest") in shown[source] & given[name]
+            assert made.removesuffix("-manifest") in shown[source], (
+                f"the template {source} in flows/pipeline.yaml must have {made} as an output"
+            )
     assert not any(given[name] for name in DAGS["compact"])
     optional = [a["name"] for t in PODS.values() for a in t.get("inputs", {}).get("artifacts", []) if a.get("optional")]
     assert optional == ["generate-manifest"]  # that task is skipped where the orders are given
@@ -124,7 +137,7 @@ def test_task_is_given_the_manifests_of_all_that_it_reads_by_those_who_made_them
 
 def needs(tasks: dict[str, Any]) -> dict[str, dict[str, set[str]]]:
     """For each task, the tasks that make what its stages need, and the stages that they need of each."""
-    stages = {name: [stage for stage in COMMANDS[name] if stage in STAGES] for name in tasks}
+    stages = {name: [stage for stage in COMMANDS.get(name, [name]) if stage in STAGES] for name in tasks}
     made_by = {stage: name for name, made in stages.items() for stage in made}
     found: dict[str, dict[str, set[str]]] = {name: {} for name in tasks}
     for name, own in stages.items():
@@ -147,7 +160,9 @@ def test_dependencies_of_the_dag_are_what_stages_need_and_no_more() -> None:
         for other in direct[name]
         if not any(other in before[third] for third in direct[name])
     }
-    assert edges(tasks) == expected | {("cluster", "validate")}
+    assert edges(tasks) == expected | {("cluster", "validate")}, (
+        "in flows/pipeline.yaml, each task of the template pipeline must depend on the tasks that it needs, and no more"
+    )
 
 
 def _paths(template: dict[str, Any], side: str) -> list[Path]:
@@ -266,7 +281,9 @@ def test_what_stages_show_is_an_artifact_when_people_look_at_the_run() -> None:
         copied = [f"{outputs}/{file}" for stage in stages for file in STAGES[stage].artifacts]
         if name in DAGS["pipeline"]:
             copied += [f"{outputs}/{MANIFESTS}/{stage}.json" for stage in stages]
-        assert sorted(paths) == sorted(copied), name
+        assert sorted(paths) == sorted(copied), (
+            f"the template {name} in flows/pipeline.yaml must have what its stages show, and its manifest, as outputs"
+        )
         assert len({Path(path).name for path in paths}) == len(paths), name  # by which Argo keeps them
 
 

@@ -206,4 +206,4 @@ def _instead(fs: Any, path: str, pattern: str) -> str:
             kind = ""
         if kind:
             return f"is {kind}"
-    return "names no file; give the path, URI or glob of CSV, JSON Lines or Parquet files of orders"
+    return "names no file; give the path, URI or glob of files of orders"

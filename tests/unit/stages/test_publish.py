@@ -20,10 +20,12 @@ from daskjobs.stages.run_settings import Settings
 
 @pytest.fixture(autouse=True)
 def registered() -> Iterator[None]:
+    before = dict(STAGES)
     publish.register()
     with inline.stages_inline():
         yield
-    del STAGES[publish.NAME]
+    STAGES.clear()
+    STAGES.update(before)
 
 
 def latest(run: Path) -> int:
@@ -49,7 +51,8 @@ def test_python_and_the_command_line_give_the_reports_numbers(tmp_path: Path) ->
 def test_results_of_a_run_are_found_by_the_stages_names_and_kept_by_a_second_run(tmp_path: Path) -> None:
     settings = Settings.of(run_uri=str(tmp_path / "run"), rows=300)
     first, second = run_all(new_context(settings)), run_all(new_context(settings))
-    assert list(first) == ["generate", *inline.STAGES, "publish", "cleanup"]
+    assert list(first) == list(STAGES)
+    assert list(first)[-2:] == ["publish", "cleanup"]
     assert all(manifest.stage == name for name, manifest in first.items())
     assert first["publish"].rows == {"published": first["report"].rows["paid"]}
     assert second["publish"].skipped

@@ -77,7 +77,7 @@ def test_address_is_refused_when_it_is_no_host_and_port(name: str, before: str, 
 
 @pytest.mark.parametrize("value", ["moon", "tcp", "http://127.0.0.1:8786", "tcp://127.0.0.1:0", "Local", ""])
 def test_cluster_is_refused_when_it_is_none_of_those_that_there_are(value: str) -> None:
-    with pytest.raises(UsageError, match="^--cluster must be local or kubernetes or .*tcp://host:port or tls://"):
+    with pytest.raises(UsageError, match="^--cluster must be local or .*kubernetes or .*tcp://host:port or tls://"):
         Settings.of(run_uri="run", backend=value)
 
 

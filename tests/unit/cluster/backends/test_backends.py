@@ -23,7 +23,7 @@ from daskjobs.cluster.kubernetes import KubernetesSettings
 from daskjobs.cluster.removed import ObjectName, Remaining, Removed
 from daskjobs.cluster.settings import ClusterSettings
 from daskjobs.errors import ClusterError, UsageError
-from daskjobs.options import option, sections
+from daskjobs.options import option, options, sections
 from daskjobs.stages import new_context
 from daskjobs.stages.ahead import ahead
 from daskjobs.stages.run_settings import Settings
@@ -223,6 +223,12 @@ def test_what_another_backend_has_is_without_effect_but_refused_when_it_makes_no
             settings_of(backend="toy", **bad)
     with pytest.raises(TypeError, match="toy_sizes"):
         settings_of(backend="toy", toy_sizes="huge")
+
+
+def test_help_of_cluster_names_every_backend() -> None:
+    help = next(option.help for field, option in options(ClusterSettings) if field.name == "backend")
+    for name in BACKENDS.keys() - {"tls://"}:  # which is written as tcp:// is
+        assert f"`{name}" in help, f"daskjobs/cluster/settings.py must name {name} in the help of --cluster"
 
 
 def twice(kinds: list[type[ClusterSettings]]) -> set[str]:
