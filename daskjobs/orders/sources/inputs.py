@@ -9,7 +9,7 @@ import zipfile
 from contextlib import suppress
 from typing import Any
 
-from fsspec.core import has_magic
+from fsspec.core import OpenFile, has_magic
 from fsspec.implementations.local import LocalFileSystem
 
 from daskjobs.display import listed
@@ -137,6 +137,9 @@ def _mark(fs: Any, path: str) -> str:
     """Return a text that changes when a file does; unlike fsspec's own, it doesn't depend on a token in the address."""
     if web.is_web(fs):
         return web.mark(fs, path, listed(path))
+    archive = getattr(fs, "of", None)
+    if isinstance(archive, OpenFile):  # fsspec's own mark is another one in each process
+        return f"{_mark(archive.fs, archive.path)} {path}"
     if not isinstance(fs, LocalFileSystem):
         return str(fs.ukey(path))
     about = sorted((key, str(value)) for key, value in fs.info(path).items() if key != "name")

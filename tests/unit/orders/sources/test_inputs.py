@@ -6,6 +6,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import tarfile
 import zipfile
 from pathlib import Path
 
@@ -85,6 +86,30 @@ def test_file_is_refused_when_its_zip_archive_has_two_of_its_name(tmp_path: Path
     assert list(find_inputs(f"zip://b.csv::{tmp_path}/o.zip")) == [f"zip://b.csv::{tmp_path}/o.zip"]
     with pytest.raises(InputError, match="is of a zip archive with several files named a.csv: unpack the one that you"):
         find_inputs(f"zip://{name}::{tmp_path}/o.zip")
+
+
+def test_mark_of_an_archives_file_is_the_same_in_each_process_and_another_when_the_archive_changes(
+    tmp_path: Path,
+) -> None:
+    uris = [f"zip://o.csv::{tmp_path}/o.zip", f"tar://o.csv::{tmp_path}/o.tar"]
+    code = f"from daskjobs.orders.sources.inputs import find_inputs; print(*map(find_inputs, {uris}), sep='\\n')"
+
+    def pack(text: str) -> None:
+        (tmp_path / "o.csv").write_text(text)
+        with zipfile.ZipFile(tmp_path / "o.zip", "w") as archive, tarfile.open(tmp_path / "o.tar", "w") as tar:
+            archive.write(tmp_path / "o.csv", "o.csv")
+            tar.add(tmp_path / "o.csv", "o.csv")
+
+    def marks() -> list[str]:
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+        return done.stdout.splitlines()
+
+    pack("one")
+    first = marks()
+    assert len(first) == 2
+    assert marks() == first
+    pack("more")
+    assert not {*marks()} & {*first}
 
 
 @pytest.mark.parametrize("pattern", ["zip://orders.csv::{}/o.zip", "zip://*.csv::file://{}/o.zip"])
