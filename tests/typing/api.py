@@ -19,7 +19,7 @@ def bulk(orders: pd.DataFrame) -> pd.Series:
 @daskjobs.rule("The order is of more than {most} pieces, on a day to come.", name="many", most=100)
 def early(orders: pd.DataFrame, most: int, context: daskjobs.RuleContext) -> pd.Series:
     assert_type(context.as_of, date)
-    return (orders["quantity"] > most) & (orders["timestamp"].dt.date > context.as_of)
+    return (orders["quantity"] > most) & (orders["timestamp"] > pd.Timestamp(context.as_of))
 
 
 def runs() -> None:

@@ -15,7 +15,7 @@ from daskjobs.errors import ClusterError, ConfigError, InputError, LostWorkError
 from daskjobs.files.storage import PARTIAL, Storage
 from daskjobs.pipeline.context import Done
 from daskjobs.pipeline.lease import LOCK, lease
-from daskjobs.pipeline.stage import Stage
+from daskjobs.pipeline.stage import Stage, numbered
 from daskjobs.stages import STAGES, new_context, run_stage
 from daskjobs.stages.run_settings import Context, Settings
 
@@ -299,9 +299,7 @@ def test_copies_can_be_read_by_the_other_containers_of_a_pod(
 @pytest.mark.slow
 def test_stages_are_taken_back_in_an_object_store(s3: str, tmp_path: Path) -> None:
     context = new_context(Settings.of(run_uri=f"{s3}/{tmp_path.name}"))
-    names = [
-        file.replace("*", "00000") for each in STAGES.values() for file in (each.manifest, each.facts, *each.files)
-    ]
+    names = [numbered(file, 0, "csv") for each in STAGES.values() for file in (each.manifest, each.facts, *each.files)]
     for name in [*names, "merge/mine.csv", f"merge/quarantine.csv{PARTIAL}12345678"]:
         context.storage.put(name, b"x")
     context.take_back("merge")
