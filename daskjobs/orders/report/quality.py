@@ -41,7 +41,8 @@ class Scored:
 class Quality:
     """The content of quality.json; ``scores`` are by anomaly, and empty for the user's own orders.
 
-    ``version`` is `VERSION`, which changes when the keys do.
+    ``version`` changes when
+    the keys do.
     """
 
     version: int
