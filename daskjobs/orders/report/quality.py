@@ -41,8 +41,7 @@ class Scored:
 class Quality:
     """The content of quality.json; ``scores`` are by anomaly, and empty for the user's own orders.
 
-    ``version`` changes when
-    the keys do.
+    ``version`` changes when the keys do.
     """
 
     version: int
