@@ -9,7 +9,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,8 @@ IMAGE = os.environ.get("DASKJOBS_TEST_IMAGE", "docker.io/library/daskjobs:dev")
 STAGE_SECONDS = 300
 TEST_POD = "daskjobs-test=pod"
 CLUSTER_LOCK = Path(tempfile.gettempdir()) / f"daskjobs-test-{os.getuid()}.lock"
+TURN = CLUSTER_LOCK.with_suffix(".turn")
+HELD = pytest.StashKey[ExitStack]()
 # The kinds of the objects of a Dask cluster.
 DASK_KINDS = {"DaskCluster", "DaskWorkerGroup", "Deployment", "ReplicaSet", "Service", "Pod", "NetworkPolicy", "Secret"}
 
@@ -74,19 +76,36 @@ def pods_of(workflow: dict[str, Any], template: str = "") -> list[dict[str, Any]
 
 @contextmanager
 def cluster_lock(kind: int) -> Iterator[None]:
-    """Lock the cluster, for all processes of this machine that test on it: fcntl.LOCK_SH, or LOCK_EX to be alone."""
-    with CLUSTER_LOCK.open("a") as lock:
+    """Lock the cluster, for all processes of this machine that test on it: fcntl.LOCK_SH, or LOCK_EX to be alone.
+
+    They come in turn: who waits to be alone keeps the turn, or the others would share the lock among them for ever.
+    """
+    with TURN.open("a") as turn, CLUSTER_LOCK.open("a") as lock:
+        if not kind & fcntl.LOCK_NB:
+            fcntl.flock(turn, fcntl.LOCK_EX)
         fcntl.flock(lock, kind)
+        fcntl.flock(turn, fcntl.LOCK_UN)
         yield
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
-def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
-    """Have a test that is marked ``alone`` wait for those of other processes, and those for it (pytest -n)."""
+def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> Generator[None, object, object]:
+    """Have tests that are marked ``alone`` wait for those of other processes, and those for them (pytest -n).
+
+    Those that follow one another stay alone until the last of them has ended.
+    """
     if not item.get_closest_marker("cluster"):
         return (yield)
-    with cluster_lock(fcntl.LOCK_EX if item.get_closest_marker("alone") else fcntl.LOCK_SH):
+    alone, stash = item.get_closest_marker("alone"), item.config.stash
+    if HELD not in stash:
+        stash[HELD] = ExitStack()
+        stash[HELD].enter_context(cluster_lock(fcntl.LOCK_EX if alone else fcntl.LOCK_SH))
+    try:
         return (yield)
+    finally:
+        if not (alone and nextitem and nextitem.get_closest_marker("alone")):
+            stash[HELD].close()
+            del stash[HELD]
 
 
 @pytest.fixture(scope="session")
