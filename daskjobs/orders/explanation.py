@@ -32,7 +32,7 @@ class Explained:
         """Return lines that say what became of the row, one for each reason."""
         if self.reasons:
             return [f"rejected   {reason}: {sentence}" for reason, sentence in self.reasons.items()]
-        paid = "and paid" if self.status == PAID else f"and not paid: its status is {self.status}"
+        paid = "and paid" if self.status == PAID else f"and unpaid: its status is {self.status}"
         return [f"valid      it passes every rule, {paid}"]
 
 

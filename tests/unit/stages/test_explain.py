@@ -34,7 +34,7 @@ def test_row_is_explained_by_its_reasons_partition_and_text(
         f"rejected   unknown_status: {SENTENCES['unknown_status']}",
         f"text       {rows[1]}",
     ]
-    assert "passes every rule, and not paid: its status is failed" in shown[2]
+    assert "passes every rule, and unpaid: its status is failed" in shown[2]
 
 
 @pytest.mark.parametrize(
