@@ -72,14 +72,15 @@ class Ruleset:
             yield name, mask(rule, frame)
         for name, rule in self.own.items():
             rejected = self._mask(name, rule, frame)
-            half = frame.iloc[len(frame) // 2 :]
-            half.index = frame.index[: len(half)]
-            if twice and not np.array_equal(self._mask(name, rule, half), rejected[len(frame) // 2 :]):
-                raise ConfigError(
-                    f"the rule {name} of {self.name} rejects other rows when it runs again on the later half of a "
-                    "block: it must judge each row by that row alone, because a rank, a mean or a counter changes with "
-                    "the partitions, and a random number with each attempt"
-                )
+            if twice:
+                half = frame.iloc[len(frame) // 2 :]
+                half.index = frame.index[: len(half)]
+                if not np.array_equal(self._mask(name, rule, half), rejected[len(frame) // 2 :]):
+                    raise ConfigError(
+                        f"the rule {name} of {self.name} rejects other rows when it runs again on the later half of a "
+                        "block: it must judge each row by that row alone, because a rank, a mean or a counter changes "
+                        "with the partitions, and a random number with each attempt"
+                    )
             yield name, rejected
 
     def _mask(self, name: str, rule: Callable[..., Any], frame: pd.DataFrame) -> Mask:

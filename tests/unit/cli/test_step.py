@@ -169,6 +169,18 @@ def kube(tmp_path: Path) -> Iterator[KubeApi]:
         yield api
 
 
+def in_pod(kube: KubeApi, tmp_path: Path, node: str) -> dict[str, str]:
+    """Return the variables that flows/dask-step.yaml gives the pod of an Argo node."""
+    return dict(
+        KUBECONFIG=str(kube.kubeconfig(tmp_path)),
+        DASKJOBS_NAMESPACE=kube.namespace,
+        DASKJOBS_POD="me",
+        DASKJOBS_WORKFLOW="flow",
+        DASKJOBS_WORKFLOW_UID="u-1",
+        DASKJOBS_NODE=node,
+    )
+
+
 def test_cleanup_removes_the_cluster_of_its_node_alone_and_writes_a_receipt(
     daskjobs: Command, kube: KubeApi, tmp_path: Path
 ) -> None:
@@ -177,12 +189,7 @@ def test_cleanup_removes_the_cluster_of_its_node_alone_and_writes_a_receipt(
         kube.add("DaskCluster", cluster_name(settings), {**PART_OF, **selector(settings)})
     done = daskjobs(
         "step-cleanup",
-        KUBECONFIG=str(kube.kubeconfig(tmp_path)),
-        DASKJOBS_NAMESPACE=kube.namespace,
-        DASKJOBS_POD="me",
-        DASKJOBS_WORKFLOW="flow",
-        DASKJOBS_WORKFLOW_UID="u-1",
-        DASKJOBS_NODE="flow.features.onExit",
+        **in_pod(kube, tmp_path, "flow.features.onExit"),
         DASKJOBS_OUTPUTS="outputs",
     )
     assert done.returncode == 0, done.stderr
@@ -203,12 +210,7 @@ def test_cluster_of_a_step_says_which_node_it_is_of(daskjobs: Command, kube: Kub
         "step",
         "theirs:build",
         "--start-timeout=1",
-        KUBECONFIG=str(kube.kubeconfig(tmp_path)),
-        DASKJOBS_NAMESPACE=kube.namespace,
-        DASKJOBS_POD="me",
-        DASKJOBS_WORKFLOW="flow",
-        DASKJOBS_WORKFLOW_UID="u-1",
-        DASKJOBS_NODE="flow.features(0:a)",
+        **in_pod(kube, tmp_path, "flow.features(0:a)"),
         DASKJOBS_ARGS='{"day": "monday"}',
     )
     assert done.returncode == 21, done.stderr
