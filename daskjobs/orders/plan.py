@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 from daskjobs.files.digest import Output
 from daskjobs.files.documents import read_by, written_as
+from daskjobs.orders.profiles import Profile
 from daskjobs.orders.sources import format_of, read_sources
 from daskjobs.orders.sources.format import RowRange, SourceFile
 
@@ -22,7 +23,7 @@ class Plan:
     """All rows of the input, and the partition of each.
 
     ``extra`` are the columns of the files that aren't ours. ``truth`` is what the file of the known anomalies
-    must hold, where the orders were generated.
+    must hold, where the orders were generated. ``profile`` says what the columns mean, if one was given.
     """
 
     rows: int
@@ -30,6 +31,7 @@ class Plan:
     truth: Output | None
     files: list[SourceFile] = field(metadata=read_by(read_sources))
     partitions: list[Partition]
+    profile: Profile | None = None
 
     def __post_init__(self) -> None:
         for number, partition in enumerate(self.partitions):

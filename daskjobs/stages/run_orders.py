@@ -43,6 +43,8 @@ class Options(ClusterKeywords, total=False):
     encoding: str
     columns: str
     statuses: str
+    profile: str
+    currency: str
     max_rejected: float
     partitions: int
     # made until here

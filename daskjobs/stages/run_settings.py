@@ -20,7 +20,7 @@ from daskjobs.orders.rules.functions import Functions
 from daskjobs.pipeline.context import StageContext
 
 OF_GENERATED = ("rows", "seed")  # settings of generated orders, and of an input
-OF_INPUT = ("delimiter", "quoting", "encoding", "columns")
+OF_INPUT = ("delimiter", "quoting", "encoding", "columns", "profile", "currency")
 STORES = ("file://", "s3://")  # stores that can write a file whole or not at all, and remove it
 
 
@@ -71,6 +71,14 @@ class InputSettings:
     statuses: str = option(
         "", "Which statuses of the input stand for ours: `success=paid,success=complete,cancelled=canceled`.",
         several=True,
+    )  # fmt: skip
+    profile: str = option(
+        "", "How your orders are written, and what their columns mean: the path or URI of a TOML file, or the name of "
+        "a preset (`daskjobs profile list`).",
+    )  # fmt: skip
+    currency: str = option(
+        "", "The currency that the report is of, like `EUR`, where the profile names a column of currencies.",
+        unset="the only one in the input",
     )  # fmt: skip
 
 

@@ -23,6 +23,7 @@ from daskjobs.stages.run_settings import Context, Settings, refuse_twice
 
 if TYPE_CHECKING:
     from daskjobs.orders.plan import Plan
+    from daskjobs.orders.profiles import Profile
 
 NAME = "split"
 PARTITIONS, PLAIN = "split/partitions.json", "split/input-*.plain"
@@ -60,7 +61,20 @@ def execute(context: Context) -> Manifest:
         settings["input"] = [listed(pattern) for pattern in context.settings.input]
     if as_of := _as_of(context, inputs):
         settings["as_of"] = as_of
-    return context.commit(NAME, inputs, settings, lambda: _write(context, inputs))
+    profile = _profile(context)
+    if profile:
+        settings["profile"] = profile.sha256
+    return context.commit(NAME, inputs, settings, lambda: _write(context, inputs, profile))
+
+
+def _profile(context: Context) -> "Profile | None":
+    """Return the profile that --profile names, with what other options say in its place."""
+    settings = context.settings
+    if not settings.profile:
+        return None
+    from daskjobs.orders.profiles.reading import merged, read_profile
+
+    return merged(read_profile(context.storage, settings.profile), settings.input_format, settings.currency)
 
 
 def _as_of(context: Context, inputs: dict[str, str]) -> str:
@@ -142,9 +156,9 @@ def _count(size: int) -> int:
     return LEAST if size <= FEW_BYTES else min(MOST, STEP * -(-size // (STEP * PARTITION_BYTES)))
 
 
-def _write(context: Context, inputs: dict[str, str]) -> Done:
+def _write(context: Context, inputs: dict[str, str], profile: "Profile | None") -> Done:
     try:
-        return _planned(context, inputs)
+        return _planned(context, inputs, profile)
     except BaseException:
         for number in range(len(inputs)):  # unpacked files of a failed attempt may be large
             with suppress(DaskjobsError):
@@ -160,16 +174,17 @@ def _remove_other_table(storage: Storage, inputs: dict[str, str]) -> None:
         storage.remove(TABLE)
 
 
-def _planned(context: Context, inputs: dict[str, str]) -> Done:
+def _planned(context: Context, inputs: dict[str, str], profile: "Profile | None") -> Done:
     from daskjobs.orders import sources
     from daskjobs.orders.plan import Partition, Plan
+    from daskjobs.orders.profiles.columns import extra_names
     from daskjobs.orders.schema import COLUMNS
     from daskjobs.orders.sources.format import Cuts, RowRange
 
     storage, generated = opening(context), not context.settings.input
     said = context.settings.input_format
     files = [
-        sources.describe(storage, name, numbered(PLAIN, number), InputFormat(",") if generated else said)
+        sources.describe(storage, name, numbered(PLAIN, number), InputFormat(",") if generated else said, profile)
         for number, name in enumerate([generate.ORDERS] if generated else inputs)
     ]
     # The process that wrote the orders knows whether they have changed: hashing them again takes as long as splitting.
@@ -188,7 +203,8 @@ def _planned(context: Context, inputs: dict[str, str]) -> Done:
         before += weights[number]
     if untouched and written != storage.identity(generate.ORDERS):
         raise damaged(storage.uri(generate.ORDERS))
-    extra = dict.fromkeys(name for file in files for name in file.columns if name not in COLUMNS)
+    others = (extra_names(file.columns, profile) if profile else file.columns for file in files)
+    extra = dict.fromkeys(name for each in others for name in each if name not in COLUMNS)
     partitions = [Partition(number, sum(part.rows for part in parts), parts) for number, parts in enumerate(ranges)]
     plan = Plan(
         rows=sum(partition.rows for partition in partitions),
@@ -196,6 +212,7 @@ def _planned(context: Context, inputs: dict[str, str]) -> Done:
         truth=context.output(generate.NAME, generate.TRUTH) if generated else None,
         files=files,
         partitions=partitions,
+        profile=profile,
     )
     _remove_other_table(storage, inputs)
     outputs = {PARTITIONS: storage.put(PARTITIONS, dump(plan))}

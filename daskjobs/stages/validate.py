@@ -99,6 +99,7 @@ def _check(context: Context, rules: dict[str, str], ruleset: "Ruleset", settings
         key=hashlib.sha256(dump(depends)).hexdigest(),
         truth=(generate.TRUTH, plan.truth) if plan.truth else None,
         **settings,
+        profile=plan.profile,
         secrets=split.opening(context).secrets,
     )
     cluster = context.settings.cluster

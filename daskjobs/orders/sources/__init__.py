@@ -9,6 +9,7 @@ from daskjobs.errors import ConfigError, InputError, StorageError, UsageError
 from daskjobs.files.documents import from_json
 from daskjobs.files.storage import Storage, UnavailableError, explained
 from daskjobs.orders.dialect import InputFormat
+from daskjobs.orders.profiles import Profile
 from daskjobs.orders.sources import unpack
 from daskjobs.orders.sources.csv import CsvFormat
 from daskjobs.orders.sources.format import Format, InputFile, SourceFile
@@ -37,7 +38,7 @@ def understood(said: InputFormat) -> tuple[dict[str, str], str]:
     return wanted, delimiter
 
 
-def describe(storage: Storage, name: str, plain: str, said: InputFormat) -> SourceFile:
+def describe(storage: Storage, name: str, plain: str, said: InputFormat, profile: Profile | None = None) -> SourceFile:
     """Describe the file of this name for the run's plan.
 
     One that is compressed, in an archive or not UTF-8 is unpacked into the file ``plain`` of the run, once its first
@@ -61,7 +62,14 @@ def describe(storage: Storage, name: str, plain: str, said: InputFormat) -> Sour
             start = unpack.beginning(storage, name, encoding, first)
         source_format = next(each for each in FORMATS if each.text and each.sniff(start))
     file = InputFile(
-        name, start, replace(said, delimiter=delimiter), wanted, name, len(start), lambda: io.BytesIO(start)
+        name,
+        start,
+        replace(said, delimiter=delimiter),
+        wanted,
+        name,
+        len(start),
+        lambda: io.BytesIO(start),
+        profile=profile,
     )
     if packed and source_format.text:
         source_format.describe(file)

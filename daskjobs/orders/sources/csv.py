@@ -10,7 +10,6 @@ from daskjobs.orders.schema import COLUMNS
 from daskjobs.orders.sources import fields, lines, unpack
 from daskjobs.orders.sources.format import Block, HeaderLines, InputFile, Ints
 from daskjobs.orders.sources.lines import BOM, LAST, MORE, LinesFormat, LinesSource, RowEnds
-from daskjobs.orders.sources.names import our_names
 from daskjobs.orders.sources.quotes import row_ends
 
 DELIMITERS = (",", ";", "\t", "|")  # tried in this order, unless one is given
@@ -105,7 +104,7 @@ def _find_header(opened: IO[bytes], dialects: list[Dialect], file: InputFile) ->
     needed = {file.columns.get(column, column) for column in COLUMNS}
     headers = [_read_header(opened, file.size, dialect, file.name) for dialect in dialects]
     header = max(headers, key=lambda header: len(needed & set(header.columns)))
-    return replace(header, columns=our_names(header.columns, file.columns, file.name))
+    return replace(header, columns=file.named(header.columns))
 
 
 def _read_header(file: IO[bytes], size: int, dialect: Dialect, name: str) -> Header:

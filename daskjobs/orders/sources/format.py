@@ -12,6 +12,9 @@ from daskjobs.files.digest import Output
 from daskjobs.files.documents import written_as
 from daskjobs.files.storage import Storage
 from daskjobs.orders.dialect import COMMAS, Dialect, InputFormat
+from daskjobs.orders.profiles import Profile
+from daskjobs.orders.profiles.columns import raw_names
+from daskjobs.orders.sources.names import our_names
 
 Ints = npt.NDArray[np.int64]
 
@@ -34,6 +37,13 @@ class InputFile:
     size: int
     open: Callable[..., IO[bytes]]
     unpacked: Output | None = None
+    profile: Profile | None = None
+
+    def named(self, header: list[str]) -> list[str]:
+        """Return a file's columns under our names, or with a profile its own. Raises InputError if one is missing."""
+        if self.profile:
+            return raw_names(header, self.profile, self.name)
+        return our_names(header, self.columns, self.name)
 
 
 @dataclass(frozen=True)

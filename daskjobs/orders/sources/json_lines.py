@@ -14,7 +14,6 @@ from daskjobs.errors import InputError
 from daskjobs.orders.rules.builtin import MALFORMED_JSON, NOT_UTF8
 from daskjobs.orders.sources.format import Block, InputFile, Ints
 from daskjobs.orders.sources.lines import BOM, NEWLINE, LinesFormat, LinesSource, raw_rows, raw_texts
-from daskjobs.orders.sources.names import our_names
 from daskjobs.orders.sources.unpack import START_BYTES
 
 START = re.compile(rb'(?:\xef\xbb\xbf)?\s*(\{|\[(?=\s*[\[{"\]}]))')  # "[order_id],[price]" is a header of CSV
@@ -71,7 +70,7 @@ class JsonLinesFormat(LinesFormat[JsonLinesSource]):
             kind="json lines",
             size=file.size,
             start=start,
-            columns=our_names([*keys, OTHER_KEYS] if larger else keys, file.columns, file.name),
+            columns=file.named([*keys, OTHER_KEYS] if larger else keys),
             keys=keys,
             unpacked=file.unpacked,
         )

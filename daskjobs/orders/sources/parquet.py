@@ -27,7 +27,6 @@ from daskjobs.orders.rules.builtin import NOT_UTF8
 from daskjobs.orders.schema import COLUMNS
 from daskjobs.orders.sources import lines
 from daskjobs.orders.sources.format import Block, Cuts, InputFile, Ints, RowRange, SourceFile
-from daskjobs.orders.sources.names import our_names
 
 MAGIC = b"PAR1"
 ENCRYPTED = b"PARE"
@@ -87,7 +86,7 @@ class ParquetFormat:
             read=file.read,
             kind="parquet",
             size=file.size,
-            columns=our_names(header, file.columns, file.name),
+            columns=file.named(header),
             groups=groups,
             header=_line(header),
             unpacked=file.unpacked,

@@ -7,6 +7,8 @@ import pyarrow as pa
 
 from daskjobs.files.tables import column
 from daskjobs.orders.parse import typed
+from daskjobs.orders.profiles import Profile
+from daskjobs.orders.profiles.columns import arranged
 from daskjobs.orders.rules.builtin import ANOMALIES, DUPLICATE, failed_transaction
 from daskjobs.orders.rules.ruleset import Ruleset, mask
 from daskjobs.orders.schema import QUARANTINE, frame, orders_schema
@@ -47,6 +49,7 @@ def judge(
     repeated: Ints,
     statuses: dict[str, str] | None = None,
     twice: bool = False,
+    profile: Profile | None = None,
 ) -> Judged:
     """Judge the rows of a block.
 
@@ -55,7 +58,7 @@ def judge(
     file's statuses to ours. ``twice`` is that of `Ruleset.masks`.
     """
     bits = {reason: 1 << index for index, reason in enumerate(ruleset.sentences)}
-    orders = typed(block.texts, statuses)
+    orders = arranged(block.texts, profile, extra).orders if profile else typed(block.texts, statuses)
     for name in set(extra) - set(orders.column_names):
         orders = orders.append_column(name, pa.nulls(len(orders), pa.string()))
     seen = frame(orders)

@@ -15,6 +15,7 @@ from daskjobs.files.storage import Storage
 from daskjobs.files.tables import column, rows_between, writing_rows
 from daskjobs.orders import sources, summary
 from daskjobs.orders.plan import Partition
+from daskjobs.orders.profiles import Profile
 from daskjobs.orders.rules.builtin import ANOMALIES
 from daskjobs.orders.rules.ruleset import Ruleset
 from daskjobs.orders.schema import PAID, QUARANTINE, WRITING, orders_schema
@@ -42,6 +43,7 @@ class Task:
     key: str
     truth: tuple[str, Output] | None
     statuses: dict[str, str] = field(default_factory=dict)
+    profile: Profile | None = None
     secrets: dict[str, str] = field(default_factory=dict, repr=False)
 
 
@@ -79,7 +81,9 @@ def check_partition(
             for block in sources.format_of(source).blocks(storage, source, part):
                 place = Place(partition.number, source.name, row)
                 rest = repeated[np.searchsorted(repeated, counts.passed) :] - counts.passed
-                judged = judge(block, task.extra, place, task.ruleset, rest, task.statuses, twice=not counts.rows_in)
+                judged = judge(
+                    block, task.extra, place, task.ruleset, rest, task.statuses, not counts.rows_in, task.profile
+                )
                 write["paid"](judged.paid)
                 write["unpaid"](judged.unpaid)
                 write["quarantine"](judged.quarantine)
