@@ -23,7 +23,7 @@ OF_LINE = ("product", "quantity", "price", "total_amount")
 
 
 def parse_profile(text: str, name: str) -> Profile:
-    """Return the profile that a TOML text says. Raises ConfigError with the key and the line where it makes no sense."""
+    """Return the profile that a TOML text says. Raises ConfigError where it makes no sense."""
     try:
         said = tomllib.loads(text)
         profile = Profile(

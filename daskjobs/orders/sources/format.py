@@ -148,7 +148,8 @@ class Block:
 
     ``texts`` holds the fields of the rows that could be read, ``kept`` the place of each of these in the block, and
     ``malformed`` the reason of each other row by its place; ``raw`` returns the text of rows, as it stands in the
-    source, by their places. ``lines`` is there where all lines of the file are accounted for.
+    source, by their places. ``lines`` is there where all lines of the file are accounted for. ``furniture`` are the places
+    of rows that a profile takes for no orders; they are neither kept nor malformed.
     """
 
     rows: int
@@ -157,6 +158,7 @@ class Block:
     malformed: dict[int, str]
     raw: Callable[[Ints], pa.Array]
     lines: BlockLines | None = None
+    furniture: Ints | None = None
 
 
 S = TypeVar("S", bound=SourceFile)
