@@ -92,8 +92,10 @@ def _quote(data: bytes, end: int, dialect: Dialect) -> str | None:
         return ""
     begin, stop = quoted(data[:end], dialect, LAST)
     alone = np.count_nonzero(stop - begin == 1)
+    if alone == len(begin):
+        return ""
     if alone:
-        return "" if alone == len(begin) else None
+        return None
     if _escapes(data, end, dialect):  # for pyarrow, a backslash escapes any character, outside quotes, too
         rest = np.frombuffer(without_escaped_quotes(data[:end], dialect), np.uint8)
         escapes = np.flatnonzero(rest == 0)
