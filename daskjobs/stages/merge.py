@@ -99,7 +99,7 @@ def _merge(context: Context) -> Done:
 
 
 def _lines(files: "list[SourceFile]", results: list[PartitionResult]) -> Lines:
-    """Return the lines of the CSV files by kind: headers, rows, and line ends inside fields.
+    """Return the lines of the CSV files by kind: headers, rows, line ends inside fields, and those outside the rows.
 
     Split has counted the lines by their bytes, and validate the line ends inside the fields that it read. Rows that
     look like several rows are counted, and the first few named. Raises LostWorkError when lines are missing.
@@ -113,12 +113,13 @@ def _lines(files: "list[SourceFile]", results: list[PartitionResult]) -> Lines:
     )
     lines = Lines(
         in_files=sum(header.lines for header in headers) + sum(count.in_files for count in counts),
-        headers=len(headers),
+        headers=sum(header.headers for header in headers),
         rows=sum(count.rows for count in counts),
         inside_quotes=sum(header.inside for header in headers) + sum(count.inside_quotes for count in counts),
         rows_like_several=several,
+        outside=sum(header.outside for header in headers),
     )
-    if lines.in_files != lines.headers + lines.rows + lines.inside_quotes:
+    if lines.in_files != lines.headers + lines.rows + lines.inside_quotes + lines.outside:
         raise LostWorkError(
             f"lines are missing: {to_json(lines)}; in_files must be the sum of the others: run again from split"
         )

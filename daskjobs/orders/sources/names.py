@@ -4,6 +4,7 @@ import re
 from collections import Counter
 
 from daskjobs.errors import InputError, UsageError
+from daskjobs.orders.profiles import Column, Profile, signed
 from daskjobs.orders.schema import COLUMNS, STATUSES
 
 _FIELD_NAME = re.compile(r"[\w .#%()/-]{0,60}")
@@ -73,6 +74,22 @@ def our_names(header: list[str], wanted: dict[str, str], name: str) -> list[str]
     if twice:
         raise InputError(f"{name} has the column {', '.join(twice)} more than once; give each column a name of its own")
     return columns
+
+
+def needed_names(profile: Profile) -> dict[str, list[str]]:
+    """Return the names of a file's columns that a profile uses for each of ours, and for the order under an empty text.
+
+    >>> needed_names(Profile("mine", columns={"price": Column(names=["Preis", "Einzelpreis"])}))["price"]
+    ['Preis', 'Einzelpreis']
+    """
+    found = {}
+    for ours in COLUMNS:
+        column = profile.columns.get(ours, Column(names=[ours]))
+        found[ours] = [*column.names, *(signed(each)[1] for each in column.sum), *column.join]
+    order = profile.order
+    return found | {
+        "": [name for name in (*(signed(each)[1] for each in order.total), order.refunds, order.currency) if name]
+    }
 
 
 def _first_row(header: list[str], wanted: dict[str, str]) -> str:

@@ -40,13 +40,17 @@ class LongRows:
 
 @dataclass(frozen=True)
 class Lines:
-    """The lines of the CSV files by kind; ``in_files`` is the sum of the next three."""
+    """The lines of the CSV files by kind; ``in_files`` is the sum of the next three, and of ``outside``.
+
+    ``outside`` are lines before and after the rows, which a profile leaves out.
+    """
 
     in_files: int
     headers: int
     rows: int
     inside_quotes: int
     rows_like_several: LongRows
+    outside: int = 0
 
 
 @dataclass
