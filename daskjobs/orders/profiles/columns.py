@@ -3,11 +3,13 @@
 from dataclasses import dataclass
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from daskjobs.errors import InputError
-from daskjobs.orders.parse import typed
-from daskjobs.orders.profiles import Column, Profile
-from daskjobs.orders.schema import COLUMNS
+from daskjobs.orders.money import MONEY
+from daskjobs.orders.parse import amounts, trimmed, typed
+from daskjobs.orders.profiles import Column, Profile, signed
+from daskjobs.orders.schema import COLUMNS, COUNTS
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,8 @@ def used(columns: list[str], profile: Profile) -> dict[str, str]:
 def extra_names(columns: list[str], profile: Profile) -> list[str]:
     """Return the names of a file's columns that aren't ours, as they stand in the results."""
     ours = set(used(columns, profile).values())
-    return [f"{each}_original" if each in COLUMNS else each for each in columns if each not in ours]
+    taken = COLUMNS + COUNTS if profile.counts else COLUMNS
+    return [f"{each}_original" if each in taken else each for each in columns if each not in ours]
 
 
 def arranged(texts: pa.Table, profile: Profile, extra: list[str]) -> Arranged:
@@ -62,4 +65,15 @@ def arranged(texts: pa.Table, profile: Profile, extra: list[str]) -> Arranged:
     others = [each for each in texts.column_names if each not in found.values()]
     columns |= dict(zip(extra_names(texts.column_names, profile), (texts[each] for each in others), strict=True))
     columns |= {name: pa.nulls(rows, pa.string()) for name in extra if name not in columns}
-    return Arranged(typed(pa.table(columns), profile.status))
+    order = profile.order
+    if order.total and len(order.total) == 1:  # until *values* is merged
+        columns["total_amount"] = texts[signed(order.total[0])[1]]
+    orders = typed(pa.table(columns), profile.status)
+    refunds = pc.abs(amounts(_filled(texts[order.refunds], "0"))).cast(MONEY) if order.refunds else None
+    currencies = pc.utf8_upper(trimmed(_filled(texts[order.currency], ""))) if order.currency else None
+    return Arranged(orders, refunds, currencies)
+
+
+def _filled(texts: pa.ChunkedArray, empty: str) -> pa.Array:
+    text = texts.combine_chunks().fill_null("")
+    return pc.if_else(pc.equal(text, ""), empty, text)

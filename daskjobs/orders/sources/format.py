@@ -148,8 +148,8 @@ class Block:
 
     ``texts`` holds the fields of the rows that could be read, ``kept`` the place of each of these in the block, and
     ``malformed`` the reason of each other row by its place; ``raw`` returns the text of rows, as it stands in the
-    source, by their places. ``lines`` is there where all lines of the file are accounted for. ``furniture`` are the places
-    of rows that a profile takes for no orders; they are neither kept nor malformed.
+    source, by their places. ``lines`` is there where all lines of the file are accounted for. ``furniture`` are the
+    places of rows that a profile takes for no orders; they are neither kept nor malformed.
     """
 
     rows: int
