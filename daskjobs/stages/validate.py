@@ -91,6 +91,7 @@ def _check(context: Context, rules: dict[str, str], ruleset: "Ruleset", settings
     date = {"as_of": ruleset.context.as_of.isoformat()} if ruleset.context else {}
     depends = [context.output(split.NAME, split.PARTITIONS).sha256, rules | date, settings, context.version]
     plan = split.read_plan(context)
+    ruleset = replace(ruleset, profile=plan.profile)
     task = Task(
         root=context.settings.run_uri,
         limit=Limit(plan.rows, context.settings.max_rejected),
@@ -135,6 +136,7 @@ def _check(context: Context, rules: dict[str, str], ruleset: "Ruleset", settings
         rows_in=sum(each.rows_in for each in ledgers),
         valid=sum(each.valid for each in ledgers),
         rejected=sum(each.rejected for each in ledgers),
+        furniture=sum(each.furniture for each in ledgers),
     )
     return Done(outputs, ledger, facts, (PERFORMANCE,))
 

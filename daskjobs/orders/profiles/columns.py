@@ -15,9 +15,8 @@ from daskjobs.orders.money import MONEY, cents_of, decimals_of
 from daskjobs.orders.parse import mapped, trimmed
 from daskjobs.orders.profiles import ANY, Column, Profile, signed
 from daskjobs.orders.profiles.values import amounts, ids, quantities, times
-from daskjobs.orders.schema import COLUMNS
+from daskjobs.orders.schema import COLUMNS, COUNTS
 
-COUNTED = ("orders", "gross", "refunded")  # what stands behind the columns of a profile that counts
 BETWEEN = "\x1f"  # the parts of a key
 MOST_CENTS = 10**18 - 1  # as many as MONEY holds
 
@@ -123,7 +122,7 @@ def others(columns: list[str], profile: Profile) -> dict[str, str]:
 
     One that is called like ours, or like one that stands behind them, gets the suffix '_original'.
     """
-    taken = COLUMNS + (COUNTED if profile.counts else ())
+    taken = COLUMNS + (COUNTS if profile.counts else ())
     mine = set(used(columns, profile).values())
     names = [each for each in columns if each not in mine]
     shown = _unique((f"{each}_original" if each in taken else each for each in names), taken)

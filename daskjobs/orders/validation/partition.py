@@ -16,14 +16,24 @@ from daskjobs.files.tables import column, rows_between, writing_rows
 from daskjobs.orders import sources, summary
 from daskjobs.orders.plan import Partition
 from daskjobs.orders.profiles import Profile
+from daskjobs.orders.profiles.furniture import sort_out
 from daskjobs.orders.rules.builtin import ANOMALIES
 from daskjobs.orders.rules.ruleset import Ruleset
-from daskjobs.orders.schema import PAID, QUARANTINE, WRITING, orders_schema
+from daskjobs.orders.schema import QUARANTINE, WRITING, orders_schema
 from daskjobs.orders.sources.format import Block, Ints, SourceFile
 from daskjobs.orders.validation.block import Judged, Place, judge
 from daskjobs.orders.validation.duplicates import buckets, positions, writing_ids
 from daskjobs.orders.validation.limit import Limit
-from daskjobs.orders.validation.result import NAMED, Checked, Ledger, LongRow, PartitionLines, PartitionResult, Score
+from daskjobs.orders.validation.result import (
+    NAMED,
+    Amounts,
+    Checked,
+    Ledger,
+    LongRow,
+    PartitionLines,
+    PartitionResult,
+    Score,
+)
 
 
 @dataclass(frozen=True)
@@ -63,8 +73,9 @@ def check_partition(
     if kept is not None:
         return kept
     counts = _Counts(partition.number, scored=task.truth is not None)
+    counts.amounts = Amounts() if task.profile and task.profile.counts else None
     repeated, sums = positions(storage, repeats), summary.Total()
-    orders = orders_schema(task.extra)
+    orders = orders_schema(task.extra, bool(task.profile and task.profile.counts))
     schemas = {"paid": orders, "unpaid": orders, "quarantine": QUARANTINE, "summary": summary.SCHEMA}
     with ExitStack() as stack:
         opened = {
@@ -79,6 +90,8 @@ def check_partition(
             truth = _truth(storage, task.truth, row, part.rows)
             counts.lines.in_files += part.lines or 0
             for block in sources.format_of(source).blocks(storage, source, part):
+                if task.profile:
+                    block = sort_out(block, task.profile, source.columns)
                 place = Place(partition.number, source.name, row)
                 rest = repeated[np.searchsorted(repeated, counts.passed) :] - counts.passed
                 judged = judge(
@@ -88,8 +101,10 @@ def check_partition(
                 write["unpaid"](judged.unpaid)
                 write["quarantine"](judged.quarantine)
                 write["ids"](judged.ids)
-                sums.add(summary.summarize(judged.paid))
+                sums.add(summary.summarize(judged.paid, task.profile))
                 counts.add(block, judged, place, truth)
+                if counts.amounts is not None:
+                    counts.amounts += summary.added(judged.paid)
                 if task.limit.ends_early(counts.rejected):
                     raise task.limit.early(counts.rejected, counts.reasons)
                 row += block.rows
@@ -107,6 +122,8 @@ def check_partition(
         scores=counts.scores,
         outputs={names[content]: file.output for content, (_, file) in opened.items()},
         ids=pieces,
+        currencies=_counted(counts.currencies),
+        amounts=counts.amounts,
     )
     pa.default_memory_pool().release_unused()  # else an idle worker would look as large as a busy one
     return Checked(result, storage.put(names["result"], sealed(result)))
@@ -117,22 +134,25 @@ class _Counts:
 
     def __init__(self, number: int, scored: bool) -> None:
         self.number = number
-        self.rows_in = self.rejected = self.passed = 0
-        self.statuses, self.reasons = Counter[str](), Counter[str]()
+        self.rows_in = self.rejected = self.furniture = self.passed = 0
+        self.statuses, self.reasons, self.currencies = Counter[str](), Counter[str](), Counter[str]()
+        self.amounts: Amounts | None = None
         self.lines, self.several = PartitionLines(), list[LongRow]()
         self.scores = {anomaly: Score(0, 0, 0) for anomaly in ANOMALIES} if scored else {}
 
     @property
     def ledger(self) -> Ledger:
-        return Ledger(self.rows_in, self.statuses.total(), self.rejected)
+        return Ledger(self.rows_in, self.statuses.total(), self.rejected, furniture=self.furniture)
 
     def add(self, block: Block, judged: Judged, place: Place, truth: dict[str, Ints]) -> None:
         """Add a block, of whose rows ``truth`` has the known anomalies."""
         self.passed += len(judged.ids)
         self.rows_in += block.rows
         self.rejected += len(judged.quarantine)
-        self.statuses.update({PAID: len(judged.paid)} | summary.by_status(judged.unpaid))
+        self.furniture += 0 if block.furniture is None else len(block.furniture)
+        self.statuses.update(judged.statuses)
         self.reasons.update(judged.reasons)
+        self.currencies.update(judged.currencies)
         if block.lines:
             several = block.lines.several
             self.lines.rows += block.rows
@@ -147,10 +167,11 @@ class _Counts:
     def prove(self, rows: int) -> None:
         """Raise LostWorkError unless the partition has ``rows`` rows, and all rows and lines are accounted for."""
         ledger, lines = self.ledger, self.lines
-        if ledger.rows_in != rows or ledger.valid + ledger.rejected != ledger.rows_in:
+        if ledger.rows_in != rows or ledger.told != ledger.rows_in:
+            furniture = f", {ledger.furniture} furniture" if ledger.furniture else ""
             raise LostWorkError(
                 f"partition {self.number} must have {rows} rows, but {ledger.rows_in} came in, of which {ledger.valid} "
-                f"were valid and {ledger.rejected} rejected: run again from split"
+                f"were valid{furniture} and {ledger.rejected} rejected: run again from split"
             )
         if lines.in_files != lines.rows + lines.inside_quotes:
             raise LostWorkError(
