@@ -6,6 +6,7 @@ import pyarrow.compute as pc
 from daskjobs.files.digest import Output
 from daskjobs.files.storage import Storage
 from daskjobs.files.tables import column, row_groups
+from daskjobs.orders.profiles import Profile
 
 DIMENSIONS = ("day", "region", "product")
 REVENUE = pa.decimal128(38, 2)
@@ -13,21 +14,26 @@ SCHEMA = pa.schema([("dimension", pa.string()), ("value", pa.string()), ("orders
 LEAST_LINES = 1 << 16  # collected before they are added up
 
 
-def summarize(orders: pa.Table) -> pa.Table:
+def summarize(orders: pa.Table, profile: Profile | None = None) -> pa.Table:
     """Return the orders and revenue of each day, region and product, in `SCHEMA`."""
     days = orders["timestamp"].cast(pa.date32())
+    if profile and profile.counts:
+        amounts = {"count": orders["orders"], "total": pc.subtract(orders["gross"], orders["refunded"])}
+        counting = "count", "sum"
+    else:
+        amounts, counting = {"total": orders["total_amount"]}, ("total", "count")
     parts = []
     for dimension in DIMENSIONS:
         keys = days if dimension == "day" else orders[dimension]
         sums = (
-            pa.table({"value": keys, "total": orders["total_amount"]})
+            pa.table({"value": keys, **amounts})
             .group_by("value", use_threads=False)
-            .aggregate([("total", "count"), ("total", "sum")])
+            .aggregate([counting, ("total", "sum")])
         )
         columns = [
             pa.repeat(dimension, len(sums)),
             sums["value"].cast(pa.string()),
-            sums["total_count"],
+            sums["_".join(counting)],
             sums["total_sum"].cast(REVENUE),
         ]
         parts.append(pa.table(columns, schema=SCHEMA))

@@ -3,9 +3,10 @@
 from dataclasses import dataclass
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from daskjobs.errors import InputError
-from daskjobs.orders.parse import typed
+from daskjobs.orders.parse import trimmed, typed
 from daskjobs.orders.profiles import Column, Profile
 from daskjobs.orders.schema import COLUMNS
 
@@ -51,6 +52,14 @@ def extra_names(columns: list[str], profile: Profile) -> list[str]:
     return [f"{each}_original" if each in COLUMNS else each for each in columns if each not in ours]
 
 
+def order_ids(texts: pa.Table, profile: Profile) -> pa.Array:
+    """Return the order ids of a table that has the file's columns as texts, as `arranged` has them."""
+    name = used(texts.column_names, profile).get("order_id")
+    if name is None:
+        return pa.repeat(column_of(profile, "order_id").constant or "", len(texts))
+    return trimmed(texts[name].combine_chunks())
+
+
 def arranged(texts: pa.Table, profile: Profile, extra: list[str]) -> Arranged:
     """Return the rows of a table that has the file's columns as texts."""
     found = used(texts.column_names, profile)
@@ -62,4 +71,7 @@ def arranged(texts: pa.Table, profile: Profile, extra: list[str]) -> Arranged:
     others = [each for each in texts.column_names if each not in found.values()]
     columns |= dict(zip(extra_names(texts.column_names, profile), (texts[each] for each in others), strict=True))
     columns |= {name: pa.nulls(rows, pa.string()) for name in extra if name not in columns}
-    return Arranged(typed(pa.table(columns), profile.status))
+    orders = typed(pa.table(columns), profile.status)
+    keys = [orders[each] if each in COLUMNS else texts[each] for each in profile.order.key]
+    joined = pc.binary_join_element_wise(*(each.cast(pa.string()) for each in keys), "\x1f") if keys else None
+    return Arranged(orders, keys=None if joined is None else joined.combine_chunks())

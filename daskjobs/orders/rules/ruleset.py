@@ -25,7 +25,8 @@ from pandas.arrays import ArrowExtensionArray
 from daskjobs.display import shown
 from daskjobs.errors import ConfigError, InputError, StorageError
 from daskjobs.files.storage import Storage, UnavailableError, explained
-from daskjobs.orders.rules.builtin import RULES, SENTENCES, Rule
+from daskjobs.orders.profiles import Profile
+from daskjobs.orders.rules.builtin import RULES, SENTENCES, Rule, of_lines
 from daskjobs.orders.rules.contract import CONTEXT, RuleContext, takes_context
 from daskjobs.orders.rules.file import rules_in
 from daskjobs.orders.rules.functions import SENTENCE, Functions, load_functions
@@ -52,6 +53,7 @@ class Ruleset:
     name: str = ""
     sha256: str = ""
     context: RuleContext | None = None
+    profile: Profile | None = None
 
     @property
     def own(self) -> dict[str, Rule]:
@@ -61,7 +63,11 @@ class Ruleset:
     @property
     def sentences(self) -> dict[str, str]:
         """Return the sentence of each reason, in the order of a row's reasons."""
-        return {**SENTENCES, **{name: _sentence(name, rule) for name, rule in self.own.items()}}
+        return {
+            **SENTENCES,
+            **of_lines(self.profile),
+            **{name: _sentence(name, rule) for name, rule in self.own.items()},
+        }
 
     def masks(self, frame: pd.DataFrame, twice: bool = False) -> Iterator[tuple[str, Mask]]:
         """Yield each rule's name and the rows that it rejects. Raises ConfigError when one of the user's fails.
