@@ -332,7 +332,7 @@ def expect(files: dict[str, bytes], toml: str) -> Books:
 def by_row(reader: Reader, rows: list[Row]) -> None:
     seen = set[str]()
     for row in rows:
-        if row.reasons or row.returned:
+        if row.reasons or (row.returned and not reader.order.get("key")):
             continue
         key = row.key if reader.order.get("key") else row.id
         if key in seen:
@@ -349,7 +349,7 @@ def by_order(reader: Reader, rows: list[Row]) -> None:
     if reader.order.get("key"):
         seen = set[str]()
         for row in rows:
-            if row.reasons or row.returned:
+            if row.reasons:
                 continue
             if row.key in seen:
                 row.reasons = ["duplicate_line"]

@@ -161,7 +161,8 @@ class Cuts:
     """Where to cut a file, so that all ``count`` partitions of the input have about the same weight.
 
     ``file`` is the file's position in the input; the files before it weigh ``before``, and all files ``total``.
-    ``sha256`` is the hash that the whole file must have, or empty if it is not known.
+    ``sha256`` is the hash that the whole file must have, or empty if it is not known. With a ``profile`` of line
+    items, no run of an order's lines is cut.
     """
 
     file: int
@@ -169,6 +170,12 @@ class Cuts:
     total: int
     count: int
     sha256: str = ""
+    profile: Profile | None = None
+
+    @property
+    def of_lines(self) -> Profile | None:
+        """The profile, if a row is a line of an order."""
+        return self.profile if self.profile and self.profile.by_line else None
 
     def partition(self, weight: int) -> int:
         """Return the partition of the row that begins after rows of this ``weight``."""
@@ -198,7 +205,8 @@ class Block:
     ``texts`` holds the fields of the rows that could be read, ``kept`` the place of each of these in the block, and
     ``malformed`` the reason of each other row by its place; ``raw`` returns the text of rows, as it stands in the
     source, by their places. ``lines`` is there where all lines of the file are accounted for. ``furniture`` are the
-    places of rows that a profile takes for no orders; they are neither kept nor malformed.
+    places of rows that a profile takes for no orders; they are neither kept nor malformed. ``runs`` is there where a row
+    is a line of an order: the number of each kept row's run (see `profiles.runs`), from 0.
     """
 
     rows: int
@@ -208,6 +216,7 @@ class Block:
     raw: Callable[[Ints], pa.Array]
     lines: BlockLines | None = None
     furniture: Ints | None = None
+    runs: Ints | None = None
 
 
 def without_nulls(block: Block, nulls: list[str]) -> Block:

@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 from daskjobs.errors import InputError
 from daskjobs.files.storage import Storage, damaged
 from daskjobs.orders.dialect import NONE, Dialect
+from daskjobs.orders.profiles.runs import Seam
 from daskjobs.orders.sources.format import Block, Cuts, Ints, RowRange, SourceFile, without_nulls
 
 BLOCK_BYTES = 4 << 20  # read, parsed and written at a time; a task's memory is proportional to it
@@ -114,9 +115,11 @@ class LinesFormat(Generic[S]):
     def ranges(self, storage: Storage, source: S, cuts: Cuts) -> Iterator[tuple[int, RowRange]]:
         """Yield byte ranges that never cut a row: a row belongs to the partition in which it begins.
 
+        Where a row is a line of an order, a range ends with the run in which it would end.
         Raises StorageError at the end when the whole file doesn't have the expected hash.
         """
         row, current, whole, row_ends = 1, None, hashlib.sha256(), self.row_ends(source)
+        seam: Seam | None = None
         with storage.open(source.read) as file, ThreadPoolExecutor(1) as aside:
             whole.update(file.read(source.start))
             counting: Future[Any] = aside.submit(int)  # counts and hashes a block while the next one is read
@@ -135,11 +138,17 @@ class LinesFormat(Generic[S]):
                     begin = int(starts[at])
                     partition = cuts.partition(before + begin)
                     upto = int(np.searchsorted(starts, cuts.end(partition) - before))
+                    if seam and current and current.partition != partition:
+                        rest = self._rest(source, seam, block, ends, at)
+                        if rest:
+                            partition, upto = current.partition, at + rest
+                        seam = seam if upto == len(ends) else None
                     counting.result()
                     if current is None or current.partition != partition:
                         if current:
                             yield current.closed(cuts.file)
                         current = OpenRange(partition, offset + begin, row)
+                        seam = Seam(cuts.of_lines, source.columns) if cuts.of_lines else None
                     current.end = offset + int(ends[upto - 1])
                     last = current.end == source.end
                     counting = aside.submit(count_in, current, memoryview(block)[begin : int(ends[upto - 1])], last)
@@ -150,6 +159,17 @@ class LinesFormat(Generic[S]):
             raise damaged(storage.uri(source.read))
         if current:
             yield current.closed(cuts.file)
+
+    def _rest(self, source: S, seam: Seam, data: bytes, ends: Ints, at: int) -> int:
+        """Return how many rows of a block, from row ``at`` on, belong to the run before a partition's end."""
+        back = 1 if at and not seam.asked else 0
+
+        def parse(first: int, upto: int) -> Block:
+            rows = ends[at - back + first : at - back + upto]
+            begin = int(ends[at - back + first - 1]) if at - back + first else 0
+            return self.block(source, data[begin : int(rows[-1])], rows - begin)
+
+        return seam.rest(parse, len(ends) - at + back) - back
 
     def blocks(self, storage: Storage, source: S, part: RowRange) -> Iterator[Block]:
         """Yield a range's rows. Raises InputError at its end when they have changed since split."""

@@ -104,13 +104,16 @@ class ParquetFormat:
         return sum(size for _, size in source.groups)
 
     def ranges(self, storage: Storage, source: ParquetSource, cuts: Cuts) -> Iterator[tuple[int, RowRange]]:
-        """Yield ranges of whole row groups. Their hash is that of the file's footer."""
+        """Yield ranges of whole row groups, or where a row is a line of an order, the file's only range.
+
+        Their hash is that of the file's footer.
+        """
         with _reading(partial(storage.open, source.read), source.name) as file:
             footer = hashlib.sha256(_footer(file)).hexdigest()
         row, start, before = 1, 0, 0
         partitions = []
         for _, size in source.groups:
-            partitions.append(cuts.partition(before))
+            partitions.append(cuts.partition(0 if cuts.of_lines else before))
             before += size
         for partition, group in groupby(partitions):
             end = start + len(list(group))

@@ -116,8 +116,10 @@ class PartitionResult:
 
     ``key`` identifies everything that it depends on, except ``repeats``: the pieces, by file name, that say which of
     its rows repeat an id. ``statuses`` counts the valid rows, ``reasons`` the rejected ones. ``scores`` are by anomaly.
-    ``ids`` are the pieces with its ids, by bucket. Only a profile brings the last two: ``currencies`` counts the valid
-    rows that are paid in each currency, and ``amounts`` are the sums of the paid ones.
+    ``ids`` are the pieces with its ids, by bucket. Only a profile brings the rest: ``currencies`` counts the valid rows
+    that are paid in each currency, and ``amounts`` are the sums of the paid ones. Where a row is a line of an order,
+    ``runs`` are the pieces with the runs of orders' lines, and ``elsewhere`` says what was found in other runs of the
+    same orders, as ``repeats`` does.
     """
 
     partition: int
@@ -133,6 +135,8 @@ class PartitionResult:
     ids: list[list[Piece]]
     currencies: dict[str, int] = field(default_factory=dict)
     amounts: Amounts | None = None
+    elsewhere: dict[str, Piece] = field(default_factory=dict)
+    runs: list[list[Piece]] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
