@@ -1,6 +1,9 @@
 """Reads a profile: a TOML file, or a preset of this package."""
 
+import difflib
+import itertools
 import os
+import re
 import tomllib
 from dataclasses import replace
 from hashlib import sha256
@@ -8,9 +11,10 @@ from importlib.resources import files
 from typing import Any
 
 from daskjobs.display import shown
-from daskjobs.errors import ConfigError, InputError, StorageError
+from daskjobs.errors import ConfigError, InputError, StorageError, UsageError
 from daskjobs.files.documents import dump, from_json
 from daskjobs.files.storage import Storage, UnavailableError, explained
+from daskjobs.options import quoted
 from daskjobs.orders.dialect import InputFormat
 from daskjobs.orders.profiles import Column, FileForm, Furniture, OrderForm, Profile, ValueForm
 from daskjobs.orders.schema import COLUMNS
@@ -45,7 +49,28 @@ def parse_profile(text: str, name: str) -> Profile:
 def presets() -> dict[str, str]:
     """Return the text of each preset by its name, sorted."""
     found = {each.name.removesuffix(".toml"): each for each in PRESETS.iterdir() if each.name.endswith(".toml")}
-    return {name: found[name].read_text() for name in sorted(found)}
+    return {name: found[name].read_text("utf-8") for name in sorted(found)}
+
+
+def preset(name: str) -> str:
+    """Return the text of a preset. Raises UsageError, which names the nearest ones, when there is none of this name."""
+    texts = presets()
+    if name not in texts:
+        near = difflib.get_close_matches(name.lower(), texts, 3)
+        hint = f"did you mean {' or '.join(near)}? " if near else ""
+        raise UsageError(f"there is no preset {quoted(name)}: {hint}`daskjobs profile list` names all of them")
+    return texts[name]
+
+
+def about(text: str) -> str:
+    """Return the first sentence of the comment with which a profile begins.
+
+    >>> about("# Orders of a shop,\\n# by line. More.\\n[file]")
+    'Orders of a shop, by line.'
+    """
+    lines = itertools.takewhile(lambda line: line.startswith("#"), text.splitlines())
+    said = " ".join(line.removeprefix("#").strip() for line in lines).strip()
+    return re.split(r"(?<=[.!?]) ", said, maxsplit=1)[0]
 
 
 def read_profile(storage: Storage, where: str) -> Profile:
