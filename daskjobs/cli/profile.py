@@ -27,4 +27,4 @@ def show(name: str) -> None:
     """Print a preset as it is: daskjobs profile show shopify > mine.toml."""
     from daskjobs.orders.profiles.reading import preset  # imported late: it loads pyarrow
 
-    click.get_binary_stream("stdout").write(preset(name).encode())
+    click.echo(preset(name).encode(), nl=False)
