@@ -24,6 +24,7 @@ from daskjobs.orders.validation.block import Judged, Place, judge
 from daskjobs.orders.validation.duplicates import buckets, positions, writing_ids
 from daskjobs.orders.validation.limit import Limit
 from daskjobs.orders.validation.result import NAMED, Checked, Ledger, LongRow, PartitionLines, PartitionResult, Score
+from daskjobs.orders.validation.unread import Unread
 
 
 @dataclass(frozen=True)
@@ -90,6 +91,7 @@ def check_partition(
                 write["ids"](judged.ids)
                 sums.add(summary.summarize(judged.paid))
                 counts.add(block, judged, place, truth)
+                counts.unread.add(part.file, block, judged.quarantine)
                 if task.limit.ends_early(counts.rejected):
                     raise task.limit.early(counts.rejected, counts.reasons)
                 row += block.rows
@@ -107,6 +109,7 @@ def check_partition(
         scores=counts.scores,
         outputs={names[content]: file.output for content, (_, file) in opened.items()},
         ids=pieces,
+        unread=counts.unread.files,
     )
     pa.default_memory_pool().release_unused()  # else an idle worker would look as large as a busy one
     return Checked(result, storage.put(names["result"], sealed(result)))
@@ -121,6 +124,7 @@ class _Counts:
         self.statuses, self.reasons = Counter[str](), Counter[str]()
         self.lines, self.several = PartitionLines(), list[LongRow]()
         self.scores = {anomaly: Score(0, 0, 0) for anomaly in ANOMALIES} if scored else {}
+        self.unread = Unread()
 
     @property
     def ledger(self) -> Ledger:

@@ -79,12 +79,30 @@ class Score:
 
 
 @dataclass(frozen=True)
+class UnreadRows:
+    """The rows of a file in a partition that understood none of them, and their reasons."""
+
+    rows: int
+    reasons: dict[str, int]
+
+
+@dataclass(frozen=True)
+class UnreadFiles:
+    """How many files have no row that was understood, the first few of them, and the reasons of their rows."""
+
+    files: int
+    first: list[str]
+    reasons: dict[str, int]
+
+
+@dataclass(frozen=True)
 class PartitionResult:
     """The result of a partition.
 
     ``key`` identifies everything that it depends on, except ``repeats``: the pieces, by file name, that say which of
     its rows repeat an id. ``statuses`` counts the valid rows, ``reasons`` the rejected ones. ``scores`` are by anomaly.
-    ``ids`` are the pieces with its ids, by bucket.
+    ``ids`` are the pieces with its ids, by bucket. ``unread`` are the files of which it understood no row, by their
+    place in the input.
     """
 
     partition: int
@@ -98,6 +116,7 @@ class PartitionResult:
     scores: dict[str, Score]
     outputs: dict[str, Output]
     ids: list[list[Piece]]
+    unread: dict[str, UnreadRows] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
