@@ -10,7 +10,7 @@ from fsspec.core import has_magic
 from fsspec.utils import get_protocol
 
 from daskjobs.display import listed
-from daskjobs.errors import ConfigError, DaskjobsError, InputError
+from daskjobs.errors import ConfigError, DaskjobsError, InputError, UsageError
 from daskjobs.files.documents import dump, parse
 from daskjobs.files.storage import Storage, damaged, real_path
 from daskjobs.orders.dialect import InputFormat
@@ -19,7 +19,7 @@ from daskjobs.pipeline.manifest import Manifest
 from daskjobs.pipeline.stage import Stage, numbered
 from daskjobs.stages import generate
 from daskjobs.stages.given import TABLE
-from daskjobs.stages.run_settings import Context, Settings, refuse_twice
+from daskjobs.stages.run_settings import CURRENCY_ALONE, Context, Settings, refuse_twice
 
 if TYPE_CHECKING:
     from daskjobs.orders.plan import Plan
@@ -30,6 +30,7 @@ PARTITIONS, PLAIN = "split/partitions.json", "split/input-*.plain"
 PLAIN_BEFORE = "split/input-*.csv"  # what versions before 0.6.0 unpacked: it may be large, so this one removes it
 LEAST, STEP, MOST = 5, 10, 200  # partitions, if their number isn't given
 FEW_BYTES = 160 << 20  # inputs up to this size get the fewest partitions
+IN_PROFILE = ("delimiter", "quoting", "encoding", "columns", "statuses", "currency")  # options that win over a profile
 PARTITION_BYTES = 80 << 20  # a core takes two thirds of a second for it, much longer than the 10 ms between two tasks
 
 
@@ -57,24 +58,34 @@ def execute(context: Context) -> Manifest:
         inputs = context.digest(generate.NAME)
     names = ("partitions", "delimiter", "quoting", "encoding", "columns")
     settings = {name: getattr(context.settings, name) for name in names}
+    settings["quoting"] = context.settings.input_format.quoting
     if len(context.settings.input) > 1:  # their order decides which of two rows with the same id counts
         settings["input"] = [listed(pattern) for pattern in context.settings.input]
     if as_of := _as_of(context, inputs):
         settings["as_of"] = as_of
-    profile = _profile(context)
-    if profile:
-        settings["profile"] = profile.sha256
-    return context.commit(NAME, inputs, settings, lambda: _write(context, inputs, profile))
+    profile, said = _profile(context)
+    return context.commit(NAME, inputs, settings | said, lambda: _write(context, inputs, profile))
 
 
-def _profile(context: Context) -> "Profile | None":
-    """Return the profile that --profile names, with what other options say in its place."""
+def _profile(context: Context) -> "tuple[Profile | None, dict[str, Any]]":
+    """Return the profile that --profile names, with what other options say in its place, and what it depends on.
+
+    Raises UsageError when there is a --currency, and no profile that says where currencies are.
+    """
     settings = context.settings
     if not settings.profile:
-        return None
-    from daskjobs.orders.profiles.reading import merged, read_profile
+        if settings.currency:
+            raise UsageError(CURRENCY_ALONE)
+        return None, {}
+    from daskjobs.orders.profiles.reading import is_preset, merged, read_profile
+    from daskjobs.orders.sources.names import status_names
 
-    return merged(read_profile(context.storage, settings.profile), settings.input_format, settings.currency)
+    if not is_preset(settings.profile):
+        context.refuse_own("--profile", [settings.profile])
+    read = read_profile(context.storage, settings.profile)
+    profile = merged(read, **{name: getattr(settings, name) for name in IN_PROFILE})
+    said = {"currency": settings.currency.upper(), "statuses": status_names(settings.statuses)}
+    return profile, {"profile": read.sha256, **said}
 
 
 def _as_of(context: Context, inputs: dict[str, str]) -> str:
@@ -223,7 +234,18 @@ def _planned(context: Context, inputs: dict[str, str], profile: "Profile | None"
 
 def _compared(settings: Settings, manifest: Manifest) -> tuple[dict[str, Any], dict[str, Any]]:
     mine = {name: getattr(settings, name) for name in settings.given}
-    theirs = {"as_of": "none", **manifest.settings}
+    theirs = {**dict.fromkeys(("as_of", "profile", "currency"), "none"), **manifest.settings}
+    if "currency" in mine:
+        mine["currency"] = settings.currency.upper()
+    if "statuses" in mine:
+        from daskjobs.orders.sources.names import status_names
+
+        mine["statuses"] = status_names(settings.statuses)
+    if path := mine.pop("profile", ""):
+        from daskjobs.orders.profiles.reading import read_profile
+
+        with suppress(ConfigError):  # if it can't be read by now, split has read it
+            mine["profile"] = read_profile(Storage(settings.run_uri), path).sha256
     if "input" in mine:
         mine["input"] = _input([listed(pattern) for pattern in settings.input])
         if generate.STAGE.manifest in manifest.inputs:

@@ -36,6 +36,7 @@ from daskjobs.orders.validation.result import (
     PartitionResult,
     Score,
 )
+from daskjobs.orders.validation.unread import Unread
 
 
 @dataclass(frozen=True)
@@ -124,6 +125,7 @@ def check_partition(
                 counts.add(block, judged, place, truth)
                 if counts.amounts is not None:
                     counts.amounts += summary.added(judged.paid)
+                counts.unread.add(part.file, block, judged.quarantine)
                 if task.limit.ends_early(counts.rejected):
                     raise task.limit.early(counts.rejected, counts.reasons)
                 row += block.rows
@@ -142,6 +144,7 @@ def check_partition(
         scores=counts.scores,
         outputs={names[content]: file.output for content, (_, file) in opened.items()},
         ids=pieces,
+        unread=counts.unread.files,
         currencies=_counted(counts.currencies),
         amounts=counts.amounts,
         elsewhere=others,
@@ -178,6 +181,7 @@ class _Counts:
         self.amounts: Amounts | None = None
         self.lines, self.several = PartitionLines(), list[LongRow]()
         self.scores = {anomaly: Score(0, 0, 0) for anomaly in ANOMALIES} if scored else {}
+        self.unread = Unread()
 
     @property
     def ledger(self) -> Ledger:
