@@ -241,6 +241,21 @@ class Storage:
             raise damaged(self.uri(name))
         return data
 
+    def part(self, name: str, start: int, end: int) -> bytes:
+        """Return the bytes ``start`` to ``end`` of a file, or fewer where it ends before: in one request to a store."""
+        fs, path = self._input(name)
+        if isinstance(fs, LocalFileSystem) or web.is_web(fs) or "::" in self.uri(name):
+            with explained(f"read {self.uri(name)}"), self.open(name, cache="none") as file:
+                file.seek(start)
+                return file.read(end - start)
+        with explained(f"read {self.uri(name)}"):
+            data: bytes = fs.cat_file(path, start=start, end=end)
+            return data
+
+    def is_local(self, name: str) -> bool:
+        """Tell whether a file is in a file system of this machine."""
+        return isinstance(self._input(name)[0], LocalFileSystem)
+
     def holds(self, name: str, expected: Output) -> bool:
         """Read a file to its end, and tell whether its bytes are as ``expected``."""
         with explained(f"read {self.uri(name)}"), self.open(name) as file:

@@ -72,7 +72,7 @@ def writing_ids(
     """
     pieces: Buckets = [[] for _ in range(count)]
     held: list[pa.Array] = []
-    done = 0
+    done = waiting = 0
 
     def flush() -> None:
         nonlocal done
@@ -87,9 +87,12 @@ def writing_ids(
             pieces[bucket].append(write_piece(file, table.slice(start, end - start), WRITING))
 
     def take(ids: pa.Array) -> None:
+        nonlocal waiting
         held.append(ids)
-        if sum(map(len, held)) >= BATCH_ROWS:
+        waiting += len(ids)
+        if waiting >= BATCH_ROWS:
             flush()
+            waiting = 0
 
     with storage.write(name) as file:
         yield take, file, pieces

@@ -13,12 +13,13 @@ from daskjobs.files.digest import Output, Piece
 from daskjobs.files.documents import sealed, unsealed
 from daskjobs.files.storage import Storage
 from daskjobs.files.tables import column, rows_between, writing_rows
-from daskjobs.orders import sources, summary
+from daskjobs.orders import summary
 from daskjobs.orders.plan import Partition
 from daskjobs.orders.profiles import Profile
 from daskjobs.orders.rules.builtin import ANOMALIES
 from daskjobs.orders.rules.ruleset import Ruleset
 from daskjobs.orders.schema import PAID, QUARANTINE, WRITING, orders_schema
+from daskjobs.orders.sources import many
 from daskjobs.orders.sources.format import Block, Ints, SourceFile
 from daskjobs.orders.validation.block import Judged, Place, judge
 from daskjobs.orders.validation.duplicates import buckets, positions, writing_ids
@@ -74,12 +75,12 @@ def check_partition(
         take, file, pieces = stack.enter_context(writing_ids(storage, names["ids"], buckets(task.limit.rows)))
         opened["ids"] = take, file
         write = {content: take for content, (take, _) in opened.items()}
-        for part in partition.ranges:
-            source, row = files[part.file], part.first_row
-            truth = _truth(storage, task.truth, row, part.rows)
-            counts.lines.in_files += part.lines or 0
-            for block in sources.format_of(source).blocks(storage, source, part):
-                place = Place(partition.number, source.name, row)
+        for parts in many.together(partition.ranges, files, alone=task.truth is not None):
+            source, row = files[parts[0].file], parts[0].first_row
+            truth = _truth(storage, task.truth, row, parts[0].rows)
+            counts.lines.in_files += sum(part.lines or 0 for part in parts)
+            for block in many.blocks(storage, files, parts):
+                place = Place(partition.number, source.name, row, many.starts(files, parts) if parts[1:] else ())
                 rest = repeated[np.searchsorted(repeated, counts.passed) :] - counts.passed
                 judged = judge(
                     block, task.extra, place, task.ruleset, rest, task.statuses, not counts.rows_in, task.profile
@@ -140,7 +141,7 @@ class _Counts:
             self.lines.several += len(several)
             self.lines.in_several += sum(several.values())
             first = list(several.items())[: NAMED - len(self.several)]
-            self.several += [LongRow(place.source, place.row + index, line_ends) for index, line_ends in first]
+            self.several += [LongRow(*place.of(index), line_ends) for index, line_ends in first]
         for anomaly, score in self.scores.items():
             score.add(_score(judged.anomalies[anomaly], truth[anomaly], place.row, place.row + block.rows))
 
