@@ -2,7 +2,7 @@
 
 import hashlib
 import io
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import accumulate
@@ -11,16 +11,15 @@ from typing import IO, Any, TypeVar
 import numpy as np
 import pyarrow as pa
 
-from daskjobs.cores import cores
 from daskjobs.errors import InputError
-from daskjobs.files.storage import Storage
+from daskjobs.files.storage import REQUESTS, Storage
 from daskjobs.orders.sources import format_of
 from daskjobs.orders.sources.format import Block, BlockLines, Ints, RowRange, SourceFile
 from daskjobs.orders.sources.lines import BLOCK_BYTES, BLOCK_ROWS, LAST, LinesFormat
 
 SMALL_BYTES = 64 << 10  # of a file, or of a range of rows, that is read whole
-HELD_BYTES = 64 << 20  # of small files that are kept in memory between their description and their cuts
-REQUESTS = 16  # at a time, to a store that isn't this machine's
+HELD_BYTES = 64 << 20  # of small files that stay in memory between their description and their cuts
+AHEAD = 256  # files that are requested before they are looked at
 
 OWN = ("name", "read", "size", "start", "lines", "inside", "groups", "unpacked")  # what like files need not share
 
@@ -49,35 +48,44 @@ def in_turn(function: Callable[[T], R], items: Iterable[T], threads: int) -> Ite
         pool.shutdown(cancel_futures=True)
 
 
-def threads(storage: Storage, name: str) -> int:
-    """Return how many files like this one are read at a time."""
-    return cores() if storage.is_local(name) else REQUESTS
-
-
 @dataclass(frozen=True)
 class ReadOnce(Storage):
-    """A storage whose small files are read by the first `open` alone, as long as they fit in `HELD_BYTES` together."""
+    """A storage whose small files are read once, by `open` or `ahead`, and held until they are let go."""
 
     held: dict[str, bytes] = field(default_factory=dict, compare=False)
-    room: list[int] = field(default_factory=lambda: [HELD_BYTES], compare=False)
+    large: set[str] = field(default_factory=set, compare=False)
+    used: list[int] = field(default_factory=lambda: [0], compare=False)  # the bytes that are held
 
     @classmethod
     def of(cls, storage: Storage) -> "ReadOnce":
         """Return a storage of the same files."""
         return cls(storage.root, storage.check, storage.secrets)
 
+    def ahead(self, names: Sequence[str]) -> Iterator[int]:
+        """Yield the positions of these files, after the small ones of an object store were requested together."""
+        for first in range(0, len(names), AHEAD):
+            window = [name for name in names[first : first + AHEAD] if name not in self.held and name not in self.large]
+            found = self.parts_at_hand([(name, 0, SMALL_BYTES + 1) for name in window]) if len(names) > 1 else []
+            for name, data in zip(window, found, strict=False):
+                if data is not None:
+                    self._take(name, data)
+            yield from range(first, min(first + AHEAD, len(names)))
+
+    def let_go(self, name: str, most: int = 0) -> None:
+        """Forget a file's bytes, if those of all files are more than ``most``."""
+        if self.used[0] > most and name in self.held:
+            self.used[0] -= len(self.held.pop(name))
+
     def open(self, name: str, cache: str = "readahead") -> IO[bytes]:
         """Open a file for reading at any offset. Raises StorageError."""
         if name in self.held:
             return io.BytesIO(self.held[name])
         opened = super().open(name, cache)
-        if cache == "none" or self.room[0] < SMALL_BYTES:  # it is read in parts
+        if cache == "none" or name in self.large:
             return opened
         try:
             data = opened.read(SMALL_BYTES + 1)
-            if len(data) <= SMALL_BYTES:
-                self.held[name] = data
-                self.room[0] -= len(data)
+            if self._take(name, data):
                 opened.close()
                 return io.BytesIO(data)
             opened.seek(0)
@@ -89,6 +97,14 @@ class ReadOnce(Storage):
     def size(self, name: str) -> int | None:
         """Return a file's size in bytes, or None if there is no such file."""
         return len(self.held[name]) if name in self.held else super().size(name)
+
+    def _take(self, name: str, data: bytes) -> bool:
+        if len(data) > SMALL_BYTES:
+            self.large.add(name)
+            return False
+        self.held[name] = data
+        self.used[0] += len(data)
+        return True
 
 
 def together(ranges: list[RowRange], files: Mapping[int, SourceFile], alone: bool = False) -> Iterator[list[RowRange]]:
@@ -122,11 +138,11 @@ def blocks(storage: Storage, files: Mapping[int, SourceFile], parts: list[RowRan
         if np.isin(ends, found).all():  # else a quote of one file, which closes nowhere in it, would close in another
             yield source_format.block(source, data, found)
             return
-    each = in_turn(
-        lambda part: list(format_of(files[part.file]).blocks(storage, files[part.file], part)),
-        parts,
-        threads(storage, source.read),
-    )
+
+    def read(part: RowRange) -> list[Block]:
+        return list(source_format.blocks(storage, files[part.file], part))
+
+    each = in_turn(read, parts, 1 if storage.is_local(source.read) else REQUESTS)
     yield _joined([block for found in each for block in found])
 
 
@@ -152,15 +168,12 @@ def _form(source: SourceFile) -> list[Any]:
 
 def _lines(storage: Storage, files: Mapping[int, SourceFile], parts: list[RowRange]) -> tuple[bytes, Ints]:
     """Return the lines of all ranges, and the offset after each range, whose last row has a line end."""
-
-    def read(part: RowRange) -> bytes:
-        source = files[part.file]
-        data = storage.part(source.read, part.start, part.end)
-        if len(data) < part.end - part.start or hashlib.sha256(data).hexdigest() != part.sha256:
-            raise InputError(f"{source.name} has changed since it was split: run again")
-        return data if data.endswith(b"\n") else data + b"\n"
-
-    pieces = list(in_turn(read, parts, threads(storage, files[parts[0].file].read)))
+    pieces = storage.parts([(files[part.file].read, part.start, part.end) for part in parts])
+    for number, (part, data) in enumerate(zip(parts, pieces, strict=True)):
+        if hashlib.sha256(data).hexdigest() != part.sha256:
+            raise InputError(f"{files[part.file].name} has changed since it was split: run again")
+        if not data.endswith(b"\n"):
+            pieces[number] += b"\n"
     return b"".join(pieces), np.cumsum([len(piece) for piece in pieces])
 
 
@@ -180,7 +193,9 @@ def _joined(blocks: list[Block]) -> Block:
         return pa.concat_arrays(each) if each else pa.array([], pa.string())
 
     lines = [block.lines for block in blocks if block.lines]
-    several = {begin + row: count for begin, block in numbered if block.lines for row, count in block.lines.several.items()}
+    several = {
+        begin + row: count for begin, block in numbered if block.lines for row, count in block.lines.several.items()
+    }
     return Block(
         rows=int(ends[-1]),
         texts=pa.concat_tables([block.texts for block in blocks]).combine_chunks(),
