@@ -1,18 +1,20 @@
 """Find partitions of whole rows, without copying files that can be read in ranges."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 from fsspec.core import has_magic
 from fsspec.utils import get_protocol
 
+from daskjobs.cores import cores
 from daskjobs.display import listed
 from daskjobs.errors import ConfigError, DaskjobsError, InputError, UsageError
 from daskjobs.files.documents import dump, parse
-from daskjobs.files.storage import Storage, damaged, real_path
+from daskjobs.files.storage import REQUESTS, Storage, damaged, real_path
 from daskjobs.orders.dialect import InputFormat
 from daskjobs.pipeline.context import Done
 from daskjobs.pipeline.manifest import Manifest
@@ -31,6 +33,7 @@ PLAIN_BEFORE = "split/input-*.csv"  # what versions before 0.6.0 unpacked: it ma
 LEAST, STEP, MOST = 5, 10, 200  # partitions, if their number isn't given
 FEW_BYTES = 160 << 20  # inputs up to this size get the fewest partitions
 IN_PROFILE = ("delimiter", "quoting", "encoding", "columns", "statuses", "currency")  # options that win over a profile
+AT_ONCE_BYTES = 32 << 20  # files up to this size are cut in parallel; of a larger one, the progress is shown
 PARTITION_BYTES = 80 << 20  # a core takes two thirds of a second for it, much longer than the 10 ms between two tasks
 
 
@@ -190,28 +193,44 @@ def _planned(context: Context, inputs: dict[str, str], profile: "Profile | None"
     from daskjobs.orders.plan import Partition, Plan
     from daskjobs.orders.profiles.columns import extra_names
     from daskjobs.orders.schema import COLUMNS
-    from daskjobs.orders.sources.format import Cuts, RowRange
+    from daskjobs.orders.sources import many
+    from daskjobs.orders.sources.format import Cuts, RowRange, SourceFile
 
     storage, generated = opening(context), not context.settings.input
-    said = context.settings.input_format
-    files = [
-        sources.describe(storage, name, numbered(PLAIN, number), InputFormat(",") if generated else said, profile)
-        for number, name in enumerate([generate.ORDERS] if generated else inputs)
-    ]
+    said, names = context.settings.input_format, [generate.ORDERS] if generated else list(inputs)
+    reader, threads = many.ReadOnce.of(storage), 1 if storage.is_local(names[0]) else REQUESTS
+
+    def describe(number: int) -> "SourceFile":
+        plain, form = numbered(PLAIN, number), InputFormat(",") if generated else said
+        described = sources.describe(reader, names[number], plain, form, profile)
+        reader.let_go(names[number], most=many.HELD_BYTES)
+        return described
+
+    files = list(many.in_turn(describe, reader.ahead(names), threads))
     # The process that wrote the orders knows whether they have changed: hashing them again takes as long as splitting.
     written = context.written.get(generate.ORDERS) if generated else None
     untouched = written is not None and written == storage.identity(generate.ORDERS)
     sha256 = context.output(generate.NAME, generate.ORDERS).sha256 if generated and not untouched else ""
     weights = [sources.format_of(file).weight(file) for file in files]
-    total, before = sum(weights), 0
+    total, befores = sum(weights), list(accumulate(weights, initial=0))
     count = context.settings.partitions or _count(total)
     ranges: list[list[RowRange]] = [[] for _ in range(count)]
-    for number, file in enumerate(files):
-        cuts = Cuts(number, before, total, count, sha256, profile)
-        for partition, part in sources.format_of(file).ranges(storage, file, cuts):
+
+    def cut(number: int) -> Iterable[tuple[int, RowRange]]:
+        cuts = Cuts(number, befores[number], total, count, sha256, profile)
+        parts = sources.format_of(files[number]).ranges(reader, files[number], cuts)
+        if weights[number] > AT_ONCE_BYTES:
+            return parts
+        found = list(parts)
+        reader.let_go(files[number].read)
+        return found
+
+    if total > len(files) * many.SMALL_BYTES:  # of small files, Python's own work is most of it
+        threads = max(threads, cores())
+    for parts in many.in_turn(cut, reader.ahead([file.read for file in files]), threads):
+        for partition, part in parts:
             ranges[partition].append(part)
             context.progress((partition + 1) / count)
-        before += weights[number]
     if untouched and written != storage.identity(generate.ORDERS):
         raise damaged(storage.uri(generate.ORDERS))
     others = (extra_names(file.columns, profile) if profile else file.columns for file in files)

@@ -2,12 +2,13 @@
 
 from collections import Counter
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from daskjobs.files.tables import column
 from daskjobs.orders.rules.builtin import MALFORMED
-from daskjobs.orders.sources.format import Block
+from daskjobs.orders.sources.format import Block, RowRange, SourceFile
 from daskjobs.orders.validation.result import UnreadRows
 
 # A row that is rejected for one of these was not understood; the other reasons are about what it says.
@@ -24,11 +25,23 @@ class Unread:
         self._rows, self._reasons = Counter[int](), dict[int, Counter[str]]()
         self._understood = set[int]()
 
-    def add(self, file: int, block: Block, rejected: pa.Table) -> None:
-        """Add a block of a file, of which these rows are rejected."""
+    def add(self, parts: list[RowRange], files: dict[int, SourceFile], block: Block, rejected: pa.Table) -> None:
+        """Add a block of these ranges of rows, of which these are rejected; several ranges are whole in it."""
+        if len(parts) == 1:
+            self._add(parts[0].file, block.rows - (0 if block.furniture is None else len(block.furniture)), rejected)
+            return
+        furniture = np.zeros(0, np.int64) if block.furniture is None else block.furniture
+        begins = np.cumsum([0, *(part.rows for part in parts)])
+        beside = np.diff(np.searchsorted(furniture, begins)).tolist()
+        of = rejected["source"].combine_chunks().dictionary_encode()
+        for part, others in zip(parts, beside, strict=True):
+            at = of.dictionary.index(files[part.file].name).as_py()
+            some = rejected.slice(0, 0) if at < 0 else rejected.filter(pc.equal(of.indices, at))
+            self._add(part.file, part.rows - others, some)
+
+    def _add(self, file: int, rows: int, rejected: pa.Table) -> None:
         if file in self._understood:
             return
-        rows = block.rows - (0 if block.furniture is None else len(block.furniture))
         if rows > len(rejected) or not _none_understood(rejected):
             self._understood.add(file)
             self._reasons.pop(file, None)
