@@ -226,6 +226,17 @@ class Reader:
 
     # A row
 
+    def contradictory(self, quantity: Decimal | None, price: Decimal | None, total: Decimal | None) -> bool:
+        """Tell whether a row is neither a sale nor a return: what is known of its signs is of both."""
+        sign = {key: 0 if each is None else (each > 0) - (each < 0)
+                for key, each in (("quantity", quantity), ("price", price), ("total", total))}  # fmt: skip
+        back = -1 in (sign["quantity"], sign["price"])
+        if back and sign["total"] > 0:
+            return True
+        if self.order.get("price") == "line":
+            return sign["price"] > 0 > sign["total"]
+        return sign["quantity"] == sign["price"] == -1 or (not back and sign["price"] > 0 > sign["total"])
+
     def judge(self, row: Row) -> None:
         values = row.values
         row.id = self.an_id(self.text(values, "order_id"))
@@ -247,7 +258,8 @@ class Reader:
                 refund = None
         text = self.text(values, "status").strip(" \t")
         status = self.status.get(text, self.status.get("*", text)) if self.status else text
-        row.returned = self.subtract and ((quantity or 0) < 0 or (total or 0) < 0)
+        back = [total] if self.by_line and self.own_total else [quantity, price, total]
+        row.returned = self.subtract and any(each is not None and each < 0 for each in back)
         reasons = []
         if not row.id:
             reasons.append("missing_order_id")
@@ -259,16 +271,22 @@ class Reader:
             reasons.append("unreadable_price")
         elif price < 0 and not self.subtract:
             reasons.append("negative_price")
-        if total is None or refund is None:
+        if total is None:
             reasons.append("unreadable_total")
         if None not in (quantity, price, total) and "wrong_total" not in self.without:
             expected = price if self.order.get("price") == "line" else quantity * price  # type: ignore[operator]
             if abs(expected - total) > CENT * self.order.get("tolerance", 0):  # type: ignore[operator]
                 reasons.append("wrong_total")
+        if not self.subtract and (self.without or self.order.get("tolerance")) and total is not None and total < 0:
+            reasons.append("negative_total")
+        if self.subtract and not (self.by_line and self.own_total) and self.contradictory(quantity, price, total):
+            reasons.append("contradictory_signs")
         if status not in oracle.STATUSES:
             reasons.append("unknown_status")
         if self.moment(self.text(values, "timestamp")) is None:
             reasons.append("unreadable_timestamp")
+        if refund is None:
+            reasons.append("unreadable_refund")
         currency = values[self.order["currency"]].strip(" \t").upper() if "currency" in self.order else ""
         if "currency" in self.order and not currency:
             reasons.append("missing_currency")

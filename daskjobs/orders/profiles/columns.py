@@ -156,7 +156,7 @@ def arranged(texts: pa.Table, profile: Profile, extra: list[str]) -> Arranged:
     if order.refunds:
         given = trimmed(_of(texts, order.refunds))
         read = pc.if_else(pc.equal(given, ""), 0, amounts(given, values))
-        refunds, total = pc.abs(pc.coalesce(read, 0)).cast(MONEY), pc.if_else(pc.is_valid(read), total, None)
+        refunds = pc.abs(read).cast(MONEY)
     columns["total_amount"] = total
     orders = pa.table({ours: columns[ours] for ours in COLUMNS})
     here = others(texts.column_names, profile)
