@@ -16,6 +16,9 @@ CLOCK = r"(\d\d):(\d\d)(?::(\d\d)(?:\.(\d{1,6})0*)?)?"
 ZONE = r" ?(Z|UTC|[+-](?:0\d|1[0-4])(?::?[0-5]\d)?)"
 
 
+ABOUT_THE_ORDER = {"quantity_below_one", "negative_price", "wrong_total", "duplicate_order_id"}
+
+
 @dataclass
 class Expected:
     rows: int = 0
@@ -25,6 +28,13 @@ class Expected:
     rejected: list[tuple[str, int, list[str], str]] = field(default_factory=list)  # source, row, reasons, raw text
     lines: Counter[str] = field(default_factory=Counter)
     several: list[tuple[str, int, int]] = field(default_factory=list)  # source, row, line ends in it
+    files: Counter[str] = field(default_factory=Counter)  # rows by source
+
+    @property
+    def not_understood(self) -> dict[str, int]:
+        """How many rows a file has, for each file whose rows all have a reason that isn't about what an order says."""
+        lost = Counter(source for source, _, reasons, _ in self.rejected if set(reasons) - ABOUT_THE_ORDER)
+        return {name: rows for name, rows in self.files.items() if rows == lost[name]}
 
 
 def rows_of(data: bytes, delimiter: str, quoting: str, quote: str = '"') -> list[tuple[bytes, list[bytes]]]:
@@ -154,6 +164,7 @@ def expect(files: dict[str, bytes], delimiter: str = ",", quoting: str = "rfc418
             read_rows = [(row, *read(row, fields, header)) for row, fields in rows]
         for number, (row, reasons, values) in enumerate(read_rows, 1):
             expected.rows += 1
+            expected.files[name] += 1
             reasons = reasons or reasons_of(values)
             if not reasons and values["order_id"].strip(" \t") in seen:
                 reasons = ["duplicate_order_id"]

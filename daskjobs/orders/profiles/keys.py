@@ -44,6 +44,7 @@ class WrongError(ValueError):
 
 
 Reader = Callable[[Any], Any]  # of a value of TOML; raises WrongError
+Contradiction = tuple[tuple[str, ...], str]
 
 
 def seen(value: object) -> str:
@@ -240,8 +241,8 @@ def column(ours: str) -> Reader:
                 + (" and ".join(ways) or "empty alone")
             )
         (way,) = ways
-        if "empty" in value and way not in ("column", "join"):
-            raise WrongError(f"has empty beside {way}: empty is for values of a column, so leave it out")
+        if "empty" in value and way not in ("column", "join", "sum"):
+            raise WrongError(f"has empty beside {way}: it is for values that may be empty, so leave it out")
         if why := _unfit(ours, way):
             raise WrongError(f"can't be {way}: {why}")
         said = {key: _part(key, each) for key, each in value.items()}
@@ -413,8 +414,8 @@ KEYS: dict[str, dict[str, Reader]] = {
 }
 
 
-def contradiction(said: dict[str, dict[str, Any]]) -> tuple[str, str, str] | None:
-    """Return the section and key of something that contradicts the rest of what a profile says, and why; else None.
+def contradiction(said: dict[str, dict[str, Any]]) -> Contradiction | None:
+    """Return the path of something that contradicts the rest of what a profile says, and why; None if nothing does.
 
     ``said`` has the values that were read, by section and key.
     """
@@ -422,49 +423,50 @@ def contradiction(said: dict[str, dict[str, Any]]) -> tuple[str, str, str] | Non
     columns, status = said.get("columns", {}), said.get("status", {})
     quoting, quote = file.get("quoting", ""), file.get("quote", '"')
     if file.get("delimiter") and file["delimiter"] == quote and quoting != NONE:
-        return "file", "delimiter", "is the quote, too: a character can't be both"
+        return ("file", "delimiter"), "is the quote, too: a character can't be both"
     if "quote" in file and quoting == NONE:
-        return "file", "quote", 'means nothing with quoting = "none": leave one of them out'
+        return ("file", "quote"), 'means nothing with quoting = "none": leave one of them out'
     if file.get("delimiter") == "\\" and quoting in ("backslash", SPARK):
-        return "file", "delimiter", "is the backslash, which escapes other characters"
+        return ("file", "delimiter"), "is the backslash, which escapes other characters"
     if values.get("decimal", ".") in values.get("thousands", []):
-        return "values", "thousands", f"has {values.get('decimal', '.')!r}, which is the decimal sign"
+        return ("values", "thousands"), f"has {values.get('decimal', '.')!r}, which is the decimal sign"
     if "hour_twice" in values and "zone" not in values:
-        return "values", "hour_twice", "means nothing without zone"
-    if why := _twice(status):
-        return "status", *why
+        return ("values", "hour_twice"), "means nothing without zone"
+    if twice := _twice(status):
+        return twice
     fixed = columns.get("status", Column()).constant
     known = {*STATUSES, *(each for theirs in status.values() for each in theirs)}
     if fixed is not None and fixed not in known and ANY not in known:
-        return "columns", "status", f"is {quoted(fixed)} in each row, which is none of ours and not in [status]"
+        return ("columns", "status"), f"is {quoted(fixed)} in each row, which is none of ours and not in [status]"
     return _of_order(order, columns)
 
 
-def _of_order(order: dict[str, Any], columns: dict[str, Column]) -> tuple[str, str, str] | None:
+def _of_order(order: dict[str, Any], columns: dict[str, Column]) -> Contradiction | None:
     by_line = order.get("rows") == LINE
     if not by_line and order.get("fill_down"):
-        return "order", "fill_down", 'is for lines of orders: say rows = "line", or leave it out'
+        return ("order", "fill_down"), 'is for lines of orders: say rows = "line", or leave it out'
     down = order.get("fill_down", [])
     if down != list(OF_ORDER) and (
         without := next((each for each in FROM_PROFILE if each in down and not order.get(each)), "")
     ):
-        return "order", "fill_down", f"has {without!r}, and [order] doesn't say {without}"
+        return ("order", "fill_down"), f"has {without!r}, and [order] doesn't say {without}"
     if not by_line and order.get("rejects") == "order":
-        return "order", "rejects", 'is for lines of orders: say rows = "line", or leave it out'
+        return ("order", "rejects"), 'is for lines of orders: say rows = "line", or leave it out'
     if order.get("total") and "total_amount" in columns:
-        return "order", "total", "and [columns] total_amount both say what the total is: leave one of them out"
+        return ("order", "total"), "and [columns] total_amount both say what the total is: leave one of them out"
     names = [re.sub(r"^[+-]", "", each).strip() for each in order.get("total", [])]
     if order.get("refunds") in names:
-        return "order", "refunds", f"is {order['refunds']!r}, which total has as well, so that it would count twice"
+        return ("order", "refunds"), f"is {order['refunds']!r}, which total has as well, so that it would count twice"
     if "report_currency" in order and "currency" not in order:
-        return "order", "report_currency", "needs currency: the name of the column of currencies"
+        return ("order", "report_currency"), "needs currency: the name of the column of currencies"
     return None
 
 
-def _twice(status: dict[str, list[str]]) -> tuple[str, str] | None:
+def _twice(status: dict[str, list[str]]) -> Contradiction | None:
     of = dict[str, str]()
     for ours, theirs in status.items():
         for each in theirs:
             if of.setdefault(each, ours) != ours:
-                return ours, f"has {quoted(each)}, which {of[each]} has as well: a text can stand for only one of ours"
+                why = f"has {quoted(each)}, which {of[each]} has as well: a text can stand for only one of ours"
+                return ("status", ours, each), why
     return None

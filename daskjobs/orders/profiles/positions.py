@@ -44,9 +44,9 @@ def _statements(lines: list[str]) -> Iterator[tuple[int, list[str]]]:
     """Yield the lines of each key with its value, and of each table's name, and the number of the first of them."""
     begin = 0
     for end in range(1, len(lines) + 1):
-        said = lines[begin:end]
-        if len(said) > 1 and said[-1].rstrip().endswith(","):  # in a list; to read it each time would take long
+        if end - begin > 1 and lines[end - 1].rstrip().endswith(","):  # a list goes on
             continue
+        said = lines[begin:end]
         try:
             if tomllib.loads("\n".join(said)):
                 yield begin + 1, said

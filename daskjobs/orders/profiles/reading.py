@@ -45,8 +45,8 @@ def parse_profile(text: str, name: str) -> Profile:
     try:
         values = _sections(said)
         if wrong := contradiction(values):
-            section, key, why = wrong
-            raise _NonsenseError(f"[{section}] {key} {why}", section, key)
+            (section, key, *item), why = wrong
+            raise _NonsenseError(f"[{section}] {key} {why}", section, key, *item)
     except _NonsenseError as error:
         raise ConfigError(f"the profile {name}, line {line_of(text, error.path)}: {error}") from error
     status = {theirs: ours for ours, each in values["status"].items() for theirs in each}

@@ -91,6 +91,8 @@ def _read(text: str, form: str) -> datetime | None:
     try:
         if form == UNIX:
             return datetime.fromtimestamp(int(text), UTC).replace(tzinfo=None) if text.isdigit() else None
-        return datetime.strptime(text, form).replace(tzinfo=None)
+        read = datetime.strptime(text, form).replace(tzinfo=None)
+        half = read.strftime("%p").lower()  # a clock of 24 hours must be right about it, too
+        return None if "%p" in form and half not in text.lower() else read
     except (ValueError, OverflowError, OSError):
         return None

@@ -14,7 +14,7 @@ from daskjobs.orders.validation.result import UnreadRows
 # A row that is rejected for one of these was not understood; the other reasons are about what it says.
 REASONS = pa.array(
     [*MALFORMED, "missing_order_id", "unreadable_quantity", "unreadable_price", "unreadable_total", "unknown_status",
-     "unreadable_timestamp"]
+     "unreadable_timestamp", "unreadable_refund"]
 )  # fmt: skip
 
 
