@@ -6,7 +6,6 @@ import numpy as np
 import pyarrow as pa
 
 from daskjobs.files.tables import column
-from daskjobs.orders.money import cents_of
 from daskjobs.orders.parse import typed
 from daskjobs.orders.profiles import Profile, worth
 from daskjobs.orders.profiles.columns import Arranged, arranged
@@ -30,9 +29,9 @@ class Judged:
     """The judged rows of a block.
 
     The valid orders, ``paid`` and ``unpaid``, have `orders_schema`, and ``quarantine`` has `QUARANTINE`, all in the
-    source's order. ``ids`` are those of all rows that pass every rule, including repeated ones; with a profile, they may
-    be other keys, or none. ``reasons`` counts rows by reason (a row may have several). ``anomalies`` has the row numbers
-    of each known anomaly. ``runs`` are the ids of the block's runs of lines, and their flags.
+    source's order. ``ids`` are those of all rows that pass every rule, including repeated ones; with a profile, they
+    may be other keys, or none. ``reasons`` counts rows by reason (a row may have several). ``anomalies`` has the row
+    numbers of each known anomaly. ``runs`` are the ids of the block's runs of lines, and their flags.
     """
 
     paid: pa.Table
@@ -124,7 +123,7 @@ def _entrants(rows: Arranged, valid: Mask, returns: Mask | None, profile: Profil
 
     Returns have the order_id of what is given back, and lines of an order have it in common: these need a ``key``.
     """
-    if profile and profile.order.key:
+    if rows.keys is not None:
         passing = np.flatnonzero(valid)
         return passing, rows.keys.take(pa.array(passing))
     if returns is not None:

@@ -84,8 +84,8 @@ class PartitionResult:
 
     ``key`` identifies everything that it depends on, except ``repeats``: the pieces, by file name, that say which of
     its rows repeat an id. ``statuses`` counts the valid rows, ``reasons`` the rejected ones. ``scores`` are by anomaly.
-    ``ids`` are the pieces with its ids, by bucket. Where a row is a line of an order, ``runs`` are those with the runs of
-    orders' lines, and ``elsewhere`` says what was found in other runs of the same orders, as ``repeats`` does.
+    ``ids`` are the pieces with its ids, by bucket. Where a row is a line of an order, ``runs`` are those with the runs
+    of orders' lines, and ``elsewhere`` says what was found in other runs of the same orders, as ``repeats`` does.
     """
 
     partition: int
