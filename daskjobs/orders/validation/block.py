@@ -157,9 +157,8 @@ def _entrants(rows: Arranged, valid: Mask, returns: Mask | None, profile: Profil
 
     Returns have the order_id of what is given back, and lines of an order have it in common: these need a ``key``.
     """
-    if profile and profile.order.key:
+    if rows.keys is not None:
         passing = np.flatnonzero(valid)
-        assert rows.keys is not None
         return passing, rows.keys.take(pa.array(passing))
     if returns is not None:
         valid = valid & ~returns if not (profile and profile.by_line) else np.zeros(len(valid), bool)
