@@ -116,8 +116,13 @@ def notes(profile: Profile | None) -> list[str]:
     return said
 
 
-def warnings(several: LongRows) -> list[str]:
-    """Return a warning about rows that look like several rows, which a stray quote may have joined."""
+def warnings(several: LongRows, account: Account | None = None) -> list[str]:
+    """Return a warning about rows that look like several rows, which a stray quote may have joined.
+
+    And one where all rows are furniture.
+    """
+    if account and 0 < account.rows_in == account.furniture:
+        return ["the profile takes every row for furniture, so there are no orders: check its [furniture]"]
     if not several.rows:
         return []
     count, first = several.rows, several.first
