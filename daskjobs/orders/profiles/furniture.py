@@ -23,8 +23,8 @@ def refuse_unknown(profile: Profile, files: Iterable[list[str]]) -> None:
     unknown = [name for where in profile.furniture.where for name in where if name not in known]
     if unknown:
         raise InputError(
-            f"no file of the input has a column {unknown[0]}, by which the profile {profile.name} tells furniture: name "
-            "one of the file's columns, as its header has it, in [furniture] where"
+            f"no file of the input has a column {unknown[0]}, by which the profile {profile.name} tells furniture: in "
+            "[furniture] where, name one of the file's columns as its header has it"
         )
 
 
