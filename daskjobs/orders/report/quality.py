@@ -117,9 +117,11 @@ def notes(profile: Profile | None) -> list[str]:
     return said
 
 
-def warnings(several: LongRows, unread: UnreadFiles | None = None) -> list[str]:
-    """Return warnings: of rows that look like several, and of files whose single row was not understood."""
-    return _several(several) + ([not_understood(unread, single=True)] if unread else [])
+def warnings(several: LongRows, account: Account, unread: UnreadFiles | None = None) -> list[str]:
+    """Return warnings: of rows that look like several, of files whose one row was not understood, of no orders at all."""
+    if 0 < account.rows_in == account.furniture:
+        return ["the profile takes every row for furniture, so there are no orders: check its [furniture]"]
+    return _several(several) + ([not_understood(unread, single=True)] if unread and account.valid else [])
 
 
 def _several(several: LongRows) -> list[str]:
