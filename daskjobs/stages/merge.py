@@ -39,13 +39,17 @@ class PartitionLedger:
 
 @dataclass(frozen=True)
 class MergeRows(Ledger):
-    """The ledger in total and by partition, and rows by status, by reason and by known anomaly."""
+    """The ledger in total and by partition, and rows by status, by reason and by known anomaly.
+
+    ``utf8`` are the files that look like UTF-8, though they were decoded as --encoding says.
+    """
 
     statuses: dict[str, int]
     reasons: dict[str, int]
     scores: dict[str, Score]
     lines: Lines
     partitions: list[PartitionLedger]
+    utf8: list[str] = field(default_factory=list)
 
 
 def execute(context: Context) -> Manifest:
@@ -94,7 +98,10 @@ def _merge(context: Context) -> Done:
         scores=scores,
         lines=lines,
         partitions=[PartitionLedger(result.partition, **vars(result.rows)) for result in results],
+        utf8=[file.name for file in plan.files if file.utf8],
     )
+    if rows.utf8:
+        event("input.looks_like_utf8", level=logging.WARNING, names=", ".join(rows.utf8[:NAMED]), of=len(rows.utf8))
     return Done(outputs, rows)
 
 

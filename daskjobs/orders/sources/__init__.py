@@ -55,6 +55,7 @@ def describe(storage: Storage, name: str, plain: str, said: InputFormat, profile
         raise InputError(f"the input can't be read: {error}") from error
     packed = bool(unpack.compression(first)) or unpack.is_archived(name)
     start, encoding = unpack.beginning(storage, name, "", first) if packed else first, ""
+    undecoded = start
     source_format = next((each for each in FORMATS if not each.text and each.sniff(start)), None)
     if source_format is None:
         if unpack.needs_decoding(said.encoding):
@@ -80,7 +81,9 @@ def describe(storage: Storage, name: str, plain: str, said: InputFormat, profile
     size = int(storage.size(read) or 0)
     file = replace(file, read=read, size=size, open=partial(storage.open, read), unpacked=unpacked)
     described: SourceFile = source_format.describe(file)
-    return described
+    return (
+        replace(described, utf8=True) if encoding and not profile and unpack.looks_like_utf8(undecoded) else described
+    )
 
 
 def read_sources(value: Any) -> list[SourceFile]:

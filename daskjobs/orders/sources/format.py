@@ -61,7 +61,7 @@ class SourceFile:
     ``name`` is its path or URI, without passwords or tokens, ``kind`` the name of its format. ``read`` is the file that
     is read: itself, or its plain bytes in the run, which then are ``unpacked``; it has ``size`` bytes. ``columns`` are
     its columns under our names, ``header`` the first row of the file of its rejected rows, if that has one, whose name
-    ends with ``ending``.
+    ends with ``ending``. ``utf8`` says that it looks like UTF-8, though it was decoded as --encoding says.
     """
 
     ending: ClassVar[str] = "csv"  # or jsonl, or txt
@@ -72,6 +72,7 @@ class SourceFile:
     columns: list[str]
     header: str = ""
     unpacked: Output | None = None
+    utf8: bool = False
 
     @property
     def dialect(self) -> Dialect:
