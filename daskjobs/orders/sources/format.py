@@ -106,7 +106,8 @@ class SourceFile:
     is read: itself, or its plain bytes in the run, which then are ``unpacked``; it has ``size`` bytes. ``columns`` are
     its columns under our names, ``header`` the first row of the file of its rejected rows, if that has one, whose name
     ends with ``ending``; ``before`` and ``after`` are what stands there around the rows. ``encoding`` is the one that a
-    profile found, ``nulls`` are the texts that are to be read as empty.
+    profile found, ``nulls`` are the texts that are to be read as empty. ``utf8`` says that it looks like UTF-8, though
+    it was decoded as --encoding says.
     """
 
     ending: ClassVar[str] = "csv"  # or jsonl, or txt
@@ -121,6 +122,7 @@ class SourceFile:
     encoding: str = ""
     nulls: list[str] = field(default_factory=list)
     unpacked: Output | None = None
+    utf8: bool = False
 
     @property
     def dialect(self) -> Dialect:
