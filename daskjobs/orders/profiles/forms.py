@@ -227,6 +227,8 @@ def times(texts: Iterable[str], named: bool = False, american: bool = False) -> 
     while left and len(formats) < 3:
         scores = {form: sum(count for each, count in left.items() if fits(each, form)) for form in _candidates(left)}
         scores = {form: score for form, score in scores.items() if score and twin(form) not in formats}
+        if formats:
+            scores.pop(UNIX, None)
         if not scores:
             break
         best = max(scores, key=lambda form: scores[form])  # of equals, the first candidate

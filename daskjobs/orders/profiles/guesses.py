@@ -16,6 +16,7 @@ from daskjobs.orders.schema import COLUMNS
 
 MONEY = ("quantity", "price", "line_total", "total", "refunds", "subtotal", "shipping", "tax", "discount")
 MOST = Decimal("0.95")  # of the rows, by which a guess is taken for a rule
+OURS = {"total": "total_amount"}  # where a role has another name than our column
 MOST_STATUSES = 60
 CENT = Decimal("0.01")
 TOLERANCE = 5  # cents that are taken for rounding
@@ -114,6 +115,10 @@ class Guess:
         """The price of each row."""
         return self.amounts(self.names.get("price", []))
 
+    def is_negative(self, place: int) -> bool:
+        """Tell whether a row has a negative quantity or price."""
+        return any((column[place] or 0) < 0 for column in (self.quantity, self.price) if column)
+
     def agree(self, total: list[Decimal | None], price_of_line: bool = False, cents: int = 0) -> tuple[int, int]:
         """Return in how many rows quantity times price is the total, and how many there are."""
         agree = count = 0
@@ -137,7 +142,7 @@ def ranked(names: Iterable[str], role: str) -> list[str]:
     found = list[tuple[int, int, str]]()
     for place, name in enumerate(names):
         ranks = [known[each] + 1000 * way for way, each in enumerate(variants(name)) if each in known]
-        if name.strip().casefold() == {"total": "total_amount"}.get(role, role):
+        if name.strip().casefold() == OURS.get(role, role):
             ranks.append(-1)
         if ranks:
             found.append((min(ranks) % 1000 if min(ranks) >= 0 else -1, place, name))
@@ -182,8 +187,8 @@ class _Columns:
         found = self.all(role, fits)
         if order:
             found.sort(key=order)  # type: ignore[arg-type]  # of comparable values
-        if not found:
-            return []
+        if not found:  # its name alone has to do: it is ours, or there is nothing to see
+            found = [name for name in ranked(self.free(), role) if name == OURS.get(role, role) or not self.table.count]
         names = self.with_others(found)
         self.taken.update(names)
         return names
@@ -236,8 +241,12 @@ def guess(sheets: list[Sheet]) -> Guess:
     note("quantity", columns.pick("quantity", whole))
     note("refunds", columns.pick("refunds", lambda each: name_is_money(each, columns, numeric)))
     note("price", columns.pick("price", lambda each: each in numeric))
+    prices = columns.all("price", lambda each: each in numeric)
     note("order_id", _order_id(columns))
     guessed = Guess(rows, read, names, by_values, others, Times(), joined)
+    if len(names.get("price", [])) == 1 and prices and "quantity" in names:
+        totals = [name for role in ("total", "line_total") for name in columns.all(role, lambda each: each in numeric)]
+        guessed = _better_price(guessed, prices, totals)
     if not (
         names.keys() & {"price", "quantity"} or any(ranked(columns.free(), role) for role in ("total", "line_total"))
     ):
@@ -258,6 +267,18 @@ def guess(sheets: list[Sheet]) -> Guess:
             texts = [f"{day} {clock}".strip() for day, clock in zip(texts, rows.columns[joined], strict=True)]
         guessed.times = forms.times((each for each in texts if each), "timestamp" not in by_values, american)
     return guessed
+
+
+def _better_price(guess: Guess, prices: list[str], totals: list[str]) -> Guess:
+    """Return the guess with another price, if that one times the quantity is a total, and the first one is none."""
+    for name in (guess.names["price"][0], *prices):
+        names = guess.names | {"price": [name]}
+        other = Guess(guess.table, guess.numbers, names, guess.by_values, guess.others, guess.times, guess.joined)
+        for total in totals:
+            agree, count = other.agree(other.amounts([total]))
+            if count and agree >= MOST * count:
+                return other
+    return guess
 
 
 def name_is_money(name: str, columns: _Columns, numeric: set[str]) -> bool:
@@ -339,10 +360,11 @@ def _by_product(guess: Guess, columns: _Columns, numeric: list[str]) -> None:
     read = {name: guess.amounts([name]) for name in numeric[:10]}
     for three in combinations(read, 3):
         for a, b, c in permutations(three):
-            rows = [row for row in zip(read[a], read[b], read[c], strict=True) if None not in row]
-            if len(rows) < 2 or any(row[0] != int(row[0]) for row in rows):  # type: ignore[arg-type,operator]
+            found = zip(read[a], read[b], read[c], strict=True)
+            rows = [(x, y, z) for x, y, z in found if x is not None and y is not None and z is not None]
+            if len(rows) < 2 or any(x != int(x) for x, _, _ in rows):
                 continue
-            if all(row[0] * row[1] == row[2] for row in rows) and any(row[0] != 1 for row in rows):
+            if all(x * y == z for x, y, z in rows) and any(x != 1 for x, _, _ in rows):
                 for role, name in (("quantity", a), ("price", b), ("total", c)):
                     guess.names[role] = [name]
                     guess.by_values.add(role)

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from daskjobs.display import escaped, listed
-from daskjobs.orders.dialect import RFC4180
+from daskjobs.orders.dialect import BACKSLASH, RFC4180
 from daskjobs.orders.profiles import ISO, Profile, signed
 from daskjobs.orders.profiles.forms import Times, invisible
 from daskjobs.orders.profiles.guesses import MOST, Guess, guess, named, ranked
@@ -71,6 +71,18 @@ def these(count: int, what: str) -> str:
     ('1 id', '1,200 ids')
     """
     return f"{count:,} {what}{'' if count == 1 else 's'}"
+
+
+def _in(counts: Iterable[int], what: str) -> str:
+    """Return how often some texts were seen.
+
+    >>> _in([7], "row"), _in([1, 1], "row"), _in([3, 1], "row")
+    ('in 7 rows', 'in 1 row each', 'in 3 and 1 rows')
+    """
+    counts = list(counts)
+    if len(set(counts)) == 1:
+        return f"in {these(counts[0], what)}{' each' if len(counts) > 1 else ''}"
+    return f"in {', '.join(f'{each:,}' for each in counts[:-1])} and {counts[-1]:,} {what}s"
 
 
 def _share(part: int, whole: int, what: str) -> str:
@@ -150,10 +162,8 @@ def _head(found: Guess, pieces: list[Piece], presets: dict[str, Profile], count:
     part = f"all {rows_of(rows)}" if whole and rows > 1 else rows_of(rows) if whole else f"the first {rows_of(rows)}"
     where = listed(pieces[0].name).rpartition("/")[2] if count == 1 else f"{len(pieces):,} of {count:,} files"
     lead = Section("")
-    lead.note(
-        f"A proposal from {part} of {where}. Read each line, answer each QUESTION, save it, and run with --profile."
-    )
-    lead.note("It quotes column names, statuses, currencies and formats of the data, and no other values.")
+    lead.note(f"A proposal from {part} of {where}; it quotes names, statuses, currencies and formats of the data.")
+    lead.note("Read each line, answer each QUESTION, save it as mine.toml, and run with --profile mine.toml.")
     if name := _preset(found, presets):
         lead.note(f"This looks like preset {name}: daskjobs run --profile {name}")
     if not rows:
@@ -191,7 +201,7 @@ def _file(found: Guess) -> Section:
         encodings = {each.encoding for each in sheets if each.encoding}
         if encodings:
             section.say("encoding", quoted(min(encodings)), "as the file's first bytes say")
-        section.note(f"{first.kind.capitalize()}: the file itself says how it is written.")
+        section.note(f"{first.kind}: the file itself says how it is written.")
         return section
     count = len(first.rows) + first.others
     if first.delimiter not in DELIMITERS or first.delimiter != "," or first.quoting != RFC4180:
@@ -242,11 +252,10 @@ def _file(found: Guess) -> Section:
         section.say("skip_lines", str(skip), why if first.header else f"{what} before the first row")
     if first.footer:
         section.say("footer_lines", str(first.footer), "after the last row")
-    if found.table.nulls:
-        empty = sorted(found.table.nulls.items(), key=lambda each: (-each[1], each[0]))
-        section.say(
-            "nulls", _list(text for text, _ in empty), f"in {', '.join(f'{count:,}' for _, count in empty)} fields"
-        )
+    empty = {text: count for text, count in found.table.nulls.items() if (first.quoting, text) != (BACKSLASH, r"\N")}
+    if empty:
+        texts = sorted(empty, key=lambda each: (-empty[each], each))
+        section.say("nulls", _list(texts), _in((empty[each] for each in texts), "field"))
     if first.others:
         section.note(f"{rows_of(first.others)} have another number of fields than the header: they are rejected.")
     return section
@@ -376,12 +385,8 @@ def _money_columns(section: Section, found: Guess, form: Shape) -> None:
         seen = f"{what} in {_share(agrees, count, 'rows')}" + (f", to {form.tolerance} cents" if form.tolerance else "")
     if sum_of := parts(found, total):
         seen += f"; it is {sum_of}"
-    others = [
-        each
-        for each in ranked(found.table.columns, "total")
-        if each not in total + form.own + price and has_amounts(found, each)
-    ]
-    others = [each for each in others if each not in used(found) and plain(each) not in ("subtotal", "gross")]
+    known = {*total, *form.own, *price, *used(found), *ranked(found.table.columns, "subtotal")}
+    others = [each for each in ranked(found.table.columns, "total") if each not in known and has_amounts(found, each)]
     if others and not (count and agrees >= MOST * count) and not form.by_line:
         section.ask(
             f"is {escaped(total[0])} or {escaped(others[0])} the order's total? The other answer:",
@@ -419,13 +424,13 @@ def _values(found: Guess) -> Section:
         section.say(
             "thousands",
             _list(numbers.thousands),
-            f"in {', '.join(f'{count:,}' for count in numbers.thousands.values())} numbers",
+            _in(numbers.thousands.values(), "number"),
         )
     if numbers.signs:
         section.say(
             "currency",
             _list(numbers.signs),
-            f"in {', '.join(f'{count:,}' for count in numbers.signs.values())} numbers",
+            _in(numbers.signs.values(), "number"),
         )
         if len({_code(each) for each in numbers.signs}) > 1 and "currency" not in found.names:
             section.ask(
@@ -437,7 +442,7 @@ def _values(found: Guess) -> Section:
         ("percent", numbers.percent),
     ):
         if count:
-            section.say(key, "true", f"in {count:,} numbers")
+            section.say(key, "true", _in([count], "number"))
     _formats(section, times)
     ids = [each for each in found.table.values(found.names.get("order_id", [])) if each]
     if hidden := sum(map(invisible, ids)):
@@ -500,7 +505,7 @@ def _status(found: Guess) -> Section:
         for ours in STATUSES:
             texts = [text for text, each in words.items() if each == ours]
             if texts:
-                section.say(ours, _list(texts), f"{', '.join(f'{counts[text]:,}' for text in texts)} rows")
+                section.say(ours, _list(texts), _in((counts[text] for text in texts), "row"))
     unknown = [text for text in counts if text not in words]
     if unknown:
         unknown.sort(key=lambda each: (-counts[each], each))
@@ -567,7 +572,7 @@ def _order(found: Guess, form: Shape) -> Section:
     _returns(section, found, form)
     if names := found.names.get("refunds"):
         amounts = [each for each in found.amounts(names) if each]
-        section.say("refunds", quoted(names[0]), f"{rows_of(len(amounts))} have an amount that was given back")
+        section.say("refunds", quoted(names[0]), f"what was given back, in {rows_of(len(amounts))}")
     _currency(section, found)
     if form.fails and not form.own:
         section.say(
@@ -591,7 +596,7 @@ def _returns(section: Section, found: Guess, form: Shape) -> None:
         )
     elif prices:
         section.ask(
-            f"{rows_of(prices)} have a negative price: are these returns? Without this line they are rejected.",
+            f"in {rows_of(prices)}, the price is negative: are these returns? Without this line they are rejected:",
             'returns = "subtract"',
         )
 

@@ -1,12 +1,15 @@
 """Takes a sample of files: their first rows, and how they are written. It says what is there, and judges nothing."""
 
+import io
 import json
 import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import IO, Any
+
+import pyarrow as pa
 
 from daskjobs.errors import InputError
 from daskjobs.files.storage import Storage, explained
@@ -22,11 +25,13 @@ MOST_ROWS = 10_000
 MOST_FILES = 20
 LOOK_BYTES = 256 << 10  # with which delimiters and quotes are tried
 TAIL_BYTES = 16 << 10  # of a file's end, in which its footer is
+MOST_PACKED = 64 << 20  # of a Parquet file in a packed one
 MOST_LINES = 60  # before the header, or behind the last row
 MOST_COLUMNS = 2000
 DELIMITERS = (",", ";", "\t", "|")
 RARE_DELIMITERS = ("\x01", "^", "~", "¦", "§", ":")
 RULE = re.compile(r"[-=_+|*,;\t ]*[-=_]{2,}[-=_+|*,;\t ]*")
+END_MARK = r"\."  # of COPY
 MARKS = {b"\xef\xbb\xbf": "utf-8-sig", b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
 # Tried where text is no UTF-8; of equals the first. Each with who writes it.
 ENCODINGS = {"cp1252": "Western Europe", "cp1250": "Central Europe", "cp850": "DOS", "cp932": "Japan"}
@@ -107,11 +112,22 @@ def _piece(storage: Storage, name: str, most: int) -> Piece:
 def _parquet(storage: Storage, name: str, start: bytes, packed: bool) -> Sheet:
     if start.startswith(parquet.ENCRYPTED):
         raise InputError(f"{name} is encrypted: decrypt it, and give the file")
-    if packed:
-        raise InputError(f"{name} is a Parquet file in a packed one: unpack it, and give the Parquet file")
-    texts = parquet.first_texts(partial(storage.open, name), name, MOST_ROWS)
+    opening = partial(_unpacked, storage, name) if packed else partial(storage.open, name)
+    texts = parquet.first_texts(opening, name, MOST_ROWS)
     rows = [list(map(str, row)) for row in zip(*(each.to_pylist() for each in texts.columns), strict=True)]
-    return Sheet(name, "parquet", texts.column_names, rows, whole=len(rows) < MOST_ROWS)
+    return Sheet(name, "Parquet", texts.column_names, rows, whole=len(rows) < MOST_ROWS)
+
+
+def _unpacked(storage: Storage, name: str, cache: str = "") -> IO[bytes]:  # noqa: ARG001  # as Storage.open
+    """Return the unpacked bytes of a packed file, as a file in memory."""
+    with explained(f"read {name}"), storage.open(name) as opened:
+        kind = unpack.compression(opened.read(8))
+        opened.seek(0)
+        stream = pa.CompressedInputStream(pa.PythonFile(opened, mode="r"), kind) if kind else opened
+        data = stream.read(MOST_PACKED + 1)
+    if len(data) > MOST_PACKED:
+        raise InputError(f"{name} is Parquet of more than {MOST_PACKED >> 20} MiB in a packed file: unpack it")
+    return io.BytesIO(data)
 
 
 def sheet(piece: Piece) -> Sheet:
@@ -153,6 +169,9 @@ def _decoded(data: bytes, whole: bool, name: str) -> tuple[str, str, str, int]:
             return _checked(data[: error.start].decode(), name), "", "", 0
         odd = "".join(f"\\x{byte:02x}" for byte in data[error.start : error.start + 1])
         line = data[: error.start].count(b"\n") + 1
+    loose = data.decode(errors="replace")
+    if json_lines.START.match(data) or 2 * loose.count("\ufffd") < sum(char > "\x7f" for char in loose):
+        return _checked(loose, name), "", "", loose.count("\ufffd")  # UTF-8, in which some bytes are wrong
     texts = {each: data.decode(each, "replace") for each in ENCODINGS}
     encoding = min(texts, key=lambda each: _odd(texts[each]))
     return (
@@ -164,14 +183,15 @@ def _decoded(data: bytes, whole: bool, name: str) -> tuple[str, str, str, int]:
 
 
 def _odd(text: str) -> int:
-    """Return how many characters stand where people don't write them: in a word, and no letter."""
-    found = re.findall(r"(?<=[A-Za-z])[^\x00-\x7f]|[^\x00-\x7f](?=[A-Za-z])", text[:LOOK_BYTES])
-    strange = sum(not char.isalpha() for char in found) + sum(char in "ªºµƒß" for char in found if char != "ß")
-    return (
-        2 * strange
-        + 3 * text[:LOOK_BYTES].count("\ufffd")
-        + sum("\uff61" <= char <= "\uff9f" for char in text[:LOOK_BYTES])
-    )
+    """Return how many characters stand where people don't write them: in a word or number, or two signs together."""
+    text = text[:LOOK_BYTES]
+    in_words = re.findall(r"(?<=[A-Za-z])[^\x00-\x7f]|[^\x00-\x7f](?=[A-Za-z])", text)
+    in_numbers = re.findall(r"(?<=[0-9])[^\x00-\x7f](?=[0-9 ,;])", text)
+    together = "".join(re.findall(r"[^\x00-\x7f]{2,}", text))
+    strange = [char for char in in_words if char in "\xaa\xba\xb5\u0192" or not (char.isalpha() or char == "\ufffd")]
+    strange += [char for char in in_numbers if char.isalpha()]
+    strange += [char for char in together if not char.isalpha() and char not in "\xa0\u20ac\xa3\xa5\ufffd"]
+    return 2 * (len(strange) + text.count("\ufffd")) + sum("\uff61" <= char <= "\uff9f" for char in text)
 
 
 def _checked(text: str, name: str) -> str:
@@ -204,7 +224,7 @@ def _objects(name: str, text: str, written: dict[str, Any]) -> Sheet:
     columns = list(dict.fromkeys(key for row in rows for key in row))[:MOST_COLUMNS]
     columns = [each for each in columns if not re.search("[\ud800-\udfff]", each)]
     texts = [[_json_text(row.get(each)) for each in columns] for row in rows]
-    return Sheet(name, "json lines", columns, texts, others=others, **written)
+    return Sheet(name, "JSON Lines", columns, texts, others=others, **written)
 
 
 def _json_text(value: Any) -> str:
@@ -343,7 +363,7 @@ def _table(name: str, text: str, tail: str, written: dict[str, Any]) -> Sheet:
         names = [each.strip() or f"column_{number}" for number, each in enumerate(rows[at].fields, 1)]
     found = _Found()
     kept = [row for row in body if found.keep(row, names, at is not None)]
-    ending = _ending(body, found) if whole else 0
+    ending = _ending(body, found, width) if whole else 0
     footer = sum(row.lines for row in body[len(body) - ending :])
     if ending:
         found = _Found()
@@ -353,7 +373,7 @@ def _table(name: str, text: str, tail: str, written: dict[str, Any]) -> Sheet:
         seen = _Found()
         for row in last:
             seen.keep(row, names, at is not None)
-        footer = sum(row.lines for row in last[len(last) - _ending(last, seen) :])
+        footer = sum(row.lines for row in last[len(last) - _ending(last, seen, width) :])
     return Sheet(
         name,
         "csv",
@@ -397,10 +417,10 @@ class _Found:
         fields = [each.strip() for each in row.fields]
         if not any(fields):
             self.blanks += 1
-        elif RULE.fullmatch(row.raw) and not re.search("[0-9A-Za-z]", row.raw):
-            self.rules += 1
-        elif row.raw == r"\.":
+        elif row.raw == END_MARK:
             self.ends += 1
+        elif _is_rule(row):
+            self.rules += 1
         elif (
             header
             and len(fields) == len(names)
@@ -425,12 +445,28 @@ def _sum_word(fields: list[str]) -> int | None:
     return place if plain(fields[place].strip(":")) in TOTALS or re.fullmatch(r"\*{1,5}", fields[place]) else None
 
 
-def _ending(rows: list[Row], found: _Found) -> int:
-    """Return how many rows at the end are a footer: of another width, blank, or sums."""
-    count = 0
-    while count < min(len(rows), MOST_LINES) and id(rows[len(rows) - 1 - count]) in found.out:
+_FOOTER = re.compile(
+    r"(?i)\b(rows?|records?|lines?|zeilen|lignes|filas|righe|wiersz\w*) (affected|selected|in set|downloaded)|"
+    r"\brecord\(s\)|\(\d+ rows?\)|copyright|generated|seller id|report|confidential|\b(grand )?totals?\b"
+)
+
+
+def _ending(rows: list[Row], found: _Found, width: int) -> int:
+    """Return how many rows at the end are a footer: texts of another width, which are no row that was cut off."""
+    count = most = 0
+    while count < min(len(rows) - 1, MOST_LINES) and id(row := rows[len(rows) - 1 - count]) in found.out:
         count += 1
-    return count if count < len(rows) else 0
+        filled = sum(bool(each.strip()) for each in row.fields)
+        other = len(row.fields) != width and filled and not _is_rule(row)
+        if (other and (filled <= 2 or _FOOTER.search(row.raw))) or (most and not filled):
+            most = count
+        elif other:
+            break
+    return most
+
+
+def _is_rule(row: Row) -> bool:
+    return row.raw == END_MARK or bool(RULE.fullmatch(row.raw) and not re.search("[0-9A-Za-z]", row.raw))
 
 
 def _header(rows: list[Row], width: int) -> int | None:

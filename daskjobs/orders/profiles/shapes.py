@@ -56,25 +56,23 @@ def _lines(found: Guess) -> tuple[bool, int, int]:
     """Return whether rows are lines of orders, how many rows repeat an id, and how many of these are no new line."""
     if "order_id" not in found.names:
         return False, 0, 0
-    blank = found.texts("order_id")
+    own_id = found.texts("order_id")
     makes = [name for role in ("product", "line") for name in ranked(found.table.columns, role)]
     own = [name for role in ("product", "quantity", "price") for name in found.names.get(role, [])]
     of_line = [found.table.columns[name] for name in dict.fromkeys(own + makes) if name in found.table.columns]
-    status = found.texts("status")
+    of_order = [found.texts(role) for role in ("status", "timestamp", "user_id") if role in found.names]
     seen, repeats, equal, blanks = dict[str, set[tuple[str, ...]]](), 0, 0, 0
     for place, each in enumerate(found.ids):
-        if not each:
-            continue
         key = tuple(column[place] for column in of_line)
-        if each in seen:
-            if (found.quantity[place] or 0) < 0 or (found.price and (found.price[place] or 0) < 0):
-                continue  # a return of the order
+        if each and each in seen:
+            blank = not all(texts[place] for texts in of_order)
+            if found.is_negative(place) or (not own_id[place] and of_order and not blank):
+                continue  # a return, or a row without an id
             repeats += 1
-            blanks += not blank[place] or ("status" in found.names and not status[place])
+            blanks += blank
             equal += key in seen[each] or not of_line
         seen.setdefault(each, set()).add(key)
-    lines = repeats - equal
-    return bool(repeats) and (lines >= max(1, equal) or blanks > repeats / 2), repeats, equal
+    return bool(repeats) and (repeats - equal >= max(1, equal) or blanks > repeats / 2), repeats, equal
 
 
 def runs(found: Guess) -> list[list[int]]:

@@ -43,11 +43,12 @@ NAMES = {
         kundennummer kundennr kundenid kunde auftraggeber kunnr soldto soldtoparty numeroclient idclient codeclient
         client idcliente codicecliente codigocliente numerocliente cliente idklienta nrklienta klient kontrahent
         klantnummer klantid klant accountid customername customeremail buyer user account accountname email
-        emailaddress""",
+        emailaddress name""",
     "region": """region shippingprovince shippingregion shipstate shippingstate shippingcountry shipcountry
         deliverycountry shiptocountry shiptostate country countrycode lieferland bundesland gebiet land pays pais
         paese regione provincia kraj wojewodztwo regiao provincie billingprovince billingcountry billingstate
-        territory salesregion market store location state estado""",
+        territory salesregion market store location state estado kanton canton cantone versandland rechnungsland
+        destination city ort stadt ville ciudad citta miasto cidade""",
     "product": """product productname lineitemname itemname itemtitle item productid lineitemsku sku productsku asin
         article articleno artikel artikelname artikelbezeichnung artikelnummer artikelnr produkt produktname
         bezeichnung material materialbezeichnung matnr produit nomduproduit libelle designation producto articulo
@@ -56,12 +57,13 @@ NAMES = {
     "quantity": """quantity qty lineitemquantity quantitypurchased quantityordered qtyordered itemquantity itemqty
         orderlinesquantity orderqty orderquantity itemssold units unitssold pieces menge anzahl stuck stueck stk
         bestellmenge auftragsmenge kwmeng quantite qte nombre cantidad cant unidades quantita qta quant pezzi ilosc
-        liczbasztuk sztuk szt aantal hoeveelheid stuks quantidade qtd qtde quantid totalquantity numberofitems count""",
-    "price": """price unitprice priceeach lineitemprice itemprice productprice productunitprice priceperunit saleprice
-        sellingprice itemcost orderlinesunitprice rate preis einzelpreis stuckpreis stueckpreis vkpreis nettopreis
-        netpr prix prixunitaire prixunit pu puht prixunitaireht precio preciounitario preciounidad preciounit prezzo
-        prezzounitario prezzounit cena cenajednostkowa cenajedn cenaszt cenabrutto cenanetto prijs stukprijs
-        eenheidsprijs prijsperstuk preco precounitario valorunitario""",
+        liczbasztuk sztuk szt aantal hoeveelheid stuks quantidade qtd qtde quantid totalquantity numberofitems
+        count""",
+    "price": """price unitprice itemrate unitrate priceeach lineitemprice itemprice productprice productunitprice
+        priceperunit saleprice sellingprice itemcost orderlinesunitprice rate preis einzelpreis stuckpreis
+        stueckpreis vkpreis nettopreis netpr prix prixunitaire prixunit pu puht prixunitaireht precio
+        preciounitario preciounidad preciounit prezzo prezzounitario prezzounit cena cenajednostkowa cenajedn
+        cenaszt cenabrutto cenanetto prijs stukprijs eenheidsprijs prijsperstuk preco precounitario valorunitario""",
     "line_total": """linetotal lineitemtotal itemtotal lineamount itemsubtotal orderlinesubtotal orderlinessubtotal
         orderlinestotal extendedprice extendedamount rowtotal positionswert positionssumme zeilensumme nettowert
         netwr gesamtpreis totalligne montantligne totallinea importelinea totaleriga importoriga wartoscpozycji
@@ -75,10 +77,10 @@ NAMES = {
         netamount netvalue net netto subtotal""",
     "payment_mode": """paymentmode paymentmethod paymentmethodtitle paymenttype paymentsourcetype payment payby tender
         tendertype zahlungsart zahlungsmethode zahlungsweise zahlart bezahlmethode moyendepaiement modedepaiement
-        modepaiement modereglement paiement reglement metododepago mediodepago formadepago metodopago formapago pago
-        metododipagamento metodopagamento pagamento modalitadipagamento metodaplatnosci formaplatnosci platnosc
-        sposobplatnosci betaalmethode betaalwijze betaling formadepagamento metododepagamento formapagamento gateway
-        cardbrand cardtype""",
+        modepaiement modereglement paiement reglement metododepago mediodepago formadepago metodopago formapago
+        pago metododipagamento metodopagamento pagamento modalitadipagamento metodaplatnosci formaplatnosci
+        platnosc sposobplatnosci betaalmethode betaalwijze betaling formadepagamento metododepagamento
+        formapagamento gateway cardbrand cardtype""",
     "status": """financialstatus paymentstatus status orderstatus state paymentstate orderstate itemstatus
         transactionstatus zahlungsstatus bestellstatus auftragsstatus statuspaiement statut statutcommande etat
         etatcommande estado estadopedido estadodelpedido estadodepago stato statoordine statodellordine
@@ -87,12 +89,12 @@ NAMES = {
         fulfillmentstatus""",
     "timestamp": """timestamp createdat orderdate purchasedate orderdatetime ordercreatedat ordercreated createddate
         createddateutc createdutc createdon createdtime created datecreated orderedat orderedon placedat saledate
-        purchasedat transactiondate trandate bestelldatum auftragsdatum belegdatum erstelltam angelegtam audat erdat
-        datum rechnungsdatum datecommande datedecommande datedelacommande datedecreation fechapedido fechadepedido
-        fechadelpedido fechacreacion fecha dataordine datadellordine dataeora datazamowienia datautworzenia
-        datazlozenia orderdatum besteldatum datapedido datadopedido datadacompra date data datetime dateutc
-        invoicedate paidat datepaid paidon paidondate paymentdate processedat closedate effectivedate postingdate
-        time""",
+        purchasedat transactiondate trandate bestelldatum auftragsdatum belegdatum erstelltam angelegtam audat
+        erdat datum rechnungsdatum datecommande datedecommande datedelacommande datedecreation fechapedido
+        fechadepedido fechadelpedido fechacreacion fecha dataordine datadellordine dataeora datazamowienia
+        datautworzenia datazlozenia orderdatum besteldatum datapedido datadopedido datadacompra date data datetime
+        dateutc invoicedate paidat datepaid paidon paidondate paymentdate processedat closedate effectivedate
+        postingdate time""",
     "time": "time ordertime uhrzeit zeit heure hora ora godzina czas tijd",
     "currency": """currency currencycode ordercurrency ordercurrencycode currencyisocode currencyiso wahrung waehrung
         devise monnaie moneda divisa valuta waluta moeda waers waerk wrg waehrg curr ccy""",
@@ -101,9 +103,9 @@ NAMES = {
         montantrembourse remboursement reembolso reembolsado importereembolsado importeporreembolsar rimborso
         rimborsato importorimborsato zwrot kwotazwrotu terugbetaald terugbetaling restituicao""",
     "line": """line lineno linenumber lineid linenum lineitemid orderitemid itemno pos posnr posno position zeile ligne
-        nolinea linea riga pozycja lp regel linha item""",
-    "subtotal": """subtotal zwischensumme warenwert soustotal subtotale imponibile sumaczesciowa subtotaal subtotalextax
-        itemstotal untaxedamount netamount""",
+        nolinea linea riga pozycja lp regel linha""",
+    "subtotal": """subtotal zwischensumme warenwert soustotal subtotale imponibile sumaczesciowa subtotaal
+        subtotalextax itemstotal untaxedamount netamount""",
     "shipping": """shipping shippingcost shippingamount shippingandhandling ordershipping postage versand versandkosten
         porto livraison fraisdeport fraisdelivraison envio gastosdeenvio spedizione spesedispedizione dostawa
         kosztdostawy wysylka verzendkosten verzending frete shippingcostextax delivery freight""",
@@ -117,18 +119,18 @@ KNOWN = {name for names in NAMES_OF.values() for name in names}
 
 # What statuses mean. A text that isn't here is left to whoever reads the proposal.
 _STATUSES = {
-    "success": """success succeeded successful paid paidinfull complete completed processing processed shipped delivered
-        fulfilled partiallyfulfilled partiallyshipped partiallyrefunded partialrefund unshipped captured settled
-        approved accepted paymentaccepted remotepaymentaccepted paymentreceived processinginprogress onbackorderpaid
-        awaitingfulfillment awaitingshipment awaitingpickup closed done sale salesorder closedwon activated billed
-        salesorderbilled invoicepaidinfull salesorderpendingfulfillment ok confirmed charged charge sold invoiced
-        bezahlt versendet versandt geliefert zugestellt abgeschlossen erledigt fakturiert berechnet inbearbeitung
-        teilweiseerstattet paye payee payes regle reglee expedie expediee livre livree termine terminee terminado
-        pagado pagada completado completada enviado enviada entregado entregada procesando cobrado pagato pagata
-        completato completata evaso evasa spedito spedita consegnato consegnata inlavorazione oplacone oplacony
-        oplacona zaplacone zaplacono zrealizowane zrealizowano wyslane wyslano dostarczone zakonczone betaald
-        voltooid verzonden geleverd afgerond inbehandeling pago paga concluido concluida entregue aprovado aprovada
-        faturado""",
+    "success": """success succeeded successful paid paidinfull complete completed processing processed shipped
+        delivered fulfilled partiallyfulfilled partiallyshipped partiallyrefunded partialrefund unshipped captured
+        settled approved accepted paymentaccepted remotepaymentaccepted paymentreceived processinginprogress
+        onbackorderpaid awaitingfulfillment awaitingshipment awaitingpickup closed done sale salesorder closedwon
+        activated billed salesorderbilled invoicepaidinfull salesorderpendingfulfillment ok confirmed charged
+        charge sold invoiced bezahlt versendet versandt geliefert zugestellt abgeschlossen erledigt fakturiert
+        berechnet inbearbeitung teilweiseerstattet paye payee payes regle reglee expedie expediee livre livree
+        termine terminee terminado pagado pagada completado completada enviado enviada entregado entregada
+        procesando cobrado pagato pagata completato completata evaso evasa spedito spedita consegnato consegnata
+        inlavorazione oplacone oplacony oplacona zaplacone zaplacono zrealizowane zrealizowano wyslane wyslano
+        dostarczone zakonczone betaald voltooid verzonden geleverd afgerond inbehandeling pago paga concluido
+        concluida entregue aprovado aprovada faturado""",
     "pending": """pending paymentpending pendingpayment onhold hold new open authorized authorised partiallypaid
         awaitingpayment awaitingbankwirepayment awaitingcheckpayment awaitingcheckoutpayment onbackorder
         onbackordernotpaid uncaptured unpaid incomplete draft checkoutdraft quotation quotationsent created
@@ -145,9 +147,9 @@ _STATUSES = {
         ruckerstattet zuruckerstattet retourniert gutgeschrieben ruckgabe rembourse remboursee rembourses
         reembolsado reembolsada devuelto devuelta rimborsato rimborsata reso zwrocone zwrot zwrocono terugbetaald
         geretourneerd retour devolvido devolvida estornado""",
-    "failed": """failed failure error declined denied paymenterror blocked paymentfailed fehlgeschlagen abgelehnt fehler
-        echoue echouee echec refuse refusee erreur fallido fallida rechazado rechazada fallito fallita rifiutato
-        nieudane odrzucone blad mislukt geweigerd falhou recusado recusada falhado""",
+    "failed": """failed failure error declined denied paymenterror blocked paymentfailed fehlgeschlagen abgelehnt
+        fehler echoue echouee echec refuse refusee erreur fallido fallida rechazado rechazada fallito fallita
+        rifiutato nieudane odrzucone blad mislukt geweigerd falhou recusado recusada falhado""",
 }
 STATUS_OF = {word: ours for ours, text in _STATUSES.items() for word in text.split()} | {
     each: each for each in STATUSES
