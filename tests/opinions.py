@@ -35,7 +35,9 @@ DIFFERENCES: dict[str, Callable[[bytes, Any], object]] = {
         source.kind == "csv" and re.search(rb'" +(?:%s|\r?\n|\Z)' % delimiter(source), data)
     ),
     "a carriage return alone": lambda data, source: re.search(rb"\r(?!\n)", data),
-    "a backslash and what follows": lambda data, source: source.dialect.quoting == "backslash" and b"\\" in data,
+    "a backslash and what follows": lambda data, source: (
+        source.dialect.quoting in ("backslash", "spark") and b"\\" in data
+    ),
     "a key twice, or half a surrogate pair": lambda data, source: source.kind == "json lines" and malformed(data),
 }
 
@@ -68,7 +70,12 @@ def ours(storage: Storage, source: LinesSource, ranges: list[RowRange]) -> Rows:
 def by_csv(data: bytes, source: CsvSource) -> Rows | None:
     """Return what the csv module reads behind the header, or None where it refuses."""
     csv.field_size_limit(1 << 27)
-    options = {"none": {"quoting": csv.QUOTE_NONE}, "backslash": {"escapechar": "\\"}}.get(source.quoting, {})
+    escaped: dict[str, Any] = {"escapechar": "\\"}
+    if not source.quote:
+        escaped["quoting"] = csv.QUOTE_NONE
+    options = {"none": {"quoting": csv.QUOTE_NONE}, "backslash": escaped, "spark": escaped}.get(source.quoting, {})
+    if source.quote:
+        options = {**options, "quotechar": source.quote}
     try:
         text = io.StringIO(data.decode(), newline="")
         _, *rows = csv.reader(text, delimiter=source.delimiter, strict=True, **options)
@@ -111,7 +118,8 @@ def by_duckdb(path: Path, source: CsvSource) -> Rows | None:
 
     The header is read as a row: what is wrong in it, DuckDB would not tell.
     """
-    quote, escape = {"none": ("", ""), "backslash": ('"', "\\")}.get(source.quoting, ('"', '"'))
+    own = source.quote
+    quote, escape = {"none": ("", ""), "backslash": (own, "\\"), "spark": (own, "\\")}.get(source.quoting, (own, own))
     with duckdb.connect() as connection:
         read = (
             "SELECT * FROM read_csv(?, auto_detect=false, header=false, all_varchar=true, strict_mode=true, "
@@ -140,6 +148,10 @@ def assert_agreed(folder: Path) -> list[str]:
 def _compared(storage: Storage, folder: Path, source: LinesSource, ranges: list[RowRange]) -> str:
     with storage.open(source.read) as file:
         data = file.read().removeprefix(b"\xef\xbb\xbf")
+        if isinstance(source, CsvSource) and (source.outside or not source.headers):
+            file.seek(source.start)
+            rows = file.read(source.end - source.start)
+            data = source.delimiter.join("h" for _ in source.columns).encode() + b"\n" + rows
     path = folder / "opinion.csv"
     path.write_bytes(data)
     found, opinions = ours(storage, source, ranges), list[Rows | None]()
@@ -150,7 +162,8 @@ def _compared(storage: Storage, folder: Path, source: LinesSource, ranges: list[
         found = [tuple(map(plain, row[: len(source.keys)])) for row in found]
         opinions = [rows and [tuple(map(plain, row)) for row in rows] for rows in opinions]
     path.unlink()
-    held = [rows for rows in opinions if rows is not None]
+    held = [[tuple("" if each in source.nulls else each for each in row) for row in rows] for rows in opinions if rows]
+    held += [rows for rows in opinions if rows == []]
     if not held:
         return "refused by both"
     if found in held:

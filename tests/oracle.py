@@ -16,6 +16,9 @@ CLOCK = r"(\d\d):(\d\d)(?::(\d\d)(?:\.(\d{1,6})0*)?)?"
 ZONE = r" ?(Z|UTC|[+-](?:0\d|1[0-4])(?::?[0-5]\d)?)"
 
 
+ABOUT_THE_ORDER = {"quantity_below_one", "negative_price", "wrong_total", "duplicate_order_id"}
+
+
 @dataclass
 class Expected:
     rows: int = 0
@@ -25,9 +28,16 @@ class Expected:
     rejected: list[tuple[str, int, list[str], str]] = field(default_factory=list)  # source, row, reasons, raw text
     lines: Counter[str] = field(default_factory=Counter)
     several: list[tuple[str, int, int]] = field(default_factory=list)  # source, row, line ends in it
+    files: Counter[str] = field(default_factory=Counter)  # rows by source
+
+    @property
+    def not_understood(self) -> dict[str, int]:
+        """How many rows a file has, for each file whose rows all have a reason that isn't about what an order says."""
+        lost = Counter(source for source, _, reasons, _ in self.rejected if set(reasons) - ABOUT_THE_ORDER)
+        return {name: rows for name, rows in self.files.items() if rows == lost[name]}
 
 
-def rows_of(data: bytes, delimiter: str, quoting: str) -> list[tuple[bytes, list[bytes]]]:
+def rows_of(data: bytes, delimiter: str, quoting: str, quote: str = '"') -> list[tuple[bytes, list[bytes]]]:
     """Return each row as it stands in a file, without what ends it, and its fields.
 
     RFC 4180, and where it says nothing, the contract: lines end with a newline, a return before it belongs to the line
@@ -39,7 +49,7 @@ def rows_of(data: bytes, delimiter: str, quoting: str) -> list[tuple[bytes, list
     data = data.removesuffix(b"\n").removesuffix(b"\r")  # what ends the last row
     separator, rows, fields, begin, at = ord(delimiter), list[tuple[bytes, list[bytes]]](), list[bytes](), 0, 0
     while True:
-        value, at = field_at(data, at, separator, quoting)
+        value, at = field_at(data, at, separator, quoting, quote.encode())
         fields.append(value)
         if at < len(data) and data[at] == separator:
             at += 1
@@ -55,18 +65,21 @@ def ends_field(data: bytes, at: int, separator: int) -> bool:
     return at == len(data) or data[at] in (separator, ord("\n")) or data[at : at + 2] == b"\r\n"
 
 
-def field_at(data: bytes, at: int, separator: int, quoting: str) -> tuple[bytes, int]:
+def field_at(data: bytes, at: int, separator: int, quoting: str, quote: bytes) -> tuple[bytes, int]:
     """Return the field that begins at an offset, and the offset behind it."""
-    if quoting != "none" and data[at : at + 1] == b'"':
+    if quoting != "none" and quote and data[at : at + 1] == quote:
         value, here = bytearray(), at + 1
         while here < len(data):
             if quoting == "backslash" and data[here : here + 1] == b"\\":
                 piece, here = escaped(data, here)
                 value += piece
-            elif data[here : here + 2] == b'""':
-                value += b'"'
+            elif quoting == "spark" and data[here : here + 2] in (b"\\" + quote, rb"\\"):
+                value += data[here + 1 : here + 2]
                 here += 2
-            elif data[here : here + 1] == b'"':
+            elif data[here : here + 2] == quote + quote:
+                value += quote
+                here += 2
+            elif data[here : here + 1] == quote:
                 if ends_field(data, here + 1, separator):
                     return bytes(value), here + 1
                 break
@@ -151,6 +164,7 @@ def expect(files: dict[str, bytes], delimiter: str = ",", quoting: str = "rfc418
             read_rows = [(row, *read(row, fields, header)) for row, fields in rows]
         for number, (row, reasons, values) in enumerate(read_rows, 1):
             expected.rows += 1
+            expected.files[name] += 1
             reasons = reasons or reasons_of(values)
             if not reasons and values["order_id"].strip(" \t") in seen:
                 reasons = ["duplicate_order_id"]

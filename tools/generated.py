@@ -190,9 +190,17 @@ def parameter_table(flow: str, names: Iterable[str]) -> list[str]:
     return table(("parameter", "default", "what it says"), *rows)
 
 
+def commands(group: click.Group = main, above: str = "") -> Iterator[tuple[str, click.Command]]:
+    """Yield all commands, each with its name, and those of a group behind it."""
+    for name, command in group.commands.items():
+        yield f"{above}{name}", command
+        if isinstance(command, click.Group):
+            yield from commands(command, f"{above}{name} ")
+
+
 def command_table() -> list[str]:
     """Return the table of all commands."""
-    rows = [(f"`daskjobs {name}`", command.get_short_help_str(limit=500)) for name, command in main.commands.items()]
+    rows = [(f"`daskjobs {name}`", command.get_short_help_str(limit=500)) for name, command in commands()]
     return table(("command", "what it does"), *rows)
 
 
@@ -200,7 +208,7 @@ def own_option_table() -> list[str]:
     """Return the table of the options that are not those of all stages, each with the commands that have it."""
     common = {known.option.help.replace("`", "") for known in KNOWN.values()}
     found = dict[tuple[str, ...], list[str]]()
-    for name, command in main.commands.items():
+    for name, command in commands():
         for each in command.params:
             if isinstance(each, click.Option) and each.help not in common:
                 flags = ", ".join(f"`{flag}`" for flag in each.opts + each.secondary_opts)
@@ -218,7 +226,8 @@ def own_option_table() -> list[str]:
 
 def keywords(names: Iterable[str]) -> list[str]:
     """Return options as the keywords of a Python function, with their types."""
-    return [f"{name}: {type(KNOWN[name].default).__name__}" for name in names if name not in NAMED]
+    kinds = {name: "AnyPath" if KNOWN[name].option.path else type(KNOWN[name].default).__name__ for name in names}
+    return [f"{name}: {kind}" for name, kind in kinds.items() if name not in NAMED]
 
 
 def stage_table() -> list[str]:

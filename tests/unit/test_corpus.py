@@ -31,6 +31,16 @@ def pattern(name: str) -> str:
     return str(CORPUS / ITEMS[name].get("file", f"{name}.csv"))
 
 
+def options_of(name: str, folder: Path) -> dict[str, Any]:
+    """Return the settings of an item; its profile is written into a folder."""
+    options = dict(ITEMS[name].get("options", {}))
+    if "profile" in ITEMS[name]:
+        folder.mkdir(exist_ok=True)
+        (folder / "mine.toml").write_text(ITEMS[name]["profile"])
+        options["profile"] = str(folder / "mine.toml")
+    return options
+
+
 def rejected(text: bytes) -> dict[int, str]:
     lines = list(csv.DictReader(io.StringIO(text.decode(), newline="")))
     return {int(line["row"]) + (100 if "several_b" in line["source"] else 0): line["reasons"] for line in lines}
@@ -39,7 +49,7 @@ def rejected(text: bytes) -> dict[int, str]:
 @pytest.mark.parametrize("name", READ)
 def test_file_comes_to_what_it_must(pipeline: Pipeline, tmp_path: Path, name: str) -> None:
     item = ITEMS[name]
-    options = {"partitions": 2, **item.get("options", {})}
+    options = {"partitions": 2, **options_of(name, tmp_path / "profile")}
     run, nothing_valid = tmp_path / "run", "rejected" in item and not {"orders", "unpaid"} & item.keys()
     with pytest.raises(AccountedError) if nothing_valid else nullcontext():
         pipeline(*inline.STAGES, input=pattern(name), **options)
@@ -60,7 +70,7 @@ def test_file_comes_to_what_it_must(pipeline: Pipeline, tmp_path: Path, name: st
 
 @pytest.mark.parametrize("name", READ)
 def test_results_are_the_same_bytes_when_partitions_and_blocks_are_others(tmp_path: Path, name: str) -> None:
-    options = {name: value for name, value in ITEMS[name].get("options", {}).items() if name != "partitions"}
+    options = {name: value for name, value in options_of(name, tmp_path).items() if name != "partitions"}
     one = inline.run(tmp_path / "one", pattern(name), partitions=1, **options)
     assert inline.run(tmp_path / "two", pattern(name), 100, partitions=7, **options) == one
     opinions.assert_agreed(tmp_path / "two")
@@ -71,9 +81,11 @@ def test_results_are_the_same_bytes_when_partitions_and_blocks_are_others(tmp_pa
 
 
 @pytest.mark.parametrize("name", sorted(ITEMS.keys() - set(READ)))
-def test_run_ends_with_a_sentence_when_the_file_or_an_option_is_no_use(pipeline: Pipeline, name: str) -> None:
+def test_run_ends_with_a_sentence_when_the_file_or_an_option_is_no_use(
+    pipeline: Pipeline, tmp_path: Path, name: str
+) -> None:
     with pytest.raises((InputError, UsageError)) as raised:
-        pipeline("split", input=pattern(name), **ITEMS[name].get("options", {}))
+        pipeline("split", input=pattern(name), **options_of(name, tmp_path / "profile"))
     assert ITEMS[name]["error"] in str(raised.value)
 
 
@@ -81,7 +93,7 @@ def test_corpus_has_a_file_of_every_format(tmp_path: Path) -> None:
     formats = {
         sources.describe(Storage(str(tmp_path)), str(CORPUS / ITEMS[name]["file"]), "plain", InputFormat()).kind
         for name in READ
-        if "*" not in ITEMS[name].get("file", "*") and not ITEMS[name].get("options")
+        if "*" not in ITEMS[name].get("file", "*") and not {"options", "profile"} & ITEMS[name].keys()
     }
     assert formats == {each.name for each in sources.FORMATS}, "tests/corpus must have a file of each format"
 

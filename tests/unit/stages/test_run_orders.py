@@ -28,6 +28,7 @@ from daskjobs import run_orders
 from daskjobs.cluster.public import ClusterKeywords
 from daskjobs.errors import ConfigError, InputError, UsageError
 from daskjobs.options import options
+from daskjobs.stages.given import AnyPath
 from daskjobs.stages.run_orders import Options
 from daskjobs.stages.run_settings import Settings
 
@@ -348,7 +349,7 @@ def test_run_without_input_and_folder_generates_orders_below_runs(
 
 
 def test_options_are_those_of_the_command_line() -> None:
-    expected = {each.name: type(each.default) for each, _ in options(Settings)}
+    expected = {each.name: AnyPath if option.path else type(each.default) for each, option in options(Settings)}
     named = {"run_uri", "input", "rules", "as_of"}  # arguments of their own
     of_run = {name: kind for name, kind in expected.items() if name not in named}
     assert get_type_hints(Options) == of_run | get_type_hints(ClusterKeywords)
