@@ -2,12 +2,13 @@
 
 import click
 
+from daskjobs.cli.propose import propose
 from daskjobs.cli.terminal import say
 
 
 @click.group()
 def profile() -> None:
-    """List the presets for --profile, or print one, where your own begins."""
+    """List the presets for --profile, print one, or propose a profile for your files."""
 
 
 @profile.command("list")
@@ -28,3 +29,6 @@ def show(name: str) -> None:
     from daskjobs.orders.profiles.reading import preset  # imported late: it loads pyarrow
 
     click.echo(preset(name).encode(), nl=False)
+
+
+profile.add_command(propose)

@@ -308,6 +308,15 @@ def _filled(lengths: pa.Array) -> Ints:
     return whole
 
 
+def first_texts(opening: Callable[..., IO[bytes]], name: str, count: int) -> pa.Table:
+    """Return the first rows of a file as texts, under its own names. Raises InputError when it can't be read."""
+    with _reading(opening, name) as file:
+        parquet = _opened(file)
+        names = parquet.schema_arrow.names
+        batch = next(parquet.iter_batches(count, use_threads=False), parquet.schema_arrow.empty_table())
+        return text_block(pa.table(list(map(_texts, batch.columns, names)), names=names)).texts
+
+
 def text_block(texts: pa.Table, needed: Container[str] = COLUMNS) -> Block:
     """Return a block of rows, given in columns of texts or bytes.
 

@@ -1,0 +1,649 @@
+"""Proposes a profile: TOML that says how files seem to be written, and beside each line what was seen.
+
+A proposal is a pure function of the sampled rows. It quotes names of columns, statuses, currencies and formats, and no
+other value of the data.
+"""
+
+import re
+import textwrap
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from daskjobs.display import escaped, listed
+from daskjobs.orders.dialect import BACKSLASH, RFC4180
+from daskjobs.orders.profiles import ISO, Profile, signed
+from daskjobs.orders.profiles.forms import Times, invisible
+from daskjobs.orders.profiles.guesses import MOST, Guess, guess, named, ranked
+from daskjobs.orders.profiles.sampling import ENCODINGS, Piece, Sheet, sheet
+from daskjobs.orders.profiles.shapes import Shape, has_amounts, key_of, parts, runs, shape, used
+from daskjobs.orders.profiles.words import NO, STATUS_OF, YES, plain
+from daskjobs.orders.schema import COLUMNS, PAID, STATUSES
+
+WIDTH = 120
+DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
+SHOWN_STATUSES = 12
+LONGEST_STATUS = 40
+LEAST_OF_PRESET = 4  # columns by which a preset is recognized
+NO_COLUMN = "there is no such column"
+
+
+def quoted(text: str) -> str:
+    r"""Return a text as TOML writes it, with everything that nobody sees escaped.
+
+    >>> print(quoted("Zahlung"), quoted(r"\N"), quoted("1\u202f234"))
+    "Zahlung" '\N' "1\u202f234"
+    """
+    if "\\" in text and "'" not in text and escaped(text) == text:
+        return f"'{text}'"
+    return '"' + "".join(map(_char, text)) + '"'
+
+
+def _char(char: str) -> str:
+    if char in '"\\':
+        return f"\\{char}"
+    if char == "\t":
+        return "\\t"
+    if escaped(char) == char:
+        return char
+    return f"\\u{ord(char):04x}" if ord(char) < 0x10000 else f"\\U{ord(char):08x}"
+
+
+def either(texts: Iterable[str]) -> str:
+    """Return texts as a list of TOML, or one text alone as itself."""
+    texts = list(texts)
+    return quoted(texts[0]) if len(texts) == 1 else _list(texts)
+
+
+def _list(texts: Iterable[str]) -> str:
+    return f"[{', '.join(map(quoted, texts))}]"
+
+
+def rows_of(count: int) -> str:
+    """Return a number of rows in words."""
+    return these(count, "row")
+
+
+def these(count: int, what: str) -> str:
+    """Return a number of things, which end with an s where they are several.
+
+    >>> these(1, "id"), these(1200, "id")
+    ('1 id', '1,200 ids')
+    """
+    return f"{count:,} {what}{'' if count == 1 else 's'}"
+
+
+def _in(counts: Iterable[int], what: str) -> str:
+    """Return how often some texts were seen.
+
+    >>> _in([7], "row"), _in([1, 1], "row"), _in([3, 1], "row")
+    ('in 7 rows', 'in 1 row each', 'in 3 and 1 rows')
+    """
+    counts = list(counts)
+    if len(set(counts)) == 1:
+        return f"in {these(counts[0], what)}{' each' if len(counts) > 1 else ''}"
+    return f"in {', '.join(f'{each:,}' for each in counts[:-1])} and {counts[-1]:,} {what}s"
+
+
+def _share(part: int, whole: int, what: str) -> str:
+    return f"{part:,} of {whole:,} {what}"
+
+
+@dataclass
+class Section:
+    """A section of a proposal: its lines of TOML and comments."""
+
+    name: str
+    lines: list[str] = field(default_factory=list)
+
+    def say(self, key: str, value: str, seen: str = "") -> None:
+        """Add a key with what was seen, in a comment behind it or, where that is too long, above it."""
+        line, seen = f"{key} = {value}", escaped(seen)
+        if len(line) > WIDTH and value.startswith("["):
+            whole = re.findall(r"\"(?:[^\"\\]|\\.)*\"|'[^']*'", value)
+            line = f"{key} = [\n" + "".join(f"    {each},\n" for each in _packed(whole)) + "]"
+        if not seen:
+            self.lines.append(line)
+        elif len(line) + len(seen) + 4 <= WIDTH:
+            self.lines.append(f"{line}  # {seen}")
+        else:
+            self.note(seen)
+            self.lines.append(line)
+
+    def note(self, text: str) -> None:
+        """Add a comment."""
+        self.lines += [f"# {each}" for each in textwrap.wrap(escaped(text), WIDTH - 2, break_on_hyphens=False)]
+
+    def ask(self, question: str, other: str = "") -> None:
+        """Add a question, and the other answer to it as a line that is commented out."""
+        self.note(f"QUESTION: {question}")
+        if other:
+            self.lines.append(f"# {other}")
+
+    def text(self) -> list[str]:
+        """Return the lines of the section, none if it is empty."""
+        return ["", f"[{self.name}]", *self.lines] if self.lines else []
+
+
+def _packed(texts: list[str]) -> list[str]:
+    lines = [""]
+    for each in texts:
+        if lines[-1] and len(lines[-1]) + len(each) > WIDTH - 10:
+            lines.append("")
+        lines[-1] = f"{lines[-1]}, {each}" if lines[-1] else each
+    return lines
+
+
+def propose(pieces: list[Piece], presets: dict[str, Profile], count: int = 0) -> str:
+    """Return the proposal for files, of which the beginnings of some are given, and ``count`` there are.
+
+    Raises InputError when a file is no text.
+    """
+    sheets = [named(sheet(piece)) for piece in pieces]
+    found = guess(sheets)
+    form = shape(found)
+    sections = [
+        _file(found),
+        _columns(found, form),
+        _values(found),
+        _status(found),
+        _order(found, form),
+        _furniture(found),
+    ]
+    lines = _head(found, pieces, presets, count or len(pieces))
+    for section in sections:
+        lines += section.text()
+    return "\n".join(lines) + "\n"
+
+
+def _head(found: Guess, pieces: list[Piece], presets: dict[str, Profile], count: int) -> list[str]:
+    rows = found.table.count
+    whole = all(each.whole for each in found.table.sheets) and len(pieces) == count
+    part = f"all {rows_of(rows)}" if whole and rows > 1 else rows_of(rows) if whole else f"the first {rows_of(rows)}"
+    where = listed(pieces[0].name).rpartition("/")[2] if count == 1 else f"{len(pieces):,} of {count:,} files"
+    lead = Section("")
+    lead.note(f"A proposal from {part} of {where}; it quotes names, statuses, currencies and formats of the data.")
+    lead.note("Read each line, answer each QUESTION, save it as mine.toml, and run with --profile mine.toml.")
+    if name := _preset(found, presets):
+        lead.note(f"This looks like preset {name}: daskjobs run --profile {name}")
+    if not rows:
+        lead.note("There are no rows to look at: only the names of the columns were seen.")
+    return lead.lines
+
+
+def _preset(found: Guess, presets: dict[str, Profile]) -> str:
+    """Return the preset whose columns are all there, the one that names the most, or an empty text."""
+    best, most = "", LEAST_OF_PRESET - 1
+    for name, profile in presets.items():
+        needed = _needed(profile)
+        foreign = {each for names in needed for each in names} - set(COLUMNS)
+        there = all(any(each in found.table.columns for each in names) for names in needed)
+        if there and len(foreign) >= LEAST_OF_PRESET and len(needed) > most:
+            best, most = name, len(needed)
+    return best
+
+
+def _needed(profile: Profile) -> list[list[str]]:
+    """Return the columns that a profile needs, each with the names that it may have."""
+    columns = list(profile.columns.values())
+    needed = [each.names for each in columns if each.names]
+    sums = [*profile.order.total, *(name for each in columns for name in each.sum)]
+    needed += [[signed(name)[1]] for name in sums] + [[name] for each in columns for name in each.join]
+    needed += [[name] for name in (profile.order.refunds, profile.order.currency) if name]
+    return [list(each) for each in dict.fromkeys(map(tuple, needed))]
+
+
+def _file(found: Guess) -> Section:
+    section = Section("file")
+    sheets = found.table.sheets
+    first = sheets[0]
+    if first.kind != "csv":
+        encodings = {each.encoding for each in sheets if each.encoding}
+        if encodings:
+            section.say("encoding", quoted(min(encodings)), "as the file's first bytes say")
+        section.note(f"{first.kind}: the file itself says how it is written.")
+        return section
+    count = len(first.rows) + first.others
+    if first.delimiter not in DELIMITERS or first.delimiter != "," or first.quoting != RFC4180:
+        what = DELIMITERS.get(first.delimiter, "these")
+        section.say(
+            "delimiter",
+            quoted(first.delimiter),
+            f"{what} make {len(first.columns)} fields in {_share(len(first.rows), count, 'rows')}",
+        )
+    else:
+        section.say(
+            "delimiter", quoted(","), f"{len(first.columns)} fields in {_share(len(first.rows), count, 'rows')}"
+        )
+    if differ := [each for each in sheets if (each.delimiter, each.quoting) != (first.delimiter, first.quoting)]:
+        section.note(
+            f"{len(differ)} of {len(sheets)} files seem to be written otherwise: propose a profile for these, too."
+        )
+    if len(first.columns) == 1:
+        section.note("No character was found that makes fields of a row: give the delimiter, if there is one.")
+    if first.quoting != RFC4180:
+        meaning = {
+            "none": "quotes stand where they close nothing: they are plain characters",
+            "backslash": r"a backslash escapes the next character, as in \" or \N",
+            "spark": r"a backslash escapes quotes, as in \"",
+        }
+        section.say("quoting", quoted(first.quoting), meaning[first.quoting])
+    if first.quote != '"':
+        section.say("quote", quoted(first.quote), "fields stand in single quotes")
+    _encoding(section, sheets)
+    if not first.header:
+        ours = first.columns == list(COLUMNS)
+        section.say(
+            "header",
+            _list(first.columns),
+            "the first row has values, no names; these fit the values"
+            if ours
+            else "the first row has values, no names",
+        )
+    elif first.twice:
+        unique = _unique(first.columns)
+        section.say(
+            "header", _list(unique), f"two columns are called {escaped(first.twice[0])}: the names are given here"
+        )
+    skip = first.skip + (1 if first.twice and first.header else 0)
+    if skip:
+        what = "lines" if skip > 1 else "line"
+        why = "the line that says the delimiter" if first.sep and skip == 1 else f"{what} before the header"
+        section.say("skip_lines", str(skip), why if first.header else f"{what} before the first row")
+    if first.footer:
+        section.say("footer_lines", str(first.footer), "after the last row")
+    empty = {text: count for text, count in found.table.nulls.items() if (first.quoting, text) != (BACKSLASH, r"\N")}
+    if empty:
+        texts = sorted(empty, key=lambda each: (-empty[each], each))
+        section.say("nulls", _list(texts), _in((empty[each] for each in texts), "field"))
+    if first.others:
+        section.note(f"{rows_of(first.others)} have another number of fields than the header: they are rejected.")
+    return section
+
+
+def _unique(names: list[str]) -> list[str]:
+    seen, unique = Counter[str](), list[str]()
+    for name in names:
+        seen[name] += 1
+        unique.append(name if seen[name] == 1 else f"{name} {seen[name]}")
+    return unique
+
+
+def _encoding(section: Section, sheets: list[Sheet]) -> None:
+    others = dict.fromkeys(each.encoding for each in sheets if each.encoding)
+    if not others:
+        return
+    of_one = next(each for each in sheets if each.encoding)
+    seen = f"not UTF-8 (byte {of_one.odd})" if of_one.odd else "as the first bytes say"
+    if of_one.odd:
+        seen += f"; read as {ENCODINGS[of_one.encoding]} writes it, the best of {', '.join(ENCODINGS)}"
+    mixed = any(not each.encoding for each in sheets) or len(others) > 1
+    if mixed:
+        count = sum(bool(each.encoding) for each in sheets)
+        section.say(
+            "encoding",
+            _list(["utf-8", *others]),
+            f"{_share(count, len(sheets), 'files')} are not UTF-8; the first that fits all of a file",
+        )
+    else:
+        section.say("encoding", quoted(of_one.encoding), seen)
+    if bad := sum(each.bad for each in sheets):
+        section.note(f"{bad:,} characters are none of this encoding: their rows are rejected.")
+
+
+def _columns(found: Guess, form: Shape) -> Section:
+    section = Section("columns")
+    for ours in COLUMNS:
+        if ours in ("quantity", "price", "total_amount"):
+            if ours == "quantity":
+                _money_columns(section, found, form)
+            continue
+        names = found.names.get(ours, [])
+        if ours == "timestamp" and names:
+            _timestamp(section, found)
+        elif names:
+            section.say(ours, either(names), _seen(found, ours))
+        elif ours == "order_id":
+            section.ask("which column is the order's id? None looks like one, and a run needs it.", 'order_id = "…"')
+        elif ours == "timestamp":
+            section.ask("which column is the order's time? None looks like one, and a run needs it.", 'timestamp = "…"')
+        elif ours == "status":
+            section.ask("which column says whether an order is paid? None does, so each row counts as paid.")
+            section.say("status", f"{{constant = {quoted(PAID)}}}", NO_COLUMN)
+        else:
+            section.say(ours, "{absent = true}", NO_COLUMN)
+    return section
+
+
+def _seen(found: Guess, ours: str) -> str:
+    """Say what a column's values are like."""
+    texts = [each for each in found.texts(ours) if each]
+    distinct = len(set(texts))
+    empty = found.table.count - len(texts)
+    seen = "by its values: " if ours in found.by_values else ""
+    if ours == "order_id":
+        seen += f"{these(distinct, 'id')} in {rows_of(found.table.count)}"
+    else:
+        seen += these(distinct, "value")
+    if empty:
+        seen += f", {empty:,} empty"
+    return seen
+
+
+def _timestamp(section: Section, found: Guess) -> None:
+    names, times = found.names["timestamp"], found.times
+    seen = _share(times.read, times.count, "are times")
+    if "timestamp" in found.by_values:
+        seen = f"by its values: {seen}"
+    if other := found.others.get("timestamp"):
+        section.ask(
+            f"is {escaped(names[0])} or {escaped(other)} the time that counts? The other answer:",
+            f"timestamp = {quoted(other)}",
+        )
+    if found.joined:
+        section.say("timestamp", f"{{join = {_list([*names, found.joined])}}}", f"date and time of day; {seen}")
+    else:
+        section.say("timestamp", either(names), seen)
+
+
+def _numbers_seen(found: Guess, names: list[str]) -> str:
+    texts = [each for each in found.table.values(names) if each]
+    read = sum(each is not None for each in found.amounts(names))
+    empty = found.table.count - len(texts)
+    return _share(read, len(texts), "are numbers") + (f", {empty:,} empty" if empty else "")
+
+
+def _money_columns(section: Section, found: Guess, form: Shape) -> None:
+    """Say where quantity, price and total_amount come from."""
+    quantity, price = found.names.get("quantity", []), found.names.get("price", [])
+    total = form.total
+    if quantity:
+        section.say("quantity", either(quantity), _numbers_seen(found, quantity))
+    else:
+        section.say("quantity", '{constant = "1"}', NO_COLUMN)
+    if price:
+        section.say("price", either(price), _numbers_seen(found, price))
+    elif total:
+        section.say("price", either(total), "there is no column of prices: the row's total stands for it")
+    elif form.own:
+        section.say("price", either(form.own), "there is no column of prices: the order's total stands for it")
+    else:
+        _without_money(section)
+        return
+    if not total:
+        if not form.own and quantity and any(each not in (None, 1) for each in found.quantity):
+            section.ask(
+                f"is {escaped(price[0])} the price of a unit, or of the whole line? Of the line:",
+                f'total_amount = {either(price)}  # and in [order] price = "line"',
+            )
+        section.say("total_amount", "{computed = true}", "no column has a row's total: quantity times price")
+        return
+    seen = _numbers_seen(found, total)
+    agrees, count = form.agrees
+    if price and count:
+        what = "price is the total" if form.price_of_line else "quantity * price is the total"
+        seen = f"{what} in {_share(agrees, count, 'rows')}" + (f", to {form.tolerance} cents" if form.tolerance else "")
+    if sum_of := parts(found, total):
+        seen += f"; it is {sum_of}"
+    known = {*total, *form.own, *price, *used(found), *ranked(found.table.columns, "subtotal")}
+    others = [each for each in ranked(found.table.columns, "total") if each not in known and has_amounts(found, each)]
+    if others and not (count and agrees >= MOST * count) and not form.by_line:
+        section.ask(
+            f"is {escaped(total[0])} or {escaped(others[0])} the order's total? The other answer:",
+            f"total_amount = {quoted(others[0])}",
+        )
+    section.say("total_amount", either(total), seen)
+
+
+def _without_money(section: Section) -> None:
+    """Say that nothing looks like an amount, or that it is a sum of parts."""
+    section.ask("which column has the amount? None looks like one, and a run needs it.", 'total_amount = "…"')
+
+
+def _values(found: Guess) -> Section:
+    section = Section("values")
+    numbers, times = found.numbers, found.times
+    if numbers.undecided:
+        mark = "," if "," in numbers.thousands else "."
+        first, second = ("thousands", "decimals") if mark == "," else ("decimals", "thousands")
+        section.ask(
+            f"{these(numbers.either, 'number')} like 1{mark}234: does this sign group thousands? "
+            f"Here, it is that of {first}. For {second}:",
+            'decimal = ","  # and no thousands' if mark == "," else 'decimal = ","  # and thousands = ["."]',
+        )
+    if numbers.decimal != "." or numbers.thousands or numbers.undecided:
+        seen = f"{numbers.point_seen:,} numbers show it" + (
+            f", {numbers.against:,} have it the other way" if numbers.against else ""
+        )
+        section.say("decimal", quoted(numbers.decimal), seen)
+    elif numbers.against:
+        section.note(
+            f"{numbers.against:,} numbers have a decimal comma, {numbers.point_seen:,} a decimal point: these are read."
+        )
+    if numbers.thousands:
+        section.say(
+            "thousands",
+            _list(numbers.thousands),
+            _in(numbers.thousands.values(), "number"),
+        )
+    if numbers.signs:
+        section.say(
+            "currency",
+            _list(numbers.signs),
+            _in(numbers.signs.values(), "number"),
+        )
+        if len({_code(each) for each in numbers.signs}) > 1 and "currency" not in found.names:
+            section.ask(
+                "there are amounts of several currencies: a report adds up one. Which of these signs may stand?"
+            )
+    for key, count in (
+        ("parentheses", numbers.parentheses),
+        ("trailing_minus", numbers.trailing_minus),
+        ("percent", numbers.percent),
+    ):
+        if count:
+            section.say(key, "true", _in([count], "number"))
+    _formats(section, times)
+    ids = [each for each in found.table.values(found.names.get("order_id", [])) if each]
+    if hidden := sum(map(invisible, ids)):
+        section.say("ids", quoted("visible"), f"{hidden:,} ids have invisible characters")
+    elif around := sum(each != each.strip() for each in ids):
+        section.say("ids", quoted("trimmed"), f"{around:,} ids have other blanks around them")
+    return section
+
+
+def _code(sign: str) -> str:
+    return {"€": "EUR", "$": "USD", "US$": "USD", "£": "GBP", "zł": "PLN", "¥": "JPY"}.get(sign, sign)
+
+
+def _formats(section: Section, times: Times) -> None:
+    if times.milliseconds:
+        section.note(
+            f"{times.milliseconds:,} times are milliseconds since 1970, which are not understood: write seconds."
+        )
+    if not times.formats:
+        return
+    forms = list(times.formats)
+    if forms != [ISO]:
+        seen = "; ".join(_share(count, times.count, f"values fit {form}") for form, count in times.formats.items())
+        if times.twin and times.decided:
+            seen += f"; {times.decided:,} of them can't be {times.twin}"
+        elif times.twin and "." not in forms[0][:5]:  # days with points begin with the day everywhere
+            section.ask(
+                f"which is the day, which the month? All values fit {forms[0]} and {times.twin}. The other answer:",
+                f"timestamp = {_list([times.twin, *forms[1:]])}",
+            )
+            seen = f"{_share(times.formats[forms[0]], times.count, 'values fit it')}"
+        section.say("timestamp", _list(forms), seen)
+    if times.clocks and times.offsets < times.clocks:
+        section.lines.append(
+            '# zone = "Europe/Berlin"  # times have no offset, and stay as they are: say where these clocks are'
+        )
+
+
+def _status(found: Guess) -> Section:
+    section = Section("status")
+    if "status" not in found.names:
+        return section
+    form_fill = _fills(found)
+    counts = Counter(found.texts("status"))
+    if form_fill:
+        del counts[""]
+    answers = all(plain(each) in YES | NO for each in counts if each) and not any(
+        plain(each) in STATUS_OF for each in counts
+    )
+    words = {}
+    for text in sorted(counts, key=lambda each: (-counts[each], each)):
+        word = plain(text)
+        if answers and text:
+            words[text] = PAID if word in YES else "pending"
+        elif word in STATUS_OF:
+            words[text] = STATUS_OF[word]
+        elif text and (guessed := _by_words(text)):
+            words[text] = guessed
+    if any(text != ours for text, ours in words.items()):
+        for ours in STATUSES:
+            texts = [text for text, each in words.items() if each == ours]
+            if texts:
+                section.say(ours, _list(texts), _in((counts[text] for text in texts), "row"))
+    unknown = [text for text in counts if text not in words]
+    if unknown:
+        unknown.sort(key=lambda each: (-counts[each], each))
+        shown = [each for each in unknown if len(each) <= LONGEST_STATUS][:SHOWN_STATUSES]
+        total = sum(counts[each] for each in unknown)
+        names = ", ".join(f"{quoted(each)} ({counts[each]:,})" for each in shown) + (
+            ", …" if len(shown) < len(unknown) else ""
+        )
+        section.ask(f"what do these mean? Until they are named, their {rows_of(total)} are rejected: {names}")
+        said = any(ours == PAID for ours in words.values()) and any(text != ours for text, ours in words.items())
+        section.lines.append(f"# {'pending' if said else PAID} = {_list(shown)}")
+    return section
+
+
+def _fills(found: Guess) -> bool:
+    """Tell whether the status is empty in the later lines of orders alone."""
+    several = runs(found) if "order_id" in found.names else []
+    later = {place for run in several for place in run[1:]}
+    texts = found.texts("status")
+    return bool(later) and all(texts[place] or place in later for place in range(len(texts)))
+
+
+_NOT = {"not", "un", "non", "nicht", "no", "nie", "niet", "nao", "in"}
+
+
+def _by_words(text: str) -> str:
+    """Return the status that all known words of a text mean, like Completed, shipped; empty where they differ."""
+    words = [plain(each) for each in re.split(r"[\s,;:/()_-]+", text) if each]
+    means = {STATUS_OF[each] for each in words if each in STATUS_OF}
+    return means.pop() if len(means) == 1 and not _NOT & set(words) else ""
+
+
+def _order(found: Guess, form: Shape) -> Section:
+    section = Section("order")
+    if form.by_line:
+        section.say(
+            "rows",
+            quoted("line"),
+            f"{these(form.orders, 'id')} in {rows_of(found.table.count)}: {form.repeats:,} go on with an order",
+        )
+        key = key_of(found)
+        if key:
+            section.say("key", _list(["order_id", key]), "no two rows have the same")
+        if form.fill:
+            section.say("fill_down", _list(form.fill), "empty in the later lines of orders, filled in the first")
+        if form.own:
+            why = "it stands in an order's first line alone" if form.own_once else "all lines of an order have the same"
+            section.ask(
+                "the order's own total (with tax, shipping, discounts), or the sum of its lines? The other answer:",
+                'total = "line"',
+            )
+            if sum_of := parts(found, form.own):
+                why += f"; it is {sum_of}"
+            section.say("total", either(form.own), why)
+    elif form.repeats:
+        section.note(
+            f"In {rows_of(form.repeats)}, an id stands again, with nothing that makes it another line of the order: "
+            "the first valid row of an id counts, the others are rejected (duplicate_order_id)."
+        )
+    if form.price_of_line and form.total:
+        section.say("price", quoted("line"), "the price is the row's total, not that of a unit")
+    if form.tolerance:
+        section.say("tolerance", str(form.tolerance), "cents: totals differ by rounding")
+    _returns(section, found, form)
+    if names := found.names.get("refunds"):
+        amounts = [each for each in found.amounts(names) if each]
+        section.say("refunds", quoted(names[0]), f"what was given back, in {rows_of(len(amounts))}")
+    _currency(section, found)
+    if form.fails and not form.own:
+        section.say(
+            "without_rules",
+            '["wrong_total"]',
+            f"quantity * price is the total in {_share(form.agrees[0], form.agrees[1], 'rows')}",
+        )
+    return section
+
+
+def _returns(section: Section, found: Guess, form: Shape) -> None:
+    totals = found.amounts(form.total or form.own) if form.total or form.own else [None] * found.table.count
+    quantities = sum((each or 0) < 0 for each in found.quantity)
+    amounts = sum((each or 0) < 0 for each in totals)
+    prices = sum((each or 0) < 0 for each in found.price)
+    if quantities or (amounts and not prices) or (amounts and "quantity" not in found.names):
+        section.say(
+            "returns",
+            quoted("subtract"),
+            f"{these(max(quantities, amounts), 'negative row')}: taken off the revenue",
+        )
+    elif prices:
+        section.ask(
+            f"in {rows_of(prices)}, the price is negative: are these returns? Without this line they are rejected:",
+            'returns = "subtract"',
+        )
+
+
+def _currency(section: Section, found: Guess) -> None:
+    names = found.names.get("currency")
+    if not names:
+        return
+    counts = Counter(each.upper() for each in found.texts("currency") if each)
+    seen = ", ".join(f"{each} {count:,}" for each, count in counts.most_common(8))
+    section.say("currency", quoted(names[0]), f"rows: {seen}")
+    if len(counts) > 1:
+        first, second = [each for each, _ in counts.most_common(2)]
+        section.ask(
+            "a report is of one currency: which? Rows of others are counted and listed. The other answer:",
+            f"report_currency = {quoted(second)}",
+        )
+        section.say("report_currency", quoted(first), f"in {_share(counts[first], counts.total(), 'rows')}")
+
+
+def _furniture(found: Guess) -> Section:
+    section = Section("furniture")
+    sheets = found.table.sheets
+    rules, blanks, ends = (sum(getattr(each, name) for each in sheets) for name in ("rules", "blanks", "ends"))
+    lines, seen = list[str](), list[str]()
+    if rules:
+        lines.append(r"^[-=_+|*,;\s]*[-=_][-=_][-=_+|*,;\s]*$")
+        seen.append(f"{rows_of(rules)} of dashes")
+    if blanks:
+        delimiter = re.escape(sheets[0].delimiter) if sheets[0].delimiter not in "\t, ;|" else ""
+        lines.append(rf"^[\s,;|\"{delimiter}]*$".replace('\\"', '"'))
+        seen.append(f"{rows_of(blanks)} with nothing")
+    if ends:
+        lines.append(r"^\\\.$")
+        seen.append("the end mark of COPY")
+    if lines:
+        section.say("lines", _list(lines), ", ".join(seen))
+    if headers := sum(each.headers for each in sheets):
+        section.say("header", "true", f"{rows_of(headers)} are the header again")
+    sums = Counter[tuple[str, str]]()
+    for each in sheets:
+        for place, words in each.sums.items():
+            sums.update({(each.columns[place], word): count for word, count in words.items()})
+    where = dict[str, list[str]]()
+    for name, word in sorted(sums):
+        where.setdefault(name, []).append(word)
+    if where:
+        tables = ", ".join(f"{{{quoted(name)} = {_list(words)}}}" for name, words in where.items())
+        section.say("where", f"[{tables}]", f"{rows_of(sums.total())} of sums")
+    return section

@@ -1,0 +1,197 @@
+"""Decides what an order is in sampled rows: lines of orders or orders, and which column is which total."""
+
+from dataclasses import dataclass, field, replace
+from decimal import Decimal
+
+from daskjobs.display import escaped
+from daskjobs.orders.profiles.guesses import MOST, TOLERANCE, Guess, ranked
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What an order is in the rows: the decisions of [order] and of the columns of its amounts."""
+
+    by_line: bool = False
+    repeats: int = 0
+    equal: int = 0  # rows that repeat an id and differ in nothing that makes a line
+    orders: int = 0
+    fill: tuple[str, ...] = ()
+    own: list[str] = field(default_factory=list)  # the order's own total
+    own_once: bool = False  # it stands in the first line alone
+    total: list[str] = field(default_factory=list)  # the row's
+    price_of_line: bool = False
+    tolerance: int = 0
+    agrees: tuple[int, int] = (0, 0)
+    fails: bool = False
+
+
+def shape(found: Guess) -> Shape:
+    """Decide what an order is."""
+    orders = len(set(found.ids) - {""}) if "order_id" in found.names else found.table.count
+    by_line, repeats, equal = _lines(found)
+    names = found.table.columns
+    money = [each for each in ranked(names, "total") if has_amounts(found, each) and each not in used(found)]
+    lines = [each for each in ranked(names, "line_total") if has_amounts(found, each) and each not in used(found)]
+    if "total" in found.names:
+        money = [*found.names["total"], *money]
+    form = Shape(by_line, repeats, equal, orders)
+    if by_line:
+        return _line_form(found, form, money, lines)
+    return _order_form(found, form, list(dict.fromkeys(money + lines)))
+
+
+def used(found: Guess) -> set[str]:
+    """Return the columns that are taken for something else than the total."""
+    return {name for role, names in found.names.items() for name in names if role not in ("total",)}
+
+
+def has_amounts(found: Guess, name: str) -> bool:
+    """Tell whether a column is of amounts."""
+    texts = [each for each in found.table.columns[name] if each]
+    values = [each for each in found.amounts([name]) if each is not None]
+    return bool(values) and len(values) >= 0.7 * len(texts)
+
+
+def _lines(found: Guess) -> tuple[bool, int, int]:
+    """Return whether rows are lines of orders, how many rows repeat an id, and how many of these are no new line."""
+    if "order_id" not in found.names:
+        return False, 0, 0
+    own_id = found.texts("order_id")
+    makes = [name for role in ("product", "line") for name in ranked(found.table.columns, role)]
+    own = [name for role in ("product", "quantity", "price") for name in found.names.get(role, [])]
+    of_line = [found.table.columns[name] for name in dict.fromkeys(own + makes) if name in found.table.columns]
+    of_order = [found.texts(role) for role in ("status", "timestamp", "user_id") if role in found.names]
+    seen, repeats, equal, blanks = dict[str, set[tuple[str, ...]]](), 0, 0, 0
+    for place, each in enumerate(found.ids):
+        key = tuple(column[place] for column in of_line)
+        if each and each in seen:
+            blank = not all(texts[place] for texts in of_order)
+            if found.is_negative(place) or (not own_id[place] and of_order and not blank):
+                continue  # a return, or a row without an id
+            repeats += 1
+            blanks += blank
+            equal += key in seen[each] or not of_line
+        seen.setdefault(each, set()).add(key)
+    return bool(repeats) and (repeats - equal >= max(1, equal) or blanks > repeats / 2), repeats, equal
+
+
+def runs(found: Guess) -> list[list[int]]:
+    """Return the places of the rows of each order that has several."""
+    places = dict[str, list[int]]()
+    for place, each in enumerate(found.ids):
+        if each:
+            places.setdefault(each, []).append(place)
+    return [each for each in places.values() if len(each) > 1]
+
+
+def _line_form(found: Guess, form: Shape, money: list[str], lines: list[str]) -> Shape:
+    several = runs(found)
+
+    def once(texts: list[str]) -> bool:
+        later = [texts[place] for run in several for place in run[1:]]
+        first = [texts[run[0]] for run in several]
+        return sum(not each for each in later) >= 0.9 * len(later) and sum(map(bool, first)) >= 0.9 * len(first)
+
+    def same(texts: list[str]) -> bool:
+        alike = sum(bool(texts[run[0]]) and len({texts[place] for place in run}) == 1 for run in several)
+        return alike >= 0.95 * len(several)
+
+    fill = list[str]()
+    for role in ("order_id", "user_id", "region", "payment_mode", "status", "timestamp", "currency", "refunds"):
+        if role in found.names and once(found.texts(role)):
+            fill.append(role)
+    own, own_once, rest = list[str](), False, list[str]()
+    for name in money:
+        texts = found.table.columns[name]
+        agrees, count = found.agree(found.amounts([name]))
+        if count and agrees >= MOST * count:
+            rest.append(name)
+        elif not own and (once(texts) or same(texts)):
+            own, own_once = [name], once(texts)
+        elif not (once(texts) or same(texts)):
+            rest.append(name)
+    if own_once:
+        fill.append("total")
+    total, agreed = list[str](), (0, 0)
+    candidates = list(dict.fromkeys([each for each in lines if not once(found.table.columns[each])] + rest))
+    for name in candidates:
+        seen = found.agree(found.amounts([name]))
+        if seen[1] and seen[0] >= MOST * seen[1]:
+            total, agreed = [name], seen
+            break
+    if not total and not own and candidates:
+        return _order_form(found, replace(form, fill=tuple(fill)), candidates)
+    return replace(
+        form,
+        fill=tuple(fill),
+        own=own,
+        own_once=own_once,
+        total=total,
+        agrees=agreed,
+    )
+
+
+def _order_form(found: Guess, form: Shape, candidates: list[str]) -> Shape:
+    """Decide which column is the row's total, and how it agrees with quantity times price."""
+    if not candidates:
+        return form
+    if "price" not in found.names:
+        return replace(form, total=candidates[:1], price_of_line="quantity" in found.names)
+    for price_of_line, cents in ((False, 0), (True, 0), (False, TOLERANCE)):
+        for name in candidates:
+            agrees, count = found.agree(found.amounts([name]), price_of_line, cents)
+            if count and agrees >= MOST * count:
+                tolerance = _largest(found, name) if cents else 0
+                return replace(
+                    form, total=[name], price_of_line=price_of_line, tolerance=tolerance, agrees=(agrees, count)
+                )
+    agrees, count = found.agree(found.amounts(candidates[:1]))
+    return replace(form, total=candidates[:1], agrees=(agrees, count), fails=count > 0 and agrees <= (1 - MOST) * count)
+
+
+def _largest(found: Guess, name: str) -> int:
+    """Return by how many cents quantity times price differs at most, of the differences that are taken for rounding."""
+    most = 0
+    for quantity, price, whole in zip(found.quantity, found.price, found.amounts([name]), strict=True):
+        if quantity is not None and price is not None and whole is not None:
+            cents = -(-abs(quantity * price - whole) * 100 // 1)
+            most = max(most, int(cents)) if cents <= TOLERANCE else most
+    return most
+
+
+def parts(found: Guess, total: list[str]) -> str:
+    """Return the sum of columns that is the total in all rows, or an empty text."""
+    wholes = found.amounts(total)
+    columns = {
+        role: next(
+            (each for each in ranked(found.table.columns, role) if has_amounts(found, each) and each not in total), ""
+        )
+        for role in ("subtotal", "shipping", "tax", "discount")
+    }
+    if not columns["subtotal"] or not any(columns[role] for role in ("shipping", "tax", "discount")):
+        return ""
+    values = {role: found.amounts([name]) for role, name in columns.items() if name}
+    for with_tax in (True, False):
+        for sign in (-1, 1):
+            used = [role for role in values if with_tax or role != "tax"]
+            signs = {role: sign if role == "discount" else 1 for role in used}
+            rows = [
+                place for place, each in enumerate(wholes) if each is not None and values["subtotal"][place] is not None
+            ]
+            if rows and all(
+                sum(((values[role][place] or Decimal(0)) * signs[role] for role in used), Decimal(0)) == wholes[place]
+                for place in rows
+            ):
+                return " ".join(
+                    f"{'-' if signs[role] < 0 else '+'} {escaped(columns[role])}" for role in used
+                ).removeprefix("+ ")
+    return ""
+
+
+def key_of(found: Guess) -> str:
+    """Return the column that tells the lines of an order apart, or an empty text."""
+    for name in ranked(found.table.columns, "line"):
+        texts = found.table.columns[name]
+        if all(texts) and len(set(zip(found.ids, texts, strict=True))) == found.table.count:
+            return name
+    return ""
