@@ -27,7 +27,7 @@ class Expected:
     several: list[tuple[str, int, int]] = field(default_factory=list)  # source, row, line ends in it
 
 
-def rows_of(data: bytes, delimiter: str, quoting: str) -> list[tuple[bytes, list[bytes]]]:
+def rows_of(data: bytes, delimiter: str, quoting: str, quote: str = '"') -> list[tuple[bytes, list[bytes]]]:
     """Return each row as it stands in a file, without what ends it, and its fields.
 
     RFC 4180, and where it says nothing, the contract: lines end with a newline, a return before it belongs to the line
@@ -39,7 +39,7 @@ def rows_of(data: bytes, delimiter: str, quoting: str) -> list[tuple[bytes, list
     data = data.removesuffix(b"\n").removesuffix(b"\r")  # what ends the last row
     separator, rows, fields, begin, at = ord(delimiter), list[tuple[bytes, list[bytes]]](), list[bytes](), 0, 0
     while True:
-        value, at = field_at(data, at, separator, quoting)
+        value, at = field_at(data, at, separator, quoting, quote.encode())
         fields.append(value)
         if at < len(data) and data[at] == separator:
             at += 1
@@ -55,18 +55,21 @@ def ends_field(data: bytes, at: int, separator: int) -> bool:
     return at == len(data) or data[at] in (separator, ord("\n")) or data[at : at + 2] == b"\r\n"
 
 
-def field_at(data: bytes, at: int, separator: int, quoting: str) -> tuple[bytes, int]:
+def field_at(data: bytes, at: int, separator: int, quoting: str, quote: bytes) -> tuple[bytes, int]:
     """Return the field that begins at an offset, and the offset behind it."""
-    if quoting != "none" and data[at : at + 1] == b'"':
+    if quoting != "none" and quote and data[at : at + 1] == quote:
         value, here = bytearray(), at + 1
         while here < len(data):
             if quoting == "backslash" and data[here : here + 1] == b"\\":
                 piece, here = escaped(data, here)
                 value += piece
-            elif data[here : here + 2] == b'""':
-                value += b'"'
+            elif quoting == "spark" and data[here : here + 2] in (b"\\" + quote, rb"\\"):
+                value += data[here + 1 : here + 2]
                 here += 2
-            elif data[here : here + 1] == b'"':
+            elif data[here : here + 2] == quote + quote:
+                value += quote
+                here += 2
+            elif data[here : here + 1] == quote:
                 if ends_field(data, here + 1, separator):
                     return bytes(value), here + 1
                 break

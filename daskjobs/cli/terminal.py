@@ -50,8 +50,20 @@ def print_report(context: Context, manifests: Mapping[str, Manifest]) -> None:
     rows = manifests[report.NAME].counted(report.ReportRows)
     quality = parse(context.vouched(report.NAME, report.QUALITY), Quality)
     reasons = ", ".join(f"{reason.reason} {reason.rows:,}" for reason in quality.reasons)
-    say(f"orders     {rows.paid:,}")
-    say(f"revenue    {rows.revenue}")
+    say(f"orders     {rows.paid_orders:,}")
+    say(f"revenue    {rows.revenue}{f' {quality.currency}' if quality.currency else ''}")
+    if quality.net:
+        say(f"gross      {quality.gross}")
+        say(f"refunds    {quality.refunds}")
+        say(f"net        {quality.net}")
+    for rule, why in quality.without_rules.items():
+        say(f"unchecked  {rule}, since {why}")
+    if quality.elsewhere:
+        say(
+            f"others     {', '.join(f'{name} {rows:,}' for name, rows in quality.elsewhere.items())}, counted as unpaid"
+        )
+    if rows.furniture:
+        say(f"furniture  {rows.furniture:,} of {rows.rows_in:,}")
     say(f"rejected   {rows.rejected:,} of {rows.rows_in:,}{f' ({reasons})' if reasons else ''}")
     say(f"unpaid     {rows.unpaid:,}")
     for warning in quality.warnings:

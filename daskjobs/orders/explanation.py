@@ -10,15 +10,21 @@ from daskjobs.files.tables import column
 from daskjobs.orders import sources
 from daskjobs.orders.parse import mapped, trimmed
 from daskjobs.orders.plan import Partition, Plan
+from daskjobs.orders.profiles import Profile, worth
+from daskjobs.orders.profiles.columns import arranged
+from daskjobs.orders.profiles.furniture import causes
 from daskjobs.orders.schema import PAID
-from daskjobs.orders.sources.format import RowRange, SourceFile
+from daskjobs.orders.sources.format import Block, RowRange, SourceFile
 
 SHOWN = 5  # file names that an error message lists
 
 
 @dataclass(frozen=True)
 class Explained:
-    """A row of the input: the reasons for its rejection, with their sentences, or the status of a valid row."""
+    """A row of the input: the reasons for its rejection, with their sentences, or the status of a valid row.
+
+    ``furniture`` says why a profile takes it for no order, if it does.
+    """
 
     row: int
     source: str
@@ -26,10 +32,13 @@ class Explained:
     reasons: dict[str, str]
     status: str
     raw: str
+    furniture: str = ""
 
     @property
     def verdict(self) -> list[str]:
         """Return lines that say what became of the row, one for each reason."""
+        if self.furniture:
+            return [f"furniture  it is no order, since {self.furniture}: neither valid nor rejected"]
         if self.reasons:
             return [f"rejected   {reason}: {sentence}" for reason, sentence in self.reasons.items()]
         paid = "and paid" if self.status == PAID else f"and unpaid: its status is {self.status}"
@@ -64,18 +73,44 @@ def _file(files: list[SourceFile], source: str) -> int:
     return named[0]
 
 
-def status_and_text(
-    storage: Storage, source: SourceFile, part: RowRange, row: int, statuses: dict[str, str]
-) -> tuple[str, str]:
-    """Return a valid row's status, under our name, and its text.
+@dataclass(frozen=True)
+class NotRejected:
+    """A row that isn't rejected: its status, under our name, or why it is furniture; and its text."""
+
+    status: str = ""
+    raw: str = ""
+    furniture: str = ""
+
+
+def not_rejected(
+    storage: Storage,
+    source: SourceFile,
+    part: RowRange,
+    row: int,
+    statuses: dict[str, str],
+    profile: Profile | None = None,
+) -> NotRejected:
+    """Return what became of a row that isn't rejected.
 
     Reads the whole range, because that compares it with its hash.
     """
-    at, answer = row - part.first_row, ("", "")
+    at, answer = row - part.first_row, NotRejected()
     for block in sources.format_of(source).blocks(storage, source, part):
         if 0 <= at < block.rows:
-            fields = block.texts.slice(int(np.searchsorted(block.kept, at)), 1)
-            status = mapped(trimmed(column(fields, "status")), statuses)
-            answer = status[0].as_py(), block.raw(np.array([at]))[0].as_py()
+            raw = block.raw(np.array([at]))[0].as_py()
+            answer = _profiled(block, at, raw, source, profile) if profile else _plain(block, at, raw, statuses)
         at -= block.rows
     return answer
+
+
+def _plain(block: Block, at: int, raw: str, statuses: dict[str, str]) -> NotRejected:
+    fields = block.texts.slice(int(np.searchsorted(block.kept, at)), 1)
+    return NotRejected(mapped(trimmed(column(fields, "status")), statuses)[0].as_py(), raw)
+
+
+def _profiled(block: Block, at: int, raw: str, source: SourceFile, profile: Profile) -> NotRejected:
+    furniture = next((why for why, rows in causes(block, profile, source.columns) if rows[at]), "")
+    if furniture:
+        return NotRejected("", raw, furniture)
+    found = arranged(block.texts.slice(int(np.searchsorted(block.kept, at)), 1), profile, [])
+    return NotRejected(worth.statuses(found, profile)[0].as_py(), raw)

@@ -14,6 +14,7 @@ from daskjobs.files.tables import rebatched, row_groups, writing
 from daskjobs.orders.schema import QUARANTINE, WRITING
 from daskjobs.orders.sources.fields import standalone_row, standalone_rows
 from daskjobs.orders.sources.format import SourceFile
+from daskjobs.orders.sources.lines import BOM
 
 FORMULA = r"[-=+@\x{ff1d}\x{ff0b}\x{ff0d}\x{ff20}]"  # the first character of a formula; four are full-width
 STARTS = pa.array(list("-=+@\t\r\n \uff1d\uff0b\uff0d\uff20"))  # first characters of texts that `AT_START` may match
@@ -73,9 +74,13 @@ def by_file(
     for source, rejected in groupby(pieces, itemgetter(0)):
         name, file = sources[source]
         with storage.write(name) as text:
+            if file.encoding:  # so that a profile that names another one reads it as UTF-8
+                text.write(BOM)
+            text.write(file.before.encode())
             if file.header:
                 text.write(standalone_row(file.header, file.dialect).encode())
             for _, raw in rejected:
                 text.write(standalone_rows(raw.to_pylist(), file.dialect).encode())
+            text.write(file.after.encode())
         outputs[name] = text.output
     return outputs

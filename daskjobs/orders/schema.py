@@ -22,6 +22,7 @@ PAID = "success"
 STATUSES = (PAID, "failed", "pending", "cancelled", "refunded")
 
 TIME = pa.timestamp("us")
+COUNTS = ("orders", "gross", "refunded")  # what a row adds, where a profile says that this may be no whole order
 TYPES = {"quantity": pa.int64(), "price": MONEY, "total_amount": MONEY, "timestamp": TIME}
 QUARANTINE = pa.schema(
     [
@@ -51,10 +52,14 @@ WRITING = ColumnWriting(
 )
 
 
-def orders_schema(extra: list[str]) -> pa.Schema:
-    """Return the schema of valid orders: the ten known columns, typed, and the input's other columns as text."""
+def orders_schema(extra: list[str], counts: bool = False) -> pa.Schema:
+    """Return the schema of valid orders: the ten known columns, typed, and the input's other columns as text.
+
+    With ``counts``, what each row adds stands at the end: its ``orders``, and the ``gross`` and ``refunded`` amounts.
+    """
+    added = zip(COUNTS, (pa.int64(), MONEY, MONEY), strict=True) if counts else ()
     return pa.schema(
-        [(name, TYPES.get(name, pa.string())) for name in COLUMNS] + [(name, pa.string()) for name in extra]
+        [(name, TYPES.get(name, pa.string())) for name in COLUMNS] + [(name, pa.string()) for name in extra] + [*added]
     )
 
 

@@ -6,6 +6,9 @@ import pyarrow.compute as pc
 from daskjobs.files.digest import Output
 from daskjobs.files.storage import Storage
 from daskjobs.files.tables import column, row_groups
+from daskjobs.orders.profiles import Profile
+from daskjobs.orders.schema import COUNTS
+from daskjobs.orders.validation.result import Amounts
 
 DIMENSIONS = ("day", "region", "product")
 REVENUE = pa.decimal128(38, 2)
@@ -13,21 +16,39 @@ SCHEMA = pa.schema([("dimension", pa.string()), ("value", pa.string()), ("orders
 LEAST_LINES = 1 << 16  # collected before they are added up
 
 
-def summarize(orders: pa.Table) -> pa.Table:
+def dimensions(profile: Profile | None) -> tuple[str, ...]:
+    """Return what sums are by: not by columns that a profile calls absent, nor by product where it tells no total."""
+    if not profile:
+        return DIMENSIONS
+    without = {name for name, each in profile.columns.items() if each.absent}
+    return tuple(name for name in DIMENSIONS if name not in without and not (name == "product" and own_total(profile)))
+
+
+def own_total(profile: Profile) -> bool:
+    """Tell whether the file has totals of orders, and not those of their lines."""
+    return profile.by_line and bool(profile.order.total)
+
+
+def summarize(orders: pa.Table, profile: Profile | None = None) -> pa.Table:
     """Return the orders and revenue of each day, region and product, in `SCHEMA`."""
     days = orders["timestamp"].cast(pa.date32())
+    if profile and profile.counts:
+        amounts = {"count": orders["orders"], "total": pc.subtract(orders["gross"], orders["refunded"])}
+        counting = "count", "sum"
+    else:
+        amounts, counting = {"total": orders["total_amount"]}, ("total", "count")
     parts = []
-    for dimension in DIMENSIONS:
+    for dimension in dimensions(profile):
         keys = days if dimension == "day" else orders[dimension]
         sums = (
-            pa.table({"value": keys, "total": orders["total_amount"]})
+            pa.table({"value": keys, **amounts})
             .group_by("value", use_threads=False)
-            .aggregate([("total", "count"), ("total", "sum")])
+            .aggregate([counting, ("total", "sum")])
         )
         columns = [
             pa.repeat(dimension, len(sums)),
             sums["value"].cast(pa.string()),
-            sums["total_count"],
+            sums["_".join(counting)],
             sums["total_sum"].cast(REVENUE),
         ]
         parts.append(pa.table(columns, schema=SCHEMA))
@@ -87,8 +108,8 @@ def read(storage: Storage, files: dict[str, Output]) -> pa.Table:
 
 def orders_and_cents(summary: pa.Table) -> tuple[int, int]:
     """Return the number of all orders and their revenue in cents."""
-    regions = of(summary, "region")
-    return pc.sum(regions["orders"]).as_py() or 0, int((pc.sum(regions["revenue"]).as_py() or 0) * 100)
+    days = of(summary, "day")
+    return pc.sum(days["orders"]).as_py() or 0, int((pc.sum(days["revenue"]).as_py() or 0) * 100)
 
 
 def most(lines: pa.Table, count: int) -> pa.Table:
@@ -113,5 +134,15 @@ def by_period(days: pa.Table, count: int) -> tuple[str, pa.Table]:
 
 def by_status(orders: pa.Table) -> dict[str, int]:
     """Return how many orders have each status."""
-    counts = pc.value_counts(column(orders, "status"))
-    return {count["values"]: count["counts"] for count in counts.to_pylist()}
+    return counts_of(column(orders, "status"))
+
+
+def counts_of(texts: pa.Array) -> dict[str, int]:
+    """Return how often each text is there."""
+    return {count["values"]: count["counts"] for count in texts.value_counts().to_pylist()}
+
+
+def added(paid: pa.Table) -> Amounts:
+    """Return what paid rows with the columns of `COUNTS` add up to."""
+    orders, gross, refunded = (pc.sum(paid[name]).as_py() or 0 for name in COUNTS)
+    return Amounts(orders, f"{gross:.2f}", f"{refunded:.2f}")

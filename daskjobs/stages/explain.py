@@ -2,7 +2,7 @@
 
 from daskjobs.files.documents import parse
 from daskjobs.files.tables import rows_between
-from daskjobs.orders.explanation import Explained, locate, status_and_text
+from daskjobs.orders.explanation import Explained, locate, not_rejected
 from daskjobs.stages import split, validate
 from daskjobs.stages.run_settings import Context
 
@@ -21,7 +21,7 @@ def explain(context: Context, row: int, source: str) -> Explained:
     line = next((line for line in rejected.to_pylist() if line["source"] == file.name), None)
     if line is None:
         statuses = context.manifest(validate.NAME).settings["statuses"]
-        status, raw = status_and_text(split.opening(context), file, part, row, statuses)
-        return Explained(row, file.name, partition.number, {}, status, raw)
+        found = not_rejected(split.opening(context), file, part, row, statuses, plan.profile)
+        return Explained(row, file.name, partition.number, {}, found.status, found.raw, found.furniture)
     reasons = {reason: sentences.get(reason, "") for reason in line["reasons"]}
     return Explained(row, file.name, partition.number, reasons, "", line["raw"])

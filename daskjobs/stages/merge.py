@@ -10,7 +10,8 @@ from daskjobs.events import event
 from daskjobs.files.digest import Output
 from daskjobs.files.documents import to_json, unsealed, written_as
 from daskjobs.files.storage import damaged
-from daskjobs.orders.validation.result import NAMED, Ledger, Lines, LongRows, PartitionResult, Score
+from daskjobs.orders.profiles import Profile
+from daskjobs.orders.validation.result import NAMED, Amounts, Ledger, Lines, LongRows, PartitionResult, Score
 from daskjobs.pipeline.context import Done
 from daskjobs.pipeline.manifest import Manifest
 from daskjobs.pipeline.stage import Stage, numbered
@@ -35,17 +36,24 @@ class PartitionLedger:
     rows_in: int = field(metadata=written_as("in"))
     valid: int
     rejected: int
+    furniture: int = 0
 
 
 @dataclass(frozen=True)
 class MergeRows(Ledger):
-    """The ledger in total and by partition, and rows by status, by reason and by known anomaly."""
+    """The ledger in total and by partition, and rows by status, by reason and by known anomaly.
+
+    With a profile, this is here, too, with the paid rows by currency, and what they add up to, if it says so.
+    """
 
     statuses: dict[str, int]
     reasons: dict[str, int]
     scores: dict[str, Score]
     lines: Lines
     partitions: list[PartitionLedger]
+    profile: Profile | None = None
+    currencies: dict[str, int] = field(default_factory=dict)
+    amounts: Amounts | None = None
 
 
 def execute(context: Context) -> Manifest:
@@ -80,26 +88,33 @@ def _merge(context: Context) -> Done:
     named = [(numbered(REJECTED, number, file.ending), file) for number, file in enumerate(plan.files)]
     outputs |= quarantine.by_file(storage, QUARANTINE_PARQUET, outputs[QUARANTINE_PARQUET], named)
     reasons, statuses, scores = Counter[str](), Counter[str](), dict[str, Score]()
+    currencies = Counter[str]()
     for result in results:
         reasons.update(result.reasons)
+        currencies.update(result.currencies)
         statuses.update(result.statuses)
         for anomaly, score in result.scores.items():
             scores.setdefault(anomaly, Score(0, 0, 0)).add(score)
+    amounts = [result.amounts for result in results if result.amounts]
     rows = MergeRows(
         rows_in=rows_in,
         valid=sum(result.rows.valid for result in results),
         rejected=sum(result.rows.rejected for result in results),
+        furniture=sum(result.rows.furniture for result in results),
         statuses=dict(sorted(statuses.items())),
         reasons=dict(sorted(reasons.items())),
         scores=scores,
         lines=lines,
         partitions=[PartitionLedger(result.partition, **vars(result.rows)) for result in results],
+        profile=plan.profile,
+        currencies=dict(sorted(currencies.items())),
+        amounts=sum(amounts, Amounts()) if amounts else None,
     )
     return Done(outputs, rows)
 
 
 def _lines(files: "list[SourceFile]", results: list[PartitionResult]) -> Lines:
-    """Return the lines of the CSV files by kind: headers, rows, and line ends inside fields.
+    """Return the lines of the CSV files by kind: headers, rows, line ends inside fields, and those outside the rows.
 
     Split has counted the lines by their bytes, and validate the line ends inside the fields that it read. Rows that
     look like several rows are counted, and the first few named. Raises LostWorkError when lines are missing.
@@ -113,12 +128,13 @@ def _lines(files: "list[SourceFile]", results: list[PartitionResult]) -> Lines:
     )
     lines = Lines(
         in_files=sum(header.lines for header in headers) + sum(count.in_files for count in counts),
-        headers=len(headers),
+        headers=sum(header.headers for header in headers),
         rows=sum(count.rows for count in counts),
         inside_quotes=sum(header.inside for header in headers) + sum(count.inside_quotes for count in counts),
         rows_like_several=several,
+        outside=sum(header.outside for header in headers),
     )
-    if lines.in_files != lines.headers + lines.rows + lines.inside_quotes:
+    if lines.in_files != lines.headers + lines.rows + lines.inside_quotes + lines.outside:
         raise LostWorkError(
             f"lines are missing: {to_json(lines)}; in_files must be the sum of the others: run again from split"
         )
@@ -150,10 +166,8 @@ def _prove(context: Context, partition: "Partition", result: PartitionResult) ->
         held["unpaid"] = file.metadata.num_rows
     claimed = {"paid": result.statuses.get(PAID, 0), "quarantine": ledger.rejected}
     claimed["unpaid"] = sum(result.statuses.values()) - claimed["paid"]
-    if (
-        held != claimed
-        or not partition.rows == ledger.rows_in == sum(held.values()) == ledger.valid + held["quarantine"]
-    ):
+    written = sum(held.values()) + ledger.furniture
+    if held != claimed or not partition.rows == ledger.rows_in == written == ledger.told:
         raise LostWorkError(
             f"partition {partition.number} has {partition.rows} rows, its result says {to_json(ledger)}, its files "
             f"hold {held}: run again from validate"

@@ -8,7 +8,17 @@ from daskjobs.cores import cores
 from daskjobs.errors import InputError, LostWorkError
 from daskjobs.events import event
 from daskjobs.files.documents import dump, from_json, parse
-from daskjobs.orders.report.quality import VERSION, Account, Quality, balance, most_frequent, scored, warnings
+from daskjobs.orders.report.quality import (
+    VERSION,
+    Account,
+    Quality,
+    balance,
+    mixed,
+    most_frequent,
+    notes,
+    scored,
+    warnings,
+)
 from daskjobs.orders.validation.limit import Limit
 from daskjobs.pipeline.context import AccountedError, Done
 from daskjobs.pipeline.manifest import Manifest
@@ -31,16 +41,29 @@ EVERY_ROW = (
 
 @dataclass(frozen=True)
 class ReportRows(Account):
-    """The account of all rows, and the revenue as text with two decimals."""
+    """The account of all rows, and the revenue as text with two decimals.
+
+    With a profile, there may be the number of ``orders``, where rows may be no whole ones, and what the revenue is the
+    difference of: ``gross`` and ``refunds``.
+    """
 
     revenue: str
+    orders: int | None = None
+    gross: str = ""
+    refunds: str = ""
+
+    @property
+    def paid_orders(self) -> int:
+        """The number of paid orders: of their rows, unless a row may be no whole order."""
+        return self.paid if self.orders is None else self.orders
 
 
 def execute(context: Context) -> Manifest:
     """Write the report if the ledger balances: in = valid + rejected, and valid = paid + unpaid.
 
     Raises LostWorkError when it doesn't, and InputError when the revenue is beyond 10^18 cents. When too many rows are
-    rejected, or all of them, it writes everything but analytics_report.json and raises AccountedError.
+    rejected, or all of them, or when the revenue is of several currencies, it writes everything but
+    analytics_report.json and raises AccountedError.
     """
     inputs = context.digest(merge.NAME) | context.digest(clean.NAME) | context.digest(validate.NAME)
     return context.commit(NAME, inputs, {"max_rejected": context.settings.max_rejected}, lambda: _write(context))
@@ -50,20 +73,30 @@ def _write(context: Context) -> Done:
     from daskjobs.orders import summary
     from daskjobs.orders.money import amount_text
     from daskjobs.orders.report.page import page
+    from daskjobs.orders.rules.profiled import left_out
 
     merged = context.manifest(merge.NAME).counted(merge.MergeRows)
     cleaned = context.manifest(clean.NAME).counted(clean.CleanRows)
-    account = Account(merged.rows_in, merged.valid, merged.rejected, cleaned.paid, cleaned.unpaid)
+    account = Account(
+        merged.rows_in, merged.valid, merged.rejected, cleaned.paid, cleaned.unpaid, furniture=merged.furniture
+    )
     balance(account)
+    profile, amounts = merged.profile, merged.amounts
     sums = summary.read(context.storage, {clean.SUMMARY: context.output(clean.NAME, clean.SUMMARY)})
     orders, revenue = summary.orders_and_cents(sums)
-    if orders != account.paid:
+    if orders != (amounts.orders if amounts else account.paid):
         raise LostWorkError(f"{clean.SUMMARY} counts other orders than clean's {account.paid}: run again from clean")
+    if amounts and amounts.net.scaleb(2) != revenue:
+        raise LostWorkError(f"{clean.SUMMARY} has another revenue than merge's {amounts.net}: run again from merge")
     if abs(revenue) > MOST_CENTS:
         raise InputError(
             f"the revenue is {amount_text(revenue)}, beyond the {amount_text(MOST_CENTS)} up to which it is certain; "
             "give the input in several runs"
         )
+    chosen = profile.order.report_currency.upper() if profile and profile.order.currency else ""
+    currencies = merged.currencies
+    unclear = mixed(currencies, chosen)
+    nets = amounts if amounts and profile and profile.nets and not unclear else None
     quality = Quality(
         version=VERSION,
         rows=account,
@@ -72,20 +105,41 @@ def _write(context: Context) -> Done:
         reasons=most_frequent(merged.reasons, parse(context.vouched(validate.NAME, validate.RULES), dict[str, str])),
         unpaid_by_status=cleaned.unpaid_by_status,
         scores=scored(merged.scores),
+        profile=profile.name if profile else "",
+        without_rules=left_out(profile) if profile else {},
+        orders=amounts.orders if amounts else None,
+        gross=nets.gross if nets else "",
+        refunds=nets.refunded if nets else "",
+        net=str(nets.net) if nets else "",
+        currency=chosen or ("" if unclear else "".join(currencies)),
+        currencies=currencies,
     )
-    limit = Limit(account.rows_in, context.settings.max_rejected)
-    broken = limit.broken(account.rejected, merged.reasons)
+    limit = Limit(account.rows_in - account.furniture, context.settings.max_rejected)
+    rejected = limit.broken(account.rejected, merged.reasons)
+    broken = rejected or unclear
     outputs = {
         QUALITY: context.storage.put(QUALITY, dump(quality)),
-        PAGE: context.storage.put(PAGE, page(revenue, quality, sums, _resources(context), broken)),
+        PAGE: context.storage.put(
+            PAGE, page(None if unclear else revenue, quality, sums, _resources(context), broken, notes(profile))
+        ),
     }
+    if broken and not rejected:
+        raise AccountedError(
+            f"{unclear}; {QUALITY} counts them: choose one with --currency, or with report_currency in the profile"
+        )
     if broken:
-        todo = EVERY_ROW if account.rejected == account.rows_in else "mend the orders, or allow more"
+        todo = EVERY_ROW if account.rejected == limit.rows else "mend the orders, or allow more"
         raise AccountedError(f"{broken}; {QUALITY} says why, and {merge.QUARANTINE_CSV} has each row: {todo}")
     # As text and not as a float, which can't represent cents exactly.
-    text = f'{{"orders": {account.paid}, "revenue": {amount_text(revenue)}}}\n'
+    text = f'{{"orders": {orders}, "revenue": {amount_text(revenue)}}}\n'
     outputs[REPORT] = context.storage.put(REPORT, text.encode())
-    rows = ReportRows(**vars(account), revenue=amount_text(revenue))
+    rows = ReportRows(
+        **vars(account),
+        revenue=amount_text(revenue),
+        orders=quality.orders,
+        gross=quality.gross,
+        refunds=quality.refunds,
+    )
     # These may differ between runs of the same data.
     facts = {stage: context.facts(stage) for stage in context.stages if stage != NAME}
     return Done(outputs, rows, {"stages": {"cores": cores(), **{stage: each for stage, each in facts.items() if each}}})

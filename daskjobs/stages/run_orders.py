@@ -58,7 +58,8 @@ class OrdersResult:
     """The result of a run: its numbers, and where its files are.
 
     ``orders`` are those that are paid, and ``revenue`` is their sum, exact to the cent. ``rows`` is the
-    account of all rows: its fields are rows_in, valid, rejected, paid and unpaid. ``run_uri`` is the path or URI of
+    account of all rows: its fields are rows_in, valid, rejected, paid and unpaid; a profile may add furniture, and the
+    texts gross and refunds, whose difference is the revenue. ``run_uri`` is the path or URI of
     the folder with all files, and ``report`` that of the page in it.
 
     A result can be pickled and copied. It reads rows from the run's files, which another process must be able to reach.
@@ -160,7 +161,7 @@ def run_orders(
     rows = manifests[report.NAME].counted(report.ReportRows)
     return OrdersResult(
         run_uri=context.settings.run_uri,
-        orders=rows.paid,
+        orders=rows.paid_orders,
         revenue=Decimal(rows.revenue),
         rows=rows,
         report=context.storage.uri(report.PAGE),

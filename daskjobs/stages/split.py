@@ -196,7 +196,7 @@ def _planned(context: Context, inputs: dict[str, str], profile: "Profile | None"
     count = context.settings.partitions or _count(total)
     ranges: list[list[RowRange]] = [[] for _ in range(count)]
     for number, file in enumerate(files):
-        cuts = Cuts(number, before, total, count, sha256)
+        cuts = Cuts(number, before, total, count, sha256, profile)
         for partition, part in sources.format_of(file).ranges(storage, file, cuts):
             ranges[partition].append(part)
             context.progress((partition + 1) / count)

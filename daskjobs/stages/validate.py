@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
 NAME = "validate"
 RULES, PERFORMANCE, REPEATS = "validate/rules.json", "validate/performance.html", "validate/repeats-*.pieces"
+ELSEWHERE = "validate/elsewhere-*.pieces"
 PARTITION_FILES = {
     "paid": "validate/part-*/paid.parquet",
     "unpaid": "validate/part-*/unpaid.parquet",
@@ -91,6 +92,7 @@ def _check(context: Context, rules: dict[str, str], ruleset: "Ruleset", settings
     date = {"as_of": ruleset.context.as_of.isoformat()} if ruleset.context else {}
     depends = [context.output(split.NAME, split.PARTITIONS).sha256, rules | date, settings, context.version]
     plan = split.read_plan(context)
+    ruleset = replace(ruleset, profile=plan.profile)
     task = Task(
         root=context.settings.run_uri,
         limit=Limit(plan.rows, context.settings.max_rejected),
@@ -135,6 +137,7 @@ def _check(context: Context, rules: dict[str, str], ruleset: "Ruleset", settings
         rows_in=sum(each.rows_in for each in ledgers),
         valid=sum(each.valid for each in ledgers),
         rejected=sum(each.rejected for each in ledgers),
+        furniture=sum(each.furniture for each in ledgers),
     )
     return Done(outputs, ledger, facts, (PERFORMANCE,))
 
@@ -157,35 +160,51 @@ def _sentences(gathered: Gathered, ruleset: "Ruleset") -> dict[str, str]:
 
 
 def _validated(gathered: Gathered, task: "Task", plan: "Plan") -> list[Checked]:
-    """Check all partitions, look for ids that occur twice, and check the partitions with repeated ids again."""
+    """Check all partitions, look for what they have in common, and check those again that this changes.
+
+    First for keys that occur twice, then, where rows are lines, for orders of which runs stand in several places: which
+    rows pass decides which row is an order's head. Where each key is there once, and each order's lines stand together,
+    every partition is checked once.
+    """
     from daskjobs.cluster.tasks import Job
-    from daskjobs.orders.validation.duplicates import buckets, find_repeats
+    from daskjobs.orders.validation.duplicates import buckets, find_repeats, find_runs
     from daskjobs.orders.validation.partition import check_partition
 
-    def job(number: int, repeats: dict[str, Piece]) -> Job:
+    def job(number: int, repeats: dict[str, Piece], others: dict[str, Piece]) -> Job:
         partition = plan.partitions[number]
-        arguments = task, partition, plan.files_of(partition), partition_files(number), repeats
+        arguments = task, partition, plan.files_of(partition), partition_files(number), repeats, others
         return Job(f"partition {number}", arguments, plan.place(partition))
 
-    jobs = [job(number, {}) for number in range(len(plan.partitions))]
+    def searched(find: Callable[..., Any], target: str, pieces: list[list[list[Piece]]]) -> dict[int, dict[str, Piece]]:
+        """Return the pieces of files in which a search in all buckets has found something, by partition."""
+        targets = [numbered(target, bucket) for bucket in range(buckets(plan.rows))]
+        names = [partition_files(each.result.partition)["ids"] for each in checked]
+        jobs = [
+            Job(f"bucket {at}", (task.root, [(name, each[at]) for name, each in zip(names, pieces, strict=True)], into))
+            for at, into in enumerate(targets)
+        ]
+        found: list[dict[int, Piece]] = gathered(find, jobs)
+        by_partition = (
+            (number, {into: each[number] for into, each in zip(targets, found, strict=True) if number in each})
+            for number in range(len(checked))
+        )
+        return {number: each for number, each in by_partition if each}
+
+    def check_again(repeats: dict[int, dict[str, Piece]], others: dict[int, dict[str, Piece]]) -> None:
+        numbers = sorted(others or repeats)
+        jobs = [job(number, repeats.get(number, {}), others.get(number, {})) for number in numbers]
+        for number, each in zip(numbers, gathered(check_partition, jobs), strict=True):
+            checked[number] = each
+
+    jobs = [job(number, {}, {}) for number in range(len(plan.partitions))]
     checked: list[Checked] = gathered(check_partition, jobs, done=_judging(task.limit))
-    targets = [numbered(REPEATS, bucket) for bucket in range(buckets(plan.rows))]
-    pieces = [
-        [(partition_files(each.result.partition)["ids"], each.result.ids[bucket]) for each in checked]
-        for bucket in range(len(targets))
-    ]
-    repeated: list[dict[int, Piece]] = gathered(
-        find_repeats,
-        [Job(f"bucket {bucket}", (task.root, pieces[bucket], target)) for bucket, target in enumerate(targets)],
-    )
-    again = {}
-    for number in range(len(plan.partitions)):
-        repeats = {target: each[number] for target, each in zip(targets, repeated, strict=True) if number in each}
-        if repeats:
-            again[number] = job(number, repeats)
-    second: list[Checked] = gathered(check_partition, list(again.values()))
-    for number, each in zip(again, second, strict=True):
-        checked[number] = each
+    by_line = plan.profile is not None and plan.profile.by_line
+    repeats: dict[int, dict[str, Piece]] = {}
+    if not by_line or (plan.profile and plan.profile.order.key):
+        repeats = searched(find_repeats, REPEATS, [each.result.ids for each in checked])
+        check_again(repeats, {})
+    if by_line and (others := searched(find_runs, ELSEWHERE, [each.result.runs for each in checked])):
+        check_again(repeats, others)
     return checked
 
 
@@ -255,7 +274,7 @@ STAGE = Stage(
     NAME,
     "Check every partition in parallel on a Dask cluster.",
     needs=(split.NAME,),
-    files=(RULES, PERFORMANCE, REPEATS, *PARTITION_FILES.values()),
+    files=(RULES, PERFORMANCE, REPEATS, ELSEWHERE, *PARTITION_FILES.values()),
     rows=Ledger,
     execute=execute,
     artifacts=(PERFORMANCE,),

@@ -1,21 +1,34 @@
 """Makes our columns of a file's, as a profile says."""
 
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import reduce
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from daskjobs.errors import InputError
-from daskjobs.orders.parse import typed
-from daskjobs.orders.profiles import Column, Profile
-from daskjobs.orders.schema import COLUMNS
+from daskjobs.orders.header import first_row
+from daskjobs.orders.money import MONEY, cents_of, decimals_of
+from daskjobs.orders.parse import mapped, trimmed
+from daskjobs.orders.profiles import ANY, Column, Profile, signed
+from daskjobs.orders.profiles.values import amounts, ids, quantities, times
+from daskjobs.orders.schema import COLUMNS, COUNTS
+
+BETWEEN = "\x1f"  # the parts of a key
+MOST_CENTS = 10**18 - 1  # as many as MONEY holds
 
 
 @dataclass(frozen=True)
 class Arranged:
     """Rows under our names: typed ``orders``, with the other columns as text.
 
-    ``refunds`` are amounts, as positive decimals of scale 2, ``currencies`` codes in upper case, and ``keys`` the texts
-    of the columns of `OrderForm.key`, joined by the character U+001F; each is None where the profile names none.
+    ``refunds`` are amounts, as positive decimals of scale 2: an empty one is 0, and where one can't be read, it is 0
+    and total_amount is null, so that the row is rejected as unreadable_total. ``currencies`` are codes in upper case,
+    and ``keys`` the texts of the columns of `OrderForm.key`, joined by the character U+001F; each of the three is None
+    where the profile names none.
     """
 
     orders: pa.Table
@@ -29,37 +42,232 @@ def column_of(profile: Profile, ours: str) -> Column:
     return profile.columns.get(ours, Column(names=[ours]))
 
 
-def raw_names(header: list[str], profile: Profile, name: str) -> list[str]:
-    """Return the names of a file's columns, as they are there. Raises InputError when one that is needed is missing."""
-    named = [column or f"column_{number}" for number, column in enumerate(header, 1)]
+def needed(profile: Profile) -> list[list[str]]:
+    """Return the names of columns that a file must have, each with those that may stand in its place."""
+    return [list(names) for names in dict.fromkeys(map(tuple, _needed(profile)))]
+
+
+def _needed(profile: Profile) -> Iterator[list[str]]:
+    order = profile.order
     for ours in COLUMNS:
-        names = column_of(profile, ours).names
-        if names and not set(names) & set(named):
-            raise InputError(f"{name} has no column {' or '.join(names)}, which the profile {profile.name} needs")
-    return named
+        column = column_of(profile, ours)
+        if ours == "total_amount" and order.total:
+            continue
+        if column.names:
+            yield column.names
+        yield from ([name] for name in [*(signed(each)[1] for each in column.sum), *column.join])
+    yield from ([signed(each)[1]] for each in order.total)
+    yield from ([name] for name in (order.refunds, order.currency) if name)
+    yield from ([name] for name in order.key if name not in COLUMNS)
+    yield from ([name] for where in profile.furniture.where for name in where)
+
+
+def raw_names(header: list[str], profile: Profile, name: str) -> list[str]:
+    """Return the names of a file's columns, as they are there, but each once: a repeated one gets a number.
+
+    A column without a name is named by its number: column_11. Raises InputError when one that the profile needs is
+    missing, or occurs twice.
+    """
+    named = [column or f"column_{number}" for number, column in enumerate(header, 1)]
+    wanted = needed(profile)
+    known = {each for names in wanted for each in names}
+    missing = [" or ".join(names) for names in wanted if known_first(names, named) is None]
+    if missing:
+        raise InputError(
+            f"{name} has no column {', '.join(missing)}, which the profile {profile.name} needs: its first row "
+            f"{first_row(header, known)}; say in [columns] which of its columns these are, or take another profile"
+        )
+    counts = Counter(named)
+    taken = {known_first(names, named) for names in wanted}
+    if twice := [column for column, times in counts.items() if times > 1 and column in taken]:
+        raise InputError(
+            f"{name} has the column {', '.join(twice)} more than once, and the profile {profile.name} needs it; give "
+            "each of these columns a name of its own"
+        )
+    return _unique(named)
+
+
+def known_first(names: list[str], columns: Sequence[str]) -> str | None:
+    """Return the first of some names that a file has."""
+    return next((each for each in names if each in columns), None)
+
+
+def _unique(names: Iterable[str], taken: Iterable[str] = ()) -> list[str]:
+    """Return names of which each is another one: a repeated one gets a number.
+
+    >>> _unique(["Tax", "Tax", "Tax_2"])
+    ['Tax', 'Tax_3', 'Tax_2']
+    """
+    names = list(names)
+    first, used, result = set(taken), set(names) | set(taken), []
+    for name in names:
+        new, number = name, 1
+        while new in (first if number == 1 else used):
+            number += 1
+            new = f"{name}_{number}"
+        first.add(new)
+        used.add(new)
+        result.append(new)
+    return result
 
 
 def used(columns: list[str], profile: Profile) -> dict[str, str]:
     """Return which of a file's columns has the values of each of ours, where it is one column."""
-    found = {ours: [each for each in column_of(profile, ours).names if each in columns] for ours in COLUMNS}
-    return {ours: names[0] for ours, names in found.items() if names}
+    found = {ours: known_first(column_of(profile, ours).names, columns) for ours in COLUMNS}
+    return {ours: name for ours, name in found.items() if name and not (ours == "total_amount" and profile.order.total)}
+
+
+def others(columns: list[str], profile: Profile) -> dict[str, str]:
+    """Return the names of a file's columns that aren't ours, by their names in the results.
+
+    One that is called like ours, or like one that stands behind them, gets the suffix '_original'.
+    """
+    taken = COLUMNS + (COUNTS if profile.counts else ())
+    mine = set(used(columns, profile).values())
+    names = [each for each in columns if each not in mine]
+    shown = _unique((f"{each}_original" if each in taken else each for each in names), taken)
+    return dict(zip(shown, names, strict=True))
 
 
 def extra_names(columns: list[str], profile: Profile) -> list[str]:
     """Return the names of a file's columns that aren't ours, as they stand in the results."""
-    ours = set(used(columns, profile).values())
-    return [f"{each}_original" if each in COLUMNS else each for each in columns if each not in ours]
+    return list(others(columns, profile))
+
+
+def order_ids(texts: pa.Table, profile: Profile) -> pa.Array:
+    """Return the order ids of a table that has the file's columns as texts, as `arranged` has them."""
+    return ids(_text(texts, profile, "order_id"), profile.values)
 
 
 def arranged(texts: pa.Table, profile: Profile, extra: list[str]) -> Arranged:
-    """Return the rows of a table that has the file's columns as texts."""
-    found = used(texts.column_names, profile)
-    rows = len(texts)
-    columns = {
-        ours: texts[found[ours]] if ours in found else pa.repeat(column_of(profile, ours).constant or "", rows)
-        for ours in COLUMNS
-    }
-    others = [each for each in texts.column_names if each not in found.values()]
-    columns |= dict(zip(extra_names(texts.column_names, profile), (texts[each] for each in others), strict=True))
-    columns |= {name: pa.nulls(rows, pa.string()) for name in extra if name not in columns}
-    return Arranged(typed(pa.table(columns), profile.status))
+    """Return the rows of a table that has the file's columns as texts.
+
+    ``extra`` are the columns of all files besides ours; those that this one doesn't have are null.
+    """
+    order, values = profile.order, profile.values
+    columns = {ours: _typed(texts, profile, ours) for ours in COLUMNS if ours != "total_amount"}
+    if order.total:
+        total = _sum(texts, profile, order.total)
+    elif column_of(profile, "total_amount").computed:
+        total = _product(columns["quantity"], columns["price"])
+    else:
+        total = _typed(texts, profile, "total_amount")
+    refunds = None
+    if order.refunds:
+        given = trimmed(_of(texts, order.refunds))
+        read = pc.if_else(pc.equal(given, ""), 0, amounts(given, values))
+        refunds, total = pc.abs(pc.coalesce(read, 0)).cast(MONEY), pc.if_else(pc.is_valid(read), total, None)
+    columns["total_amount"] = total
+    orders = pa.table({ours: columns[ours] for ours in COLUMNS})
+    here = others(texts.column_names, profile)
+    for name in dict.fromkeys([*here, *extra]):
+        orders = orders.append_column(name, texts[here[name]] if name in here else pa.nulls(len(texts), pa.string()))
+    currencies = pc.utf8_upper(pc.utf8_trim_whitespace(_of(texts, order.currency))) if order.currency else None
+    return Arranged(orders, refunds, currencies, _keys(texts, profile) if order.key else None)
+
+
+def _typed(texts: pa.Table, profile: Profile, ours: str) -> pa.Array:
+    column, values = column_of(profile, ours), profile.values
+    if ours == "status" and column.constant is not None:
+        return _text(texts, profile, ours)
+    if column.sum:
+        return _sum(texts, profile, column.sum, column.empty)
+    text = _text(texts, profile, ours)
+    match ours:
+        case "order_id":
+            return ids(text, values)
+        case "user_id":
+            return text if values.ids == "exact" else ids(text, values)
+        case "quantity":
+            return quantities(text, values)
+        case "price" | "total_amount":
+            return amounts(text, values)
+        case "timestamp":
+            return times(text, values)
+        case "status":
+            return _statuses(text, profile.status)
+    return text
+
+
+def _of(texts: pa.Table, name: str) -> pa.Array:
+    return texts[name].combine_chunks()
+
+
+def _text(texts: pa.Table, profile: Profile, ours: str) -> pa.Array:
+    """Return the texts of one of our columns, as the file has them."""
+    column = column_of(profile, ours)
+    if column.constant is not None:
+        return pa.repeat(column.constant, len(texts))
+    if column.join:
+        text = reduce(_joined, (trimmed(_of(texts, name)) for name in column.join))
+    else:
+        name = known_first(column.names, texts.column_names)
+        text = _of(texts, name) if name else pa.repeat("", len(texts))
+    if column.empty is None:
+        return text
+    return pc.if_else(pc.equal(trimmed(text), ""), column.empty, text)
+
+
+def _joined(left: pa.Array, right: pa.Array) -> pa.Array:
+    """Return texts with a blank between them, or one of them where the other is empty."""
+    return trimmed(pc.binary_join_element_wise(left, right, " "))
+
+
+def _sum(texts: pa.Table, profile: Profile, names: list[str], empty: str | None = None) -> pa.Array:
+    """Return the sum of columns of amounts, each with a sign or none.
+
+    An empty one counts as 0, but where all are empty, the sum is that of the text ``empty``, or null. It is null, too,
+    where one is unreadable.
+    """
+    total, size = np.zeros(len(texts), np.int64), np.zeros(len(texts))
+    readable, something = np.ones(len(texts), bool), np.zeros(len(texts), bool)
+    for sign, name in map(signed, names):
+        text = trimmed(_of(texts, name))
+        full = pc.not_equal(text, "").to_numpy(zero_copy_only=False)
+        read = amounts(text, profile.values)
+        known = read.is_valid().to_numpy(zero_copy_only=False)
+        cents = np.where(known, cents_of(read), 0)
+        total += sign * cents
+        size += sign * cents.astype(float)
+        readable &= known | ~full
+        something |= full
+    readable &= (np.abs(size) < 2.0 * MOST_CENTS) & (np.abs(total) <= MOST_CENTS)
+    result = _masked(total, readable & something)
+    if empty is None:
+        return result
+    return pc.if_else(pa.array(something), result, amounts(pa.array([empty]), profile.values)[0])
+
+
+def _product(quantity: pa.Array, price: pa.Array) -> pa.Array:
+    """Return quantity times price, null where one of them is or where it is too large."""
+    known = pc.and_(quantity.is_valid(), price.is_valid()).to_numpy(zero_copy_only=False)
+    count = quantity.fill_null(0).to_numpy()
+    cents = np.where(known, cents_of(price), 0)
+    small = np.abs(count.astype(float) * cents) < 2.0 * MOST_CENTS
+    total = np.where(small, count * np.where(small, cents, 0), 0)
+    return _masked(total, known & small & (np.abs(total) <= MOST_CENTS))
+
+
+def _masked(cents: np.ndarray, known: np.ndarray) -> pa.Array:
+    money = decimals_of(np.where(known, cents, 0))
+    return money if known.all() else pc.if_else(pa.array(known), money, None)
+
+
+def _statuses(text: pa.Array, statuses: dict[str, str]) -> pa.Array:
+    """Return our statuses for the file's; each distinct text is looked up once."""
+    coded = trimmed(text).dictionary_encode()
+    named = {theirs: ours for theirs, ours in statuses.items() if theirs != ANY}
+    theirs = coded.dictionary
+    ours = mapped(theirs, named) if named else theirs
+    if ANY in statuses:
+        ours = pc.if_else(pc.is_in(theirs, pa.array(list(named), pa.string())), ours, statuses[ANY])
+    return ours.take(coded.indices)
+
+
+def _keys(texts: pa.Table, profile: Profile) -> pa.Array:
+    """Return the texts of the columns of a key, joined, each as ids are."""
+    parts = [
+        ids(_text(texts, profile, each) if each in COLUMNS else _of(texts, each), profile.values)
+        for each in profile.order.key
+    ]
+    return parts[0] if len(parts) == 1 else pc.binary_join_element_wise(*parts, BETWEEN)

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from decimal import Decimal
@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from bokeh.embed import components
 from bokeh.models import ColumnDataSource, DataRange1d, FixedTicker, HoverTool, NumeralTickFormatter, PlainText
 from bokeh.plotting import figure
@@ -66,11 +67,17 @@ class ResourcesSection:
 
 
 def page(
-    revenue: int, quality: Quality, summary: pa.Table, resources: ResourcesSection | None, broken: str = ""
+    revenue: int | None,
+    quality: Quality,
+    summary: pa.Table,
+    resources: ResourcesSection | None,
+    broken: str = "",
+    notes: Sequence[str] = (),
 ) -> bytes:
     """Render the page: ``revenue`` in cents, ``quality`` as in quality.json, ``summary`` as clean writes it.
 
-    ``broken`` says why the run has failed, if it has. ``resources`` are shown in the only section that may differ
+    ``broken`` says why the run has failed, if it has; ``revenue`` is None if it is in no one currency, and then nothing
+    is plotted. ``notes`` are sentences about the plots. ``resources`` are shown in the only section that may differ
     between two runs of the same data.
     """
     period, days = by_period(of(summary, "day"), MOST_DAYS)
@@ -79,10 +86,9 @@ def page(
     with _random_ids():
         plots = {
             f"Revenue by {period}": _days(period, days),
-            "Revenue by region": _bars(shown["region"]),
-            "Revenue by product": _bars(shown["product"]),
+            **{f"Revenue by {name}": _bars(each) for name, each in shown.items() if len(each)},
         }
-        script, divs = components(dict(plots)) if summary.num_rows else ("", {})
+        script, divs = components(dict(plots)) if summary.num_rows and revenue is not None else ("", {})
     own = [name for each in shown.values() for name in each["value"].to_pylist()]
     fixed = _fixed_ids(json.dumps([script, divs]), own)
     script, divs = json.loads(fixed)
@@ -91,7 +97,7 @@ def page(
     environment.filters["seen"] = escaped
     template = environment.from_string(source)
     html = template.render(
-        revenue_text=f"{Decimal(revenue).scaleb(-2):,.2f}",
+        revenue_text="no" if revenue is None else f"{Decimal(revenue).scaleb(-2):,.2f}",
         quality=quality,
         bokeh=Resources(mode="inline", components=["bokeh"]).render_js() if divs else "",
         script=script,
@@ -102,6 +108,9 @@ def page(
         bars=BARS,
         resources=resources,
         broken=broken,
+        notes=notes,
+        of_currency=f", {quality.currency}" if quality.currency else "",
+        amount=lambda text: f"{Decimal(text):,.2f}",
     )
     return html.encode()
 
@@ -130,7 +139,7 @@ def _fixed_ids(html: str, names: list[str]) -> str:
 
 
 def _days(period: str, days: pa.Table) -> figure:
-    plot = _figure(x_axis_type="datetime", y_range=DataRange1d(start=0))
+    plot = _figure(x_axis_type="datetime", y_range=_from_zero(days))
     source = _source(days, value=np.array(days["value"].to_pylist(), "datetime64[ms]"))
     plot.line("value", "revenue", source=source, color=COLOR, line_width=2)
     plot.scatter("value", "revenue", source=source, color=COLOR, size=4, alpha=0.4)
@@ -144,7 +153,7 @@ def _bars(most: pa.Table) -> figure:
     """Draw a bar for each line, the first on top, at positions 0, 1, …, since names need not be unique."""
     names = list(map(_label, most["value"].to_pylist()))
     places = list(range(len(most)))[::-1]
-    plot = _figure(y_range=(-0.5, len(most) - 0.5), x_range=DataRange1d(start=0), height=90 + 24 * len(most))
+    plot = _figure(y_range=(-0.5, len(most) - 0.5), x_range=_from_zero(most), height=90 + 24 * len(most))
     source = _source(most, name=names, place=places)
     plot.hbar(y="place", right="revenue", source=source, height=0.7, color=COLOR)
     plot.add_tools(HoverTool(tooltips=[("", "@name"), *TOOLTIPS]))
@@ -157,6 +166,12 @@ def _bars(most: pa.Table) -> figure:
     }
     plot.ygrid.visible = False
     return plot
+
+
+def _from_zero(lines: pa.Table) -> DataRange1d:
+    """Return the range of an axis of revenue, which begins at zero unless more was given back than paid."""
+    least = pc.min(lines["revenue"]).as_py() or 0
+    return DataRange1d(start=0) if least >= 0 else DataRange1d()
 
 
 def _label(name: str) -> str:

@@ -1,11 +1,14 @@
 """quality.json: the account of every row, why rows were rejected, and how well the rules found known anomalies."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from daskjobs.errors import LostWorkError
 from daskjobs.files.documents import to_json
+from daskjobs.orders.profiles import Profile
 from daskjobs.orders.validation.result import Ledger, Lines, LongRows, Score
 
+MOST_NAMED = 5  # currencies, in a sentence
 VERSION = 2  # since 0.6.0; before, "rejected" was "quarantined", "paid" was "clean", and there was no "version"
 
 
@@ -41,7 +44,10 @@ class Scored:
 class Quality:
     """The content of quality.json; ``scores`` are by anomaly, and empty for the user's own orders.
 
-    ``version`` changes when the keys do.
+    ``version`` changes when the keys do. Only a profile, named ``profile``, brings the others: ``without_rules`` are
+    the built-in rules that it leaves out, each with the reason; ``orders`` are counted where a row may be no whole one;
+    ``gross`` less ``refunds`` is ``net``, the revenue; ``currencies`` counts the valid rows that are paid in each, of
+    which the report is of ``currency`` alone.
     """
 
     version: int
@@ -51,15 +57,63 @@ class Quality:
     reasons: list[Reason]
     unpaid_by_status: dict[str, int]
     scores: dict[str, Scored]
+    profile: str = ""
+    without_rules: dict[str, str] = field(default_factory=dict)
+    orders: int | None = None
+    gross: str = ""
+    refunds: str = ""
+    net: str = ""
+    currency: str = ""
+    currencies: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def paid_orders(self) -> int:
+        """The number of paid orders: of their rows, unless a row may be no whole order."""
+        return self.rows.paid if self.orders is None else self.orders
+
+    @property
+    def elsewhere(self) -> dict[str, int]:
+        """The rows of other currencies than the report's."""
+        return {name: rows for name, rows in self.currencies.items() if self.currency and name != self.currency}
 
 
 def balance(account: Account) -> None:
     """Raise LostWorkError unless every row is accounted for."""
-    if account.rows_in != account.valid + account.rejected or account.valid != account.paid + account.unpaid:
+    if account.rows_in != account.told or account.valid != account.paid + account.unpaid:
+        more = " + furniture" if account.furniture else ""
         raise LostWorkError(
-            f"the ledger doesn't balance: {to_json(account)}; in must be valid + rejected, and valid must be paid + "
-            "unpaid; no report was written: run again from validate"
+            f"the ledger doesn't balance: {to_json(account)}; in must be valid + rejected{more}, and valid must be "
+            "paid + unpaid; no report was written: run again from validate"
         )
+
+
+def mixed(currencies: Mapping[str, int], chosen: str) -> str:
+    """Say why there is no revenue in one currency, or return an empty text if there is.
+
+    ``currencies`` counts the paid rows in each; ``chosen`` is the report's, if it was chosen.
+    """
+    found = ", ".join(f"{name or '(empty)'} {rows:,}" for name, rows in _first(currencies))
+    found += f" and {len(currencies) - MOST_NAMED} more" if len(currencies) > MOST_NAMED else ""
+    if chosen and currencies and chosen not in currencies:
+        return f"no paid row is in {chosen}, of which the report was to be: their currencies are {found}"
+    if not chosen and len(currencies) > 1:
+        return f"the paid rows are of {len(currencies)} currencies ({found}), which can't be added up"
+    return ""
+
+
+def _first(counts: Mapping[str, int]) -> list[tuple[str, int]]:
+    return sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))[:MOST_NAMED]
+
+
+def notes(profile: Profile | None) -> list[str]:
+    """Return sentences about what a profile lets no plot show."""
+    if not profile:
+        return []
+    absent = [name for name in ("region", "product") if name in profile.columns and profile.columns[name].absent]
+    said = [f"There is no plot by {name}: the profile says that the file has none." for name in absent]
+    if profile.by_line and profile.order.total and "product" not in absent:
+        said.append("There is no plot by product: the file has the orders' totals, and not those of their lines.")
+    return said
 
 
 def warnings(several: LongRows) -> list[str]:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 import numpy as np
 import pandas as pd
 
+from daskjobs.orders.profiles import Profile
 from daskjobs.orders.rules.functions import SENTENCE, rule
 from daskjobs.orders.schema import PAID, STATUSES
 
@@ -27,6 +28,26 @@ MALFORMED = {
 }
 DUPLICATE = "duplicate_order_id"  # looked for across all partitions, among the rows that pass every rule
 DUPLICATES = {DUPLICATE: "A row before it, which passes every rule too, has the same order_id."}
+# Reasons of rows that a profile takes for lines of an order.
+DUPLICATE_LINE = "duplicate_line"
+DIFFERING_TOTAL = "differing_total"
+REJECTED_ORDER = "line_of_rejected_order"
+OF_LINES = {
+    DUPLICATE_LINE: "A row before it, which passes every rule too, has the same key ({key}).",
+    DIFFERING_TOTAL: "The order's total is another one than that of the line with which its lines begin here.",
+    REJECTED_ORDER: "Another line of the same order is rejected, and the profile then rejects the whole order.",
+}
+
+
+def of_lines(profile: Profile | None) -> dict[str, str]:
+    """Return the sentences of the reasons that a profile adds where a row is a line of an order, or has a key."""
+    if not profile:
+        return {}
+    order, key = profile.order, ", ".join(profile.order.key)
+    if not profile.by_line:
+        return {DUPLICATE: OF_LINES[DUPLICATE_LINE].format(key=key)} if key else {}
+    needed = {DUPLICATE_LINE: key, DIFFERING_TOTAL: order.total, REJECTED_ORDER: order.rejects == "order"}
+    return {name: sentence.format(key=key) for name, sentence in OF_LINES.items() if needed[name]}
 
 
 @rule("The order_id is empty.")
@@ -92,6 +113,9 @@ RULES: dict[str, Rule] = {
                  unreadable_total, wrong_total, unknown_status, unreadable_timestamp)
 }  # fmt: skip
 SENTENCES = MALFORMED | {name: str(getattr(each, SENTENCE)) for name, each in RULES.items()} | DUPLICATES
+# Those that a profile may leave out. The others say that a value isn't there that is needed: without one of them, the
+# sums would be wrong without a word.
+OPTIONAL = ("quantity_below_one", "negative_price", "wrong_total")
 # The known anomalies of generated orders, and the functions that must find them.
 ANOMALIES: dict[str, Rule] = {
     function.__name__: function for function in (negative_price, wrong_total, failed_transaction)

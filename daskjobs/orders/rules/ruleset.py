@@ -6,7 +6,7 @@ it, and never the process whose exit code says how the run ended.
 
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from datetime import date
 from functools import lru_cache, partial
@@ -25,10 +25,12 @@ from pandas.arrays import ArrowExtensionArray
 from daskjobs.display import shown
 from daskjobs.errors import ConfigError, InputError, StorageError
 from daskjobs.files.storage import Storage, UnavailableError, explained
-from daskjobs.orders.rules.builtin import RULES, SENTENCES, Rule
+from daskjobs.orders.profiles import Profile
+from daskjobs.orders.rules.builtin import SENTENCES, Rule, of_lines
 from daskjobs.orders.rules.contract import CONTEXT, RuleContext, takes_context
 from daskjobs.orders.rules.file import rules_in
 from daskjobs.orders.rules.functions import SENTENCE, Functions, load_functions
+from daskjobs.orders.rules.profiled import PROFILED, rules_of, sentences_of
 
 FUNCTIONS = "run_orders(rules=…)"  # the name of rules that were given as functions
 MOST_BYTES = 1 << 20  # of the user's module
@@ -44,31 +46,40 @@ class Ruleset:
     """The rules of a run: the name of the user's own ones in errors, and what they are; empty without any.
 
     ``code`` is the source of a file, or a pickle of functions (see `functions_of`), and ``sha256`` is the hash of what
-    they do; ``context`` is for those that take it. It is not loaded before ``own`` or what needs it is used, which
-    raises ConfigError when it can't be: to make a ruleset, or to send it to a worker, is safe.
+    they do; ``context`` is for those that take it; ``profile`` changes the built-in ones. It is not loaded before
+    ``own`` or what needs it is used, which raises ConfigError when it can't be: to make a ruleset, or to send it to a
+    worker, is safe.
     """
 
     code: str | bytes = ""
     name: str = ""
     sha256: str = ""
     context: RuleContext | None = None
+    profile: Profile | None = None
 
     @property
     def own(self) -> dict[str, Rule]:
         """Return the user's own rules, by name."""
-        return _load(self.code, self.name) if self.name else {}
+        own = _load(self.code, self.name) if self.name else {}
+        if self.profile:
+            _refuse_taken(own, PROFILED, self.name)
+        return own
 
     @property
     def sentences(self) -> dict[str, str]:
         """Return the sentence of each reason, in the order of a row's reasons."""
-        return {**SENTENCES, **{name: _sentence(name, rule) for name, rule in self.own.items()}}
+        return {
+            **sentences_of(self.profile),
+            **of_lines(self.profile),
+            **{name: _sentence(name, rule) for name, rule in self.own.items()},
+        }
 
     def masks(self, frame: pd.DataFrame, twice: bool = False) -> Iterator[tuple[str, Mask]]:
         """Yield each rule's name and the rows that it rejects. Raises ConfigError when one of the user's fails.
 
         With ``twice``, the user's run again on the later half of the rows alone, and must reject the same of them.
         """
-        for name, rule in RULES.items():
+        for name, rule in rules_of(self.profile).items():
             yield name, mask(rule, frame)
         for name, rule in self.own.items():
             rejected = self._mask(name, rule, frame)
@@ -206,10 +217,14 @@ def _load(code: str | bytes, name: str) -> dict[str, Rule]:
     own: dict[str, Rule] = loaded if isinstance(code, bytes) else rules_in(loaded, code, name)
     if not own or len(own) > MOST:
         raise ConfigError(f"{name} has {len(own)} rules: from 1 to {MOST} functions without a leading underscore")
-    taken = sorted(own.keys() & SENTENCES.keys())
+    _refuse_taken(own, SENTENCES, name)
+    return own
+
+
+def _refuse_taken(own: dict[str, Rule], names: Collection[str], name: str) -> None:
+    taken = sorted(own.keys() & {*names})
     if taken:
         raise ConfigError(f"{name} defines {', '.join(taken)}, which is a built-in rule: give it another name")
-    return own
 
 
 def _module(source: str, name: str) -> ModuleType:

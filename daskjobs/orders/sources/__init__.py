@@ -5,18 +5,23 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
+from daskjobs.display import listed
 from daskjobs.errors import ConfigError, InputError, StorageError, UsageError
+from daskjobs.events import event
 from daskjobs.files.documents import from_json
 from daskjobs.files.storage import Storage, UnavailableError, explained
 from daskjobs.orders.dialect import InputFormat
 from daskjobs.orders.profiles import Profile
 from daskjobs.orders.sources import unpack
 from daskjobs.orders.sources.csv import CsvFormat
+from daskjobs.orders.sources.form import encodings, input_format
 from daskjobs.orders.sources.format import Format, InputFile, SourceFile
 from daskjobs.orders.sources.json_lines import JsonLinesFormat
+from daskjobs.orders.sources.lines import BOM
 from daskjobs.orders.sources.names import column_names
 from daskjobs.orders.sources.parquet import ParquetFormat
 
+UTF_8 = "utf-8"
 # The first format that recognises a file gets it. CSV is the last one, since any text may be CSV.
 FORMATS: tuple[Format[Any], ...] = (ParquetFormat(), JsonLinesFormat(), CsvFormat())
 
@@ -46,6 +51,7 @@ def describe(storage: Storage, name: str, plain: str, said: InputFormat, profile
     doesn't make sense.
     """
     wanted, delimiter = understood(said)
+    said = input_format(profile, said) if profile else replace(said, delimiter=delimiter)
     try:
         with explained(f"read {name}"), storage.open(name) as opened:
             first = opened.read(unpack.START_BYTES)
@@ -57,22 +63,24 @@ def describe(storage: Storage, name: str, plain: str, said: InputFormat, profile
     start, encoding = unpack.beginning(storage, name, "", first) if packed else first, ""
     source_format = next((each for each in FORMATS if not each.text and each.sniff(start)), None)
     if source_format is None:
-        if unpack.needs_decoding(said.encoding):
-            packed, encoding = True, said.encoding
+        encoding = _encoding(storage, name, profile, start, first) if profile else said.encoding
+        if unpack.needs_decoding(encoding):
+            packed = True
             start = unpack.beginning(storage, name, encoding, first)
         source_format = next(each for each in FORMATS if each.text and each.sniff(start))
     file = InputFile(
         name,
         start,
-        replace(said, delimiter=delimiter),
+        said,
         wanted,
         name,
         len(start),
         lambda: io.BytesIO(start),
         profile=profile,
+        encoding=encoding if profile else "",
     )
     if packed and source_format.text:
-        source_format.describe(file)
+        source_format.describe(file.beginning)
     read, unpacked = name, None
     if packed:
         read = plain
@@ -81,6 +89,25 @@ def describe(storage: Storage, name: str, plain: str, said: InputFormat, profile
     file = replace(file, read=read, size=size, open=partial(storage.open, read), unpacked=unpacked)
     described: SourceFile = source_format.describe(file)
     return described
+
+
+def _encoding(storage: Storage, name: str, profile: Profile, start: bytes, first: bytes) -> str:
+    """Return the encoding of a file of text that begins with ``start`` once it is unpacked."""
+    tried = encodings(profile.file, name)
+    if tried and start.startswith(BOM):
+        return UTF_8
+    found = tried[0] if tried else ""
+    if len(tried) > 1:
+        found = next((each for each in tried if unpack.fits(storage, name, each, first)), "")
+        if not found:
+            raise InputError(
+                f"{name} is in none of the encodings {', '.join(tried)}, which encoding of [file] in the profile "
+                f"{profile.name} names: add the one that it is in, or one alone, with which rows that don't fit are "
+                "rejected"
+            )
+    if len(tried) > 1 or len(profile.file.encodings) > 1:
+        event("input.encoding", file=listed(name), encoding=found or UTF_8)
+    return found
 
 
 def read_sources(value: Any) -> list[SourceFile]:

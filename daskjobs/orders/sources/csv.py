@@ -1,12 +1,12 @@
 """CSV: a file's delimiter and columns, the byte ranges of its partitions, and its rows in blocks."""
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import IO, ClassVar, Literal
 
 from daskjobs.errors import InputError, UsageError
-from daskjobs.orders.dialect import BACKSLASH, Dialect
-from daskjobs.orders.schema import COLUMNS
+from daskjobs.orders.dialect import BACKSLASH, COMMAS, NONE, Dialect
+from daskjobs.orders.profiles import Profile
 from daskjobs.orders.sources import fields, lines, unpack
 from daskjobs.orders.sources.format import Block, HeaderLines, InputFile, Ints
 from daskjobs.orders.sources.lines import BOM, LAST, MORE, LinesFormat, LinesSource, RowEnds
@@ -18,24 +18,27 @@ HEADER_BYTES = 1 << 20
 
 @dataclass(frozen=True, kw_only=True)
 class CsvSource(LinesSource):
-    """A CSV file. ``lines`` and ``inside`` are those of `HeaderLines`."""
+    """A CSV file. ``lines``, ``inside``, ``headers`` and ``outside`` are those of `HeaderLines`."""
 
     ending: ClassVar[str] = "csv"
     kind: Literal["csv"]
     delimiter: str
     quoting: str
+    quote: str = COMMAS.quote
     lines: int
     inside: int
+    headers: int = 1
+    outside: int = 0
 
     @property
     def dialect(self) -> Dialect:
         """How its rows are written."""
-        return Dialect(self.delimiter, self.quoting)
+        return Dialect(self.delimiter, self.quoting, self.quote)
 
     @property
     def header_lines(self) -> HeaderLines:
-        """The line ends of its header."""
-        return HeaderLines(self.lines, self.inside)
+        """The line ends before and after its rows."""
+        return HeaderLines(self.lines, self.inside, self.headers, self.outside)
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,16 @@ class Header:
     dialect: Dialect
     end: int
     lines: HeaderLines
+
+
+@dataclass(frozen=True)
+class Span:
+    """The part of a file between the lines that a profile leaves out, which are the bytes ``before`` and ``after``."""
+
+    start: int
+    end: int
+    before: bytes = b""
+    after: bytes = b""
 
 
 class CsvFormat(LinesFormat[CsvSource]):
@@ -62,27 +75,44 @@ class CsvFormat(LinesFormat[CsvSource]):
 
     def describe(self, file: InputFile) -> CsvSource:
         """Find a file's delimiter and columns. Raises InputError when it isn't a CSV file of orders."""
-        said = file.said
+        said, form = file.said, file.form
         if said.delimiter == "\\" and said.quoting == BACKSLASH:
             raise UsageError(
                 "--delimiter must not be a backslash with --quoting backslash: give another delimiter or quoting"
             )
         unpack.refuse_other(file.first, file.name)
-        dialects = [Dialect(each, said.quoting) for each in ((said.delimiter,) if said.delimiter else DELIMITERS)]
+        quoting = said.quoting if form.quote or said.quoting == BACKSLASH else NONE
+        dialects = [
+            Dialect(each, quoting, form.quote) for each in ((said.delimiter,) if said.delimiter else DELIMITERS)
+        ]
         with file.open() as opened:
-            header = _find_header(opened, dialects, file)
+            span = _span(opened, file)
+            if file.profile and form.header:
+                header = _named_by(file.profile, opened, span, dialects, file)
+            else:
+                header = _find_header(opened, span, dialects, file)
+        if header.end > span.end:
+            raise _too_short(file, "footer_lines", short=True)
         return CsvSource(
             name=file.name,
             read=file.read,
             kind="csv",
             size=file.size,
             start=header.end,
+            footer=file.size - span.end,
             delimiter=header.dialect.delimiter,
             quoting=header.dialect.quoting,
-            columns=header.columns,
+            quote=header.dialect.quote,
+            columns=file.named(header.columns),
             header=header.text,
-            lines=header.lines.lines,
+            before=span.before.decode(errors="backslashreplace"),
+            after=span.after.decode(errors="backslashreplace"),
+            lines=header.lines.lines + lines.count_lines(span.before + span.after, last=True),
             inside=header.lines.inside,
+            headers=header.lines.headers,
+            outside=form.skip_lines + form.footer_lines,
+            encoding=file.encoding,
+            nulls=form.nulls,
             unpacked=file.unpacked,
         )
 
@@ -99,27 +129,56 @@ def _row_ends(dialect: Dialect) -> RowEnds:
     return lambda block, behind: row_ends(block, dialect, behind)
 
 
-def _find_header(opened: IO[bytes], dialects: list[Dialect], file: InputFile) -> Header:
-    """Return the header, with columns under our names, in the dialect that finds the most of these."""
-    needed = {file.columns.get(column, column) for column in COLUMNS}
-    headers = [_read_header(opened, file.size, dialect, file.name) for dialect in dialects]
-    header = max(headers, key=lambda header: len(needed & set(header.columns)))
-    return replace(header, columns=file.named(header.columns))
+def _span(opened: IO[bytes], file: InputFile) -> Span:
+    """Return the bytes between the lines that the profile leaves out. Raises InputError when there are fewer lines."""
+    form, size = file.form, file.size
+    opened.seek(0)
+    first = opened.read(HEADER_BYTES)
+    begin = start = len(BOM) if first.startswith(BOM) else 0
+    for _ in range(form.skip_lines):
+        found = first.find(b"\n", start) + 1 or size
+        if start == size or found > len(first):
+            raise _too_short(file, "skip_lines", start == size)
+        start = found
+    if not form.footer_lines:
+        return Span(start, size, first[begin:start])
+    opened.seek(max(start, size - HEADER_BYTES))
+    last = opened.read(HEADER_BYTES)
+    at = len(last)
+    for _ in range(form.footer_lines):
+        whole = len(last) == size - start
+        if at == 0:
+            raise _too_short(file, "footer_lines", whole)
+        at = last.rfind(b"\n", 0, at - 1) + 1
+    if at == 0 and not whole:
+        raise _too_short(file, "footer_lines", whole)
+    return Span(start, size - len(last) + at, first[begin:start], last[at:])
 
 
-def _read_header(file: IO[bytes], size: int, dialect: Dialect, name: str) -> Header:
-    file.seek(0)
-    start = file.read(HEADER_BYTES)
-    mark, last = len(BOM) if start.startswith(BOM) else 0, len(start) == size
-    if len(start) == mark:
-        raise InputError(f"{name} is empty; it must begin with a header row")
-    ends = row_ends(start[mark:], dialect, LAST if last else MORE)
-    if not len(ends) and not last and b"\n" in start:  # a quote hides it, which may be a plain character
-        _, _, ends = next(lines.blocks(file, mark, size, name, _row_ends(dialect)))
-    end = mark + int(ends[0]) if len(ends) else len(start)
+def _too_short(file: InputFile, key: str, short: bool) -> InputError:
+    """Return the error for a file that doesn't have the lines that the profile leaves out."""
+    what = "fewer lines than" if short else f"more than {HEADER_BYTES >> 20} MiB in the lines that"
+    return InputError(
+        f"{file.name} has {what} {key} of [file] in the profile {file.profile and file.profile.name} leaves out "
+        f"({getattr(file.form, key)}): say how many lines of a file are no rows, or leave it out"
+    )
+
+
+def _find_header(opened: IO[bytes], span: Span, dialects: list[Dialect], file: InputFile) -> Header:
+    """Return the header, in the dialect that finds the most of the columns that are needed."""
+    headers = [_read_header(opened, span, dialect, file) for dialect in dialects]
+    return max(headers, key=lambda header: len(file.needed & set(header.columns)))
+
+
+def _read_header(opened: IO[bytes], span: Span, dialect: Dialect, file: InputFile) -> Header:
+    name = file.name
+    if span.start == file.size:
+        what = "has nothing behind the lines that skip_lines leaves out" if span.before else "is empty"
+        raise InputError(f"{name} {what}; it must begin with a header row")
+    row = _first_row(opened, span, dialect, file)
     try:
-        line = start[mark:end].decode().removesuffix("\n").removesuffix("\r")
-        if end > HEADER_BYTES or not (last or len(ends)):
+        line = (row or b"").decode().removesuffix("\n").removesuffix("\r")
+        if row is None or len(row) > HEADER_BYTES:
             raise InputError(f"{name} begins with a row of more than {HEADER_BYTES >> 20} MiB: it must be a header row")
         if re.search(r"\r(?!\n)", line):
             raise ValueError
@@ -128,5 +187,40 @@ def _read_header(file: IO[bytes], size: int, dialect: Dialect, name: str) -> Hea
         why = "no text in UTF-8" if isinstance(error, UnicodeDecodeError) else "no line of text"
         raise InputError(f"{name} is not CSV: its first row is {why}; {hint}") from error
     columns, inside = fields.split(line, dialect)
-    counted = HeaderLines(lines.count_lines(start[mark:end], last=end == size), inside)
-    return Header(line, [column.strip() for column in columns], dialect, end, counted)
+    end = span.start + len(row)
+    ends = lines.count_lines(row, last=end == file.size)
+    return Header(line, [column.strip() for column in columns], dialect, end, HeaderLines(ends, inside))
+
+
+def _named_by(profile: Profile, opened: IO[bytes], span: Span, dialects: list[Dialect], file: InputFile) -> Header:
+    """Return the header that the profile gives to a file without one, in the dialect that has as many fields."""
+    names, dialect = profile.file.header, dialects[0]
+    if span.start < span.end:
+        rows = {each: _first_row(opened, span, each, file) for each in dialects}
+        found = {
+            each: len(fields.split(row.decode(errors="replace").rstrip("\r\n"), each)[0])
+            for each, row in rows.items()
+            if row is not None
+        }
+        dialect = max(found, key=lambda each: (found[each] == len(names), found[each]), default=dialect)
+        if found and found[dialect] != len(names):
+            raise InputError(
+                f"{file.name} has {found[dialect]} fields in its first row, and header of [file] in the profile "
+                f"{profile.name} names {len(names)}: name each field, and say how fields are separated (delimiter); or "
+                "leave header out, if the file has a header row"
+            )
+    return Header("", names, dialect, span.start, HeaderLines(0, 0, headers=0))
+
+
+def _first_row(opened: IO[bytes], span: Span, dialect: Dialect, file: InputFile) -> bytes | None:
+    """Return the first row and what ends it, or None if its first line is longer than `HEADER_BYTES`."""
+    opened.seek(span.start)
+    start = opened.read(HEADER_BYTES)
+    last = span.start + len(start) == file.size
+    ends = row_ends(start, dialect, LAST if last else MORE)
+    if not len(ends) and not last:
+        if b"\n" not in start:
+            return None
+        # A quote hides the row's end, which may be a plain character.
+        _, start, ends = next(lines.blocks(opened, span.start, file.size, file.name, _row_ends(dialect)))
+    return start[: ends[0]] if len(ends) else start

@@ -11,11 +11,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
 
-from daskjobs.orders.dialect import BACKSLASH, COMMAS, NONE, Dialect
+from daskjobs.orders.dialect import BACKSLASH, COMMAS, NONE, SPARK, Dialect
 from daskjobs.orders.rules.builtin import NOT_UTF8, WRONG_FIELDS
 from daskjobs.orders.sources.format import Block, BlockLines, Ints
 from daskjobs.orders.sources.lines import BOM, LAST, NEWLINE, raw_rows, raw_texts
-from daskjobs.orders.sources.quotes import quoted, row_ends
+from daskjobs.orders.sources.quotes import may_quote, quoted, row_ends, without_escaped_quotes
 
 ESCAPES = {"0": "\0", "b": "\b", "n": "\n", "r": "\r", "t": "\t", "Z": "\x1a"}  # as MySQL's LOAD DATA has them
 Parsed = tuple[pa.Table, Ints, dict[int, str], int]
@@ -66,6 +66,7 @@ def read_fields(data: bytes, ends: Ints, columns: list[str], dialect: Dialect = 
                 pa.csv.ParseOptions(
                     delimiter=dialect.delimiter,
                     quote_char=quote or False,
+                    escape_char="\\" if quote and _escapes(data, end, dialect) else False,
                     invalid_row_handler=refuse,
                     ignore_empty_lines=False,
                     newlines_in_values=bool(quote),
@@ -81,17 +82,34 @@ def read_fields(data: bytes, ends: Ints, columns: list[str], dialect: Dialect = 
 
 
 def _quote(data: bytes, end: int, dialect: Dialect) -> str | None:
-    """Return the quote character with which pyarrow reads a block as we do: '"', "" for none, or None if it can't.
+    """Return the quote character with which pyarrow reads a block as we do, "" for none, or None if it can't.
 
     For pyarrow, each quote at a field's start opens a quoted field.
     """
     if dialect.quoting == BACKSLASH and data.find(b"\\", 0, end) >= 0:
         return None
-    if dialect.quoting == NONE or data.find(b'"', 0, end) < 0:
+    if not may_quote(data, dialect, end):
         return ""
     begin, stop = quoted(data[:end], dialect, LAST)
     alone = np.count_nonzero(stop - begin == 1)
-    return "" if alone == len(begin) else None if alone else '"'
+    if alone == len(begin):
+        return ""
+    if alone:
+        return None
+    if _escapes(data, end, dialect):  # for pyarrow, a backslash escapes any character, outside quotes, too
+        rest = np.frombuffer(without_escaped_quotes(data[:end], dialect), np.uint8)
+        escapes = np.flatnonzero(rest == 0)
+        field = np.searchsorted(begin, escapes, "right") - 1
+        within = (field >= 0) & (stop[field] > escapes)
+        if np.any(rest == ord("\\")) or b"\0" in data or not np.all(within):
+            return None
+    return dialect.quote
+
+
+def _escapes(data: bytes, end: int, dialect: Dialect) -> bool:
+    """Tell whether a backslash escapes anything in a block of Spark's."""
+    pairs = (rb"\\", b"\\" + dialect.quote.encode())
+    return dialect.quoting == SPARK and any(data.find(pair, 0, end) >= 0 for pair in pairs)
 
 
 def _line_ends(table: pa.Table, malformed: list[bytes]) -> int:
@@ -140,12 +158,15 @@ def _field(dialect: Dialect) -> re.Pattern[str]:
     """Return a pattern of a field and the delimiter after it; its groups are the quoted text and the plain text."""
     delimiter = re.escape(dialect.delimiter)
     plain = rf"([^{delimiter}]*+)"
-    within = r'"((?:[^"]++|"")*+)"'
-    if dialect.quoting == NONE:
-        within = "()(?!)"
+    quote = re.escape(dialect.quote)
+    within = rf"{quote}((?:[^{quote}]++|{quote}{quote})*+){quote}"
+    if dialect.quoting == SPARK:
+        within = rf"{quote}((?:[^{quote}\\]++|{quote}{quote}|\\[{quote}\\]?+)*+){quote}"
     if dialect.quoting == BACKSLASH:
-        within = r'"((?:[^"\\]++|""|\\(?:\r\n|.))*+)"'
+        within = rf"{quote}((?:[^{quote}\\]++|{quote}{quote}|\\(?:\r\n|.))*+){quote}"
         plain = rf"((?:[^{delimiter}\\]++|\\(?:\r\n|(?!{delimiter}\Z).|(?={delimiter}\Z)))*+)"
+    if dialect.quoting == NONE or not quote:
+        within = "()(?!)"
     return re.compile(rf"(?:{within}|{plain}){delimiter}", re.DOTALL)
 
 
@@ -157,15 +178,17 @@ def split(row: str, dialect: Dialect) -> tuple[list[str], int]:
     """
     matches = _field(dialect).findall(row + dialect.delimiter)
     inside = sum(quoted.count("\n") + plain.count("\n") for quoted, plain in matches) if "\n" in row else 0
-    if dialect.quoting == BACKSLASH and "\\" in row:
-        return [_meant(quoted, plain) for quoted, plain in matches], inside
-    return [quoted.replace('""', '"') or plain for quoted, plain in matches], inside
+    if dialect.quoting in (BACKSLASH, SPARK) and "\\" in row:
+        return [_meant(quoted, plain, dialect) for quoted, plain in matches], inside
+    quote = dialect.quote
+    return [quoted.replace(quote + quote, quote) or plain for quoted, plain in matches], inside
 
 
 def standalone_rows(rows: list[str], dialect: Dialect) -> str:
     """Return rows as `standalone_row` does, with a fast path for rows without quotes, backslashes and returns."""
     plain = "".join(f"{row}\n" for row in rows)
-    return "".join(standalone_row(row, dialect) for row in rows) if any(mark in plain for mark in '"\\\r') else plain
+    special = any(mark in plain for mark in dialect.quote + "\\\r")
+    return "".join(standalone_row(row, dialect) for row in rows) if special else plain
 
 
 def standalone_row(row: str, dialect: Dialect) -> str:
@@ -183,23 +206,34 @@ def standalone_row(row: str, dialect: Dialect) -> str:
 
 def _written(quoted: str, plain: str, dialect: Dialect) -> str:
     """Return a field unchanged, or written so that its stray quote can't open a field."""
-    if quoted or not plain.startswith('"'):
-        return f'"{quoted}"' if quoted else plain
-    return f"\\{plain}" if dialect.quoting == BACKSLASH else '"' + plain.replace('"', '""') + '"'
+    quote = dialect.quote
+    if quoted or not quote or not plain.startswith(quote):
+        return f"{quote}{quoted}{quote}" if quoted else plain
+    if dialect.quoting == BACKSLASH:
+        return f"\\{plain}"
+    if dialect.quoting == SPARK:
+        plain = plain.replace("\\", r"\\")
+    return quote + plain.replace(quote, quote + quote) + quote
 
 
 def _stands_alone(line: str, dialect: Dialect) -> bool:
-    if dialect.quoting == NONE or ('"' not in line and "\\" not in line):
+    if dialect.quoting == NONE or not ("\\" in line or (dialect.quote and dialect.quote in line)):
         return True
     return bool(row_ends(line.encode(), dialect).tolist() == [len(line.encode())])
 
 
-def _meant(quoted: str, plain: str) -> str:
-    """Return the text of a quoted or plain field with backslash escapes; \\N alone is a null, and becomes empty."""
+def _meant(quoted: str, plain: str, dialect: Dialect) -> str:
+    """Return the text of a quoted or plain field with backslash escapes; \\N alone is a null, and becomes empty.
+
+    Of Spark's, only a quoted field has escapes.
+    """
+    quote = re.escape(dialect.quote)
+    if dialect.quoting == SPARK:
+        return re.sub(rf"{quote}({quote})|\\([{quote}\\])", lambda found: found[1] or found[2], quoted) or plain
     if quoted:
-        return re.sub(r'""|\\(\r\n|.)', _character, quoted, flags=re.DOTALL)
-    return "" if plain == r"\N" else re.sub(r"\\(\r\n|.)", _character, plain, flags=re.DOTALL)
+        return re.sub(rf"{quote}({quote})|\\(\r\n|.)", _character, quoted, flags=re.DOTALL)
+    return "" if plain == r"\N" else re.sub(r"()\\(\r\n|.)", _character, plain, flags=re.DOTALL)
 
 
 def _character(escape: re.Match[str]) -> str:
-    return ESCAPES.get(escape[1], escape[1]) if escape[1] else '"'
+    return escape[1] or ESCAPES.get(escape[2], escape[2])

@@ -1,20 +1,23 @@
 """What a format of order files is: how to recognise, describe, cut and read its files. `FORMATS` has all of them."""
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
 from typing import IO, ClassVar, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
+from daskjobs.errors import ConfigError
 from daskjobs.files.digest import Output
 from daskjobs.files.documents import written_as
 from daskjobs.files.storage import Storage
 from daskjobs.orders.dialect import COMMAS, Dialect, InputFormat
-from daskjobs.orders.profiles import Profile
+from daskjobs.orders.profiles import FileForm, Profile
 from daskjobs.orders.profiles.columns import raw_names
-from daskjobs.orders.sources.names import our_names
+from daskjobs.orders.schema import COLUMNS
+from daskjobs.orders.sources.names import needed_names, our_names
 
 Ints = npt.NDArray[np.int64]
 
@@ -26,7 +29,8 @@ class InputFile:
     ``name`` is its path or URI, and ``first`` its first MiB at least, if it has so much. ``said`` is what the user says
     of how it is written, and ``columns`` which of its columns stand for ours, by ours. ``open`` gives its bytes, of
     which there are ``size``. All this is unpacked, and decoded if it is text. ``read`` and ``unpacked`` are those of
-    `SourceFile`. A packed file of text is described twice: by ``first`` alone, before all of it is unpacked.
+    `SourceFile`, and so is ``encoding``. A packed file of text is described twice: by ``first`` alone, before all of it
+    is unpacked.
     """
 
     name: str
@@ -38,6 +42,7 @@ class InputFile:
     open: Callable[..., IO[bytes]]
     unpacked: Output | None = None
     profile: Profile | None = None
+    encoding: str = ""
 
     def named(self, header: list[str]) -> list[str]:
         """Return a file's columns under our names, or with a profile its own. Raises InputError if one is missing."""
@@ -45,13 +50,52 @@ class InputFile:
             return raw_names(header, self.profile, self.name)
         return our_names(header, self.columns, self.name)
 
+    @property
+    def form(self) -> FileForm:
+        """What the profile says of how the file is written, or an empty form."""
+        return self.profile.file if self.profile else FileForm()
+
+    @property
+    def meant(self) -> dict[str, str]:
+        """The names of columns that the profile uses, each with the one of ours that it is for, if it is for one."""
+        if not self.profile:
+            return {}
+        needed = needed_names(self.profile)
+        return {name: ours for ours in reversed(needed) for name in needed[ours]}  # a column may be for two of ours
+
+    @property
+    def needed(self) -> set[str]:
+        """The names of columns that are looked for in the file."""
+        return {*self.meant} if self.profile else {self.columns.get(column, column) for column in COLUMNS}
+
+    @property
+    def beginning(self) -> "InputFile":
+        """The beginning of the file, of which nobody knows yet where it ends."""
+        if not self.profile:
+            return self
+        return replace(self, profile=replace(self.profile, file=replace(self.form, footer_lines=0)))
+
+    def refuse_form(self, kind: str, keys: Iterable[str]) -> None:
+        """Raise ConfigError when the profile says something that a file of this kind doesn't have."""
+        for key in keys:
+            if self.profile and getattr(self.form, key) != getattr(FileForm(), key):
+                raise ConfigError(
+                    f"{self.name} is {kind}, where {key} of [file] in the profile {self.profile.name} means nothing: "
+                    "leave it out there, or give this file to a run of its own"
+                )
+
 
 @dataclass(frozen=True)
 class HeaderLines:
-    """The number of line ends in a file's header, and of those inside the names of columns."""
+    """The number of line ends before and after a file's rows, and of those inside the names of columns.
+
+    ``headers`` is the number of header rows, one or none, and ``outside`` that of the lines that a profile leaves out.
+    """
 
     lines: int
     inside: int
+    headers: int = 1
+    outside: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +105,8 @@ class SourceFile:
     ``name`` is its path or URI, without passwords or tokens, ``kind`` the name of its format. ``read`` is the file that
     is read: itself, or its plain bytes in the run, which then are ``unpacked``; it has ``size`` bytes. ``columns`` are
     its columns under our names, ``header`` the first row of the file of its rejected rows, if that has one, whose name
-    ends with ``ending``.
+    ends with ``ending``; ``before`` and ``after`` are what stands there around the rows. ``encoding`` is the one that a
+    profile found, ``nulls`` are the texts that are to be read as empty.
     """
 
     ending: ClassVar[str] = "csv"  # or jsonl, or txt
@@ -71,6 +116,10 @@ class SourceFile:
     size: int = field(metadata=written_as("bytes"))
     columns: list[str]
     header: str = ""
+    before: str = ""
+    after: str = ""
+    encoding: str = ""
+    nulls: list[str] = field(default_factory=list)
     unpacked: Output | None = None
 
     @property
@@ -112,7 +161,8 @@ class Cuts:
     """Where to cut a file, so that all ``count`` partitions of the input have about the same weight.
 
     ``file`` is the file's position in the input; the files before it weigh ``before``, and all files ``total``.
-    ``sha256`` is the hash that the whole file must have, or empty if it is not known.
+    ``sha256`` is the hash that the whole file must have, or empty if it is not known. With a ``profile`` of line
+    items, no run of an order's lines is cut.
     """
 
     file: int
@@ -120,6 +170,12 @@ class Cuts:
     total: int
     count: int
     sha256: str = ""
+    profile: Profile | None = None
+
+    @property
+    def of_lines(self) -> Profile | None:
+        """The profile, if a row is a line of an order."""
+        return self.profile if self.profile and self.profile.by_line else None
 
     def partition(self, weight: int) -> int:
         """Return the partition of the row that begins after rows of this ``weight``."""
@@ -148,8 +204,9 @@ class Block:
 
     ``texts`` holds the fields of the rows that could be read, ``kept`` the place of each of these in the block, and
     ``malformed`` the reason of each other row by its place; ``raw`` returns the text of rows, as it stands in the
-    source, by their places. ``lines`` is there where all lines of the file are accounted for. ``furniture`` are the places
-    of rows that a profile takes for no orders; they are neither kept nor malformed.
+    source, by their places. ``lines`` is there where all lines of the file are accounted for. ``furniture`` are the
+    places of rows that a profile takes for no orders; they are neither kept nor malformed. ``runs`` is there where a row
+    is a line of an order: the number of each kept row's run (see `profiles.runs`), from 0.
     """
 
     rows: int
@@ -159,6 +216,31 @@ class Block:
     raw: Callable[[Ints], pa.Array]
     lines: BlockLines | None = None
     furniture: Ints | None = None
+    runs: Ints | None = None
+
+
+def without_nulls(block: Block, nulls: list[str]) -> Block:
+    """Return a block in which texts that are exactly one of ``nulls`` are empty."""
+    if not nulls:
+        return block
+    texts, wanted = block.texts, [each.encode() for each in nulls]
+    for index, column in enumerate(texts.columns):
+        values = column.combine_chunks()
+        if _may_have(values, wanted):
+            texts = texts.set_column(
+                index, texts.column_names[index], pc.if_else(pc.is_in(values, pa.array(nulls, pa.string())), "", values)
+            )
+    return block if texts is block.texts else replace(block, texts=texts)
+
+
+def _may_have(values: pa.StringArray, wanted: list[bytes]) -> bool:
+    """Tell whether a text has the length and the first byte of one of these: looking at all texts would take longer."""
+    _, offsets, data = values.buffers()
+    if data is None or not len(values):
+        return False
+    starts = np.frombuffer(offsets, np.int32)[values.offset : values.offset + len(values) + 1]
+    lengths, text = np.diff(starts), np.frombuffer(data, np.uint8)
+    return any(np.any(text[starts[:-1][lengths == len(each)]] == each[0]) for each in wanted if each)
 
 
 S = TypeVar("S", bound=SourceFile)

@@ -48,6 +48,7 @@ class JsonLinesFormat(LinesFormat[JsonLinesSource]):
 
     def describe(self, file: InputFile) -> JsonLinesSource:
         """Find a file's keys in its first MiB. Raises InputError when it isn't JSON Lines of orders."""
+        file.refuse_form("JSON Lines", ("delimiter", "quoting", "quote", "header", "skip_lines", "footer_lines"))
         found = START.match(file.first)
         if found and found[1] == b"[":
             raise InputError(
@@ -72,6 +73,8 @@ class JsonLinesFormat(LinesFormat[JsonLinesSource]):
             start=start,
             columns=file.named([*keys, OTHER_KEYS] if larger else keys),
             keys=keys,
+            encoding=file.encoding,
+            nulls=file.form.nulls,
             unpacked=file.unpacked,
         )
 

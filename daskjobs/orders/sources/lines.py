@@ -13,7 +13,8 @@ import pyarrow.compute as pc
 from daskjobs.errors import InputError
 from daskjobs.files.storage import Storage, damaged
 from daskjobs.orders.dialect import NONE, Dialect
-from daskjobs.orders.sources.format import Block, Cuts, Ints, RowRange, SourceFile
+from daskjobs.orders.profiles.runs import Seam
+from daskjobs.orders.sources.format import Block, Cuts, Ints, RowRange, SourceFile, without_nulls
 
 BLOCK_BYTES = 4 << 20  # read, parsed and written at a time; a task's memory is proportional to it
 BLOCK_ROWS = 1 << 17  # at most, since each row takes memory: a block of only line ends has four million rows
@@ -30,10 +31,19 @@ RowEnds = Callable[[bytes, str], Ints]
 
 @dataclass(frozen=True, kw_only=True)
 class LinesSource(SourceFile):
-    """A file of lines; its rows begin at byte ``start``. Its rejected rows are written as they stand."""
+    """A file of lines. Its rejected rows are written as they stand.
+
+    Its rows begin at byte ``start``, and ``footer`` bytes follow them.
+    """
 
     ending: ClassVar[str] = "txt"
     start: int
+    footer: int = 0
+
+    @property
+    def end(self) -> int:
+        """The byte behind its last row."""
+        return self.size - self.footer
 
     @property
     def dialect(self) -> Dialect:
@@ -77,7 +87,7 @@ def line_ends(block: bytes, behind: str = MORE) -> Ints:  # noqa: ARG001  # each
 def count_lines(data: bytes | memoryview, last: bool) -> int:
     """Count line ends by their bytes; the end of the file (``last``) counts if the last row has no line end."""
     count = int(np.count_nonzero(np.frombuffer(data, np.uint8) == NEWLINE))
-    return count + (last and data[-1] != NEWLINE)
+    return count + bool(last and len(data) and data[-1] != NEWLINE)
 
 
 class LinesFormat(Generic[S]):
@@ -100,14 +110,16 @@ class LinesFormat(Generic[S]):
 
     def weight(self, source: S) -> int:
         """Return how many bytes of rows a file has."""
-        return source.size - source.start
+        return source.end - source.start
 
     def ranges(self, storage: Storage, source: S, cuts: Cuts) -> Iterator[tuple[int, RowRange]]:
         """Yield byte ranges that never cut a row: a row belongs to the partition in which it begins.
 
+        Where a row is a line of an order, a range ends with the run in which it would end.
         Raises StorageError at the end when the whole file doesn't have the expected hash.
         """
         row, current, whole, row_ends = 1, None, hashlib.sha256(), self.row_ends(source)
+        seam: Seam | None = None
         with storage.open(source.read) as file, ThreadPoolExecutor(1) as aside:
             whole.update(file.read(source.start))
             counting: Future[Any] = aside.submit(int)  # counts and hashes a block while the next one is read
@@ -119,20 +131,26 @@ class LinesFormat(Generic[S]):
                 if cuts.sha256:
                     whole.update(data)
 
-            for offset, block, ends in blocks(file, source.start, source.size, source.name, row_ends):
+            for offset, block, ends in blocks(file, source.start, source.end, source.name, row_ends):
                 starts, at = np.concatenate([[0], ends[:-1]]), 0  # at: rows of this block in a range already
                 before = offset - source.start
                 while at < len(ends):
                     begin = int(starts[at])
                     partition = cuts.partition(before + begin)
                     upto = int(np.searchsorted(starts, cuts.end(partition) - before))
+                    if seam and current and current.partition != partition:
+                        rest = self._rest(source, seam, block, ends, at)
+                        if rest:
+                            partition, upto = current.partition, at + rest
+                        seam = seam if upto == len(ends) else None
                     counting.result()
                     if current is None or current.partition != partition:
                         if current:
                             yield current.closed(cuts.file)
                         current = OpenRange(partition, offset + begin, row)
+                        seam = Seam(cuts.of_lines, source.columns) if cuts.of_lines else None
                     current.end = offset + int(ends[upto - 1])
-                    last = current.end == source.size
+                    last = current.end == source.end
                     counting = aside.submit(count_in, current, memoryview(block)[begin : int(ends[upto - 1])], last)
                     current.rows += upto - at
                     row, at = row + upto - at, upto
@@ -142,13 +160,24 @@ class LinesFormat(Generic[S]):
         if current:
             yield current.closed(cuts.file)
 
+    def _rest(self, source: S, seam: Seam, data: bytes, ends: Ints, at: int) -> int:
+        """Return how many rows of a block, from row ``at`` on, belong to the run before a partition's end."""
+        back = 1 if at and not seam.asked else 0
+
+        def parse(first: int, upto: int) -> Block:
+            rows = ends[at - back + first : at - back + upto]
+            begin = int(ends[at - back + first - 1]) if at - back + first else 0
+            return self.block(source, data[begin : int(rows[-1])], rows - begin)
+
+        return seam.rest(parse, len(ends) - at + back) - back
+
     def blocks(self, storage: Storage, source: S, part: RowRange) -> Iterator[Block]:
         """Yield a range's rows. Raises InputError at its end when they have changed since split."""
         digest = hashlib.sha256()
         with storage.open(source.read) as file:
             for _, data, ends in blocks(file, part.start, part.end, source.name, self.row_ends(source)):
                 digest.update(memoryview(data)[: ends[-1]])
-                yield self.block(source, data, ends)
+                yield without_nulls(self.block(source, data, ends), source.nulls)
         if digest.hexdigest() != part.sha256:
             raise InputError(f"{source.name} has changed since it was split: run again")
 

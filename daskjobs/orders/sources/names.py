@@ -1,12 +1,11 @@
 """Maps the user's names of columns and statuses to ours: --columns, --statuses, and a file's header."""
 
-import re
 from collections import Counter
 
 from daskjobs.errors import InputError, UsageError
+from daskjobs.orders.header import first_row
+from daskjobs.orders.profiles import Column, Profile, signed
 from daskjobs.orders.schema import COLUMNS, STATUSES
-
-_FIELD_NAME = re.compile(r"[\w .#%()/-]{0,60}")
 
 
 def column_names(text: str) -> dict[str, str]:
@@ -65,8 +64,9 @@ def our_names(header: list[str], wanted: dict[str, str], name: str) -> list[str]
             f"too ({taken}=…)"
         )
     if missing:
+        known = {wanted.get(column, column) for column in COLUMNS}
         raise InputError(
-            f"{name} has no column {', '.join(missing)}: its first row {_first_row(header, wanted)}; it must name "
+            f"{name} has no column {', '.join(missing)}: its first row {first_row(header, known)}; it must name "
             f"{', '.join(COLUMNS)}, or --columns must say which of its columns these are (price=unit_price)"
         )
     twice = [column for column, times in Counter(columns).items() if times > 1]
@@ -75,11 +75,17 @@ def our_names(header: list[str], wanted: dict[str, str], name: str) -> list[str]
     return columns
 
 
-def _first_row(header: list[str], wanted: dict[str, str]) -> str:
-    """Say what a file begins with; quote it only if it looks like a header, since it may be secret."""
-    known = {wanted.get(column, column) for column in COLUMNS}
-    if known.isdisjoint(header):
-        return "has none of these names"
-    if not all(_FIELD_NAME.fullmatch(column) for column in header):
-        return "has some of these names, and others that are no names of columns"
-    return f"is {', '.join(header)[:300]!r}"
+def needed_names(profile: Profile) -> dict[str, list[str]]:
+    """Return the names of a file's columns that a profile uses for each of ours, and for the order under an empty text.
+
+    >>> needed_names(Profile("mine", columns={"price": Column(names=["Preis", "Einzelpreis"])}))["price"]
+    ['Preis', 'Einzelpreis']
+    """
+    found = {}
+    for ours in COLUMNS:
+        column = profile.columns.get(ours, Column(names=[ours]))
+        found[ours] = [*column.names, *(signed(each)[1] for each in column.sum), *column.join]
+    order = profile.order
+    return found | {
+        "": [name for name in (*(signed(each)[1] for each in order.total), order.refunds, order.currency) if name]
+    }

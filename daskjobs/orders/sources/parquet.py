@@ -6,9 +6,9 @@ import io
 import json
 import math
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import partial
 from itertools import groupby
@@ -26,7 +26,7 @@ from daskjobs.files.storage import Storage
 from daskjobs.orders.rules.builtin import NOT_UTF8
 from daskjobs.orders.schema import COLUMNS
 from daskjobs.orders.sources import lines
-from daskjobs.orders.sources.format import Block, Cuts, InputFile, Ints, RowRange, SourceFile
+from daskjobs.orders.sources.format import Block, Cuts, InputFile, Ints, RowRange, SourceFile, without_nulls
 
 MAGIC = b"PAR1"
 ENCRYPTED = b"PARE"
@@ -47,10 +47,14 @@ HEX = np.frombuffer(b"".join(b"%02x" % byte for byte in range(256)), np.uint8).r
 
 @dataclass(frozen=True, kw_only=True)
 class ParquetSource(SourceFile):
-    """A Parquet file. ``groups`` has the rows and the unpacked bytes of each of its row groups."""
+    """A Parquet file. ``groups`` has the rows and the unpacked bytes of each of its row groups.
+
+    ``meant`` are its columns that a profile uses, each with the one of ours that it is for.
+    """
 
     kind: Literal["parquet"]
     groups: list[tuple[int, int]]
+    meant: dict[str, str] = field(default_factory=dict)
 
 
 class ParquetFormat:
@@ -74,6 +78,7 @@ class ParquetFormat:
                 f"{file.name} is a summary that stands beside the files of a dataset, and has no rows: give these "
                 "files, or a glob of them"
             )
+        file.refuse_form("Parquet", ("delimiter", "quoting", "quote", "header", "skip_lines", "footer_lines"))
         with _reading(file.open, file.name) as paged:
             parquet = _opened(paged)
             header = parquet.schema_arrow.names
@@ -89,6 +94,8 @@ class ParquetFormat:
             columns=file.named(header),
             groups=groups,
             header=_line(header),
+            meant={name: ours for name, ours in file.meant.items() if name in header},
+            nulls=file.form.nulls,
             unpacked=file.unpacked,
         )
 
@@ -97,13 +104,16 @@ class ParquetFormat:
         return sum(size for _, size in source.groups)
 
     def ranges(self, storage: Storage, source: ParquetSource, cuts: Cuts) -> Iterator[tuple[int, RowRange]]:
-        """Yield ranges of whole row groups. Their hash is that of the file's footer."""
+        """Yield ranges of whole row groups, or where a row is a line of an order, the file's only range.
+
+        Their hash is that of the file's footer.
+        """
         with _reading(partial(storage.open, source.read), source.name) as file:
             footer = hashlib.sha256(_footer(file)).hexdigest()
         row, start, before = 1, 0, 0
         partitions = []
         for _, size in source.groups:
-            partitions.append(cuts.partition(before))
+            partitions.append(cuts.partition(0 if cuts.of_lines else before))
             before += size
         for partition, group in groupby(partitions):
             end = start + len(list(group))
@@ -124,10 +134,15 @@ class ParquetFormat:
                 for piece in _pieces(file, metadata, number, group, source):
                     held.append(piece)
                     if sum(map(len, held)) >= BLOCK_ROWS or sum(each.nbytes for each in held) >= lines.BLOCK_BYTES:
-                        yield text_block(pa.concat_tables(held).combine_chunks())
+                        yield _block(held, source)
                         held.clear()
         if held:
-            yield text_block(pa.concat_tables(held).combine_chunks())
+            yield _block(held, source)
+
+
+def _block(held: list[pa.Table], source: ParquetSource) -> Block:
+    block = text_block(pa.concat_tables(held).combine_chunks(), source.meant or COLUMNS)
+    return without_nulls(block, source.nulls)
 
 
 @contextmanager
@@ -210,7 +225,8 @@ def _pieces(
             break
         for start, end in _cuts(batch, name):
             piece = batch.slice(start, end - start)
-            yield pa.table(list(map(_texts, piece.columns, source.columns)), names=source.columns)
+            ours = [source.meant.get(each, each) for each in source.columns]
+            yield pa.table(list(map(_texts, piece.columns, ours)), names=source.columns)
     if count != group.rows:
         raise damaged(name, f"its footer says {group.rows} rows in row group {number}, and there are {count}")
     file.walked()
@@ -292,16 +308,16 @@ def _filled(lengths: pa.Array) -> Ints:
     return whole
 
 
-def text_block(texts: pa.Table) -> Block:
+def text_block(texts: pa.Table, needed: Container[str] = COLUMNS) -> Block:
     """Return a block of rows, given in columns of texts or bytes.
 
-    Bytes that are not UTF-8 are escaped; in one of our ten columns, they make the row malformed.
+    Bytes that are not UTF-8 are escaped; in one of the ``needed`` columns, they make the row malformed.
     """
     bad = set[int]()
     for index, name in enumerate(texts.column_names):
         text, undecodable = _utf8(texts.column(index).combine_chunks())
         texts = texts.set_column(index, name, text)
-        if name in COLUMNS:
+        if name in needed:
             bad.update(undecodable)
     kept = np.delete(np.arange(len(texts)), sorted(bad))
 

@@ -6,11 +6,11 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
-from daskjobs.orders.dialect import BACKSLASH, COMMAS, NONE, RFC4180, Dialect
+from daskjobs.orders.dialect import BACKSLASH, COMMAS, NONE, RFC4180, SPARK, Dialect
 from daskjobs.orders.sources.format import Ints
 from daskjobs.orders.sources.lines import BEYOND, LAST, MORE, NEWLINE, line_ends
 
-QUOTE, RETURN = b'"\r'
+RETURN = ord("\r")
 
 Bytes = npt.NDArray[np.uint8]
 
@@ -24,14 +24,28 @@ def _fields_in_quotes(dialect: Dialect, behind: str) -> re.Pattern[bytes]:
     is matched up to the end of the block. With backslashes, an escaped character is matched too, together with the
     quotes after it, which are not at a field's start.
     """
-    delimiter = re.escape(dialect.delimiter.encode())
-    closed = rb'"(?=%s|\r?\n%s)' % (delimiter, rb"|\r?\Z" if behind == LAST else b"")
-    undecided = rb'|(?:"\r?|\\)?\Z' if behind == MORE else b""
+    delimiter, quote = re.escape(dialect.delimiter.encode()), re.escape(dialect.quote.encode())
     escaped, inside, anywhere = rb"\\(?:\r\n|.)", b"", b""
+    if not quote:
+        return re.compile(escaped, re.DOTALL)
+    closed = rb"%s(?=%s|\r?\n%s)" % (quote, delimiter, rb"|\r?\Z" if behind == LAST else b"")
+    undecided = rb"|(?:%s\r?|\\)?\Z" % quote if behind == MORE else b""
     if dialect.quoting == BACKSLASH:
-        inside, anywhere = rb"|%s" % escaped, rb'%s"*+|' % escaped
-    body = rb'(?:[^"%s]++|""%s)*+' % (rb"\\" if inside else b"", inside)
-    return re.compile(rb'%s"(?<![^%s\n]")(?:%s(?:%s%s))?' % (anywhere, delimiter, body, closed, undecided), re.DOTALL)
+        inside, anywhere = rb"|%s" % escaped, rb"%s%s*+|" % (escaped, quote)
+    body = rb"(?:[^%s%s]++|%s%s%s)*+" % (quote, rb"\\" if inside else b"", quote, quote, inside)
+    opened = rb"%s(?<![^%s\n]%s)" % (quote, delimiter, quote)
+    return re.compile(rb"%s%s(?:%s(?:%s%s))?" % (anywhere, opened, body, closed, undecided), re.DOTALL)
+
+
+def without_escaped_quotes(block: bytes, dialect: Dialect) -> bytes:
+    """Return a block of as many bytes in which the quotes are those that nothing escapes.
+
+    In Spark's files, a backslash escapes a quote or a backslash, and is a plain character elsewhere. Outside quotes it
+    escapes nothing, but a quote behind it is a plain character there, too.
+    """
+    if dialect.quoting != SPARK:
+        return block
+    return block.replace(rb"\\", b"\0\0").replace(b"\\" + dialect.quote.encode(), b"\0\0")
 
 
 def quoted(block: bytes, dialect: Dialect, behind: str) -> tuple[Ints, Ints]:
@@ -40,8 +54,9 @@ def quoted(block: bytes, dialect: Dialect, behind: str) -> tuple[Ints, Ints]:
     A quote at the start of a field that is not quoted counts as a field of one byte. With backslashes, each escaped
     character has an entry too.
     """
+    block = without_escaped_quotes(block, dialect)
     data = np.frombuffer(block, np.uint8)
-    well_formed = _pairs(data, dialect, behind) if dialect.quoting == RFC4180 else None
+    well_formed = _pairs(data, dialect, behind) if dialect.quoting in (RFC4180, SPARK) else None
     if well_formed is not None:
         return well_formed
     matches = [match.span() for match in _fields_in_quotes(dialect, behind).finditer(block)]
@@ -54,7 +69,7 @@ def _pairs(data: Bytes, dialect: Dialect, behind: str) -> tuple[Ints, Ints] | No
 
     A doubled quote counts as the end of one field and the start of the next.
     """
-    quotes = np.flatnonzero(data == QUOTE)
+    quotes = np.flatnonzero(data == ord(dialect.quote))
     if (len(quotes) % 2 and behind != MORE) or behind == BEYOND:
         return None
     opening, closing = quotes[::2], quotes[1::2]
@@ -72,6 +87,14 @@ def _pairs(data: Bytes, dialect: Dialect, behind: str) -> tuple[Ints, Ints] | No
     return opening, np.append(closing + 1, [len(data)] * (len(quotes) % 2))
 
 
+def may_quote(data: bytes, dialect: Dialect, end: int | None = None) -> bool:
+    """Tell whether there is a quote or an escaped character in bytes, up to ``end``."""
+    quote = dialect.quote.encode() if dialect.quoting != NONE else b""
+    return (quote != b"" and data.find(quote, 0, end) >= 0) or (
+        dialect.quoting == BACKSLASH and data.find(b"\\", 0, end) >= 0
+    )
+
+
 def row_ends(block: bytes, dialect: Dialect = COMMAS, behind: str = MORE) -> Ints:
     """Return the offset after each row that ends in ``block``, which begins at a row's start.
 
@@ -79,7 +102,7 @@ def row_ends(block: bytes, dialect: Dialect = COMMAS, behind: str = MORE) -> Int
     array([ 4, 12])
     """
     ends = line_ends(block)
-    if dialect.quoting != NONE and (b'"' in block or (dialect.quoting == BACKSLASH and b"\\" in block)):
+    if may_quote(block, dialect):
         begin, end = quoted(block, dialect, behind)
         before = np.searchsorted(begin, ends, "left")
         ends = ends[np.concatenate([[0], end])[before] < ends]

@@ -47,6 +47,10 @@ CONTAINERS = {  # files that are not CSV, known by their first bytes, and what t
 }
 START_BYTES = 1 << 20  # of a file, by which its format is known
 PLAIN = ("utf-8", "utf-8-sig", "ascii")
+MARKS = {
+    "utf-16": (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE),
+    "utf-32": (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE),
+}  # with which files in these encodings begin
 NO_TEXT = ("undefined", "idna", "punycode", "unicode_escape", "raw_unicode_escape")  # codecs of Python, not of files
 LOOK_BYTES = 64 << 20  # written between two checks of the free space
 
@@ -80,6 +84,24 @@ def needs_decoding(encoding: str) -> bool:
             f"--encoding must be a text encoding that Python knows, like cp1252, latin-1 or utf-16, got {encoding!r}"
         ) from error
     return codec.name not in PLAIN
+
+
+def fits(storage: Storage, name: str, encoding: str, first: bytes) -> bool:
+    """Tell whether all of a file, which is unpacked for it, can be read in an encoding.
+
+    UTF-16 and UTF-32 must begin with their mark: without it, nearly anything could be read in them.
+    """
+    codec, begun = codecs.lookup(encoding), False
+    decoder = codecs.getincrementaldecoder(encoding)("strict")
+    try:
+        for data in _plain(storage, name, "", first):
+            if not begun and not data.startswith(MARKS.get(codec.name, b"")):
+                return False
+            begun = True
+            decoder.decode(data, not data)
+    except UnicodeError:
+        return False
+    return True
 
 
 def beginning(storage: Storage, name: str, encoding: str, first: bytes) -> bytes:

@@ -7,12 +7,22 @@ import pyarrow as pa
 
 from daskjobs.files.tables import column
 from daskjobs.orders.parse import typed
-from daskjobs.orders.profiles import Profile
-from daskjobs.orders.profiles.columns import arranged
-from daskjobs.orders.rules.builtin import ANOMALIES, DUPLICATE, failed_transaction
-from daskjobs.orders.rules.ruleset import Ruleset, mask
-from daskjobs.orders.schema import QUARANTINE, frame, orders_schema
+from daskjobs.orders.profiles import Profile, worth
+from daskjobs.orders.profiles.columns import Arranged, arranged
+from daskjobs.orders.rules.builtin import (
+    ANOMALIES,
+    DIFFERING_TOTAL,
+    DUPLICATE,
+    DUPLICATE_LINE,
+    REJECTED_ORDER,
+    failed_transaction,
+)
+from daskjobs.orders.rules.ruleset import Mask, Ruleset, mask
+from daskjobs.orders.schema import PAID, QUARANTINE, frame, orders_schema
 from daskjobs.orders.sources.format import Block, Ints
+from daskjobs.orders.summary import counts_of
+from daskjobs.orders.validation.duplicates import NOTHING, Elsewhere
+from daskjobs.orders.validation.heads import Lines, differing_totals, find_heads
 
 
 @dataclass(frozen=True)
@@ -20,8 +30,10 @@ class Judged:
     """The judged rows of a block.
 
     The valid orders, ``paid`` and ``unpaid``, have `orders_schema`, and ``quarantine`` has `QUARANTINE`, all in the
-    source's order. ``ids`` are those of all rows that pass every rule, including repeated ones. ``reasons`` counts rows
-    by reason (a row may have several). ``anomalies`` has the row numbers of each known anomaly.
+    source's order. ``ids`` are those of all rows that pass every rule, including repeated ones, but for returns; with a
+    profile, they may be other keys, or none. ``reasons`` counts rows by reason (a row may have several), ``statuses``
+    valid rows by status. ``anomalies`` has the row numbers of each known anomaly. ``currencies`` are those of
+    `worth.currencies`. ``runs`` are the ids of the block's runs of lines, and their flags.
     """
 
     paid: pa.Table
@@ -29,7 +41,10 @@ class Judged:
     ids: pa.Array
     quarantine: pa.Table
     reasons: dict[str, int]
+    statuses: dict[str, int]
     anomalies: dict[str, Ints]
+    currencies: dict[str, int]
+    runs: tuple[pa.Array, pa.Array] | None = None
 
 
 @dataclass(frozen=True)
@@ -50,41 +65,79 @@ def judge(
     statuses: dict[str, str] | None = None,
     twice: bool = False,
     profile: Profile | None = None,
+    told: Elsewhere | None = None,
+    seen_runs: int = 0,
 ) -> Judged:
     """Judge the rows of a block.
 
     ``extra`` are the files' columns besides ours. ``repeated`` has the positions, among the rows of this block that
     pass every rule, of those that repeat an earlier row's id; it may go on beyond the block. ``statuses`` maps the
-    file's statuses to ours. ``twice`` is that of `Ruleset.masks`.
+    file's statuses to ours. ``twice`` is that of `Ruleset.masks`. Where rows are lines of orders, ``told`` says what is
+    known of runs elsewhere, and ``seen_runs`` is the number of the partition's `Judged.runs` before this block.
     """
     bits = {reason: 1 << index for index, reason in enumerate(ruleset.sentences)}
-    orders = arranged(block.texts, profile, extra).orders if profile else typed(block.texts, statuses)
+    found = arranged(block.texts, profile, extra) if profile else Arranged(typed(block.texts, statuses))
+    orders = found.orders
     for name in set(extra) - set(orders.column_names):
         orders = orders.append_column(name, pa.nulls(len(orders), pa.string()))
     seen = frame(orders)
-    masks = dict(ruleset.masks(seen, twice))
+    masks = dict(ruleset.masks(seen, twice)) | (worth.faults(found) if profile else {})
     judged = np.zeros(len(orders), np.int64)
     for name, rejected in masks.items():
         judged[rejected] |= bits[name]
-    passing = np.flatnonzero(judged == 0)
-    ids = column(orders, "order_id").take(pa.array(passing))
-    judged[passing[repeated[repeated < len(passing)]]] = bits[DUPLICATE]
+    returns = worth.returned(orders, profile) if profile else None
+    if profile and returns is not None and block.runs is not None and profile.order.total:
+        judged[differing_totals(block.runs, column(orders, "total_amount"), returns)] |= bits[DIFFERING_TOTAL]
+    passing, ids = _entrants(found, judged == 0, returns, profile)
+    again = np.zeros(len(orders), bool)
+    again[passing[repeated[repeated < len(passing)]]] = True
+    if again.any():
+        judged[again] = bits[DUPLICATE if block.runs is None else DUPLICATE_LINE]
     anomalies = {name: masks[name] if name in masks else mask(rule, seen) for name, rule in ANOMALIES.items()}
-    valid, unpaid = judged == 0, anomalies[failed_transaction.__name__]
+    unpaid = anomalies[failed_transaction.__name__] | (worth.foreign(found, profile) if profile else False)
+    heads, runs = judged == 0, None
+    if profile and returns is not None and block.runs is not None:
+        lines = Lines(column(orders, "order_id"), judged == 0, again, unpaid, returns)
+        order = find_heads(block, lines, profile.order.rejects == "order", told or NOTHING, seen_runs)
+        if order.rejected.any():
+            judged[order.rejected] = bits[REJECTED_ORDER]
+        heads, runs = order.heads, (order.ids, order.flags)
+    valid = judged == 0
     orders = orders.select(orders_schema(extra).names)
+    if profile and profile.counts:
+        orders = worth.counted(orders, found, profile, heads)
     codes = np.zeros(block.rows, np.int64)
     codes[block.kept] = judged
     for index, reason in block.malformed.items():
         codes[index] = bits[reason]
     bad = np.flatnonzero(codes)
+    paid, not_paid = (orders.filter(pa.array(valid & rows)) for rows in (~unpaid, unpaid))
+    why = worth.statuses(found, profile).filter(pa.array(valid & unpaid)) if profile else column(not_paid, "status")
     return Judged(
-        paid=orders.filter(pa.array(valid & ~unpaid)),
-        unpaid=orders.filter(pa.array(valid & unpaid)),
+        paid=paid,
+        unpaid=not_paid,
         ids=ids,
         quarantine=_rejected(block, codes, bad, place, bits),
         reasons={reason: int(np.count_nonzero(codes[bad] & bit)) for reason, bit in bits.items()},
+        statuses={PAID: len(paid)} | counts_of(why),
         anomalies={name: place.row + block.kept[rows] for name, rows in anomalies.items()},
+        currencies=worth.currencies(found, profile, valid) if profile else {},
+        runs=runs,
     )
+
+
+def _entrants(rows: Arranged, valid: Mask, returns: Mask | None, profile: Profile | None) -> tuple[Ints, pa.Array]:
+    """Return the rows of which each must have a key of its own, and these keys; without another, it is the order_id.
+
+    Returns have the order_id of what is given back, and lines of an order have it in common: these need a ``key``.
+    """
+    if profile and profile.order.key:
+        passing = np.flatnonzero(valid)
+        return passing, rows.keys.take(pa.array(passing))
+    if returns is not None:
+        valid = valid & ~returns if not (profile and profile.by_line) else np.zeros(len(valid), bool)
+    passing = np.flatnonzero(valid)
+    return passing, column(rows.orders, "order_id").take(pa.array(passing))
 
 
 def _rejected(block: Block, codes: Ints, bad: Ints, place: Place, bits: dict[str, int]) -> pa.Table:

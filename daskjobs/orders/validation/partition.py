@@ -1,6 +1,7 @@
 """The task that Dask runs: checks one partition, and reads and writes storage directly."""
 
 from collections import Counter
+from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 
@@ -16,14 +17,25 @@ from daskjobs.files.tables import column, rows_between, writing_rows
 from daskjobs.orders import sources, summary
 from daskjobs.orders.plan import Partition
 from daskjobs.orders.profiles import Profile
+from daskjobs.orders.profiles.furniture import sort_out
+from daskjobs.orders.profiles.runs import whole_runs
 from daskjobs.orders.rules.builtin import ANOMALIES
 from daskjobs.orders.rules.ruleset import Ruleset
-from daskjobs.orders.schema import PAID, QUARANTINE, WRITING, orders_schema
-from daskjobs.orders.sources.format import Block, Ints, SourceFile
+from daskjobs.orders.schema import QUARANTINE, WRITING, orders_schema
+from daskjobs.orders.sources.format import Block, Ints, RowRange, SourceFile
 from daskjobs.orders.validation.block import Judged, Place, judge
-from daskjobs.orders.validation.duplicates import buckets, positions, writing_ids
+from daskjobs.orders.validation.duplicates import RUNS, Entries, buckets, elsewhere, positions, writing_ids
 from daskjobs.orders.validation.limit import Limit
-from daskjobs.orders.validation.result import NAMED, Checked, Ledger, LongRow, PartitionLines, PartitionResult, Score
+from daskjobs.orders.validation.result import (
+    NAMED,
+    Amounts,
+    Checked,
+    Ledger,
+    LongRow,
+    PartitionLines,
+    PartitionResult,
+    Score,
+)
 
 
 @dataclass(frozen=True)
@@ -48,23 +60,31 @@ class Task:
 
 
 def check_partition(
-    task: Task, partition: Partition, files: dict[int, SourceFile], names: dict[str, str], repeats: dict[str, Piece]
+    task: Task,
+    partition: Partition,
+    files: dict[int, SourceFile],
+    names: dict[str, str],
+    repeats: dict[str, Piece],
+    others: dict[str, Piece] | None = None,
 ) -> Checked:
     """Check a partition's rows, and write the paid, the unpaid and the rejected ones, their sums, and the result.
 
     ``files`` are those that the partition has rows of, by their place in the input; ``names`` are those of the files to
     write, by what they hold. ``repeats`` has the pieces of files, by their names, that say which rows repeat an id:
-    none at first, when nobody knows yet. A result with the same key and repeats, whose files hold against their hashes,
-    is kept; at first, with any repeats. Raises InputError when the orders changed since split, or once its rejected
+    none at first, when nobody knows yet. ``others`` are those that say what runs of lines elsewhere mean for its orders.
+    A result with the same key, repeats and others, whose files hold against their hashes, is kept; at first, with any
+    repeats and others. Raises InputError when the orders changed since split, or once its rejected
     rows are too many for the whole run; LostWorkError when rows or lines are missing.
     """
     storage = Storage(task.root, secrets=task.secrets)
-    kept = _kept(storage, partition.number, names, task, repeats)
+    others = others or {}
+    kept = _kept(storage, partition.number, names, task, repeats, others)
     if kept is not None:
         return kept
     counts = _Counts(partition.number, scored=task.truth is not None)
-    repeated, sums = positions(storage, repeats), summary.Total()
-    orders = orders_schema(task.extra)
+    counts.amounts = Amounts() if task.profile and task.profile.counts else None
+    repeated, told, sums = positions(storage, repeats), elsewhere(storage, others), summary.Total()
+    orders = orders_schema(task.extra, bool(task.profile and task.profile.counts))
     schemas = {"paid": orders, "unpaid": orders, "quarantine": QUARANTINE, "summary": summary.SCHEMA}
     with ExitStack() as stack:
         opened = {
@@ -73,26 +93,41 @@ def check_partition(
         }
         take, file, pieces = stack.enter_context(writing_ids(storage, names["ids"], buckets(task.limit.rows)))
         opened["ids"] = take, file
+        runs = Entries(file, buckets(task.limit.rows), RUNS)
         write = {content: take for content, (take, _) in opened.items()}
         for part in partition.ranges:
             source, row = files[part.file], part.first_row
             truth = _truth(storage, task.truth, row, part.rows)
             counts.lines.in_files += part.lines or 0
-            for block in sources.format_of(source).blocks(storage, source, part):
+            for block in _blocks(storage, source, part, task.profile):
                 place = Place(partition.number, source.name, row)
                 rest = repeated[np.searchsorted(repeated, counts.passed) :] - counts.passed
                 judged = judge(
-                    block, task.extra, place, task.ruleset, rest, task.statuses, not counts.rows_in, task.profile
+                    block,
+                    task.extra,
+                    place,
+                    task.ruleset,
+                    rest,
+                    task.statuses,
+                    not counts.rows_in,
+                    task.profile,
+                    told,
+                    counts.runs,
                 )
                 write["paid"](judged.paid)
                 write["unpaid"](judged.unpaid)
                 write["quarantine"](judged.quarantine)
                 write["ids"](judged.ids)
-                sums.add(summary.summarize(judged.paid))
+                if judged.runs:
+                    runs.take(*judged.runs)
+                sums.add(summary.summarize(judged.paid, task.profile))
                 counts.add(block, judged, place, truth)
+                if counts.amounts is not None:
+                    counts.amounts += summary.added(judged.paid)
                 if task.limit.ends_early(counts.rejected):
                     raise task.limit.early(counts.rejected, counts.reasons)
                 row += block.rows
+        runs.flush()
         write["summary"](sums.sums())
     counts.prove(partition.rows)
     result = PartitionResult(
@@ -107,32 +142,57 @@ def check_partition(
         scores=counts.scores,
         outputs={names[content]: file.output for content, (_, file) in opened.items()},
         ids=pieces,
+        currencies=_counted(counts.currencies),
+        amounts=counts.amounts,
+        elsewhere=others,
+        runs=runs.pieces if _by_line(task) else [],
     )
     pa.default_memory_pool().release_unused()  # else an idle worker would look as large as a busy one
     return Checked(result, storage.put(names["result"], sealed(result)))
 
 
+def _by_line(task: Task) -> bool:
+    return task.profile is not None and task.profile.by_line
+
+
+def _blocks(storage: Storage, source: SourceFile, part: RowRange, profile: Profile | None) -> Iterator[Block]:
+    """Yield a range's rows; with a profile, furniture is sorted out, and blocks of lines have whole runs."""
+    blocks: Iterator[Block] = sources.format_of(source).blocks(storage, source, part)
+    if profile:
+        blocks = (sort_out(block, profile, source.columns) for block in blocks)
+        if profile.by_line:
+            blocks = whole_runs(blocks, profile, source.name, part.first_row)
+    return blocks
+
+
 class _Counts:
-    """The sums over a partition's blocks; ``passed`` counts the rows that pass every rule, even with repeated ids."""
+    """The sums over a partition's blocks.
+
+    ``passed`` counts the rows that pass every rule, even with repeated ids, and ``runs`` the entries of runs.
+    """
 
     def __init__(self, number: int, scored: bool) -> None:
         self.number = number
-        self.rows_in = self.rejected = self.passed = 0
-        self.statuses, self.reasons = Counter[str](), Counter[str]()
+        self.rows_in = self.rejected = self.furniture = self.passed = self.runs = 0
+        self.statuses, self.reasons, self.currencies = Counter[str](), Counter[str](), Counter[str]()
+        self.amounts: Amounts | None = None
         self.lines, self.several = PartitionLines(), list[LongRow]()
         self.scores = {anomaly: Score(0, 0, 0) for anomaly in ANOMALIES} if scored else {}
 
     @property
     def ledger(self) -> Ledger:
-        return Ledger(self.rows_in, self.statuses.total(), self.rejected)
+        return Ledger(self.rows_in, self.statuses.total(), self.rejected, furniture=self.furniture)
 
     def add(self, block: Block, judged: Judged, place: Place, truth: dict[str, Ints]) -> None:
         """Add a block, of whose rows ``truth`` has the known anomalies."""
         self.passed += len(judged.ids)
+        self.runs += len(judged.runs[0]) if judged.runs else 0
         self.rows_in += block.rows
         self.rejected += len(judged.quarantine)
-        self.statuses.update({PAID: len(judged.paid)} | summary.by_status(judged.unpaid))
+        self.furniture += 0 if block.furniture is None else len(block.furniture)
+        self.statuses.update(judged.statuses)
         self.reasons.update(judged.reasons)
+        self.currencies.update(judged.currencies)
         if block.lines:
             several = block.lines.several
             self.lines.rows += block.rows
@@ -147,10 +207,11 @@ class _Counts:
     def prove(self, rows: int) -> None:
         """Raise LostWorkError unless the partition has ``rows`` rows, and all rows and lines are accounted for."""
         ledger, lines = self.ledger, self.lines
-        if ledger.rows_in != rows or ledger.valid + ledger.rejected != ledger.rows_in:
+        if ledger.rows_in != rows or ledger.told != ledger.rows_in:
+            furniture = f", {ledger.furniture} furniture" if ledger.furniture else ""
             raise LostWorkError(
                 f"partition {self.number} must have {rows} rows, but {ledger.rows_in} came in, of which {ledger.valid} "
-                f"were valid and {ledger.rejected} rejected: run again from split"
+                f"were valid{furniture} and {ledger.rejected} rejected: run again from split"
             )
         if lines.in_files != lines.rows + lines.inside_quotes:
             raise LostWorkError(
@@ -160,7 +221,12 @@ class _Counts:
 
 
 def _kept(
-    storage: Storage, number: int, names: dict[str, str], task: Task, repeats: dict[str, Piece]
+    storage: Storage,
+    number: int,
+    names: dict[str, str],
+    task: Task,
+    repeats: dict[str, Piece],
+    others: dict[str, Piece],
 ) -> Checked | None:
     """Return the result that an earlier attempt left, if it can be used."""
     if storage.size(names["result"]) is None:
@@ -172,7 +238,12 @@ def _kept(
         return None  # truncated, or of another version
     if (result.partition, result.key) != (number, task.key) or (repeats and repeats != result.repeats):
         return None
-    if result.outputs.keys() != {*names.values()} - {names["result"]} or len(result.ids) != buckets(task.limit.rows):
+    if others and others != result.elsewhere:
+        return None
+    count = buckets(task.limit.rows)
+    if result.outputs.keys() != {*names.values()} - {names["result"]} or len(result.ids) != count:
+        return None
+    if len(result.runs) != (count if _by_line(task) else 0):
         return None
     if not all(
         storage.size(name) == output.size and storage.holds(name, output) for name, output in result.outputs.items()

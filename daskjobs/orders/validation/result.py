@@ -4,6 +4,7 @@ This module imports neither pyarrow nor Dask, so that commands that only read re
 """
 
 from dataclasses import dataclass, field
+from decimal import Decimal
 
 from daskjobs.files.digest import Output, Piece
 from daskjobs.files.documents import written_as
@@ -13,11 +14,38 @@ NAMED = 3  # rows that look like several rows, of which the report names the fir
 
 @dataclass(frozen=True)
 class Ledger:
-    """How many rows came in, were valid, and were rejected; the first number is the sum of the others."""
+    """How many rows came in, were valid, were rejected, and were furniture; the first is the sum of the others."""
 
     rows_in: int = field(metadata=written_as("in"))
     valid: int
     rejected: int
+    furniture: int = field(default=0, kw_only=True)
+
+    @property
+    def told(self) -> int:
+        """The rows that became something: the number that ``rows_in`` must be."""
+        return self.valid + self.rejected + self.furniture
+
+
+@dataclass(frozen=True)
+class Amounts:
+    """What paid rows add up to where a profile says that a row may be no whole order.
+
+    ``gross`` is the sum of what was paid, and ``refunded`` of what was given back, as texts with two decimals.
+    """
+
+    orders: int = 0
+    gross: str = "0.00"
+    refunded: str = "0.00"
+
+    def __add__(self, other: "Amounts") -> "Amounts":
+        gross, refunded = Decimal(self.gross) + Decimal(other.gross), Decimal(self.refunded) + Decimal(other.refunded)
+        return Amounts(self.orders + other.orders, str(gross), str(refunded))
+
+    @property
+    def net(self) -> Decimal:
+        """The revenue: gross less what was given back."""
+        return Decimal(self.gross) - Decimal(self.refunded)
 
 
 @dataclass(frozen=True)
@@ -40,13 +68,17 @@ class LongRows:
 
 @dataclass(frozen=True)
 class Lines:
-    """The lines of the CSV files by kind; ``in_files`` is the sum of the next three."""
+    """The lines of the CSV files by kind; ``in_files`` is the sum of the next three, and of ``outside``.
+
+    ``outside`` are lines before and after the rows, which a profile leaves out.
+    """
 
     in_files: int
     headers: int
     rows: int
     inside_quotes: int
     rows_like_several: LongRows
+    outside: int = 0
 
 
 @dataclass
@@ -84,7 +116,10 @@ class PartitionResult:
 
     ``key`` identifies everything that it depends on, except ``repeats``: the pieces, by file name, that say which of
     its rows repeat an id. ``statuses`` counts the valid rows, ``reasons`` the rejected ones. ``scores`` are by anomaly.
-    ``ids`` are the pieces with its ids, by bucket.
+    ``ids`` are the pieces with its ids, by bucket. Only a profile brings the rest: ``currencies`` counts the valid rows
+    that are paid in each currency, and ``amounts`` are the sums of the paid ones. Where a row is a line of an order,
+    ``runs`` are the pieces with the runs of orders' lines, and ``elsewhere`` says what was found in other runs of the
+    same orders, as ``repeats`` does.
     """
 
     partition: int
@@ -98,6 +133,10 @@ class PartitionResult:
     scores: dict[str, Score]
     outputs: dict[str, Output]
     ids: list[list[Piece]]
+    currencies: dict[str, int] = field(default_factory=dict)
+    amounts: Amounts | None = None
+    elsewhere: dict[str, Piece] = field(default_factory=dict)
+    runs: list[list[Piece]] = field(default_factory=list)
 
 
 @dataclass(frozen=True)

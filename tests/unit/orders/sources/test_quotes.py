@@ -11,12 +11,17 @@ from hypothesis import strategies as st
 
 import oracle
 from daskjobs.errors import InputError
-from daskjobs.orders.dialect import Dialect
+from daskjobs.orders.dialect import BACKSLASH, QUOTINGS, RFC4180, SPARK, Dialect
 from daskjobs.orders.sources import fields, lines
 from daskjobs.orders.sources.quotes import row_ends
-from daskjobs.stages.run_settings import QUOTINGS
 
 COMMA = Dialect()
+DIALECTS = [
+    *(Dialect(",", quoting) for quoting in QUOTINGS),
+    *(Dialect(",", quoting, "'") for quoting in (RFC4180, BACKSLASH, SPARK)),
+    Dialect(",", SPARK),
+    Dialect(",", BACKSLASH, ""),
+]
 field = st.text(alphabet='ab,"\n é', max_size=6)
 table = st.lists(st.lists(field, min_size=1, max_size=4).filter(any), max_size=12)
 awkward = st.lists(
@@ -28,6 +33,10 @@ def written(values: list[list[str]], newline: str) -> bytes:
     text = io.StringIO(newline="")
     csv.writer(text, lineterminator=newline).writerows(values)
     return text.getvalue().encode()
+
+
+def oracles(data: bytes, dialect: Dialect) -> list[tuple[bytes, list[bytes]]]:
+    return oracle.rows_of(data, dialect.delimiter, dialect.quoting, dialect.quote)
 
 
 def ends_by(dialect: Dialect) -> lines.RowEnds:
@@ -66,12 +75,12 @@ def test_rows_are_those_of_the_csv_module_when_blocks_are_of_any_size(
 
 @pytest.mark.slow
 @hypothesis_settings(max_examples=400)
-@given(awkward, st.sampled_from(QUOTINGS), st.integers(1, 12))
+@given(awkward, st.sampled_from(DIALECTS), st.integers(1, 12))
 def test_rows_and_fields_are_the_oracles_when_quotes_stand_anywhere_and_blocks_are_tiny(
-    text: str, quoting: str, size: int
+    text: str, dialect: Dialect, size: int
 ) -> None:
-    data, dialect = text.encode(), Dialect(",", quoting)
-    expected = oracle.rows_of(data, ",", quoting)
+    data = text.replace('"', dialect.quote or '"').encode()
+    expected = oracles(data, dialect)
     found = read(data, dialect=dialect, size=size)
     assert b"".join(found) == data
     assert [without_line_end(row) for row in found] == [row for row, _ in expected]
@@ -80,18 +89,18 @@ def test_rows_and_fields_are_the_oracles_when_quotes_stand_anywhere_and_blocks_a
     ends = np.cumsum([len(row) for row in found], dtype=np.int64)
     for width in {len(values) for values in wanted}:
         columns = [f"c{number}" for number in range(width)]
-        texts, kept, _, inside = fields.read_fields(data + b'rest,"', ends, columns, dialect)
+        texts, kept, _, inside = fields.read_fields(data + f"rest,{dialect.quote}".encode(), ends, columns, dialect)
         assert [list(line.values()) for line in texts.to_pylist()] == [wanted[index] for index in kept]
         assert kept.tolist() == [index for index, values in enumerate(wanted) if len(values) == width]
         assert inside == sum(row.count(b"\n") for row, _ in expected)
 
 
 @hypothesis_settings(max_examples=200)
-@given(awkward, st.sampled_from(QUOTINGS), st.data())
+@given(awkward, st.sampled_from(DIALECTS), st.data())
 def test_rows_of_a_range_are_those_of_the_file_when_it_is_cut_after_any_row(
-    text: str, quoting: str, data: st.DataObject
+    text: str, dialect: Dialect, data: st.DataObject
 ) -> None:
-    file, dialect = text.encode(), Dialect(",", quoting)
+    file = text.replace('"', dialect.quote or '"').encode()
     whole = read(file, dialect=dialect)
     first, last = sorted(data.draw(st.tuples(*[st.integers(0, len(whole))] * 2)))
     start, end = (len(b"".join(whole[:index])) for index in (first, last))
@@ -99,11 +108,11 @@ def test_rows_of_a_range_are_those_of_the_file_when_it_is_cut_after_any_row(
 
 
 @hypothesis_settings(max_examples=200)
-@given(awkward, st.sampled_from(QUOTINGS), st.integers(1, 12), st.integers(4, 12))
+@given(awkward, st.sampled_from(DIALECTS), st.integers(1, 12), st.integers(4, 12))
 def test_rows_are_the_same_when_the_longest_row_is_short_and_blocks_are_of_any_size(
-    text: str, quoting: str, size: int, longest: int
+    text: str, dialect: Dialect, size: int, longest: int
 ) -> None:
-    data, dialect = text.encode(), Dialect(",", quoting)
+    data = text.replace('"', dialect.quote or '"').encode()
 
     def outcome(size: int) -> list[bytes] | str:
         try:
@@ -119,14 +128,15 @@ def test_rows_are_the_same_when_the_longest_row_is_short_and_blocks_are_of_any_s
 
 
 @hypothesis_settings(max_examples=300)
-@given(awkward, st.sampled_from(QUOTINGS), st.randoms(use_true_random=False))
+@given(awkward, st.sampled_from(DIALECTS), st.randoms(use_true_random=False))
 def test_rows_are_read_as_before_when_some_of_them_are_written_to_another_file(
-    text: str, quoting: str, chance: Random
+    text: str, dialect: Dialect, chance: Random
 ) -> None:
-    dialect = Dialect(",", quoting)
-    before = [row for row in oracle.rows_of(text.encode(), ",", quoting) if chance.random() < 0.6]
+    before = [
+        row for row in oracles(text.replace('"', dialect.quote or '"').encode(), dialect) if chance.random() < 0.6
+    ]
     file = "".join(fields.standalone_row(row.decode(), dialect) for row, _ in before).encode()
-    assert [values for _, values in oracle.rows_of(file, ",", quoting)] == [values for _, values in before]
+    assert [values for _, values in oracles(file, dialect)] == [values for _, values in before]
     assert len(read(file, dialect=dialect)) == len(before)
 
 

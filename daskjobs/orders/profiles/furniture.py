@@ -1,0 +1,88 @@
+"""Sorts out rows that are no orders, as a profile names them: titles, repeated headers, rules of dashes, sums."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from daskjobs.errors import ConfigError
+from daskjobs.files.tables import column
+from daskjobs.orders.parse import trimmed
+from daskjobs.orders.profiles import Profile
+from daskjobs.orders.sources.format import Block
+
+Mask = npt.NDArray[np.bool_]
+
+
+def sort_out(block: Block, profile: Profile, header: list[str]) -> Block:
+    """Return a block whose rows that are furniture stand in `Block.furniture`, and nowhere else.
+
+    ``header`` has the names of the file's columns.
+    """
+    is_furniture = np.zeros(block.rows, bool)
+    for _, rows in causes(block, profile, header):
+        is_furniture |= rows
+    if not is_furniture.any():
+        return block
+    rest = ~is_furniture[block.kept]
+    lines = block.lines
+    if lines:
+        lines = replace(lines, several={row: ends for row, ends in lines.several.items() if not is_furniture[row]})
+    return replace(
+        block,
+        texts=block.texts.filter(pa.array(rest)),
+        kept=block.kept[rest],
+        malformed={row: reason for row, reason in block.malformed.items() if not is_furniture[row]},
+        lines=lines,
+        furniture=np.flatnonzero(is_furniture),
+    )
+
+
+def causes(block: Block, profile: Profile, header: list[str]) -> Iterator[tuple[str, Mask]]:
+    """Yield each thing that a profile names as furniture, in words, and the rows of a block that are it."""
+    named = profile.furniture
+    if named.lines:
+        raw = block.raw(np.arange(block.rows))
+        for pattern in named.lines:
+            try:
+                matches = pc.match_substring_regex(raw, pattern)
+            except pa.ArrowInvalid as error:
+                raise ConfigError(
+                    f"the profile {profile.name}: [furniture] lines has {pattern!r}, which is no regular expression of "
+                    f"RE2: {error}"
+                ) from error
+            yield f"its text matches {pattern!r}", _mask(matches)
+    for where in named.where:
+        if where and all(name in block.texts.column_names for name in where):
+            rows = np.ones(len(block.texts), bool)
+            for name, texts in where.items():
+                rows &= _mask(pc.is_in(_text(block, name), pa.array(texts, pa.string())))
+            said = " and ".join(f"{name} is {' or '.join(map(repr, texts))}" for name, texts in where.items())
+            yield said, _of_block(block, rows)
+    if named.header and header:
+        rows = np.ones(len(block.texts), bool)
+        for number, name in enumerate(header, 1):
+            if not rows.any():
+                break
+            names = [name, ""] if name == f"column_{number}" else [name]  # a column without a name is called so
+            rows &= _mask(pc.is_in(_text(block, name), pa.array(names, pa.string())))
+        yield "it is the header again", _of_block(block, rows)
+
+
+def _text(block: Block, name: str) -> pa.Array:
+    return trimmed(column(block.texts, name).fill_null(""))
+
+
+def _of_block(block: Block, rows: Mask) -> Mask:
+    """Return which rows of a block are those ``rows`` of its texts."""
+    mask = np.zeros(block.rows, bool)
+    mask[block.kept[rows]] = True
+    return mask
+
+
+def _mask(rows: pa.Array) -> Mask:
+    mask: Mask = rows.fill_null(False).to_numpy(zero_copy_only=False)
+    return mask

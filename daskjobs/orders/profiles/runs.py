@@ -1,0 +1,222 @@
+"""Finds the runs of a file's rows, where a row is a line of an order, and fills down what an order says only once.
+
+A run is rows one after another with the same order id. Rows that are malformed or furniture stand in it without ending
+it, up to `GAP_ROWS` of them. No partition and no block cuts a run, so that what is said in one counts in all of it.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from daskjobs.errors import InputError
+from daskjobs.files.tables import column
+from daskjobs.orders.profiles import Profile, signed
+from daskjobs.orders.profiles.columns import column_of, order_ids
+from daskjobs.orders.profiles.furniture import sort_out
+from daskjobs.orders.sources.format import Block, BlockLines, Ints
+
+RUN_ROWS = 1 << 17  # of a run, in memory at once; about as many as of a block
+RUN_BYTES = 64 << 20  # of a run's texts
+GAP_ROWS = 1000  # malformed rows and furniture, one after another: more of them end a run
+SEAM_ROWS = 64  # parsed first where a partition should end
+ORDER_ID = "order_id"
+
+Bools = npt.NDArray[np.bool_]
+
+
+def whole_runs(blocks: Iterable[Block], profile: Profile, name: str, row: int = 1) -> Iterator[Block]:
+    """Yield the same rows in blocks that cut no run, each with its ``runs``, and with order fields filled down.
+
+    ``blocks`` begin with a run's first row, which is row ``row`` of the file ``name``. Raises InputError when a run is
+    too long for memory.
+    """
+    since = 0
+    held = list[tuple[Block, Bools]]()  # the rows from the first one of the last run on, and which begin a run
+    last: str | None = None  # the id of the last run, which goes on
+    for block in blocks:
+        ids, begins = _begins(block, profile, last, since)
+        firsts = np.flatnonzero(begins)
+        cut = int(block.kept[firsts[-1]]) if len(firsts) else 0
+        if len(firsts) and (held or cut):
+            head = [(_part(block, 0, cut), begins[: firsts[-1]])] if cut else []
+            yield _joined([*held, *head], profile)
+            held = []
+        held.append((_part(block, cut, block.rows), begins[firsts[-1] :] if cut else begins))
+        last, since = (
+            (ids[-1].as_py(), block.rows - 1 - int(block.kept[-1])) if len(ids) else (last, since + block.rows)
+        )
+        if last is None or since > GAP_ROWS:
+            yield _joined(held, profile)
+            held, last, since = [], None, 0
+        row += block.rows
+        _bound([each for each, _ in held], name, row)
+    if held:
+        yield _joined(held, profile)
+
+
+def _bound(held: list[Block], name: str, end: int) -> None:
+    """Raise InputError when the blocks of one run, up to row ``end`` of a file, are too many for memory."""
+    rows, size = sum(each.rows for each in held), sum(each.texts.nbytes for each in held)
+    if len(held) > 1 and (rows > RUN_ROWS or size > RUN_BYTES):
+        raise InputError(
+            f"{name} has an order whose lines, one after another from row {end - rows}, are more than {RUN_ROWS} rows or "
+            f"{RUN_BYTES >> 20} MiB: check that order_id in the profile's [columns] is the number of an order, and with "
+            "fill_down, that each order's first line has one"
+        )
+
+
+def _sources(columns: list[str], profile: Profile, ours: str) -> list[str]:
+    """Return which of a file's columns the values of one of ours come from, or of total, refunds or currency."""
+    order = profile.order
+    if ours == "total":
+        names = [signed(each)[1] for each in order.total]
+    elif ours in ("refunds", "currency"):
+        names = [getattr(order, ours)]
+    else:
+        of = column_of(profile, ours)
+        names = [each for each in of.names if each in columns][:1] or [signed(each)[1] for each in of.sum] or of.join
+    return [each for each in names if each in columns]
+
+
+def _filled_down(columns: list[str], profile: Profile) -> list[str]:
+    """Return a file's columns of which a value stands for the rows of its order below it, too."""
+    return list(dict.fromkeys(each for ours in profile.order.fill_down for each in _sources(columns, profile, ours)))
+
+
+def _begins(block: Block, profile: Profile, last: str | None = None, since: int = 0) -> tuple[pa.Array, Bools]:
+    """Return the order id of each of a block's kept rows, and whether a run begins there.
+
+    ``last`` is the id of the run that goes on when the block begins, and ``since`` the number of rows since its last
+    kept one.
+    """
+    ids, kept = order_ids(block.texts, profile), block.kept
+    if last is not None:
+        ids, kept = pa.concat_arrays([pa.array([last], pa.string()), ids]), np.concatenate([[-1 - since], kept])
+    gaps = np.diff(kept, prepend=kept[:1]) > GAP_ROWS + 1
+    if ORDER_ID in profile.order.fill_down:
+        ids = _down(ids, gaps)
+    begins = np.ones(len(ids), bool)
+    if len(ids):
+        begins[1:] = _mask(pc.not_equal(ids.slice(1), ids.slice(0, len(ids) - 1)))
+        begins |= gaps | _mask(pc.equal(pc.binary_length(ids), 0))
+    return (ids, begins) if last is None else (ids.slice(1), begins[1:])
+
+
+def _mask(values: Any) -> Bools:
+    mask: Bools = values.to_numpy(zero_copy_only=False)
+    return mask
+
+
+def _down(text: pa.Array, begins: Bools) -> pa.Array:
+    """Return texts with the last one before it in place of each empty one, unless a run begins between them."""
+    empty = _mask(pc.or_(pc.equal(pc.binary_length(text), 0), pc.utf8_is_space(text)))
+    if not empty.any():
+        return text
+    rows = np.arange(len(text))
+    said = np.maximum.accumulate(np.where(empty, -1, rows))
+    first = np.maximum.accumulate(np.where(begins, rows, 0))
+    return text.take(pa.array(np.where(said >= first, said, rows)))
+
+
+def _joined(held: list[tuple[Block, Bools]], profile: Profile) -> Block:
+    """Return blocks that follow each other as one, with its runs, and with order fields filled down."""
+    block = _concatenated([each for each, _ in held])
+    begins = np.concatenate([each for _, each in held])
+    begins[:1] = True
+    texts = block.texts
+    for name in _filled_down(texts.column_names, profile):
+        at = texts.column_names.index(name)
+        texts = texts.set_column(at, name, _down(column(texts, name), begins))
+    return replace(block, texts=texts, runs=np.cumsum(begins) - 1)
+
+
+def _part(block: Block, first: int, end: int) -> Block:
+    """Return some rows of a block. Line ends inside of fields are counted with its first row."""
+    if end - first == block.rows:
+        return block
+    low, high = np.searchsorted(block.kept, [first, end]).tolist()
+    lines, furniture = block.lines, block.furniture
+    if lines:
+        several = {row - first: count for row, count in lines.several.items() if first <= row < end}
+        lines = BlockLines(0 if first else lines.inside, several)
+    if furniture is not None:
+        furniture = furniture[slice(*np.searchsorted(furniture, [first, end]))] - first
+    return Block(
+        rows=end - first,
+        texts=block.texts.slice(low, high - low),
+        kept=block.kept[low:high] - first,
+        malformed={row - first: reason for row, reason in block.malformed.items() if first <= row < end},
+        raw=lambda which: block.raw(which + first),
+        lines=lines,
+        furniture=furniture,
+    )
+
+
+def _concatenated(blocks: list[Block]) -> Block:
+    """Return blocks that follow each other as one."""
+    if len(blocks) == 1:
+        return blocks[0]
+    starts = np.cumsum([0, *(each.rows for each in blocks)])
+    placed = list(zip(blocks, starts.tolist(), strict=False))
+
+    def raw(which: Ints) -> pa.Array:
+        of = np.split(which, np.searchsorted(which, starts[1:-1]))
+        return pa.concat_arrays([each.raw(rows - start) for (each, start), rows in zip(placed, of, strict=True)])
+
+    lines = [(each.lines, start) for each, start in placed if each.lines]
+    furniture = [each.furniture + start for each, start in placed if each.furniture is not None]
+    return Block(
+        rows=int(starts[-1]),
+        texts=pa.concat_tables([each.texts for each in blocks]).combine_chunks(),
+        kept=np.concatenate([each.kept + start for each, start in placed]),
+        malformed={row + start: reason for each, start in placed for row, reason in each.malformed.items()},
+        raw=raw,
+        lines=BlockLines(
+            sum(each.inside for each, _ in lines),
+            {row + start: count for each, start in lines for row, count in each.several.items()},
+        )
+        if lines
+        else None,
+        furniture=np.concatenate(furniture) if furniture else None,
+    )
+
+
+class Seam:
+    """Where a partition of lines really ends: behind the run in which it should end.
+
+    Which run that is, the row before it says, or else the next row with an id: then the partition has a run more.
+    """
+
+    def __init__(self, profile: Profile, columns: list[str]) -> None:
+        self._profile, self._columns = profile, columns
+        self._id: str | None = None
+
+    @property
+    def asked(self) -> bool:
+        """Whether the id of the run is known."""
+        return self._id is not None
+
+    def rest(self, parse: Callable[[int, int], Block], count: int) -> int:
+        """Return how many of the next ``count`` rows come before a row that certainly begins a run.
+
+        ``parse`` returns the block of some of these rows.
+        """
+        done, size = 0, SEAM_ROWS
+        while done < count:
+            upto = min(count, done + size)
+            block = sort_out(parse(done, upto), self._profile, self._columns)
+            ids, fills = order_ids(block.texts, self._profile).to_pylist(), ORDER_ID in self._profile.order.fill_down
+            for place, each in zip(block.kept.tolist(), ids, strict=True):
+                if fills and not each:
+                    continue
+                if self._id is None:
+                    self._id = each
+                elif each != self._id or not each:
+                    return done + int(place)
+            done, size = upto, 2 * size
+        return count

@@ -1,0 +1,99 @@
+"""What a row adds to orders and revenue, as a profile says: returns, refunds, currencies, and an order's own total."""
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from daskjobs.errors import InputError
+from daskjobs.files.tables import column
+from daskjobs.orders.money import cents_of, decimals_of
+from daskjobs.orders.profiles import Profile
+from daskjobs.orders.profiles.columns import Arranged
+from daskjobs.orders.rules.profiled import MISSING_CURRENCY, UNREADABLE_REFUND
+from daskjobs.orders.schema import COUNTS, PAID
+from daskjobs.orders.summary import counts_of, own_total
+
+MOST_CURRENCIES = 1000  # the world has fewer: more texts are those of another column
+
+Mask = npt.NDArray[np.bool_]
+
+
+def faults(found: Arranged) -> dict[str, Mask]:
+    """Return the rows that are rejected for what no rule sees, by reason."""
+    masks = dict[str, Mask]()
+    if found.refunds is not None:
+        masks[UNREADABLE_REFUND] = _mask(found.refunds.is_null())
+    if found.currencies is not None:
+        masks[MISSING_CURRENCY] = _mask(pc.equal(found.currencies.fill_null(""), ""))
+    return masks
+
+
+def returned(orders: pa.Table, profile: Profile) -> Mask:
+    """Return which rows give something back: these are no orders, and repeat no id."""
+    back = np.zeros(len(orders), bool)
+    if profile.order.returns == "subtract":
+        # One line of an order may go back, and the order is paid all the same.
+        for name in ("total_amount",) if own_total(profile) else ("quantity", "price", "total_amount"):
+            back |= _mask(pc.less(column(orders, name), pa.scalar(0, orders[name].type)))
+    return back
+
+
+def foreign(found: Arranged, profile: Profile) -> Mask:
+    """Return the paid rows of another currency than the one that was chosen for the report."""
+    chosen = profile.order.report_currency
+    if found.currencies is None or not chosen:
+        return np.zeros(len(found.orders), bool)
+    return _mask(pc.not_equal(found.currencies, chosen.upper())) & _paid(found)
+
+
+def counted(orders: pa.Table, found: Arranged, profile: Profile, heads: Mask) -> pa.Table:
+    """Return the orders with what each row adds, in the columns `COUNTS`.
+
+    ``heads`` are the first rows of their orders that pass every rule. Each is an order, unless it is a return, and the
+    order's refund and its own total count there.
+    """
+    back, totals = returned(orders, profile), _cents(orders["total_amount"])
+    adding = heads if profile.order.total else np.ones(len(orders), bool)
+    gross, refunded = np.where(adding & ~back, totals, 0), np.where(adding & back, -np.minimum(totals, 0), 0)
+    if found.refunds is not None:
+        refunded += np.where(heads & ~back, _cents(found.refunds), 0)
+    arrays = pa.array((heads & ~back).astype(np.int64)), decimals_of(gross), decimals_of(refunded)
+    for name, array in zip(COUNTS, arrays, strict=True):
+        orders = orders.append_column(name, array)
+    return orders
+
+
+def statuses(found: Arranged, profile: Profile) -> pa.Array:
+    """Return each row's status, with the currency of a paid row that is not of the report's: "success in JPY"."""
+    status, other = column(found.orders, "status"), foreign(found, profile)
+    if not other.any():
+        return status
+    return pc.if_else(pa.array(other), pc.binary_join_element_wise(status, found.currencies, " in "), status)
+
+
+def currencies(found: Arranged, profile: Profile, valid: Mask) -> dict[str, int]:
+    """Return how many valid rows are paid in each currency. Raises InputError when no world has so many."""
+    if found.currencies is None:
+        return {}
+    counts = counts_of(found.currencies.filter(pa.array(valid & _paid(found))))
+    if len(counts) > MOST_CURRENCIES:
+        raise InputError(
+            f"the column {profile.order.currency} has more than {MOST_CURRENCIES:,} different texts, so it is not one "
+            f"of currencies: name that in the profile {profile.name}, under [order] currency"
+        )
+    return counts
+
+
+def _paid(found: Arranged) -> Mask:
+    return _mask(pc.equal(column(found.orders, "status"), PAID))
+
+
+def _mask(rows: pa.Array) -> Mask:
+    """Return booleans as numpy has them, false in place of null."""
+    mask: Mask = rows.fill_null(False).to_numpy(zero_copy_only=False)
+    return mask
+
+
+def _cents(amounts: pa.Array | pa.ChunkedArray) -> npt.NDArray[np.int64]:
+    return cents_of(amounts.combine_chunks() if isinstance(amounts, pa.ChunkedArray) else amounts)

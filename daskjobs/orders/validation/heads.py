@@ -1,0 +1,116 @@
+"""Finds the head of each order where rows are lines of orders: the one row that counts as the order.
+
+The head is the order's first paid row, or if none is paid, its first unpaid one: so an order counts as paid, once, if
+any of its lines is paid, and each line adds its own amount by its own status. A row that is rejected is no head.
+Returns repeat no id: they are looked at apart from what they give back, and each run of them has a head of its own,
+where an order's own total counts. Within a run that is seen at once; of an order's runs elsewhere, the buckets of `duplicates` tell: the run
+with the head is the order's first one that has a paid row, or if none has, its first one with an unpaid row.
+
+Where a rejected line rejects its order, all other lines of it are rejected, too, in all of its runs. A malformed row is
+a line of the run in which it stands, if that goes on behind it; at a run's end, nobody knows whose it was. A repeated
+line rejects itself alone, since its order is whole without it, and so does a row without an order id.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from daskjobs.orders.money import cents_of
+from daskjobs.orders.sources.format import Block, Ints
+from daskjobs.orders.validation.duplicates import (
+    HAS_PAID,
+    HAS_REJECTED,
+    HAS_UNPAID,
+    NO_HEAD,
+    REJECTED,
+    Elsewhere,
+)
+
+Bools = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Heads:
+    """Which rows of a block are heads, which are rejected with their order, and the block's entries for the buckets."""
+
+    heads: Bools
+    rejected: Bools
+    ids: pa.Array
+    flags: pa.Array
+
+
+@dataclass(frozen=True)
+class Lines:
+    """What is known of each kept row of a block before its order is looked at.
+
+    ``passing`` rows have no reason, ``repeated`` ones have that of a repeated key alone, ``returns`` give back.
+    """
+
+    ids: pa.Array
+    passing: Bools
+    repeated: Bools
+    unpaid: Bools
+    returns: Bools
+
+
+def find_heads(block: Block, lines: Lines, whole: bool, told: Elsewhere, seen: int) -> Heads:
+    """Find the heads of the orders in a block that has whole runs.
+
+    With ``whole``, a rejected line rejects its order. ``told`` is what is known of other runs, and ``seen`` the number
+    of the partition's entries before this block.
+    """
+    runs: Ints = np.empty(0, np.int64) if block.runs is None else block.runs
+    count = int(runs[-1]) + 1 if len(runs) else 0
+
+    def having(rows: Bools) -> Bools:
+        return np.bincount(runs[rows], minlength=count) > 0
+
+    ids = lines.ids.take(pa.array(np.searchsorted(runs, np.arange(count))))
+    named = pc.not_equal(ids, "").to_numpy(zero_copy_only=False)
+    able = lines.passing & ~lines.returns
+    paid, unpaid = having(able & ~lines.unpaid), having(able & lines.unpaid)
+    broken = np.zeros(count, bool)
+    if whole:
+        broken = having(~lines.passing & ~lines.repeated)
+        broken[_around(block, runs)] = True
+        broken &= named
+    entered = named & (paid | unpaid | broken | (having(lines.passing) & whole))
+    codes = np.zeros(count, np.uint8)
+    codes[entered] = told.of(seen, int(np.count_nonzero(entered)))
+    rejected = (broken | (codes & REJECTED > 0))[runs] & lines.passing
+    back = lines.passing & lines.returns & ~rejected
+    heads = _first(back, lines.unpaid, runs) | _first(
+        able & ~rejected & (codes & NO_HEAD == 0)[runs], lines.unpaid, runs
+    )
+    flags = HAS_PAID * paid + HAS_UNPAID * unpaid + HAS_REJECTED * broken
+    return Heads(heads, rejected, ids.filter(pa.array(entered)), pa.array(flags[entered].astype(np.uint8)))
+
+
+def _first(rows: Bools, unpaid: Bools, runs: Ints) -> Bools:
+    """Return each run's first one of some rows that is paid, or where none is paid, its first one."""
+    has_paid = np.zeros(len(runs) + 1, bool)
+    has_paid[runs[rows & ~unpaid]] = True
+    places = np.flatnonzero(rows & ~(unpaid & has_paid[runs]))
+    first = np.zeros(len(runs), bool)
+    first[places[np.diff(runs[places], prepend=-1) > 0]] = True
+    return first
+
+
+def _around(block: Block, runs: Ints) -> Ints:
+    """Return the runs in which malformed rows stand."""
+    behind = np.searchsorted(block.kept, np.fromiter(block.malformed, int, len(block.malformed)))
+    inside = behind[(behind > 0) & (behind < len(runs))]
+    return runs[inside][runs[inside - 1] == runs[inside]]
+
+
+def differing_totals(runs: Ints, totals: pa.Array, returns: Bools) -> Bools:
+    """Return which rows have a total that is not that of their run's first row with one; returns have their own."""
+    known, cents = totals.is_valid().to_numpy(zero_copy_only=False), cents_of(totals)
+    groups = 2 * runs + returns
+    rows = np.flatnonzero(known)[::-1]
+    first = np.zeros(2 * len(runs) + 2, np.int64)
+    first[groups[rows]] = cents[rows]  # the first one is written last
+    return known & (cents != first[groups])
