@@ -24,7 +24,8 @@ class Option:
 
     Docs and flows are made of the same text (`make generate`). ``unset`` says what an empty default stands for.
 
-    A ``path`` may hold any bytes. It becomes absolute unless it is a URI, because Dask workers run in other folders.
+    A ``path`` may hold any bytes. It becomes absolute unless it is a URI, because Dask workers run in other folders;
+    or, where a ``preset`` may be named as well, unless it is a plain name, without a slash and without an ending.
     One of ``several`` may be given more than once on the command line: the values of a text are joined by commas, and
     those of a tuple are its items, which an environment variable has one a line. A ``cleanup`` reads no other options
     from the environment: with a variable that makes no sense to others, it still has to work.
@@ -34,6 +35,7 @@ class Option:
     help: str
     bounds: tuple[float, float] | None = None
     path: bool = False
+    preset: bool = False
     several: bool = False
     cleanup: bool = False
     choices: tuple[str, ...] = ()
@@ -153,7 +155,8 @@ def _text(option: Option, value: Any) -> str:
     if not isinstance(text, str):
         raise UsageError(f"{option.flag} must be {KINDS[str]}, got {_shown(value)}")
     _check_text(option, text)
-    if option.path and text and "://" not in text:
+    named = option.preset and isinstance(value, str) and not {"/", "."} & {*value}
+    if option.path and text and "://" not in text and not named:
         return os.path.abspath(os.path.expanduser(text))
     return text
 
@@ -164,7 +167,7 @@ def _check_text(option: Option, text: str) -> None:
     if not option.path and not text.isascii() and not _is_unicode(text):
         raise UsageError(f"{option.flag} must be text in the terminal's encoding, got {quoted(text)}")
     refuse_nul(option.flag, text)
-    if option.choices and text not in option.choices:
+    if option.choices and text and text not in option.choices:
         allowed = f"{', '.join(option.choices[:-1])} or {option.choices[-1]}"
         raise UsageError(f"{option.flag} must be {allowed}, got {quoted(text)}")
 

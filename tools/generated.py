@@ -220,7 +220,8 @@ def own_option_table() -> list[str]:
 
 def keywords(names: Iterable[str]) -> list[str]:
     """Return options as the keywords of a Python function, with their types."""
-    return [f"{name}: {type(KNOWN[name].default).__name__}" for name in names if name not in NAMED]
+    kinds = {name: "AnyPath" if KNOWN[name].option.path else type(KNOWN[name].default).__name__ for name in names}
+    return [f"{name}: {kind}" for name, kind in kinds.items() if name not in NAMED]
 
 
 def stage_table() -> list[str]:

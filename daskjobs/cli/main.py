@@ -17,6 +17,7 @@ from daskjobs.cli import streams
 from daskjobs.cli.artifacts import show, showing
 from daskjobs.cli.commands import START, cluster, dashboard, doctor, explain, janitor, start_ahead
 from daskjobs.cli.parameters import Sectioned, settings, stage_options, text_option
+from daskjobs.cli.profile import profile
 from daskjobs.cli.step import step, step_cleanup
 from daskjobs.cli.terminal import print_report, say, short, with_bar
 from daskjobs.display import shown
@@ -139,7 +140,7 @@ def stages(names: tuple[str, ...], log_level: str | None, outputs: str, given: s
 
 
 COMMANDS = {
-    "Commands": (run, explain, step, dashboard, doctor),
+    "Commands": (run, profile, explain, step, dashboard, doctor),
     "For a Dask cluster on Kubernetes": (cluster, janitor, step_cleanup),
     "What pods run": (*map(_stage_command, STAGES.values()), stages),
 }

@@ -64,12 +64,16 @@ def writing_rows(
 ) -> Iterator[tuple[Callable[[pa.Table], None], HashingFile]]:
     """Give a function that takes tables of any size, and writes them in row groups of a minimum size."""
     held: list[pa.Table] = []
+    rows = size = 0  # of the tables held; adding them up for each one would take quadratic time
 
     def write(table: pa.Table) -> None:
+        nonlocal rows, size
         held.append(table)
-        if sum(map(len, held)) >= GROUP_ROWS or sum(table.nbytes for table in held) >= GROUP_BYTES:
+        rows, size = rows + len(table), size + table.nbytes
+        if rows >= GROUP_ROWS or size >= GROUP_BYTES:
             writer.write_table(pa.concat_tables(held))
             held.clear()
+            rows = size = 0
 
     with writing(storage, name, schema, columns) as (writer, file):
         yield write, file

@@ -63,12 +63,13 @@ class Total:
     """
 
     def __init__(self) -> None:
-        self._sums, self._held = SCHEMA.empty_table(), list[pa.Table]()
+        self._sums, self._held, self._lines = SCHEMA.empty_table(), list[pa.Table](), 0
 
     def add(self, summary: pa.Table) -> None:
         """Add a summary, in `SCHEMA`."""
         self._held.append(summary)
-        if sum(map(len, self._held)) > max(LEAST_LINES, len(self._sums)):
+        self._lines += len(summary)
+        if self._lines > max(LEAST_LINES, len(self._sums)):
             self._add_up()
 
     def sums(self) -> pa.Table:
@@ -90,6 +91,7 @@ class Total:
             [sums["dimension"], sums["value"], sums["orders_sum"], sums["revenue_sum"].cast(REVENUE)], schema=SCHEMA
         )
         self._held.clear()
+        self._lines = 0
 
 
 def of(summary: pa.Table, dimension: str) -> pa.Table:

@@ -11,7 +11,17 @@ from daskjobs.files.digest import Output
 from daskjobs.files.documents import to_json, unsealed, written_as
 from daskjobs.files.storage import damaged
 from daskjobs.orders.profiles import Profile
-from daskjobs.orders.validation.result import NAMED, Amounts, Ledger, Lines, LongRows, PartitionResult, Score
+from daskjobs.orders.validation.result import (
+    NAMED,
+    Amounts,
+    Ledger,
+    Lines,
+    LongRows,
+    PartitionResult,
+    Score,
+    UnreadFiles,
+    UnreadRows,
+)
 from daskjobs.pipeline.context import Done
 from daskjobs.pipeline.manifest import Manifest
 from daskjobs.pipeline.stage import Stage, numbered
@@ -19,7 +29,7 @@ from daskjobs.stages import split, validate
 from daskjobs.stages.run_settings import Context
 
 if TYPE_CHECKING:
-    from daskjobs.orders.plan import Partition
+    from daskjobs.orders.plan import Partition, Plan
     from daskjobs.orders.sources.format import SourceFile
 
 NAME = "merge"
@@ -43,7 +53,8 @@ class PartitionLedger:
 class MergeRows(Ledger):
     """The ledger in total and by partition, and rows by status, by reason and by known anomaly.
 
-    With a profile, this is here, too, with the paid rows by currency, and what they add up to, if it says so.
+    ``unread`` are files of several rows of which none was understood, and ``unread_single`` those of one such row. With
+    a profile, this is here, too, with the paid rows by currency, and what they add up to, if it says so.
     """
 
     statuses: dict[str, int]
@@ -51,6 +62,8 @@ class MergeRows(Ledger):
     scores: dict[str, Score]
     lines: Lines
     partitions: list[PartitionLedger]
+    unread: UnreadFiles | None = None
+    unread_single: UnreadFiles | None = None
     profile: Profile | None = None
     currencies: dict[str, int] = field(default_factory=dict)
     amounts: Amounts | None = None
@@ -96,6 +109,7 @@ def _merge(context: Context) -> Done:
         for anomaly, score in result.scores.items():
             scores.setdefault(anomaly, Score(0, 0, 0)).add(score)
     amounts = [result.amounts for result in results if result.amounts]
+    unread, unread_single = _unread(plan, results)
     rows = MergeRows(
         rows_in=rows_in,
         valid=sum(result.rows.valid for result in results),
@@ -106,11 +120,35 @@ def _merge(context: Context) -> Done:
         scores=scores,
         lines=lines,
         partitions=[PartitionLedger(result.partition, **vars(result.rows)) for result in results],
+        unread=unread,
+        unread_single=unread_single,
         profile=plan.profile,
         currencies=dict(sorted(currencies.items())),
         amounts=sum(amounts, Amounts()) if amounts else None,
     )
     return Done(outputs, rows)
+
+
+def _unread(plan: "Plan", results: list[PartitionResult]) -> tuple[UnreadFiles | None, UnreadFiles | None]:
+    """Return the files of which no row was understood, those of several rows and those of one; None without any."""
+    found = dict[int, list[UnreadRows]]()
+    for result in results:
+        for file, each in result.unread.items():
+            found.setdefault(int(file), []).append(each)
+    if not found:
+        return None, None
+    parts = Counter(file for each in plan.partitions for file in {part.file for part in each.ranges if part.rows})
+    whole = {file: found[file] for file in sorted(found) if len(found[file]) == parts[file]}
+    rows = {file: sum(each.rows for each in some) for file, some in whole.items()}
+
+    def of(files: list[int]) -> UnreadFiles | None:
+        reasons = Counter[str]()
+        for each in (each for file in files for each in whole[file]):
+            reasons.update(each.reasons)
+        first = [plan.files[file].name for file in files[:NAMED]]
+        return UnreadFiles(len(files), first, dict(sorted(reasons.items()))) if files else None
+
+    return of([file for file in rows if rows[file] > 1]), of([file for file in rows if rows[file] == 1])
 
 
 def _lines(files: "list[SourceFile]", results: list[PartitionResult]) -> Lines:

@@ -19,7 +19,7 @@ from daskjobs.orders.report.quality import (
     scored,
     warnings,
 )
-from daskjobs.orders.validation.limit import Limit
+from daskjobs.orders.validation.limit import Limit, not_understood, proposal
 from daskjobs.pipeline.context import AccountedError, Done
 from daskjobs.pipeline.manifest import Manifest
 from daskjobs.pipeline.stage import Stage
@@ -33,9 +33,13 @@ NAME = "report"
 REPORT, QUALITY, PAGE = "report/analytics_report.json", "report/quality.json", "report/report.html"
 MOST_CENTS = 10**18
 EVERY_ROW = (
-    "this may be no file of orders, or be written in another way than it was taken; look at a row with `daskjobs "
-    "explain`, say how the file is written with --delimiter, --quoting, --encoding, --columns and --statuses, or mend "
-    "the orders"
+    "this may be no file of orders, or be written in another way than it was taken; `{proposal}` says how it may be "
+    "read, and `daskjobs explain` shows a row: say how the file is written with --profile, --delimiter, --quoting, "
+    "--encoding, --columns and --statuses, or mend the orders"
+)
+UNREAD = (
+    "such a file may be no file of orders, or be written in another way than it was taken, though others are right; "
+    "`{proposal}` says how it may be read: give it in a run of its own with --profile, or leave it out"
 )
 
 
@@ -101,7 +105,7 @@ def _write(context: Context) -> Done:
         version=VERSION,
         rows=account,
         lines=merged.lines,
-        warnings=warnings(merged.lines.rows_like_several),
+        warnings=warnings(merged.lines.rows_like_several, merged.unread_single if account.valid else None),
         reasons=most_frequent(merged.reasons, parse(context.vouched(validate.NAME, validate.RULES), dict[str, str])),
         unpaid_by_status=cleaned.unpaid_by_status,
         scores=scored(merged.scores),
@@ -114,8 +118,11 @@ def _write(context: Context) -> Done:
         currency=chosen or ("" if unclear else "".join(currencies)),
         currencies=currencies,
     )
-    limit = Limit(account.rows_in - account.furniture, context.settings.max_rejected)
+    limit, proposed = Limit(account.rows_in - account.furniture, context.settings.max_rejected), proposal(merged.unread)
+    todo = EVERY_ROW if account.rejected == limit.rows else "mend the orders, or allow more"
     rejected = limit.broken(account.rejected, merged.reasons)
+    if not rejected and merged.unread:
+        rejected, todo = not_understood(merged.unread), UNREAD
     broken = rejected or unclear
     outputs = {
         QUALITY: context.storage.put(QUALITY, dump(quality)),
@@ -128,7 +135,7 @@ def _write(context: Context) -> Done:
             f"{unclear}; {QUALITY} counts them: choose one with --currency, or with report_currency in the profile"
         )
     if broken:
-        todo = EVERY_ROW if account.rejected == limit.rows else "mend the orders, or allow more"
+        todo = todo.format(proposal=proposed)
         raise AccountedError(f"{broken}; {QUALITY} says why, and {merge.QUARANTINE_CSV} has each row: {todo}")
     # As text and not as a float, which can't represent cents exactly.
     text = f'{{"orders": {orders}, "revenue": {amount_text(revenue)}}}\n'

@@ -43,7 +43,7 @@ class Options(ClusterKeywords, total=False):
     encoding: str
     columns: str
     statuses: str
-    profile: str
+    profile: AnyPath
     currency: str
     max_rejected: float
     partitions: int

@@ -21,6 +21,10 @@ from daskjobs.pipeline.context import StageContext
 
 OF_GENERATED = ("rows", "seed")  # settings of generated orders, and of an input
 OF_INPUT = ("delimiter", "quoting", "encoding", "columns", "profile", "currency")
+CURRENCY_ALONE = (
+    "--currency needs --profile: a profile says which column of the input has currencies ([order] currency); give one, "
+    "or leave --currency out"
+)
 STORES = ("file://", "s3://")  # stores that can write a file whole or not at all, and remove it
 
 
@@ -61,8 +65,9 @@ class InputSettings:
         "", "What separates the fields of the input: one character, or `tab`.", unset="found in the header"
     )
     quoting: str = option(
-        RFC4180, "What a quote is in the input: `rfc4180` (fields may stand in quotes), `none` (a character like "
+        "", "What a quote is in the input: `rfc4180` (fields may stand in quotes), `none` (a character like "
         "others), or `backslash` (as `rfc4180`, with backslash escapes as MySQL writes them).", choices=QUOTINGS,
+        unset="rfc4180, or as the profile says",
     )  # fmt: skip
     encoding: str = option("", "The text encoding of the input, like `cp1252` or `utf-16`.", unset="UTF-8")
     columns: str = option(
@@ -74,7 +79,7 @@ class InputSettings:
     )  # fmt: skip
     profile: str = option(
         "", "How your orders are written, and what their columns mean: the path or URI of a TOML file, or the name of "
-        "a preset (`daskjobs profile list`).",
+        "a preset (`daskjobs profile list`).", path=True, preset=True,
     )  # fmt: skip
     currency: str = option(
         "", "The currency that the report is of, like `EUR`, where the profile names a column of currencies.",
@@ -136,7 +141,7 @@ class Settings(InputSettings):
     @property
     def input_format(self) -> InputFormat:
         """What the user says about the input's format."""
-        return InputFormat(self.delimiter, self.quoting, self.encoding, self.columns)
+        return InputFormat(self.delimiter, self.quoting or RFC4180, self.encoding, self.columns)
 
     def __post_init__(self) -> None:
         check(self)
@@ -158,7 +163,7 @@ class Settings(InputSettings):
             )
         refuse_twice(self.input)
         said = self.input_format
-        if self.statuses or said != InputFormat(quoting=self.quoting):
+        if self.statuses or said != InputFormat(quoting=said.quoting):
             from daskjobs.orders import sources  # here, since it imports pyarrow, and most runs need none of it
             from daskjobs.orders.sources.names import status_names
 
@@ -176,6 +181,8 @@ class Settings(InputSettings):
         """
         if whole and "as_of" in named and not (self.rules or self.rule_functions):
             raise UsageError("--as-of is for rules of your own, and there are none: leave it out, or give --rules")
+        if whole and self.input and "currency" in named and not self.profile:
+            raise UsageError(CURRENCY_ALONE)
         for name in OF_GENERATED if self.input else OF_INPUT if whole else ():
             if name in named:
                 raise UsageError(

@@ -1,25 +1,27 @@
 """Find partitions of whole rows, without copying files that can be read in ranges."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 from fsspec.core import has_magic
 from fsspec.utils import get_protocol
 
+from daskjobs.cores import cores
 from daskjobs.display import listed
-from daskjobs.errors import ConfigError, DaskjobsError, InputError
+from daskjobs.errors import ConfigError, DaskjobsError, InputError, UsageError
 from daskjobs.files.documents import dump, parse
-from daskjobs.files.storage import Storage, damaged, real_path
+from daskjobs.files.storage import REQUESTS, Storage, damaged, real_path
 from daskjobs.orders.dialect import InputFormat
 from daskjobs.pipeline.context import Done
 from daskjobs.pipeline.manifest import Manifest
 from daskjobs.pipeline.stage import Stage, numbered
 from daskjobs.stages import generate
 from daskjobs.stages.given import TABLE
-from daskjobs.stages.run_settings import Context, Settings, refuse_twice
+from daskjobs.stages.run_settings import CURRENCY_ALONE, Context, Settings, refuse_twice
 
 if TYPE_CHECKING:
     from daskjobs.orders.plan import Plan
@@ -30,6 +32,8 @@ PARTITIONS, PLAIN = "split/partitions.json", "split/input-*.plain"
 PLAIN_BEFORE = "split/input-*.csv"  # what versions before 0.6.0 unpacked: it may be large, so this one removes it
 LEAST, STEP, MOST = 5, 10, 200  # partitions, if their number isn't given
 FEW_BYTES = 160 << 20  # inputs up to this size get the fewest partitions
+IN_PROFILE = ("delimiter", "quoting", "encoding", "columns", "statuses", "currency")  # options that win over a profile
+AT_ONCE_BYTES = 32 << 20  # files up to this size are cut in parallel; of a larger one, the progress is shown
 PARTITION_BYTES = 80 << 20  # a core takes two thirds of a second for it, much longer than the 10 ms between two tasks
 
 
@@ -57,24 +61,34 @@ def execute(context: Context) -> Manifest:
         inputs = context.digest(generate.NAME)
     names = ("partitions", "delimiter", "quoting", "encoding", "columns")
     settings = {name: getattr(context.settings, name) for name in names}
+    settings["quoting"] = context.settings.input_format.quoting
     if len(context.settings.input) > 1:  # their order decides which of two rows with the same id counts
         settings["input"] = [listed(pattern) for pattern in context.settings.input]
     if as_of := _as_of(context, inputs):
         settings["as_of"] = as_of
-    profile = _profile(context)
-    if profile:
-        settings["profile"] = profile.sha256
-    return context.commit(NAME, inputs, settings, lambda: _write(context, inputs, profile))
+    profile, said = _profile(context)
+    return context.commit(NAME, inputs, settings | said, lambda: _write(context, inputs, profile))
 
 
-def _profile(context: Context) -> "Profile | None":
-    """Return the profile that --profile names, with what other options say in its place."""
+def _profile(context: Context) -> "tuple[Profile | None, dict[str, Any]]":
+    """Return the profile that --profile names, with what other options say in its place, and what it depends on.
+
+    Raises UsageError when there is a --currency, and no profile that says where currencies are.
+    """
     settings = context.settings
     if not settings.profile:
-        return None
-    from daskjobs.orders.profiles.reading import merged, read_profile
+        if settings.currency:
+            raise UsageError(CURRENCY_ALONE)
+        return None, {}
+    from daskjobs.orders.profiles.reading import is_preset, merged, read_profile
+    from daskjobs.orders.sources.names import status_names
 
-    return merged(read_profile(context.storage, settings.profile), settings.input_format, settings.currency)
+    if not is_preset(settings.profile):
+        context.refuse_own("--profile", [settings.profile])
+    read = read_profile(context.storage, settings.profile)
+    profile = merged(read, **{name: getattr(settings, name) for name in IN_PROFILE})
+    said = {"currency": settings.currency.upper(), "statuses": status_names(settings.statuses)}
+    return profile, {"profile": read.sha256, **said}
 
 
 def _as_of(context: Context, inputs: dict[str, str]) -> str:
@@ -179,28 +193,44 @@ def _planned(context: Context, inputs: dict[str, str], profile: "Profile | None"
     from daskjobs.orders.plan import Partition, Plan
     from daskjobs.orders.profiles.columns import extra_names
     from daskjobs.orders.schema import COLUMNS
-    from daskjobs.orders.sources.format import Cuts, RowRange
+    from daskjobs.orders.sources import many
+    from daskjobs.orders.sources.format import Cuts, RowRange, SourceFile
 
     storage, generated = opening(context), not context.settings.input
-    said = context.settings.input_format
-    files = [
-        sources.describe(storage, name, numbered(PLAIN, number), InputFormat(",") if generated else said, profile)
-        for number, name in enumerate([generate.ORDERS] if generated else inputs)
-    ]
+    said, names = context.settings.input_format, [generate.ORDERS] if generated else list(inputs)
+    reader, threads = many.ReadOnce.of(storage), 1 if storage.is_local(names[0]) else REQUESTS
+
+    def describe(number: int) -> "SourceFile":
+        plain, form = numbered(PLAIN, number), InputFormat(",") if generated else said
+        described = sources.describe(reader, names[number], plain, form, profile)
+        reader.let_go(names[number], most=many.HELD_BYTES)
+        return described
+
+    files = list(many.in_turn(describe, reader.ahead(names), threads))
     # The process that wrote the orders knows whether they have changed: hashing them again takes as long as splitting.
     written = context.written.get(generate.ORDERS) if generated else None
     untouched = written is not None and written == storage.identity(generate.ORDERS)
     sha256 = context.output(generate.NAME, generate.ORDERS).sha256 if generated and not untouched else ""
     weights = [sources.format_of(file).weight(file) for file in files]
-    total, before = sum(weights), 0
+    total, befores = sum(weights), list(accumulate(weights, initial=0))
     count = context.settings.partitions or _count(total)
     ranges: list[list[RowRange]] = [[] for _ in range(count)]
-    for number, file in enumerate(files):
-        cuts = Cuts(number, before, total, count, sha256, profile)
-        for partition, part in sources.format_of(file).ranges(storage, file, cuts):
+
+    def cut(number: int) -> Iterable[tuple[int, RowRange]]:
+        cuts = Cuts(number, befores[number], total, count, sha256, profile)
+        parts = sources.format_of(files[number]).ranges(reader, files[number], cuts)
+        if weights[number] > AT_ONCE_BYTES:
+            return parts
+        found = list(parts)
+        reader.let_go(files[number].read)
+        return found
+
+    if total > len(files) * many.SMALL_BYTES:  # of small files, Python's own work is most of it
+        threads = max(threads, cores())
+    for parts in many.in_turn(cut, reader.ahead([file.read for file in files]), threads):
+        for partition, part in parts:
             ranges[partition].append(part)
             context.progress((partition + 1) / count)
-        before += weights[number]
     if untouched and written != storage.identity(generate.ORDERS):
         raise damaged(storage.uri(generate.ORDERS))
     others = (extra_names(file.columns, profile) if profile else file.columns for file in files)
@@ -223,7 +253,18 @@ def _planned(context: Context, inputs: dict[str, str], profile: "Profile | None"
 
 def _compared(settings: Settings, manifest: Manifest) -> tuple[dict[str, Any], dict[str, Any]]:
     mine = {name: getattr(settings, name) for name in settings.given}
-    theirs = {"as_of": "none", **manifest.settings}
+    theirs = {**dict.fromkeys(("as_of", "profile", "currency"), "none"), **manifest.settings}
+    if "currency" in mine:
+        mine["currency"] = settings.currency.upper()
+    if "statuses" in mine:
+        from daskjobs.orders.sources.names import status_names
+
+        mine["statuses"] = status_names(settings.statuses)
+    if path := mine.pop("profile", ""):
+        from daskjobs.orders.profiles.reading import read_profile
+
+        with suppress(ConfigError):  # if it can't be read by now, split has read it
+            mine["profile"] = read_profile(Storage(settings.run_uri), path).sha256
     if "input" in mine:
         mine["input"] = _input([listed(pattern) for pattern in settings.input])
         if generate.STAGE.manifest in manifest.inputs:

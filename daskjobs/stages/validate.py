@@ -77,7 +77,8 @@ def execute(context: Context) -> Manifest:
     as_of = context.manifest(split.NAME).settings.get("as_of", "")
     ruleset = read_rules(context.storage, context.settings.rules, context.settings.rule_functions, as_of)
     rules = {"rules": ruleset.sha256} if ruleset.name else {}
-    settings = {"statuses": status_names(context.settings.statuses)}
+    profiled = "profile" in context.manifest(split.NAME).settings  # then split has the statuses, too
+    settings = {} if profiled else {"statuses": status_names(context.settings.statuses)}
     return context.commit(
         NAME, context.digest(split.NAME) | rules, settings, lambda: _check(context, rules, ruleset, settings)
     )

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from daskjobs.errors import LostWorkError
 from daskjobs.files.documents import to_json
 from daskjobs.orders.profiles import Profile
-from daskjobs.orders.validation.result import Ledger, Lines, LongRows, Score
+from daskjobs.orders.validation.limit import not_understood
+from daskjobs.orders.validation.result import Ledger, Lines, LongRows, Score, UnreadFiles
 
 MOST_NAMED = 5  # currencies, in a sentence
 VERSION = 2  # since 0.6.0; before, "rejected" was "quarantined", "paid" was "clean", and there was no "version"
@@ -116,7 +117,12 @@ def notes(profile: Profile | None) -> list[str]:
     return said
 
 
-def warnings(several: LongRows) -> list[str]:
+def warnings(several: LongRows, unread: UnreadFiles | None = None) -> list[str]:
+    """Return warnings: of rows that look like several, and of files whose single row was not understood."""
+    return _several(several) + ([not_understood(unread, single=True)] if unread else [])
+
+
+def _several(several: LongRows) -> list[str]:
     """Return a warning about rows that look like several rows, which a stray quote may have joined."""
     if not several.rows:
         return []

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import IO, Any, ClassVar, Generic, TypeVar
 
@@ -79,6 +79,16 @@ class OpenRange:
         )
 
 
+class _Here(Executor):
+    """Does the work at once, where there is no next block to read meanwhile: starting a thread would take longer."""
+
+    def submit(self, function: Callable[..., Any], /, *arguments: Any, **named: Any) -> Future[Any]:
+        """Do it, and return its result."""
+        done = Future[Any]()
+        done.set_result(function(*arguments, **named))
+        return done
+
+
 def line_ends(block: bytes, behind: str = MORE) -> Ints:  # noqa: ARG001  # each line is a row, whatever follows
     """Return the offset behind each line that ends in ``block``."""
     return np.flatnonzero(np.frombuffer(block, np.uint8) == NEWLINE) + 1
@@ -120,7 +130,8 @@ class LinesFormat(Generic[S]):
         """
         row, current, whole, row_ends = 1, None, hashlib.sha256(), self.row_ends(source)
         seam: Seam | None = None
-        with storage.open(source.read) as file, ThreadPoolExecutor(1) as aside:
+        aside = ThreadPoolExecutor(1) if source.size > BLOCK_BYTES else _Here()
+        with storage.open(source.read) as file, aside:
             whole.update(file.read(source.start))
             counting: Future[Any] = aside.submit(int)  # counts and hashes a block while the next one is read
 

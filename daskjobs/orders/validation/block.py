@@ -49,11 +49,37 @@ class Judged:
 
 @dataclass(frozen=True)
 class Place:
-    """The position of a block: its partition, its source, and the number of its first row there, from 1."""
+    """The position of a block: its partition, its source, and the number of its first row there, from 1.
+
+    A block of several small files has ``files``: where the rows of each begin in it, its name, and the number of the
+    first of them.
+    """
 
     partition: int
     source: str
     row: int
+    files: tuple[tuple[int, str, int], ...] = ()
+
+    def of(self, index: int) -> tuple[str, int]:
+        """Return the source of the block's row ``index``, counted from 0, and the row's number there."""
+        which = np.array([index])
+        return self.sources(which)[0].as_py(), int(self.rows(which)[0])
+
+    def rows(self, indices: Ints) -> Ints:
+        """Return the numbers of rows in their sources."""
+        if not self.files:
+            return self.row + indices
+        which, first = self._which(indices), np.array([row - begin for begin, _, row in self.files])
+        return first[which] + indices
+
+    def sources(self, indices: Ints) -> pa.Array:
+        """Return the sources of rows."""
+        if not self.files:
+            return pa.repeat(self.source, len(indices))
+        return pa.array([source for _, source, _ in self.files], pa.string()).take(pa.array(self._which(indices)))
+
+    def _which(self, indices: Ints) -> Ints:
+        return np.searchsorted([begin for begin, _, _ in self.files], indices, "right") - 1
 
 
 def judge(
@@ -120,7 +146,7 @@ def judge(
         quarantine=_rejected(block, codes, bad, place, bits),
         reasons={reason: int(np.count_nonzero(codes[bad] & bit)) for reason, bit in bits.items()},
         statuses={PAID: len(paid)} | counts_of(why),
-        anomalies={name: place.row + block.kept[rows] for name, rows in anomalies.items()},
+        anomalies={name: place.rows(block.kept[rows]) for name, rows in anomalies.items()},
         currencies=worth.currencies(found, profile, valid) if profile else {},
         runs=runs,
     )
@@ -133,6 +159,7 @@ def _entrants(rows: Arranged, valid: Mask, returns: Mask | None, profile: Profil
     """
     if profile and profile.order.key:
         passing = np.flatnonzero(valid)
+        assert rows.keys is not None
         return passing, rows.keys.take(pa.array(passing))
     if returns is not None:
         valid = valid & ~returns if not (profile and profile.by_line) else np.zeros(len(valid), bool)
@@ -145,6 +172,6 @@ def _rejected(block: Block, codes: Ints, bad: Ints, place: Place, bits: dict[str
     reasons = pa.array(
         [[reason for reason, bit in bits.items() if code & bit] for code in kinds], pa.list_(pa.string())
     )
-    sources, partitions = pa.repeat(place.source, len(bad)), pa.repeat(pa.scalar(place.partition, pa.int32()), len(bad))
-    columns = [place.row + bad, sources, partitions, reasons.take(pa.array(kind)), block.raw(bad)]
+    partitions = pa.repeat(pa.scalar(place.partition, pa.int32()), len(bad))
+    columns = [place.rows(bad), place.sources(bad), partitions, reasons.take(pa.array(kind)), block.raw(bad)]
     return pa.table(columns, schema=QUARANTINE)

@@ -78,18 +78,20 @@ class Entries:
         self.pieces: Buckets = [[] for _ in range(count)]
         self._file, self._schema = file, schema
         self._held: list[list[pa.Array]] = []
-        self._done = 0
+        self._done = self._waiting = 0
 
     def take(self, ids: pa.Array, *others: pa.Array) -> None:
         """Take the ids of a block, and the other columns of the schema."""
         self._held.append([ids, *others])
-        if sum(len(each) for each, *_ in self._held) >= BATCH_ROWS:
+        self._waiting += len(ids)
+        if self._waiting >= BATCH_ROWS:
             self.flush()
 
     def flush(self) -> None:
         """Write all entries that are still held."""
         ids, *others = [pa.concat_arrays(each) for each in zip(*self._held, strict=True)] or [pa.array([], pa.string())]
         self._held.clear()
+        self._waiting = 0
         if not len(ids):
             return
         count = len(self.pieces)

@@ -14,7 +14,7 @@ from daskjobs.files.digest import Output, Piece
 from daskjobs.files.documents import sealed, unsealed
 from daskjobs.files.storage import Storage
 from daskjobs.files.tables import column, rows_between, writing_rows
-from daskjobs.orders import sources, summary
+from daskjobs.orders import summary
 from daskjobs.orders.plan import Partition
 from daskjobs.orders.profiles import Profile
 from daskjobs.orders.profiles.furniture import sort_out
@@ -22,6 +22,7 @@ from daskjobs.orders.profiles.runs import whole_runs
 from daskjobs.orders.rules.builtin import ANOMALIES
 from daskjobs.orders.rules.ruleset import Ruleset
 from daskjobs.orders.schema import QUARANTINE, WRITING, orders_schema
+from daskjobs.orders.sources import many
 from daskjobs.orders.sources.format import Block, Ints, RowRange, SourceFile
 from daskjobs.orders.validation.block import Judged, Place, judge
 from daskjobs.orders.validation.duplicates import RUNS, Entries, buckets, elsewhere, positions, writing_ids
@@ -36,6 +37,7 @@ from daskjobs.orders.validation.result import (
     PartitionResult,
     Score,
 )
+from daskjobs.orders.validation.unread import Unread
 
 
 @dataclass(frozen=True)
@@ -95,12 +97,13 @@ def check_partition(
         opened["ids"] = take, file
         runs = Entries(file, buckets(task.limit.rows), RUNS)
         write = {content: take for content, (take, _) in opened.items()}
-        for part in partition.ranges:
-            source, row = files[part.file], part.first_row
-            truth = _truth(storage, task.truth, row, part.rows)
-            counts.lines.in_files += part.lines or 0
-            for block in _blocks(storage, source, part, task.profile):
-                place = Place(partition.number, source.name, row)
+        alone = task.truth is not None or _by_line(task)
+        for parts in many.together(partition.ranges, files, alone):
+            source, row = files[parts[0].file], parts[0].first_row
+            truth = _truth(storage, task.truth, row, parts[0].rows)
+            counts.lines.in_files += sum(part.lines or 0 for part in parts)
+            for block in _blocks(storage, files, parts, task.profile):
+                place = Place(partition.number, source.name, row, many.starts(files, parts) if parts[1:] else ())
                 rest = repeated[np.searchsorted(repeated, counts.passed) :] - counts.passed
                 judged = judge(
                     block,
@@ -124,6 +127,7 @@ def check_partition(
                 counts.add(block, judged, place, truth)
                 if counts.amounts is not None:
                     counts.amounts += summary.added(judged.paid)
+                counts.unread.add(parts, files, block, judged.quarantine)
                 if task.limit.ends_early(counts.rejected):
                     raise task.limit.early(counts.rejected, counts.reasons)
                 row += block.rows
@@ -142,6 +146,7 @@ def check_partition(
         scores=counts.scores,
         outputs={names[content]: file.output for content, (_, file) in opened.items()},
         ids=pieces,
+        unread=counts.unread.files,
         currencies=_counted(counts.currencies),
         amounts=counts.amounts,
         elsewhere=others,
@@ -155,13 +160,15 @@ def _by_line(task: Task) -> bool:
     return task.profile is not None and task.profile.by_line
 
 
-def _blocks(storage: Storage, source: SourceFile, part: RowRange, profile: Profile | None) -> Iterator[Block]:
-    """Yield a range's rows; with a profile, furniture is sorted out, and blocks of lines have whole runs."""
-    blocks: Iterator[Block] = sources.format_of(source).blocks(storage, source, part)
+def _blocks(
+    storage: Storage, files: dict[int, SourceFile], parts: list[RowRange], profile: Profile | None
+) -> Iterator[Block]:
+    """Yield the rows of ranges; with a profile, furniture is sorted out, and blocks of lines have whole runs."""
+    blocks, source = many.blocks(storage, files, parts), files[parts[0].file]
     if profile:
         blocks = (sort_out(block, profile, source.columns) for block in blocks)
         if profile.by_line:
-            blocks = whole_runs(blocks, profile, source.name, part.first_row)
+            blocks = whole_runs(blocks, profile, source.name, parts[0].first_row)
     return blocks
 
 
@@ -178,6 +185,7 @@ class _Counts:
         self.amounts: Amounts | None = None
         self.lines, self.several = PartitionLines(), list[LongRow]()
         self.scores = {anomaly: Score(0, 0, 0) for anomaly in ANOMALIES} if scored else {}
+        self.unread = Unread()
 
     @property
     def ledger(self) -> Ledger:
@@ -200,7 +208,7 @@ class _Counts:
             self.lines.several += len(several)
             self.lines.in_several += sum(several.values())
             first = list(several.items())[: NAMED - len(self.several)]
-            self.several += [LongRow(place.source, place.row + index, line_ends) for index, line_ends in first]
+            self.several += [LongRow(*place.of(index), line_ends) for index, line_ends in first]
         for anomaly, score in self.scores.items():
             score.add(_score(judged.anomalies[anomaly], truth[anomaly], place.row, place.row + block.rows))
 

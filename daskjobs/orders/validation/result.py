@@ -111,15 +111,33 @@ class Score:
 
 
 @dataclass(frozen=True)
+class UnreadRows:
+    """The rows of a file in a partition that understood none of them, and their reasons."""
+
+    rows: int
+    reasons: dict[str, int]
+
+
+@dataclass(frozen=True)
+class UnreadFiles:
+    """How many files have no row that was understood, the first few of them, and the reasons of their rows."""
+
+    files: int
+    first: list[str]
+    reasons: dict[str, int]
+
+
+@dataclass(frozen=True)
 class PartitionResult:
     """The result of a partition.
 
     ``key`` identifies everything that it depends on, except ``repeats``: the pieces, by file name, that say which of
     its rows repeat an id. ``statuses`` counts the valid rows, ``reasons`` the rejected ones. ``scores`` are by anomaly.
-    ``ids`` are the pieces with its ids, by bucket. Only a profile brings the rest: ``currencies`` counts the valid rows
-    that are paid in each currency, and ``amounts`` are the sums of the paid ones. Where a row is a line of an order,
-    ``runs`` are the pieces with the runs of orders' lines, and ``elsewhere`` says what was found in other runs of the
-    same orders, as ``repeats`` does.
+    ``ids`` are the pieces with its ids, by bucket. ``unread`` are the files of which it understood no row, by their
+    place in the input. Only a profile brings the rest: ``currencies`` counts the valid rows that are paid in each
+    currency, and ``amounts`` are the sums of the paid ones. Where a row is a line of an order, ``runs`` are the pieces
+    with the runs of orders' lines, and ``elsewhere`` says what was found in other runs of the same orders, as
+    ``repeats`` does.
     """
 
     partition: int
@@ -133,6 +151,7 @@ class PartitionResult:
     scores: dict[str, Score]
     outputs: dict[str, Output]
     ids: list[list[Piece]]
+    unread: dict[str, UnreadRows] = field(default_factory=dict)
     currencies: dict[str, int] = field(default_factory=dict)
     amounts: Amounts | None = None
     elsewhere: dict[str, Piece] = field(default_factory=dict)
