@@ -40,7 +40,7 @@ ACTIVATE = ". .venv/bin/activate"
 RULES = {"docs/orders.md": "", "CONTRIBUTING.md": "import pandas as pd\nfrom daskjobs import rule\n"}
 FILE = re.compile(r"# (\S+\.(?:py|toml))\n")
 CELL = "--- cell ---"
-NUMBERS = r"^ *((?:orders|revenue|rejected|unpaid)  .*)$"
+NUMBERS = r"^ *((?:orders|revenue|gross|refunds|net|unchecked|furniture|rejected|unpaid)  .*)$"
 
 # Commands, by how they begin, that no test of this module runs.
 NOT_RUN = {

@@ -18,13 +18,14 @@ import pytest
 
 import inline
 from daskjobs.orders.profiles.reading import about, parse_profile, presets
+from daskjobs.orders.schema import COLUMNS
 from generated import answers
 from manifests import ROOT
 
 SAMPLES = ROOT / "examples/exports"
 EXPECTED: dict[str, dict[str, Any]] = tomllib.loads((SAMPLES / "expected.toml").read_text())
 PRESETS = presets()
-NAMES = "order_id user_id region product quantity price total_amount payment_mode status timestamp".split()
+NAMES = list(COLUMNS)
 
 Row = dict[str, str]
 Counted = tuple[int, Decimal, Decimal]  # orders, gross, refunds
@@ -62,7 +63,10 @@ def test_sample_of_a_preset_comes_to_the_same_when_csv_and_decimal_count_it(pres
     expected = EXPECTED[preset]
     assert orders == expected["orders"]
     assert gross - refunds == Decimal(expected["revenue"])
-    assert (gross, refunds) == (Decimal(expected.get("gross", expected["revenue"])), Decimal(expected.get("refunds", 0)))
+    assert (gross, refunds) == (
+        Decimal(expected.get("gross", expected["revenue"])),
+        Decimal(expected.get("refunds", 0)),
+    )
 
 
 @pytest.mark.parametrize("preset", PRESETS)
@@ -122,12 +126,18 @@ def once(order: str, total: str, paid: Callable[[Row], bool], refunds: str = "")
 
     def count(rows: list[Row]) -> Counted:
         found = {row[order]: (money(row[total]), money(row[refunds]) if refunds else 0) for row in rows if paid(row)}
-        return len(found), sum((each for each, _ in found.values()), Decimal()), Decimal(sum(b for _, b in found.values()))
+        return (
+            len(found),
+            sum((each for each, _ in found.values()), Decimal()),
+            Decimal(sum(b for _, b in found.values())),
+        )
 
     return count
 
 
-def signed(order: str, amount: str, paid: Callable[[Row], bool], decimal: str = ".", marks: str = ",$€") -> Callable[[list[Row]], Counted]:
+def signed(
+    order: str, amount: str, paid: Callable[[Row], bool], decimal: str = ".", marks: str = ",$€"
+) -> Callable[[list[Row]], Counted]:
     """Count rows of which negative ones give back; a sale that stands twice counts once."""
 
     def count(rows: list[Row]) -> Counted:
@@ -199,7 +209,9 @@ def of_odoo(rows: list[Row]) -> Counted:
     return once("Order Reference", "Total", in_words("Status", "Sales Order", "Locked", "sale", "done"))(list(kept))
 
 
-def of_paypal(kind: str, impact: str, credit: str, currency: tuple[str, str], payments: str, back: str) -> Callable[[Row], bool]:
+def of_paypal(
+    kind: str, impact: str, credit: str, currency: tuple[str, str], payments: str, back: str
+) -> Callable[[Row], bool]:
     """Tell which movements are sales, and which are refunds of one's own."""
 
     def paid(row: Row) -> bool:
@@ -237,7 +249,9 @@ COUNTS: dict[str, Callable[[list[Row]], Counted]] = {
     ),
     "amazon-settlement": lines("order-id", lambda row: money(row["amount"]), of_settlement),
     "ebay": once(
-        "Order Number", "Total Price", lambda row: bool(row["Order Number"] and row["Total Price"] and row["Paid On Date"])
+        "Order Number",
+        "Total Price",
+        lambda row: bool(row["Order Number"] and row["Total Price"] and row["Paid On Date"]),
     ),
     "etsy": of_etsy,
     "stripe": once(
@@ -260,7 +274,12 @@ COUNTS: dict[str, Callable[[list[Row]], Counted]] = {
         "Transaktionscode",
         "Brutto",
         of_paypal(
-            "Typ", "Auswirkung auf Guthaben", "Haben", ("Währung", "EUR"), r"(?!Spende|Rück|Überw).*[zZ]ahlung.*", "Rückzahlung"
+            "Typ",
+            "Auswirkung auf Guthaben",
+            "Haben",
+            ("Währung", "EUR"),
+            r"(?!Spende|Rück|Überw).*[zZ]ahlung.*",
+            "Rückzahlung",
         ),
         ",",
         ".",
