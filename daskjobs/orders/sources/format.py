@@ -242,7 +242,12 @@ def _may_have(values: pa.StringArray, wanted: list[bytes]) -> bool:
         return False
     starts = np.frombuffer(offsets, np.int32)[values.offset : values.offset + len(values) + 1]
     lengths, text = np.diff(starts), np.frombuffer(data, np.uint8)
-    return any(np.any(text[starts[:-1][lengths == len(each)]] == each[0]) for each in wanted if each)
+    shortest, longest = lengths.min(), lengths.max()
+    return any(
+        shortest <= len(each) <= longest and np.any(text[starts[:-1][lengths == len(each)]] == each[0])
+        for each in wanted
+        if each
+    )
 
 
 S = TypeVar("S", bound=SourceFile)
