@@ -61,19 +61,19 @@ def judge(
     statuses: dict[str, str] | None = None,
     twice: bool = False,
     profile: Profile | None = None,
-    told: Elsewhere | None = None,
+    others: Elsewhere | None = None,
     seen_runs: int = 0,
 ) -> Judged:
     """Judge the rows of a block.
 
     ``extra`` are the files' columns besides ours. ``repeated`` has the positions, among the rows of this block that
     pass every rule, of those that repeat an earlier row's id; it may go on beyond the block. ``statuses`` maps the
-    file's statuses to ours. ``twice`` is that of `Ruleset.masks`. Where rows are lines of orders, ``told`` says what is
-    known of runs elsewhere, and ``seen_runs`` is the number of the partition's `Judged.runs` before this block.
+    file's statuses to ours. ``twice`` is that of `Ruleset.masks`. Where rows are lines of orders, ``others`` says what
+    is known of runs elsewhere, and ``seen_runs`` is the number of the partition's `Judged.runs` before this block.
     """
     bits = {reason: 1 << index for index, reason in enumerate(ruleset.sentences)}
-    rows = arranged(block.texts, profile, extra) if profile else Arranged(typed(block.texts, statuses))
-    orders = rows.orders
+    found = arranged(block.texts, profile, extra) if profile else Arranged(typed(block.texts, statuses))
+    orders = found.orders
     for name in set(extra) - set(orders.column_names):
         orders = orders.append_column(name, pa.nulls(len(orders), pa.string()))
     seen = frame(orders)
@@ -84,7 +84,7 @@ def judge(
     returns = worth.returned(orders, profile) if profile else None
     if profile and returns is not None and block.runs is not None and profile.order.total:
         judged[differing_totals(block.runs, column(orders, "total_amount"), returns)] |= bits[DIFFERING_TOTAL]
-    passing, ids = _entrants(rows, judged == 0, returns, profile)
+    passing, ids = _entrants(found, judged == 0, returns, profile)
     again = np.zeros(len(orders), bool)
     again[passing[repeated[repeated < len(passing)]]] = True
     if again.any():
@@ -94,14 +94,14 @@ def judge(
     heads, runs = judged == 0, None
     if profile and returns is not None and block.runs is not None:
         lines = Lines(column(orders, "order_id"), judged == 0, again, unpaid, returns)
-        order = find_heads(block, lines, profile.order.rejects == "order", told or NOTHING, seen_runs)
+        order = find_heads(block, lines, profile.order.rejects == "order", others or NOTHING, seen_runs)
         if order.rejected.any():
             judged[order.rejected] = bits[REJECTED_ORDER]
         heads, runs = order.heads, (order.ids, order.flags)
     valid = judged == 0
     orders = orders.select(orders_schema(extra).names)
     if profile and profile.counts:
-        orders = worth.counted(orders, rows, profile, heads)
+        orders = worth.counted(orders, found, profile, heads)
     codes = np.zeros(block.rows, np.int64)
     codes[block.kept] = judged
     for index, reason in block.malformed.items():
@@ -113,23 +113,23 @@ def judge(
         ids=ids,
         quarantine=_rejected(block, codes, bad, place, bits),
         reasons={reason: int(np.count_nonzero(codes[bad] & bit)) for reason, bit in bits.items()},
-        anomalies={name: place.row + block.kept[found] for name, found in anomalies.items()},
+        anomalies={name: place.row + block.kept[rows] for name, rows in anomalies.items()},
         runs=runs,
     )
 
 
-def _entrants(rows: Arranged, valid: Mask, returns: Mask | None, profile: Profile | None) -> tuple[Ints, pa.Array]:
+def _entrants(found: Arranged, valid: Mask, returns: Mask | None, profile: Profile | None) -> tuple[Ints, pa.Array]:
     """Return the rows of which each must have a key of its own, and these keys; without another, it is the order_id.
 
     Returns have the order_id of what is given back, and lines of an order have it in common: these need a ``key``.
     """
-    if rows.keys is not None:
+    if found.keys is not None:
         passing = np.flatnonzero(valid)
-        return passing, rows.keys.take(pa.array(passing))
+        return passing, found.keys.take(pa.array(passing))
     if returns is not None:
         valid = valid & ~returns if not (profile and profile.by_line) else np.zeros(len(valid), bool)
     passing = np.flatnonzero(valid)
-    return passing, column(rows.orders, "order_id").take(pa.array(passing))
+    return passing, column(found.orders, "order_id").take(pa.array(passing))
 
 
 def _rejected(block: Block, codes: Ints, bad: Ints, place: Place, bits: dict[str, int]) -> pa.Table:
