@@ -91,7 +91,7 @@ def check_partition(
                 write["ids"](judged.ids)
                 sums.add(summary.summarize(judged.paid))
                 counts.add(block, judged, place, truth)
-                counts.unread.add(part.file, block, judged.quarantine)
+                counts.unread.add(judged.quarantine, _furniture(block, place))
                 if task.limit.ends_early(counts.rejected):
                     raise task.limit.early(counts.rejected, counts.reasons)
                 row += block.rows
@@ -109,7 +109,7 @@ def check_partition(
         scores=counts.scores,
         outputs={names[content]: file.output for content, (_, file) in opened.items()},
         ids=pieces,
-        unread=counts.unread.files,
+        unread=counts.unread.files(partition, files),
     )
     pa.default_memory_pool().release_unused()  # else an idle worker would look as large as a busy one
     return Checked(result, storage.put(names["result"], sealed(result)))
@@ -184,6 +184,11 @@ def _kept(
         return None
     event("partition.kept", partition=number)
     return Checked(result, Output.of(data))
+
+
+def _furniture(block: Block, place: Place) -> pa.Array | None:
+    """Return the sources of the rows that are furniture."""
+    return None if block.furniture is None else pa.repeat(place.source, len(block.furniture))
 
 
 def _counted(counter: Counter[str]) -> dict[str, int]:
