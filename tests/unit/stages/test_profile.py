@@ -82,6 +82,12 @@ def test_run_without_a_profile_refuses_one_at_a_later_stage(shop: tuple[str, Pat
         stages(tmp_path / "run", "validate", profile=str(shop[1]))
 
 
+def test_variables_of_a_profile_mean_nothing_where_orders_are_generated(tmp_path: Path) -> None:
+    names = ("generate", "split", "validate")
+    assert stages(tmp_path / "run", *names, rows=20, profile="nothing", currency="EUR") == [False] * 3
+    assert stages(tmp_path / "run", *names, rows=20) == [True] * 3
+
+
 def test_options_win_over_the_profile(shop: tuple[str, Path], tmp_path: Path) -> None:
     orders, path = shop
 
