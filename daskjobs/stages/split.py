@@ -74,9 +74,12 @@ def execute(context: Context) -> Manifest:
 def _profile(context: Context) -> "tuple[Profile | None, dict[str, Any]]":
     """Return the profile that --profile names, with what other options say in its place, and what it depends on.
 
-    Raises UsageError when there is a --currency, and no profile that says where currencies are.
+    Generated orders have none. Raises UsageError when there is a --currency, and no profile that says where currencies
+    are.
     """
     settings = context.settings
+    if not settings.input:
+        return None, {}
     if not settings.profile:
         if settings.currency:
             raise UsageError(CURRENCY_ALONE)
@@ -88,8 +91,8 @@ def _profile(context: Context) -> "tuple[Profile | None, dict[str, Any]]":
         context.refuse_own("--profile", [settings.profile])
     read = read_profile(context.storage, settings.profile)
     profile = merged(read, **{name: getattr(settings, name) for name in IN_PROFILE})
-    said = {"currency": settings.currency.upper(), "statuses": status_names(settings.statuses)}
-    return profile, {"profile": read.sha256, **said}
+    words = {"currency": settings.currency.upper(), "statuses": status_names(settings.statuses)}
+    return profile, {"profile": read.sha256, "quoting": settings.quoting, **words}
 
 
 def _as_of(context: Context, inputs: dict[str, str]) -> str:
@@ -264,6 +267,8 @@ def _planned(context: Context, inputs: dict[str, str], profile: "Profile | None"
 def _compared(settings: Settings, manifest: Manifest) -> tuple[dict[str, Any], dict[str, Any]]:
     mine = {name: getattr(settings, name) for name in settings.given}
     theirs = {**dict.fromkeys(("as_of", "profile", "currency"), "none"), **manifest.settings}
+    if generate.STAGE.manifest in manifest.inputs:
+        mine = {name: value for name, value in mine.items() if name not in ("profile", "currency")}
     if "currency" in mine:
         mine["currency"] = settings.currency.upper()
     if "statuses" in mine:

@@ -127,7 +127,7 @@ def check_partition(
                 counts.add(block, judged, place, truth)
                 if counts.amounts is not None:
                     counts.amounts += summary.added(judged.paid)
-                counts.unread.add(parts, files, block, judged.quarantine)
+                counts.unread.add(judged.quarantine, _furniture(block, place))
                 if task.limit.ends_early(counts.rejected):
                     raise task.limit.early(counts.rejected, counts.reasons)
                 row += block.rows
@@ -146,7 +146,7 @@ def check_partition(
         scores=counts.scores,
         outputs={names[content]: file.output for content, (_, file) in opened.items()},
         ids=pieces,
-        unread=counts.unread.files,
+        unread=counts.unread.files(partition, files),
         currencies=_counted(counts.currencies),
         amounts=counts.amounts,
         elsewhere=others,
@@ -259,6 +259,11 @@ def _kept(
         return None
     event("partition.kept", partition=number)
     return Checked(result, Output.of(data))
+
+
+def _furniture(block: Block, place: Place) -> pa.Array | None:
+    """Return the sources of the rows that are furniture."""
+    return None if block.furniture is None else pa.repeat(place.source, len(block.furniture))
 
 
 def _counted(counter: Counter[str]) -> dict[str, int]:
