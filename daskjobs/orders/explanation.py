@@ -10,8 +10,6 @@ from daskjobs.files.tables import column
 from daskjobs.orders import sources
 from daskjobs.orders.parse import mapped, trimmed
 from daskjobs.orders.plan import Partition, Plan
-from daskjobs.orders.profiles import Profile
-from daskjobs.orders.profiles.columns import arranged
 from daskjobs.orders.schema import PAID
 from daskjobs.orders.sources.format import RowRange, SourceFile
 
@@ -67,12 +65,7 @@ def _file(files: list[SourceFile], source: str) -> int:
 
 
 def status_and_text(
-    storage: Storage,
-    source: SourceFile,
-    part: RowRange,
-    row: int,
-    statuses: dict[str, str],
-    profile: Profile | None = None,
+    storage: Storage, source: SourceFile, part: RowRange, row: int, statuses: dict[str, str]
 ) -> tuple[str, str]:
     """Return a valid row's status, under our name, and its text.
 
@@ -82,10 +75,7 @@ def status_and_text(
     for block in sources.format_of(source).blocks(storage, source, part):
         if 0 <= at < block.rows:
             fields = block.texts.slice(int(np.searchsorted(block.kept, at)), 1)
-            if profile:
-                status = column(arranged(fields, profile, []).orders, "status")
-            else:
-                status = mapped(trimmed(column(fields, "status")), statuses)
+            status = mapped(trimmed(column(fields, "status")), statuses)
             answer = status[0].as_py(), block.raw(np.array([at]))[0].as_py()
         at -= block.rows
     return answer

@@ -21,7 +21,7 @@ def explain(context: Context, row: int, source: str) -> Explained:
     line = next((line for line in rejected.to_pylist() if line["source"] == file.name), None)
     if line is None:
         statuses = context.manifest(validate.NAME).settings["statuses"]
-        status, raw = status_and_text(split.opening(context), file, part, row, statuses, plan.profile)
+        status, raw = status_and_text(split.opening(context), file, part, row, statuses)
         return Explained(row, file.name, partition.number, {}, status, raw)
     reasons = {reason: sentences.get(reason, "") for reason in line["reasons"]}
     return Explained(row, file.name, partition.number, reasons, "", line["raw"])

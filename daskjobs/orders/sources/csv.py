@@ -8,7 +8,7 @@ from daskjobs.errors import InputError, UsageError
 from daskjobs.orders.dialect import BACKSLASH, COMMAS, NONE, Dialect
 from daskjobs.orders.profiles import Profile
 from daskjobs.orders.sources import fields, lines, unpack
-from daskjobs.orders.sources.format import Block, HeaderLines, InputFile, Ints
+from daskjobs.orders.sources.format import Block, HeaderLines, InputFile, Ints, without_nulls
 from daskjobs.orders.sources.lines import BOM, LAST, MORE, LinesFormat, LinesSource, RowEnds
 from daskjobs.orders.sources.quotes import row_ends
 
@@ -82,9 +82,8 @@ class CsvFormat(LinesFormat[CsvSource]):
             )
         unpack.refuse_other(file.first, file.name)
         quoting = said.quoting if form.quote or said.quoting == BACKSLASH else NONE
-        dialects = [
-            Dialect(each, quoting, form.quote) for each in ((said.delimiter,) if said.delimiter else DELIMITERS)
-        ]
+        delimiters = (said.delimiter,) if said.delimiter else DELIMITERS
+        dialects = [Dialect(each, quoting, form.quote) for each in delimiters if each != form.quote]
         with file.open() as opened:
             span = _span(opened, file)
             if file.profile and form.header:
@@ -122,7 +121,7 @@ class CsvFormat(LinesFormat[CsvSource]):
 
     def block(self, source: CsvSource, data: bytes, ends: Ints) -> Block:
         """Return the rows that end at ``ends``."""
-        return fields.read_block(data, ends, source.columns, source.dialect)
+        return without_nulls(fields.read_block(data, ends, source.columns, source.dialect), source.nulls)
 
 
 def _row_ends(dialect: Dialect) -> RowEnds:
