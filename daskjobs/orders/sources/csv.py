@@ -14,6 +14,8 @@ from daskjobs.orders.sources.quotes import row_ends
 
 DELIMITERS = (",", ";", "\t", "|")  # tried in this order, unless one is given
 HEADER_BYTES = 1 << 20
+NUMBERS = ("quantity", "price", "total_amount", "timestamp")  # columns of ours that have digits in each order
+DIGIT = re.compile(r"\d")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,6 +94,8 @@ class CsvFormat(LinesFormat[CsvSource]):
                 header = _find_header(opened, span, dialects, file)
         if header.end > span.end:
             raise _too_short(file, "footer_lines", short=True)
+        columns = file.named(header.columns)
+        _refuse_left_out(span, columns, header.dialect, file)
         return CsvSource(
             name=file.name,
             read=file.read,
@@ -102,7 +106,7 @@ class CsvFormat(LinesFormat[CsvSource]):
             delimiter=header.dialect.delimiter,
             quoting=header.dialect.quoting,
             quote=header.dialect.quote,
-            columns=file.named(header.columns),
+            columns=columns,
             header=header.text,
             before=span.before.decode(errors="backslashreplace"),
             after=span.after.decode(errors="backslashreplace"),
@@ -163,6 +167,20 @@ def _too_short(file: InputFile, key: str, short: bool) -> InputError:
     )
 
 
+def _refuse_left_out(span: Span, columns: list[str], dialect: Dialect, file: InputFile) -> None:
+    """Raise InputError when a line that the profile leaves out looks like an order: it would be lost silently."""
+    told = [at for at, name in enumerate(columns) if file.meant.get(name) in NUMBERS]
+    for key, left_out in (("skip_lines", span.before), ("footer_lines", span.after)):
+        for line in left_out.decode(errors="replace").splitlines():
+            values, _ = fields.split(line, dialect)
+            if told and len(values) == len(columns) and all(DIGIT.search(values[at]) for at in told):
+                raise InputError(
+                    f"{file.name} has a line that looks like an order, with as many fields and with numbers, among "
+                    f"those that {key} of [file] in the profile {file.profile and file.profile.name} leaves out "
+                    f"({getattr(file.form, key)}): leave out fewer lines"
+                )
+
+
 def _find_header(opened: IO[bytes], span: Span, dialects: list[Dialect], file: InputFile) -> Header:
     """Return the header, in the dialect that finds the most of the columns that are needed."""
     headers = [_read_header(opened, span, dialect, file) for dialect in dialects]
@@ -203,10 +221,11 @@ def _named_by(profile: Profile, opened: IO[bytes], span: Span, dialects: list[Di
         }
         dialect = max(found, key=lambda each: (found[each] == len(names), found[each]), default=dialect)
         if found and found[dialect] != len(names):
+            what = "1 field" if found[dialect] == 1 else f"{found[dialect]} fields"
             raise InputError(
-                f"{file.name} has {found[dialect]} fields in its first row, and header of [file] in the profile "
-                f"{profile.name} names {len(names)}: name each field, and say how fields are separated (delimiter); or "
-                "leave header out, if the file has a header row"
+                f"{file.name} has {what} in its first row, and header of [file] in the profile {profile.name} names "
+                f"{len(names)}: name each field, and say how fields are separated (delimiter); or leave header out, if "
+                "the file has a header row"
             )
     return Header("", names, dialect, span.start, HeaderLines(0, 0, headers=0))
 

@@ -101,6 +101,33 @@ def test_file_is_refused_when_it_has_not_the_lines_that_are_left_out(
     assert words in str(raised.value)
 
 
+@pytest.mark.parametrize(
+    ("data", "form"),
+    [
+        (csv_text(row(), row()), FileForm(footer_lines=1)),
+        (f"{row()}\n{row()}\n(2 rows)".encode(), FileForm(footer_lines=2, header=list(oracle.COLUMNS))),
+        (f"{row()}\n{row()}\n".encode(), FileForm(skip_lines=1, header=list(oracle.COLUMNS))),
+    ],
+)
+def test_file_is_refused_when_a_line_that_is_left_out_looks_like_an_order(
+    tmp_path: Path, data: bytes, form: FileForm
+) -> None:
+    with pytest.raises(InputError, match=r"has a line that looks like an order, .* leave out fewer lines"):
+        described(tmp_path, data, form)
+
+
+@pytest.mark.parametrize("left_out", ["Total,,,,12,,345.00,,,", ",,,,,,,,,", "12 orders of 2025-04-01"])
+def test_sums_and_texts_may_be_left_out(tmp_path: Path, left_out: str) -> None:
+    data = csv_text(row(), left_out)
+    assert described(tmp_path, data, FileForm(footer_lines=1)).after == f"{left_out}\n"
+
+
+def test_header_may_be_left_out_when_the_profile_names_the_columns(tmp_path: Path) -> None:
+    source = described(tmp_path, csv_text(row()), FileForm(skip_lines=1, header=[f"{n}2" for n in oracle.COLUMNS]),
+        columns={n: Column(names=[f"{n}2"]) for n in oracle.COLUMNS})  # fmt: skip
+    assert (source.before, source.columns[0]) == (f"{HEADER}\n", "order_id2")
+
+
 def test_footer_of_a_large_compressed_file_is_that_of_its_end(tmp_path: Path) -> None:
     many = [order(f"A{number}") for number in range(20_000)]  # 1.6 MiB
     data = gzip.compress(csv_text(*many) + b"(20000 rows)\n")
