@@ -263,7 +263,7 @@ def _kept(
 
 def _furniture(block: Block, place: Place) -> pa.Array | None:
     """Return the sources of the rows that are furniture."""
-    return None if block.furniture is None else pa.repeat(place.source, len(block.furniture))
+    return None if block.furniture is None else place.sources(block.furniture)
 
 
 def _counted(counter: Counter[str]) -> dict[str, int]:
