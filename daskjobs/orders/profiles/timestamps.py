@@ -335,8 +335,8 @@ class _Texts:
         return value * 10 ** (6 - count)
 
     def until(self, mark: int | None) -> pa.Array:
-        """Read the text before the next byte ``mark``, or all that is left."""
-        begins = np.minimum(self.starts + self.at, self.stops)
+        """Read the text before the next byte ``mark``, or all that is left; it is empty for texts that don't fit."""
+        begins = np.where(self.good, self.starts + self.at, self.stops)  # elsewhere, it may be inside a character
         if mark is None:
             self.at = self.stops - self.starts
         else:
@@ -344,7 +344,7 @@ class _Texts:
             while more.any():
                 self.skip(more.astype(np.int64))
                 more &= (self.peek() != mark) & (self.starts + self.at < self.stops)
-        ends = np.clip(self.starts + self.at, begins, self.stops)
+        ends = np.where(self.good, self.starts + self.at, self.stops)
         edges = np.column_stack([begins, ends]).ravel().astype(np.int32)
         buffers = [None, pa.py_buffer(edges), self.text.buffers()[2]]
         return pa.Array.from_buffers(pa.string(), len(edges) - 1, buffers).take(pa.array(np.arange(0, len(edges), 2)))
