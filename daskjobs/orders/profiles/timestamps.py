@@ -284,8 +284,8 @@ class _Texts:
             blank = self.peek() == ord(" ")
 
     def digits(self, most: int) -> tuple[Ints, Ints]:
-        """Read digits; return their value, and how many there are."""
-        value, count = np.zeros(len(self.good), np.int64), np.zeros(len(self.good), np.int64)
+        """Read at most six digits; return their value, and how many there are."""
+        value, count = np.zeros(len(self.good), np.int32), np.zeros(len(self.good), np.int8)
         more = np.ones(len(self.good), bool)
         for ahead in range(most):
             digit = self.peek(ahead) - ord("0")
@@ -297,8 +297,9 @@ class _Texts:
             else:
                 value = np.where(more, value * 10 + digit, value)
                 count += more
-        self.skip(count)
-        return value, count
+        counts = count.astype(np.int64)
+        self.skip(counts)
+        return value.astype(np.int64), counts
 
     def number(self, least: int, most: int, low: int, high: int) -> Ints:
         value, count = self.digits(most)
