@@ -284,8 +284,8 @@ class _Texts:
             blank = self.peek() == ord(" ")
 
     def digits(self, most: int) -> tuple[Ints, Ints]:
-        """Read digits; return their value, and how many there are."""
-        value, count = np.zeros(len(self.good), np.int64), np.zeros(len(self.good), np.int64)
+        """Read at most six digits; return their value, and how many there are."""
+        value, count = np.zeros(len(self.good), np.int32), np.zeros(len(self.good), np.int8)
         more = np.ones(len(self.good), bool)
         for ahead in range(most):
             digit = self.peek(ahead) - ord("0")
@@ -297,8 +297,9 @@ class _Texts:
             else:
                 value = np.where(more, value * 10 + digit, value)
                 count += more
-        self.skip(count)
-        return value, count
+        counts = count.astype(np.int64)
+        self.skip(counts)
+        return value.astype(np.int64), counts
 
     def number(self, least: int, most: int, low: int, high: int) -> Ints:
         value, count = self.digits(most)
@@ -335,8 +336,8 @@ class _Texts:
         return value * 10 ** (6 - count)
 
     def until(self, mark: int | None) -> pa.Array:
-        """Read the text before the next byte ``mark``, or all that is left."""
-        begins = np.minimum(self.starts + self.at, self.stops)
+        """Read the text before the next byte ``mark``, or all that is left; it is empty for texts that don't fit."""
+        begins = np.where(self.good, self.starts + self.at, self.stops)  # elsewhere, it may be inside a character
         if mark is None:
             self.at = self.stops - self.starts
         else:
@@ -344,7 +345,7 @@ class _Texts:
             while more.any():
                 self.skip(more.astype(np.int64))
                 more &= (self.peek() != mark) & (self.starts + self.at < self.stops)
-        ends = np.clip(self.starts + self.at, begins, self.stops)
+        ends = np.where(self.good, self.starts + self.at, self.stops)
         edges = np.column_stack([begins, ends]).ravel().astype(np.int32)
         buffers = [None, pa.py_buffer(edges), self.text.buffers()[2]]
         return pa.Array.from_buffers(pa.string(), len(edges) - 1, buffers).take(pa.array(np.arange(0, len(edges), 2)))

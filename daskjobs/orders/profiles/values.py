@@ -51,7 +51,8 @@ def _read(text: pa.Array, form: ValueForm, money: bool) -> pa.Array:
     currency = "|".join(map(re.escape, sorted(form.currency, key=len, reverse=True))) if money else ""
     known = pc.match_substring_regex(text, _pattern(form, currency))
     text = pc.if_else(known, text, "")
-    bare = pc.replace_substring_regex(text, currency, "") if currency else text
+    # Signs with a decimal mark, like Fr., go before the characters that are no digits do.
+    bare = pc.replace_substring_regex(text, currency, "") if form.decimal in currency else text
     digits, negative = _digits(bare, form)
     if form.percent:
         digits = _hundredths(text, digits)
@@ -108,16 +109,18 @@ def _digits(text: pa.Array, form: ValueForm) -> tuple[pa.Array, Bools]:
     stays = np.zeros(256, bool)
     stays[list(b"0123456789" + mark)] = True
     kept, minus = stays[data], (data == ord("-")) | (data == ord("("))
-    at = _before(kept)[offsets].astype(np.int32)
-    digits = data[kept]
+    at, digits = _before(kept)[offsets], data[kept]
     digits[digits == mark[0]] = ord(".")
     buffers = [None, pa.py_buffer(at), pa.py_buffer(digits)]
-    return pa.Array.from_buffers(pa.string(), len(text), buffers), np.diff(_before(minus)[offsets]) > 0
+    negative = np.diff(_before(minus)[offsets]) > 0 if minus.any() else np.zeros(len(text), bool)
+    return pa.Array.from_buffers(pa.string(), len(text), buffers), negative
 
 
-def _before(flags: Bools) -> npt.NDArray[np.int64]:
+def _before(flags: Bools) -> npt.NDArray[np.int32]:
     """Return how many of the flags are set before each of them, and in all."""
-    return np.concatenate([[0], np.cumsum(flags)])
+    counts = np.zeros(len(flags) + 1, np.int32)
+    np.cumsum(flags, dtype=np.int32, out=counts[1:])
+    return counts
 
 
 def _hundredths(text: pa.Array, digits: pa.Array) -> pa.Array:
