@@ -1,7 +1,6 @@
 """The task that Dask runs: checks one partition, and reads and writes storage directly."""
 
 from collections import Counter
-from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 
@@ -17,12 +16,11 @@ from daskjobs.files.tables import column, rows_between, writing_rows
 from daskjobs.orders import sources, summary
 from daskjobs.orders.plan import Partition
 from daskjobs.orders.profiles import Profile
-from daskjobs.orders.profiles.furniture import sort_out
-from daskjobs.orders.profiles.runs import whole_runs
+from daskjobs.orders.profiles.runs import prepared
 from daskjobs.orders.rules.builtin import ANOMALIES
 from daskjobs.orders.rules.ruleset import Ruleset
 from daskjobs.orders.schema import PAID, QUARANTINE, WRITING, orders_schema
-from daskjobs.orders.sources.format import Block, Ints, RowRange, SourceFile
+from daskjobs.orders.sources.format import Block, Ints, SourceFile
 from daskjobs.orders.validation.block import Judged, Place, judge
 from daskjobs.orders.validation.duplicates import RUNS, Entries, buckets, elsewhere, positions, writing_ids
 from daskjobs.orders.validation.limit import Limit
@@ -89,7 +87,8 @@ def check_partition(
             source, row = files[part.file], part.first_row
             truth = _truth(storage, task.truth, row, part.rows)
             counts.lines.in_files += part.lines or 0
-            for block in _blocks(storage, source, part, task.profile):
+            blocks = sources.format_of(source).blocks(storage, source, part)
+            for block in prepared(blocks, task.profile, source, row) if task.profile else blocks:
                 place = Place(partition.number, source.name, row)
                 rest = repeated[np.searchsorted(repeated, counts.passed) :] - counts.passed
                 judged = judge(
@@ -139,16 +138,6 @@ def check_partition(
 
 def _by_line(task: Task) -> bool:
     return task.profile is not None and task.profile.by_line
-
-
-def _blocks(storage: Storage, source: SourceFile, part: RowRange, profile: Profile | None) -> Iterator[Block]:
-    """Yield a range's rows; with a profile, furniture is sorted out, and blocks of lines have whole runs."""
-    blocks: Iterator[Block] = sources.format_of(source).blocks(storage, source, part)
-    if profile:
-        blocks = (sort_out(block, profile, source.columns) for block in blocks)
-        if profile.by_line:
-            blocks = whole_runs(blocks, profile, source.name, part.first_row)
-    return blocks
 
 
 class _Counts:
