@@ -14,7 +14,7 @@ import pyarrow as pa
 from daskjobs.errors import InputError
 from daskjobs.files.storage import REQUESTS, Storage
 from daskjobs.orders.sources import format_of, lines
-from daskjobs.orders.sources.format import Block, BlockLines, Ints, RowRange, SourceFile, without_nulls
+from daskjobs.orders.sources.format import Block, BlockLines, Ints, RowRange, SourceFile
 from daskjobs.orders.sources.lines import LAST, LinesFormat
 
 SMALL_BYTES = 64 << 10  # of a file, or of a range of rows, that is read whole
@@ -138,7 +138,7 @@ def blocks(storage: Storage, files: Mapping[int, SourceFile], parts: list[RowRan
         data, ends = _lines(storage, files, parts)
         found = source_format.row_ends(source)(data, LAST)
         if np.isin(ends, found).all():  # else a quote of one file, which closes nowhere in it, would close in another
-            yield without_nulls(source_format.block(source, data, found), source.nulls)
+            yield source_format.block(source, data, found)
             return
 
     def read(part: RowRange) -> list[Block]:

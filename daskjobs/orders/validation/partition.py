@@ -1,7 +1,6 @@
 """The task that Dask runs: checks one partition, and reads and writes storage directly."""
 
 from collections import Counter
-from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 
@@ -17,8 +16,7 @@ from daskjobs.files.tables import column, rows_between, writing_rows
 from daskjobs.orders import summary
 from daskjobs.orders.plan import Partition
 from daskjobs.orders.profiles import Profile
-from daskjobs.orders.profiles.furniture import sort_out
-from daskjobs.orders.profiles.runs import whole_runs
+from daskjobs.orders.profiles.runs import prepared
 from daskjobs.orders.rules.builtin import ANOMALIES
 from daskjobs.orders.rules.ruleset import Ruleset
 from daskjobs.orders.schema import QUARANTINE, WRITING, orders_schema
@@ -102,7 +100,8 @@ def check_partition(
             source, row = files[parts[0].file], parts[0].first_row
             truth = _truth(storage, task.truth, row, parts[0].rows)
             counts.lines.in_files += sum(part.lines or 0 for part in parts)
-            for block in _blocks(storage, files, parts, task.profile):
+            blocks = many.blocks(storage, files, parts)
+            for block in prepared(blocks, task.profile, source, row) if task.profile else blocks:
                 place = Place(partition.number, source.name, row, many.starts(files, parts) if parts[1:] else ())
                 rest = repeated[np.searchsorted(repeated, counts.passed) :] - counts.passed
                 judged = judge(
@@ -158,18 +157,6 @@ def check_partition(
 
 def _by_line(task: Task) -> bool:
     return task.profile is not None and task.profile.by_line
-
-
-def _blocks(
-    storage: Storage, files: dict[int, SourceFile], parts: list[RowRange], profile: Profile | None
-) -> Iterator[Block]:
-    """Yield the rows of ranges; with a profile, furniture is sorted out, and blocks of lines have whole runs."""
-    blocks, source = many.blocks(storage, files, parts), files[parts[0].file]
-    if profile:
-        blocks = (sort_out(block, profile, source.columns) for block in blocks)
-        if profile.by_line:
-            blocks = whole_runs(blocks, profile, source.name, parts[0].first_row)
-    return blocks
 
 
 class _Counts:
