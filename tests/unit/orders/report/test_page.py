@@ -45,7 +45,7 @@ def drawn(summaries: pa.Table) -> str:
 def attributes(inside: Any, kind: str) -> list[dict[str, Any]]:
     """The attributes of bokeh's elements of one kind, wherever they stand in a plot."""
     parts = inside.values() if isinstance(inside, dict) else inside if isinstance(inside, list) else []
-    own = [inside["attributes"]] if isinstance(inside, dict) and inside.get("name") == kind else []
+    own = [inside.get("attributes", {})] if isinstance(inside, dict) and inside.get("name") == kind else []
     return own + [each for part in parts for each in attributes(part, kind)]
 
 
