@@ -10,6 +10,7 @@ from decimal import Decimal
 from functools import partial
 
 from daskjobs.orders.profiles import ISO, UNIX
+from daskjobs.orders.profiles.timeforms import clash
 from daskjobs.orders.profiles.words import CODES, SIGNS
 
 GROUPS = " '\u2019\u00a0\u202f\u2009"  # beside the point and the comma
@@ -226,7 +227,7 @@ def times(texts: Iterable[str], named: bool = False, american: bool = False) -> 
     other, decided = "", 0
     while left and len(formats) < 3:
         scores = {form: sum(count for each, count in left.items() if fits(each, form)) for form in _candidates(left)}
-        scores = {form: score for form, score in scores.items() if score and twin(form) not in formats}
+        scores = {form: score for form, score in scores.items() if score and not clash([*formats, form])}
         if formats:
             scores.pop(UNIX, None)
         if not scores:

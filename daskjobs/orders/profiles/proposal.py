@@ -16,7 +16,7 @@ from daskjobs.orders.profiles import ISO, Profile, signed
 from daskjobs.orders.profiles.forms import Times, invisible
 from daskjobs.orders.profiles.guesses import MOST, Guess, guess, named, ranked
 from daskjobs.orders.profiles.sampling import ENCODINGS, Piece, Sheet, sheet
-from daskjobs.orders.profiles.shapes import Shape, has_amounts, key_of, parts, runs, shape, used
+from daskjobs.orders.profiles.shapes import Shape, has_amounts, key_of, parts, runs, shape, sum_parts, used
 from daskjobs.orders.profiles.words import NO, STATUS_OF, YES, plain
 from daskjobs.orders.schema import COLUMNS, PAID, STATUSES
 
@@ -277,13 +277,13 @@ def _encoding(section: Section, sheets: list[Sheet]) -> None:
     seen = f"not UTF-8 (byte {of_one.odd})" if of_one.odd else "as the first bytes say"
     if of_one.odd:
         seen += f"; read as {ENCODINGS[of_one.encoding]} writes it, the best of {', '.join(ENCODINGS)}"
-    mixed = any(not each.encoding for each in sheets) or len(others) > 1
-    if mixed:
+    if len(others) > 1 or not all(each.encoding for each in sheets):
         count = sum(bool(each.encoding) for each in sheets)
+        last = sorted(others, key=lambda each: [*ENCODINGS].index(each) if each in ENCODINGS else -1)
         section.say(
             "encoding",
-            _list(["utf-8", *others]),
-            f"{_share(count, len(sheets), 'files')} are not UTF-8; the first that fits all of a file",
+            _list(["utf-8", *last]),
+            f"{_share(count, len(sheets), 'files')} are not UTF-8; of each file, the first that fits all of it",
         )
     else:
         section.say("encoding", quoted(of_one.encoding), seen)
@@ -366,12 +366,15 @@ def _money_columns(section: Section, found: Guess, form: Shape) -> None:
     elif total:
         section.say("price", either(total), "there is no column of prices: the row's total stands for it")
     elif form.own:
-        section.say("price", either(form.own), "there is no column of prices: the order's total stands for it")
+        section.say("price", '{constant = "0"}', "there is no column of prices, and the order's total counts")
     else:
         _without_money(section)
         return
+    if form.own:
+        section.note("total_amount is the order's own: [order] total says where it stands.")
+        return
     if not total:
-        if not form.own and quantity and any(each not in (None, 1) for each in found.quantity):
+        if quantity and any(each not in (None, 1) for each in found.quantity):
             section.ask(
                 f"is {escaped(price[0])} the price of a unit, or of the whole line? Of the line:",
                 f'total_amount = {either(price)}  # and in [order] price = "line"',
@@ -391,6 +394,10 @@ def _money_columns(section: Section, found: Guess, form: Shape) -> None:
         section.ask(
             f"is {escaped(total[0])} or {escaped(others[0])} the order's total? The other answer:",
             f"total_amount = {quoted(others[0])}",
+        )
+    if total[0] in ranked(found.table.columns, "subtotal") and (extra := sum_parts(found, total[0])):
+        section.ask(
+            "does the total have shipping, tax and discounts? With them:", f"total_amount = {{sum = {_list(extra)}}}"
         )
     section.say("total_amount", either(total), seen)
 
@@ -553,9 +560,10 @@ def _order(found: Guess, form: Shape) -> Section:
             section.say("fill_down", _list(form.fill), "empty in the later lines of orders, filled in the first")
         if form.own:
             why = "it stands in an order's first line alone" if form.own_once else "all lines of an order have the same"
+            lines = either(form.total) if form.total else "{computed = true}"
             section.ask(
                 "the order's own total (with tax, shipping, discounts), or the sum of its lines? The other answer:",
-                'total = "line"',
+                f'total = "line"  # and in [columns] total_amount = {lines}',
             )
             if sum_of := parts(found, form.own):
                 why += f"; it is {sum_of}"

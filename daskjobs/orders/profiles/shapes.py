@@ -195,3 +195,14 @@ def key_of(found: Guess) -> str:
         if all(texts) and len(set(zip(found.ids, texts, strict=True))) == found.table.count:
             return name
     return ""
+
+
+def sum_parts(found: Guess, subtotal: str) -> list[str]:
+    """Return the columns that make a total of a subtotal, with their signs; none if there are no others."""
+    extra = []
+    for role, sign in (("shipping", "+"), ("tax", "+"), ("discount", "-")):
+        names = [each for each in ranked(found.table.columns, role) if has_amounts(found, each) and each != subtotal]
+        if names:
+            below = any((each or 0) < 0 for each in found.amounts(names[:1]))
+            extra.append(f"{'+' if below else sign}{names[0]}")
+    return [subtotal, *extra] if extra else []
