@@ -23,6 +23,7 @@ from daskjobs.cluster.connection import ClusterFacts
 from daskjobs.cluster.settings import WORKERS_ON_KUBERNETES
 from daskjobs.files.documents import keys
 from daskjobs.options import SECONDS, Option, options
+from daskjobs.orders.profiles.reading import about, presets
 from daskjobs.orders.report.page import ResourcesSection
 from daskjobs.orders.report.quality import Quality
 from daskjobs.pipeline.manifest import Facts, Manifest
@@ -40,6 +41,7 @@ PLACES = (
     STEP,
     "k8s/base/configmaps.yaml",
     "docs/architecture.md",
+    "docs/exports.md",
     "docs/kubernetes.md",
     "docs/options.md",
     "docs/step.md",
@@ -248,6 +250,34 @@ def file_table() -> list[str]:
     return table(("file", "of", "shown by Argo"), *rows)
 
 
+def answers(text: str) -> dict[str, str]:
+    r"""Return what the comment above a preset says, by the words before the colon; a line with a blank more goes on.
+
+    >>> answers("# Orders of a shop.\n# Total: the sum\n#   of lines.\n# Refunds: rows.\n\n[file]")
+    {'Total': 'the sum of lines.', 'Refunds': 'rows.'}
+    """
+    found, last = dict[str, str](), ""
+    for line in text.partition("\n\n")[0].splitlines()[1:]:
+        if said := re.match(r"# ([A-Z][a-z, ]+): (.+)", line):
+            last = said[1]
+            found[last] = said[2]
+        elif line.startswith("#   ") and last:
+            found[last] += f" {line[1:].strip()}"
+    return found
+
+
+def preset_table(own_columns: bool) -> list[str]:
+    """Return the table of the presets whose columns are the user's own, or of those of shops."""
+    rows = []
+    for name, text in presets().items():
+        said = answers(text)
+        if said["Columns"].startswith("yours") == own_columns:
+            cells = [said[key].removesuffix(".") for key in ("Total", "Refunds", "Tax, shipping, tips")]
+            rows.append((f"`{name}`", about(text).removesuffix("."), *([] if own_columns else cells)))
+    heading = ("preset", "what it reads", "the order's total", "refunds", "tax, shipping, tips")
+    return table(heading[: len(rows[0])], *rows)
+
+
 def fields_of(shape: type, without: str = "") -> list[str]:
     """Return what is said of a dataclass or a TypedDict, and the table of its fields, as JSON has them."""
     said = re.split(r"(?<=\.) (?=[A-Z`])", docstring(shape))
@@ -302,6 +332,8 @@ BLOCKS: dict[str, Callable[[], Iterable[str]]] = {
     "options of a Dask cluster as keywords": partial(keywords, OF_CLUSTER),
     "stages": stage_table,
     "files of the stages": file_table,
+    "presets of shops": partial(preset_table, own_columns=False),
+    "presets of databases and sheets": partial(preset_table, own_columns=True),
     "fields of manifest.json": partial(fields_of, Manifest, without="skipped"),
     "fields of quality.json": partial(fields_of, Quality),
     "fields of facts.json": partial(fields_of, Facts),

@@ -486,7 +486,7 @@ def _explained_fetcher(fetch: Callable[..., bytes], uri: str, exact: bool) -> Ca
     def fetcher(start: int, end: int, **options: Any) -> bytes:
         with explained(f"read {uri}"):
             try:
-                data = fetch(start, end, **options)
+                data = web.patiently(fetch, start, end, **options)
             except ValueError as error:
                 raise web.no_parts(uri, error) from error
         if exact and len(data) != end - start:

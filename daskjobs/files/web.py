@@ -3,8 +3,11 @@
 import hashlib
 import io
 import re
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import IO, Any
+from email.utils import parsedate_to_datetime
+from typing import IO, Any, TypeVar
 
 from daskjobs.errors import InputError
 
@@ -13,6 +16,10 @@ TIMEOUTS = {"total": 300, "sock_connect": 10, "sock_read": 30}  # in seconds, of
 CHANGES = ("ETag", "Last-Modified", "Content-MD5", "Digest")  # headers that change when the file does
 PLAIN = {"Accept-Encoding": "identity"}
 GONE = (404, 410)
+BUSY = (429, 503)  # answers that a server may take back soon, and may say when
+TRIES, WAIT, MOST_WAIT = 3, 0.5, 10.0  # requests to a busy server, and seconds between them
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -30,6 +37,32 @@ def options() -> dict[str, Any]:
     return {"client_kwargs": {"timeout": ClientTimeout(**TIMEOUTS)}}
 
 
+def patiently(request: Callable[..., T], *arguments: Any, **options: Any) -> T:
+    """Return a request's answer; it is made again when the server is busy, after the time for which that asks.
+
+    Raises the client's exception after `TRIES`, and at once when the server asks for more than `MOST_WAIT`.
+    """
+    for _ in range(TRIES - 1):
+        try:
+            return request(*arguments, **options)
+        except Exception as error:
+            if getattr(error, "status", None) not in BUSY or (wait := _wait(error)) > MOST_WAIT:
+                raise
+        time.sleep(wait)
+    return request(*arguments, **options)
+
+
+def _wait(error: Any) -> float:
+    """Return for how many seconds a server asks in Retry-After, a number or a date, or else `WAIT`."""
+    said = (getattr(error, "headers", None) or {}).get("Retry-After", "").strip()
+    if re.fullmatch("[0-9]{1,9}", said):
+        return float(said)
+    try:
+        return max(0.0, parsedate_to_datetime(said).timestamp() - time.time()) if said else WAIT
+    except (ValueError, OverflowError):
+        return WAIT
+
+
 def is_web(fs: Any) -> bool:
     """Tell whether a file system of fsspec is that of web servers."""
     return "http" in fs.protocol and not isinstance(fs.protocol, str)
@@ -42,7 +75,7 @@ def look(fs: Any, url: str) -> WebFile | None:
     """
     from fsspec.asyn import sync
 
-    found: WebFile | None = sync(fs.loop, _look, fs, url)
+    found: WebFile | None = patiently(sync, fs.loop, _look, fs, url)
     return found
 
 
@@ -71,7 +104,7 @@ def whole(fs: Any, url: str, shown: str) -> bytes:
     """Fetch a whole file, and unpack what the server has packed for the transfer. Raises InputError if it is large."""
     from fsspec.asyn import sync
 
-    data: bytes = sync(fs.loop, _whole, fs, url)
+    data: bytes = patiently(sync, fs.loop, _whole, fs, url)
     if len(data) > WHOLE_BYTES:
         raise no_parts(shown, f"its server gives it only whole, and it has more than {WHOLE_BYTES >> 20} MiB")
     return data

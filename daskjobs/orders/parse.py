@@ -1,6 +1,6 @@
 """Parses the texts of orders into numbers, amounts and times, a column at a time."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import date, datetime
 
 import pyarrow as pa
@@ -51,20 +51,30 @@ def _rewritten(text: pa.Array, forms: Sequence[Form]) -> pa.Array:
     return text
 
 
-def _each_once(text: pa.Array, pattern: str, forms: Sequence[Form], kind: pa.DataType) -> pa.Array:
-    """Return texts as numbers, null if they don't match a pattern; each distinct text is parsed once."""
+def each_once(text: pa.Array, read: Callable[[pa.Array], pa.Array]) -> pa.Array:
+    """Return what ``read`` makes of texts; it gets each distinct text once."""
     coded = text.dictionary_encode()
-    return _understood(coded.dictionary, pattern, forms).cast(kind).take(coded.indices)
+    return read(coded.dictionary).take(coded.indices)
+
+
+def distinct_quantities(text: pa.Array) -> pa.Array:
+    """Do what `quantities` does, one text after another."""
+    return _understood(text, _QUANTITY, _QUANTITY_FORMS).cast(pa.int64())
+
+
+def distinct_amounts(text: pa.Array) -> pa.Array:
+    """Do what `amounts` does, one text after another."""
+    return _understood(text, _MONEY, _MONEY_FORMS).cast(MONEY)
 
 
 def quantities(text: pa.Array) -> pa.Array:
     """Return whole numbers like 2 or 2.0 as int64, and null for other texts."""
-    return _each_once(text, _QUANTITY, _QUANTITY_FORMS, pa.int64())
+    return each_once(text, distinct_quantities)
 
 
 def amounts(text: pa.Array) -> pa.Array:
     """Return amounts like -12.5, .50 or 12.3400 as decimals, and null for other texts and for fractions of a cent."""
-    return _each_once(text, _MONEY, _MONEY_FORMS, MONEY)
+    return each_once(text, distinct_amounts)
 
 
 def times(text: pa.Array) -> pa.Array:
@@ -72,16 +82,22 @@ def times(text: pa.Array) -> pa.Array:
 
     A time with a zone becomes UTC; a time without a zone stays as it is.
     """
+    local, zoned = local_and_zoned(text)
+    return local if zoned is None else pc.coalesce(local, zoned)
+
+
+def local_and_zoned(text: pa.Array) -> tuple[pa.Array, pa.Array | None]:
+    """Return the times without a zone, and those with one in UTC, each null where `times` reads the other or none."""
     plain = _plain_times(text)
     if plain is not None:
-        return plain
+        return plain, None
     if (pc.max(pc.binary_length(text)).as_py() or 0) > _LONGEST:
         text = _rewritten(trimmed(text), (_FINER,))
     local = _moments(_understood(text, _TIME), TIME)
     if local.null_count == 0:
-        return local
+        return local, None
     zoned = _moments(_as_arrow_has_it(_understood(text, _ZONED)), pa.timestamp("us", "UTC")).cast(TIME)
-    return pc.coalesce(local, pc.if_else(pc.less_equal(zoned, _LAST), zoned, None))
+    return local, pc.if_else(pc.less_equal(zoned, _LAST), zoned, None)
 
 
 def _plain_times(text: pa.Array) -> pa.Array | None:

@@ -1,16 +1,17 @@
 """The rejected rows of all partitions, as Parquet and CSV in the order of the source, and by file, to be mended."""
 
-from collections.abc import Iterable
-from itertools import groupby
+from collections.abc import Iterable, Iterator
+from itertools import groupby, pairwise
 from operator import itemgetter
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
 
 from daskjobs.files.digest import Output
 from daskjobs.files.storage import Storage
-from daskjobs.files.tables import rebatched, row_groups, writing
+from daskjobs.files.tables import column, rebatched, row_groups, writing
 from daskjobs.orders.schema import QUARANTINE, WRITING
 from daskjobs.orders.sources.fields import standalone_row, standalone_rows
 from daskjobs.orders.sources.format import SourceFile
@@ -65,11 +66,8 @@ def by_file(
     ``parquet`` is what `gather` wrote; ``files`` are those of the input, each after the name of the file to write.
     """
     sources = {file.name: (name, file) for name, file in files}
-    pieces = (
-        (source, rows["raw"].filter(pc.equal(rows["source"], source)))
-        for rows in row_groups(storage, parquet, vouched, ["source", "raw"])
-        for source in rows["source"].unique().to_pylist()
-    )
+    groups = row_groups(storage, parquet, vouched, ["source", "raw"])
+    pieces = (piece for rows in groups for piece in _runs(rows))
     outputs = dict[str, Output]()
     for source, rejected in groupby(pieces, itemgetter(0)):
         name, file = sources[source]
@@ -84,3 +82,11 @@ def by_file(
             text.write(file.after.encode())
         outputs[name] = text.output
     return outputs
+
+
+def _runs(rows: pa.Table) -> Iterator[tuple[str, pa.ChunkedArray]]:
+    """Yield each source with its rejected rows, which stand one after another."""
+    sources = column(rows, "source").dictionary_encode()
+    codes = sources.indices.to_numpy()
+    for start, end in pairwise([0, *(np.flatnonzero(np.diff(codes)) + 1).tolist(), len(codes)]):
+        yield sources.dictionary[codes[start]].as_py(), rows["raw"].slice(start, end - start)

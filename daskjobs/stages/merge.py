@@ -53,8 +53,9 @@ class PartitionLedger:
 class MergeRows(Ledger):
     """The ledger in total and by partition, and rows by status, by reason and by known anomaly.
 
-    ``unread`` are files of several rows of which none was understood, and ``unread_single`` those of one such row. With
-    a profile, this is here, too, with the paid rows by currency, and what they add up to, if it says so.
+    ``unread`` are files of several rows of which none was understood, and ``unread_single`` those of one such row;
+    ``utf8`` are those that look like UTF-8, though they were decoded as --encoding says. With a profile, this is here,
+    too, with the paid rows by currency, and what they add up to, if it says so.
     """
 
     statuses: dict[str, int]
@@ -62,6 +63,7 @@ class MergeRows(Ledger):
     scores: dict[str, Score]
     lines: Lines
     partitions: list[PartitionLedger]
+    utf8: list[str] = field(default_factory=list)
     unread: UnreadFiles | None = None
     unread_single: UnreadFiles | None = None
     profile: Profile | None = None
@@ -120,12 +122,15 @@ def _merge(context: Context) -> Done:
         scores=scores,
         lines=lines,
         partitions=[PartitionLedger(result.partition, **vars(result.rows)) for result in results],
+        utf8=[file.name for file in plan.files if file.utf8],
         unread=unread,
         unread_single=unread_single,
         profile=plan.profile,
         currencies=dict(sorted(currencies.items())),
         amounts=sum(amounts, Amounts()) if amounts else None,
     )
+    if rows.utf8:
+        event("input.looks_like_utf8", level=logging.WARNING, names=", ".join(rows.utf8[:NAMED]), of=len(rows.utf8))
     return Done(outputs, rows)
 
 

@@ -105,7 +105,7 @@ def _write(context: Context) -> Done:
         version=VERSION,
         rows=account,
         lines=merged.lines,
-        warnings=warnings(merged.lines.rows_like_several, merged.unread_single if account.valid else None),
+        warnings=warnings(merged.lines.rows_like_several, account, merged.unread_single, merged.utf8),
         reasons=most_frequent(merged.reasons, parse(context.vouched(validate.NAME, validate.RULES), dict[str, str])),
         unpaid_by_status=cleaned.unpaid_by_status,
         scores=scored(merged.scores),

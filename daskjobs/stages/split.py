@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import lru_cache
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
@@ -115,7 +116,7 @@ def opening(context: Context) -> Storage:
         return context.storage
     from daskjobs.orders.sources.inputs import find_inputs
 
-    uris = [uri for pattern in unlisted for uri in find_inputs(pattern, ignore_table=True)]
+    uris = [uri for pattern in unlisted for uri in find_inputs(pattern, ignore_table=True, marked=False)]
     return replace(context.storage, secrets={listed(uri): uri for uri in uris if listed(uri) != uri})
 
 
@@ -124,11 +125,9 @@ def read_plan(context: Context) -> "Plan":
 
     Raises StorageError when its file has changed, ConfigError when another version wrote it in another shape.
     """
-    from daskjobs.orders.plan import Plan
-
     data = context.vouched(NAME, PARTITIONS)
     try:
-        return parse(data, Plan)
+        return _parsed(data)
     except ValueError as error:
         uri, version = context.storage.uri(PARTITIONS), context.manifest(NAME).daskjobs
         if version != context.version:
@@ -137,6 +136,14 @@ def read_plan(context: Context) -> "Plan":
                 "run all stages again"
             ) from error
         raise damaged(uri, error) from error
+
+
+@lru_cache(maxsize=1)
+def _parsed(data: bytes) -> "Plan":
+    """Return the plan that was written; several stages of one process read it, and one of many files takes seconds."""
+    from daskjobs.orders.plan import Plan
+
+    return parse(data, Plan)
 
 
 def _listed(patterns: Sequence[str], ignore_table: bool) -> dict[str, str]:
@@ -192,6 +199,7 @@ def _planned(context: Context, inputs: dict[str, str], profile: "Profile | None"
     from daskjobs.orders import sources
     from daskjobs.orders.plan import Partition, Plan
     from daskjobs.orders.profiles.columns import extra_names
+    from daskjobs.orders.profiles.furniture import refuse_unknown
     from daskjobs.orders.schema import COLUMNS
     from daskjobs.orders.sources import many
     from daskjobs.orders.sources.format import Cuts, RowRange, SourceFile
@@ -233,6 +241,8 @@ def _planned(context: Context, inputs: dict[str, str], profile: "Profile | None"
             context.progress((partition + 1) / count)
     if untouched and written != storage.identity(generate.ORDERS):
         raise damaged(storage.uri(generate.ORDERS))
+    if profile:
+        refuse_unknown(profile, (file.columns for file in files))
     others = (extra_names(file.columns, profile) if profile else file.columns for file in files)
     extra = dict.fromkeys(name for each in others for name in each if name not in COLUMNS)
     partitions = [Partition(number, sum(part.rows for part in parts), parts) for number, parts in enumerate(ranges)]

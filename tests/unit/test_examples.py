@@ -25,6 +25,7 @@ import yaml
 import inline
 from conftest import csv_text, row
 from daskjobs.cli.main import main
+from daskjobs.orders.profiles.reading import parse_profile
 from daskjobs.orders.schema import COLUMNS
 from daskjobs.version import __version__
 from manifests import ROOT, documents
@@ -37,9 +38,9 @@ README, TUTORIAL, STEP = (PAGES[name] for name in ("README.md", "docs/tutorial.m
 ACTIVATE = ". .venv/bin/activate"
 # Pages whose Python is a file of rules, and the lines that stand above it in such a file.
 RULES = {"docs/orders.md": "", "CONTRIBUTING.md": "import pandas as pd\nfrom daskjobs import rule\n"}
-FILE = re.compile(r"# (\S+\.py)\n")
+FILE = re.compile(r"# (\S+\.(?:py|toml))\n")
 CELL = "--- cell ---"
-NUMBERS = r"^ *((?:orders|revenue|rejected|unpaid)  .*)$"
+NUMBERS = r"^ *((?:orders|revenue|gross|refunds|net|unchecked|furniture|rejected|unpaid)  .*)$"
 
 # Commands, by how they begin, that no test of this module runs.
 NOT_RUN = {
@@ -127,12 +128,13 @@ def folder(tmp_path: Path) -> Path:
     (tmp_path / "orders.csv").write_text(sample)
     rules, *_ = blocks(PAGES["docs/orders.md"], "python")
     (tmp_path / "mine.py").write_text(rules)
+    shutil.copytree(ROOT / "examples/exports", tmp_path / "examples/exports")
     return tmp_path
 
 
 def follow(page: str, folder: Path) -> dict[str, str]:
     """Do what a page says, line by line, in one folder; return what each command printed."""
-    for block in blocks(page, "python"):
+    for block in blocks(page, "python") + blocks(page, "toml"):
         if file := FILE.match(block):
             (folder / file[1]).parent.mkdir(exist_ok=True)
             (folder / file[1]).write_text(block)
@@ -155,7 +157,9 @@ def pages(language: str) -> list[str]:
 
 @pytest.mark.parametrize("name", PAGES)
 def test_every_snippet_is_of_a_language_that_a_test_of_this_module_tries(name: str) -> None:
-    assert {language for language, _ in snippets(PAGES[name])} <= {"sh", "python", "csv", "yaml", "json", "dockerfile"}
+    assert {language for language, _ in snippets(PAGES[name])} <= {
+        *("sh", "python", "csv", "yaml", "json", "toml", "dockerfile")
+    }
     assert PAGES[name].count("\n```") == 2 * len(snippets(PAGES[name]))
 
 
@@ -295,6 +299,12 @@ def test_yaml_of_a_page_has_the_fields_of_ours(name: str) -> None:
 def test_json_of_a_page_can_be_read(name: str) -> None:
     """That of docs/storage.md is tried on a real server, in test_s3_policy.py."""
     assert all(map(json.loads, blocks(PAGES[name], "json")))
+
+
+@pytest.mark.parametrize("name", pages("toml"))
+def test_toml_of_a_page_is_a_profile(name: str) -> None:
+    for text in blocks(PAGES[name], "toml"):
+        assert parse_profile(text, name).sha256
 
 
 @pytest.mark.parametrize("name", pages("dockerfile"))

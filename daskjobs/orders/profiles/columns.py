@@ -14,7 +14,8 @@ from daskjobs.orders.header import first_row
 from daskjobs.orders.money import MONEY, cents_of, decimals_of
 from daskjobs.orders.parse import mapped, trimmed
 from daskjobs.orders.profiles import ANY, Column, Profile, signed
-from daskjobs.orders.profiles.values import amounts, ids, quantities, times
+from daskjobs.orders.profiles.timestamps import times
+from daskjobs.orders.profiles.values import amounts, ids, quantities
 from daskjobs.orders.schema import COLUMNS, COUNTS
 
 BETWEEN = "\x1f"  # the parts of a key

@@ -64,9 +64,9 @@ def _bound(held: list[Block], name: str, end: int) -> None:
     rows, size = sum(each.rows for each in held), sum(each.texts.nbytes for each in held)
     if len(held) > 1 and (rows > RUN_ROWS or size > RUN_BYTES):
         raise InputError(
-            f"{name} has an order whose lines, one after another from row {end - rows}, are more than {RUN_ROWS} rows or "
-            f"{RUN_BYTES >> 20} MiB: check that order_id in the profile's [columns] is the number of an order, and with "
-            "fill_down, that each order's first line has one"
+            f"{name} has an order whose lines, one after another from row {end - rows}, are more than {RUN_ROWS} rows "
+            f"or {RUN_BYTES >> 20} MiB: check that order_id in the profile's [columns] is the number of an order, and "
+            "with fill_down, that each order's first line has one"
         )
 
 

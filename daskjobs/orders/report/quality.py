@@ -1,13 +1,13 @@
 """quality.json: the account of every row, why rows were rejected, and how well the rules found known anomalies."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from daskjobs.errors import LostWorkError
 from daskjobs.files.documents import to_json
 from daskjobs.orders.profiles import Profile
 from daskjobs.orders.validation.limit import not_understood
-from daskjobs.orders.validation.result import Ledger, Lines, LongRows, Score, UnreadFiles
+from daskjobs.orders.validation.result import NAMED, Ledger, Lines, LongRows, Score, UnreadFiles
 
 MOST_NAMED = 5  # currencies, in a sentence
 VERSION = 2  # since 0.6.0; before, "rejected" was "quarantined", "paid" was "clean", and there was no "version"
@@ -117,23 +117,43 @@ def notes(profile: Profile | None) -> list[str]:
     return said
 
 
-def warnings(several: LongRows, unread: UnreadFiles | None = None) -> list[str]:
-    """Return warnings: of rows that look like several, and of files whose single row was not understood."""
-    return _several(several) + ([not_understood(unread, single=True)] if unread else [])
+def warnings(
+    several: LongRows, account: Account | None = None, unread: UnreadFiles | None = None, utf8: Sequence[str] = ()
+) -> list[str]:
+    """Return warnings about what may have been read wrongly.
+
+    These are rows that look like several, since a stray quote may have joined them; no orders at all; files whose one
+    row was not understood (``unread``); and files that look like ``utf8``, though --encoding may be that of the other files.
+    """
+    if account and 0 < account.rows_in == account.furniture:
+        return ["the profile takes every row for furniture, so there are no orders: check its [furniture]"]
+    single = not_understood(unread, single=True) if unread and account and account.valid else ""
+    return [*filter(None, (_several(several), single, _utf8(utf8)))]
 
 
-def _several(several: LongRows) -> list[str]:
-    """Return a warning about rows that look like several rows, which a stray quote may have joined."""
+def _several(several: LongRows) -> str:
     if not several.rows:
-        return []
+        return ""
     count, first = several.rows, several.first
     hold, look = ("row holds", "looks") if count == 1 else ("rows hold", "each look")
     shown = ", ".join(f"row {row.row} of {row.source.rsplit('/', 1)[-1]}" for row in first)
     more = f" and {count - len(first):,} more" if count > len(first) else ""
-    return [
+    return (
         f"{count:,} {hold} {several.line_ends:,} line ends inside quotes and {look} like several rows: {shown}{more}"
         "; if quotes are plain characters in this file, use --quoting none"
-    ]
+    )
+
+
+def _utf8(files: Sequence[str]) -> str:
+    if not files:
+        return ""
+    shown = ", ".join(file.rsplit("/", 1)[-1] for file in files[:NAMED])
+    more = f" and {len(files) - NAMED:,} more" if len(files) > NAMED else ""
+    look, were = ("looks", "was") if len(files) == 1 else ("look", "were")
+    return (
+        f"{shown}{more} {look} like UTF-8, and {were} read as --encoding says: if texts are wrong, leave that out, or "
+        'give a profile in which [file] has encoding = ["utf-8", "…"], the first of these that fits each file'
+    )
 
 
 def most_frequent(counts: dict[str, int], sentences: dict[str, str]) -> list[Reason]:

@@ -1,6 +1,7 @@
 """The built-in rules as a profile changes them: left out, with a tolerance, or with returns."""
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from daskjobs.orders.money import amount_text
@@ -9,13 +10,14 @@ from daskjobs.orders.rules.builtin import (
     DUPLICATES,
     MALFORMED,
     RULES,
-    SENTENCES,
     Rule,
     negative_price,
     quantity_below_one,
     wrong_total,
 )
 from daskjobs.orders.rules.functions import SENTENCE, rule
+
+Numbers = npt.NDArray[np.int64]
 
 # Reasons that `worth.faults` finds: what they look at isn't in the frame of a rule.
 MISSING_CURRENCY, UNREADABLE_REFUND = "missing_currency", "unreadable_refund"
@@ -38,16 +40,18 @@ def _negative_total(orders: pd.DataFrame) -> pd.Series:
 
 @rule(_UNCLEAR)
 def _contradictory_row(orders: pd.DataFrame) -> pd.Series:
-    quantity, price, total = (orders[name] for name in ("quantity", "price_cents", "total_cents"))
+    quantity, price, total, known = _cells(orders)
     back = (quantity < 0) | (price < 0)
-    return ((quantity < 0) & (price < 0)) | (back & (total > 0)) | (~back & (price > 0) & (total < 0))
+    wrong = ((quantity < 0) & (price < 0)) | (back & (total > 0)) | (~back & (price > 0) & (total < 0))
+    return pd.Series(wrong & known, orders.index)
 
 
 @rule(_UNCLEAR)
 def _contradictory_line(orders: pd.DataFrame) -> pd.Series:
     """Judge rows whose price is that of the whole line: its sign is the total's, whatever the quantity's is."""
-    quantity, price, total = (orders[name] for name in ("quantity", "price_cents", "total_cents"))
-    return (((quantity < 0) | (price < 0)) & (total > 0)) | ((price > 0) & (total < 0))
+    quantity, price, total, known = _cells(orders)
+    wrong = (((quantity < 0) | (price < 0)) & (total > 0)) | ((price > 0) & (total < 0))
+    return pd.Series(wrong & known, orders.index)
 
 
 @rule("The quantity is zero.")
@@ -56,17 +60,24 @@ def _zero_quantity(orders: pd.DataFrame) -> pd.Series:
 
 
 def _far_from_product(orders: pd.DataFrame, tolerance: int = 0) -> pd.Series:
-    columns = [orders[name] for name in ("quantity", "price_cents", "total_cents")]
-    quantity, price, total = (column.fillna(0).to_numpy(np.int64) for column in columns)
+    quantity, price, total, known = _cells(orders)
     far = np.abs(quantity * price - total) > tolerance
     far |= np.abs(quantity.astype(float) * price) > 4e18  # where the product wraps
-    for column in columns:
-        far &= column.notna().to_numpy()
-    return pd.Series(far, orders.index)
+    return pd.Series(far & known, orders.index)
 
 
 def _far_from_price(orders: pd.DataFrame, tolerance: int = 0) -> pd.Series:
     return (orders["total_cents"] - orders["price_cents"]).abs() > tolerance
+
+
+def _cells(orders: pd.DataFrame) -> tuple[Numbers, Numbers, Numbers, npt.NDArray[np.bool_]]:
+    """Return quantity, price and total_amount, with zeros in place of null, and the rows that have all three."""
+    columns = [orders[name] for name in ("quantity", "price_cents", "total_cents")]
+    quantity, price, total = (column.fillna(0).to_numpy(np.int64) for column in columns)
+    known = np.ones(len(orders), bool)
+    for column in columns:
+        known &= column.notna().to_numpy()
+    return quantity, price, total, known
 
 
 def left_out(profile: Profile) -> dict[str, str]:
@@ -82,10 +93,8 @@ def left_out(profile: Profile) -> dict[str, str]:
     return {name: out[name] for name in RULES if name in out}
 
 
-def rules_of(profile: Profile | None) -> dict[str, Rule]:
-    """Return a run's built-in rules, by name, in the order of a row's reasons."""
-    if not profile:
-        return RULES
+def rules_of(profile: Profile) -> dict[str, Rule]:
+    """Return the built-in rules of a run with a profile, by name, in the order of a row's reasons."""
     order, out = profile.order, left_out(profile)
     rules = RULES | _totals(order)
     if order.returns == "subtract":
@@ -110,10 +119,8 @@ def _totals(order: OrderForm) -> dict[str, Rule]:
     return {name: rule(f"The total_amount is not {product}, {within}.", name=name, tolerance=order.tolerance)(far)}
 
 
-def sentences_of(profile: Profile | None) -> dict[str, str]:
+def sentences_of(profile: Profile) -> dict[str, str]:
     """Return the sentence of each reason but the user's own, in the order of a row's reasons."""
-    if not profile:
-        return SENTENCES
     said = {name: str(getattr(each, SENTENCE)) for name, each in rules_of(profile).items()}
     needed = {UNREADABLE_REFUND: profile.order.refunds, MISSING_CURRENCY: profile.order.currency}
     faults = {name: sentence for name, sentence in FAULTS.items() if needed[name]}

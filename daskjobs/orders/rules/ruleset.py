@@ -26,7 +26,7 @@ from daskjobs.display import shown
 from daskjobs.errors import ConfigError, InputError, StorageError
 from daskjobs.files.storage import Storage, UnavailableError, explained
 from daskjobs.orders.profiles import Profile
-from daskjobs.orders.rules.builtin import SENTENCES, Rule, of_lines
+from daskjobs.orders.rules.builtin import RULES, SENTENCES, Rule, of_lines
 from daskjobs.orders.rules.contract import CONTEXT, RuleContext, takes_context
 from daskjobs.orders.rules.file import rules_in
 from daskjobs.orders.rules.functions import SENTENCE, Functions, load_functions
@@ -68,18 +68,15 @@ class Ruleset:
     @property
     def sentences(self) -> dict[str, str]:
         """Return the sentence of each reason, in the order of a row's reasons."""
-        return {
-            **sentences_of(self.profile),
-            **of_lines(self.profile),
-            **{name: _sentence(name, rule) for name, rule in self.own.items()},
-        }
+        said = sentences_of(self.profile) | of_lines(self.profile) if self.profile else SENTENCES
+        return {**said, **{name: _sentence(name, rule) for name, rule in self.own.items()}}
 
     def masks(self, frame: pd.DataFrame, twice: bool = False) -> Iterator[tuple[str, Mask]]:
         """Yield each rule's name and the rows that it rejects. Raises ConfigError when one of the user's fails.
 
         With ``twice``, the user's run again on the later half of the rows alone, and must reject the same of them.
         """
-        for name, rule in rules_of(self.profile).items():
+        for name, rule in (rules_of(self.profile) if self.profile else RULES).items():
             yield name, mask(rule, frame)
         for name, rule in self.own.items():
             rejected = self._mask(name, rule, frame)

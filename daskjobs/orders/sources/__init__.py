@@ -61,6 +61,7 @@ def describe(storage: Storage, name: str, plain: str, said: InputFormat, profile
         raise InputError(f"the input can't be read: {error}") from error
     packed = bool(unpack.compression(first)) or unpack.is_archived(name)
     start, encoding = unpack.beginning(storage, name, "", first) if packed else first, ""
+    undecoded = start
     source_format = next((each for each in FORMATS if not each.text and each.sniff(start)), None)
     if source_format is None:
         encoding = _encoding(storage, name, profile, start, first) if profile else said.encoding
@@ -88,7 +89,9 @@ def describe(storage: Storage, name: str, plain: str, said: InputFormat, profile
     size = int(storage.size(read) or 0)
     file = replace(file, read=read, size=size, open=partial(storage.open, read), unpacked=unpacked)
     described: SourceFile = source_format.describe(file)
-    return described
+    return (
+        replace(described, utf8=True) if encoding and not profile and unpack.looks_like_utf8(undecoded) else described
+    )
 
 
 def _encoding(storage: Storage, name: str, profile: Profile, start: bytes, first: bytes) -> str:

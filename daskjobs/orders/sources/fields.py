@@ -15,7 +15,7 @@ from daskjobs.orders.dialect import BACKSLASH, COMMAS, NONE, SPARK, Dialect
 from daskjobs.orders.rules.builtin import NOT_UTF8, WRONG_FIELDS
 from daskjobs.orders.sources.format import Block, BlockLines, Ints
 from daskjobs.orders.sources.lines import BOM, LAST, NEWLINE, raw_rows, raw_texts
-from daskjobs.orders.sources.quotes import may_quote, quoted, row_ends, without_escaped_quotes
+from daskjobs.orders.sources.quotes import SLASH, escaping, may_quote, quoted, row_ends
 
 ESCAPES = {"0": "\0", "b": "\b", "n": "\n", "r": "\r", "t": "\t", "Z": "\x1a"}  # as MySQL's LOAD DATA has them
 Parsed = tuple[pa.Table, Ints, dict[int, str], int]
@@ -52,13 +52,14 @@ def read_fields(data: bytes, ends: Ints, columns: list[str], dialect: Dialect = 
     """
     malformed: dict[int, str] = {}
     end = int(ends[-1]) if len(ends) else 0
-    quote = _quote(data, end, dialect)
+    marks = _quote(data, end, dialect)
 
     def refuse(row: pa.csv.InvalidRow) -> str:
         malformed[row.number - 1] = WRONG_FIELDS
         return "skip"
 
-    if quote is not None and _is_well_formed(data, ends):
+    if marks is not None and _is_well_formed(data, ends):
+        quote, escape = marks
         try:
             table = pa.csv.read_csv(
                 pa.BufferReader(pa.py_buffer(data).slice(0, end)),
@@ -66,7 +67,7 @@ def read_fields(data: bytes, ends: Ints, columns: list[str], dialect: Dialect = 
                 pa.csv.ParseOptions(
                     delimiter=dialect.delimiter,
                     quote_char=quote or False,
-                    escape_char="\\" if quote and _escapes(data, end, dialect) else False,
+                    escape_char=escape or False,
                     invalid_row_handler=refuse,
                     ignore_empty_lines=False,
                     newlines_in_values=bool(quote),
@@ -81,35 +82,30 @@ def read_fields(data: bytes, ends: Ints, columns: list[str], dialect: Dialect = 
     return read_row_by_row(data, ends, columns, dialect)
 
 
-def _quote(data: bytes, end: int, dialect: Dialect) -> str | None:
-    """Return the quote character with which pyarrow reads a block as we do, "" for none, or None if it can't.
+def _quote(data: bytes, end: int, dialect: Dialect) -> tuple[str, str] | None:
+    """Return the quote and the escape with which pyarrow reads a block as we do, "" for none, or None if it can't.
 
-    For pyarrow, each quote at a field's start opens a quoted field.
+    For pyarrow, each quote at a field's start opens a quoted field, and a backslash escapes any character anywhere.
     """
-    if dialect.quoting == BACKSLASH and data.find(b"\\", 0, end) >= 0:
+    slashes = data.count(b"\\", 0, end) if dialect.quoting in (BACKSLASH, SPARK) else 0
+    if dialect.quoting == BACKSLASH and slashes:
         return None
     if not may_quote(data, dialect, end):
-        return ""
+        return "", ""
     begin, stop = quoted(data[:end], dialect, LAST)
     alone = np.count_nonzero(stop - begin == 1)
     if alone == len(begin):
-        return ""
+        return "", ""
     if alone:
         return None
-    if _escapes(data, end, dialect):  # for pyarrow, a backslash escapes any character, outside quotes, too
-        rest = np.frombuffer(without_escaped_quotes(data[:end], dialect), np.uint8)
-        escapes = np.flatnonzero(rest == 0)
-        field = np.searchsorted(begin, escapes, "right") - 1
-        within = (field >= 0) & (stop[field] > escapes)
-        if np.any(rest == ord("\\")) or b"\0" in data or not np.all(within):
-            return None
-    return dialect.quote
-
-
-def _escapes(data: bytes, end: int, dialect: Dialect) -> bool:
-    """Tell whether a backslash escapes anything in a block of Spark's."""
-    pairs = (rb"\\", b"\\" + dialect.quote.encode())
-    return dialect.quoting == SPARK and any(data.find(pair, 0, end) >= 0 for pair in pairs)
+    text = np.frombuffer(data, np.uint8, end)
+    escapes = escaping(text, dialect) if slashes else np.empty(0, np.int64)
+    if not len(escapes):
+        return dialect.quote, ""
+    field = np.searchsorted(begin, escapes, "right")
+    inside = (field > 0) & (np.append(0, stop)[field] > escapes)
+    alike = np.all(inside) and slashes == len(escapes) + np.count_nonzero(text[escapes + 1] == SLASH)
+    return (dialect.quote, "\\") if alike else None
 
 
 def _line_ends(table: pa.Table, malformed: list[bytes]) -> int:

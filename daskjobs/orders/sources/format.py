@@ -106,7 +106,8 @@ class SourceFile:
     is read: itself, or its plain bytes in the run, which then are ``unpacked``; it has ``size`` bytes. ``columns`` are
     its columns under our names, ``header`` the first row of the file of its rejected rows, if that has one, whose name
     ends with ``ending``; ``before`` and ``after`` are what stands there around the rows. ``encoding`` is the one that a
-    profile found, ``nulls`` are the texts that are to be read as empty.
+    profile found, ``nulls`` are the texts that are to be read as empty. ``utf8`` says that it looks like UTF-8, though
+    it was decoded as --encoding says.
     """
 
     ending: ClassVar[str] = "csv"  # or jsonl, or txt
@@ -121,6 +122,7 @@ class SourceFile:
     encoding: str = ""
     nulls: list[str] = field(default_factory=list)
     unpacked: Output | None = None
+    utf8: bool = False
 
     @property
     def dialect(self) -> Dialect:
@@ -205,8 +207,8 @@ class Block:
     ``texts`` holds the fields of the rows that could be read, ``kept`` the place of each of these in the block, and
     ``malformed`` the reason of each other row by its place; ``raw`` returns the text of rows, as it stands in the
     source, by their places. ``lines`` is there where all lines of the file are accounted for. ``furniture`` are the
-    places of rows that a profile takes for no orders; they are neither kept nor malformed. ``runs`` is there where a row
-    is a line of an order: the number of each kept row's run (see `profiles.runs`), from 0.
+    places of rows that a profile takes for no orders; they are neither kept nor malformed. ``runs`` is there where a
+    row is a line of an order: the number of each kept row's run (see `profiles.runs`), from 0.
     """
 
     rows: int
@@ -240,7 +242,12 @@ def _may_have(values: pa.StringArray, wanted: list[bytes]) -> bool:
         return False
     starts = np.frombuffer(offsets, np.int32)[values.offset : values.offset + len(values) + 1]
     lengths, text = np.diff(starts), np.frombuffer(data, np.uint8)
-    return any(np.any(text[starts[:-1][lengths == len(each)]] == each[0]) for each in wanted if each)
+    shortest, longest = lengths.min(), lengths.max()
+    return any(
+        shortest <= len(each) <= longest and np.any(text[starts[:-1][lengths == len(each)]] == each[0])
+        for each in wanted
+        if each
+    )
 
 
 S = TypeVar("S", bound=SourceFile)

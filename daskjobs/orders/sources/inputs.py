@@ -7,6 +7,7 @@ import re
 import stat
 import zipfile
 from contextlib import suppress
+from itertools import zip_longest
 from typing import Any
 
 from fsspec.core import OpenFile, has_magic
@@ -24,6 +25,7 @@ KINDS = {
     stat.S_IFCHR: "a device: give a file",
     stat.S_IFBLK: "a device: give a file",
 }
+NUMBER = re.compile(r"([0-9]+)")
 NAMED = 3  # names in a message
 LEVELS = 3  # of folders between a file and its table's folder, not counting those of partitions
 PARTITIONS = re.compile(r".*=.*|[01]+")  # day=1, or the hashes that Iceberg makes of names in object stores
@@ -40,12 +42,13 @@ BOOKKEEPING = re.compile(
 )
 
 
-def find_inputs(pattern: str, ignore_table: bool = False) -> dict[str, str]:
+def find_inputs(pattern: str, ignore_table: bool = False, marked: bool = True) -> dict[str, str]:
     """Return the files that a path, URI or glob names, each with a mark that changes when the file does.
 
     A file with exactly this name takes precedence, even if the name looks like a glob. A glob skips names that begin
-    with a dot or an underscore, unless its own do. Raises InputError, which says what is there instead, when there is
-    no file, and when a file belongs to a table, unless ``ignore_table``.
+    with a dot or an underscore, unless its own do. Unless the files are to be ``marked``, which takes the longest, all
+    marks are empty. Raises InputError, which says what is there instead, when there is no file, and when a file belongs
+    to a table, unless ``ignore_table``.
     """
     name = f"--input {listed(pattern)}"
     try:
@@ -55,7 +58,7 @@ def find_inputs(pattern: str, ignore_table: bool = False) -> dict[str, str]:
             found = _files(fs, path)
             files = [each for each in found if not _hidden(each, path)]
             inside = _inside(fs, files, path, ignore_table)
-            marks = {_uri(fs, each, pattern): _mark(fs, each) for each in files}
+            marks = {_uri(fs, each, pattern): _mark(fs, each) if marked else "" for each in files}
             passed = sorted({_hidden(each, path) for each in found} - {""})
             twice = next((each for each in files if _times(fs, each) > 1), "")
             instead = "" if files else _finds_only(passed) if passed else _instead(fs, path, pattern)
@@ -85,10 +88,21 @@ def find_inputs(pattern: str, ignore_table: bool = False) -> dict[str, str]:
 
 def _files(fs: Any, path: str) -> list[str]:
     if web.is_web(fs):
-        return [path] if web.look(fs, path) else sorted(fs.glob(path)) if has_magic(path) else []
+        return [path] if web.look(fs, path) else sorted(fs.glob(path), key=_counted) if has_magic(path) else []
     if fs.exists(path):
         return [path] if fs.isfile(path) and not _special(fs, path) else []
-    return sorted(name for name in fs.glob(path) if fs.isfile(name)) if has_magic(path) else []
+    return sorted((name for name in fs.glob(path) if fs.isfile(name)), key=_counted) if has_magic(path) else []
+
+
+def _counted(name: str) -> tuple[list[str | tuple[int, str]], str]:
+    """Return the key by which names are sorted as people count: numbers in them by their value, o-2 before o-10.
+
+    >>> sorted(["o-10", "o-2", "o-02", "o"], key=_counted)
+    ['o', 'o-02', 'o-2', 'o-10']
+    """
+    texts, numbers = NUMBER.split(name)[::2], (each.lstrip("0") for each in NUMBER.findall(name))
+    values = [(len(number), number) for number in numbers]
+    return [part for pair in zip_longest(texts, values) for part in pair if part is not None], name
 
 
 def _times(fs: Any, path: str) -> int:

@@ -199,13 +199,22 @@ def raw_texts(data: bytes, ends: Ints) -> Callable[[Ints], pa.Array]:
     def raw(which: Ints) -> pa.Array:
         starts = np.concatenate([[0], ends]).astype(np.int32)
         rows = pa.Array.from_buffers(pa.binary(), len(ends), [None, *map(pa.py_buffer, (starts, data))])
-        text = pc.replace_substring_regex(rows.take(pa.array(which)), r"\r?\n?\z", "")
+        text = _without_ends(rows.take(pa.array(which)), data, ends[which])
         try:
             return text.cast(pa.string())
         except pa.ArrowInvalid:
             return pa.array([row.decode(errors="backslashreplace") for row in text.to_pylist()], pa.string())
 
     return raw
+
+
+def _without_ends(rows: pa.Array, data: bytes, ends: Ints) -> pa.Array:
+    """Return rows, which end at ``ends`` of ``data``, without what ends them."""
+    text = np.frombuffer(data, np.uint8)
+    returns = text[np.maximum(ends - 2, 0)] == ord("\r")
+    if len(rows) and (text[ends - 1] == NEWLINE).all() and returns.all() == returns.any():  # all alike, as usual
+        return pc.binary_slice(rows, 0, -2 if returns.all() else -1)
+    return pc.replace_substring_regex(rows, r"\r?\n?\z", "")
 
 
 def raw_rows(data: bytes, ends: Ints, which: Ints) -> list[bytes]:

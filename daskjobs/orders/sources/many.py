@@ -13,25 +13,16 @@ import pyarrow as pa
 
 from daskjobs.errors import InputError
 from daskjobs.files.storage import REQUESTS, Storage
-from daskjobs.orders.sources import format_of
+from daskjobs.orders.sources import format_of, lines
 from daskjobs.orders.sources.format import Block, BlockLines, Ints, RowRange, SourceFile, without_nulls
-from daskjobs.orders.sources.lines import BLOCK_BYTES, BLOCK_ROWS, LAST, LinesFormat
+from daskjobs.orders.sources.lines import LAST, LinesFormat
 
 SMALL_BYTES = 64 << 10  # of a file, or of a range of rows, that is read whole
 HELD_BYTES = 64 << 20  # of small files that stay in memory between their description and their cuts
 AHEAD = 256  # files that are requested before they are looked at
 
-OWN = (
-    "name",
-    "read",
-    "size",
-    "start",
-    "lines",
-    "inside",
-    "outside",
-    "groups",
-    "unpacked",
-)  # what like files need not share
+# What files of one form need not share.
+OWN = ("name", "read", "size", "start", "lines", "inside", "outside", "groups", "unpacked", "utf8")
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -122,7 +113,8 @@ def together(ranges: list[RowRange], files: Mapping[int, SourceFile], alone: boo
     batch, size, rows = list[RowRange](), 0, 0
     for part in ranges:
         weight = _weight(files[part.file], part)
-        fits = size + weight <= BLOCK_BYTES and rows + part.rows <= BLOCK_ROWS and weight <= SMALL_BYTES and not alone
+        small = weight <= SMALL_BYTES and not alone
+        fits = small and size + weight <= lines.BLOCK_BYTES and rows + part.rows <= lines.BLOCK_ROWS
         if batch and not (fits and _alike(files[batch[0].file], files[part.file])):
             yield batch
             batch, size, rows = [], 0, 0
@@ -153,7 +145,8 @@ def blocks(storage: Storage, files: Mapping[int, SourceFile], parts: list[RowRan
         return list(source_format.blocks(storage, files[part.file], part))
 
     each = in_turn(read, parts, 1 if storage.is_local(source.read) else REQUESTS)
-    yield _joined([block for found in each for block in found])
+    if read_blocks := [block for found in each for block in found]:
+        yield _joined(read_blocks)
 
 
 def starts(files: Mapping[int, SourceFile], parts: list[RowRange]) -> tuple[tuple[int, str, int], ...]:
@@ -202,7 +195,7 @@ def _joined(blocks: list[Block]) -> Block:
         ]
         return pa.concat_arrays(each) if each else pa.array([], pa.string())
 
-    lines = [block.lines for block in blocks if block.lines]
+    counted = [block.lines for block in blocks if block.lines]
     several = {
         begin + row: count for begin, block in numbered if block.lines for row, count in block.lines.several.items()
     }
@@ -212,5 +205,5 @@ def _joined(blocks: list[Block]) -> Block:
         kept=np.concatenate([begin + block.kept for begin, block in numbered]),
         malformed={begin + row: reason for begin, block in numbered for row, reason in block.malformed.items()},
         raw=raw,
-        lines=BlockLines(sum(each.inside for each in lines), several) if lines else None,
+        lines=BlockLines(sum(each.inside for each in counted), several) if counted else None,
     )

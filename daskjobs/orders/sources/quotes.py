@@ -10,7 +10,7 @@ from daskjobs.orders.dialect import BACKSLASH, COMMAS, NONE, RFC4180, SPARK, Dia
 from daskjobs.orders.sources.format import Ints
 from daskjobs.orders.sources.lines import BEYOND, LAST, MORE, NEWLINE, line_ends
 
-RETURN = ord("\r")
+RETURN, SLASH = b"\r\\"
 
 Bytes = npt.NDArray[np.uint8]
 
@@ -37,15 +37,28 @@ def _fields_in_quotes(dialect: Dialect, behind: str) -> re.Pattern[bytes]:
     return re.compile(rb"%s%s(?:%s(?:%s%s))?" % (anywhere, opened, body, closed, undecided), re.DOTALL)
 
 
-def without_escaped_quotes(block: bytes, dialect: Dialect) -> bytes:
-    """Return a block of as many bytes in which the quotes are those that nothing escapes.
+def escaping(data: Bytes, dialect: Dialect) -> Ints:
+    """Return where Spark's escapes begin: a backslash before a quote or a backslash; others are plain characters."""
+    slashes = np.flatnonzero(data == SLASH)
+    index = np.arange(len(slashes))
+    run = np.maximum.accumulate(np.where(np.diff(slashes, prepend=-2) != 1, index, 0))  # of backslashes in a row
+    slashes = slashes[((index - run) % 2 == 0) & (slashes + 1 < len(data))]
+    after = data[slashes + 1]
+    escapes: Ints = slashes[(after == SLASH) | (after == ord(dialect.quote))]
+    return escapes
 
-    In Spark's files, a backslash escapes a quote or a backslash, and is a plain character elsewhere. Outside quotes it
-    escapes nothing, but a quote behind it is a plain character there, too.
+
+def _without_escapes(block: bytes, dialect: Dialect) -> bytes:
+    """Return a block of Spark's with other bytes in place of its escapes, so that each quote left is one.
+
+    Outside quotes, a backslash escapes nothing, but a quote behind it is a plain character there, too.
     """
-    if dialect.quoting != SPARK:
+    if b"\\" not in block:
         return block
-    return block.replace(rb"\\", b"\0\0").replace(b"\\" + dialect.quote.encode(), b"\0\0")
+    data = np.frombuffer(block, np.uint8).copy()
+    escapes = escaping(data, dialect)
+    data[escapes] = data[escapes + 1] = 0
+    return data.tobytes()
 
 
 def quoted(block: bytes, dialect: Dialect, behind: str) -> tuple[Ints, Ints]:
@@ -54,7 +67,8 @@ def quoted(block: bytes, dialect: Dialect, behind: str) -> tuple[Ints, Ints]:
     A quote at the start of a field that is not quoted counts as a field of one byte. With backslashes, each escaped
     character has an entry too.
     """
-    block = without_escaped_quotes(block, dialect)
+    if dialect.quoting == SPARK:
+        block = _without_escapes(block, dialect)
     data = np.frombuffer(block, np.uint8)
     well_formed = _pairs(data, dialect, behind) if dialect.quoting in (RFC4180, SPARK) else None
     if well_formed is not None:

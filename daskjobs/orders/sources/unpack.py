@@ -104,6 +104,14 @@ def fits(storage: Storage, name: str, encoding: str, first: bytes) -> bool:
     return True
 
 
+def looks_like_utf8(first: bytes) -> bool:
+    """Tell whether a file that begins with these bytes is UTF-8, with characters beyond ASCII."""
+    try:
+        return not first.isascii() and bool(codecs.getincrementaldecoder("utf-8")().decode(first))
+    except UnicodeDecodeError:
+        return False
+
+
 def beginning(storage: Storage, name: str, encoding: str, first: bytes) -> bytes:
     """Return the plain bytes of a file that begins with ``first``: at least `START_BYTES`, if there are so many."""
     plain = b""

@@ -91,15 +91,15 @@ def judge(
     statuses: dict[str, str] | None = None,
     twice: bool = False,
     profile: Profile | None = None,
-    told: Elsewhere | None = None,
+    others: Elsewhere | None = None,
     seen_runs: int = 0,
 ) -> Judged:
     """Judge the rows of a block.
 
     ``extra`` are the files' columns besides ours. ``repeated`` has the positions, among the rows of this block that
     pass every rule, of those that repeat an earlier row's id; it may go on beyond the block. ``statuses`` maps the
-    file's statuses to ours. ``twice`` is that of `Ruleset.masks`. Where rows are lines of orders, ``told`` says what is
-    known of runs elsewhere, and ``seen_runs`` is the number of the partition's `Judged.runs` before this block.
+    file's statuses to ours. ``twice`` is that of `Ruleset.masks`. Where rows are lines of orders, ``others`` says what
+    is known of runs elsewhere, and ``seen_runs`` is the number of the partition's `Judged.runs` before this block.
     """
     bits = {reason: 1 << index for index, reason in enumerate(ruleset.sentences)}
     found = arranged(block.texts, profile, extra) if profile else Arranged(typed(block.texts, statuses))
@@ -124,7 +124,7 @@ def judge(
     heads, runs = judged == 0, None
     if profile and returns is not None and block.runs is not None:
         lines = Lines(column(orders, "order_id"), judged == 0, again, unpaid, returns)
-        order = find_heads(block, lines, profile.order.rejects == "order", told or NOTHING, seen_runs)
+        order = find_heads(block, lines, profile.order.rejects == "order", others or NOTHING, seen_runs)
         if order.rejected.any():
             judged[order.rejected] = bits[REJECTED_ORDER]
         heads, runs = order.heads, (order.ids, order.flags)
@@ -152,19 +152,18 @@ def judge(
     )
 
 
-def _entrants(rows: Arranged, valid: Mask, returns: Mask | None, profile: Profile | None) -> tuple[Ints, pa.Array]:
+def _entrants(found: Arranged, valid: Mask, returns: Mask | None, profile: Profile | None) -> tuple[Ints, pa.Array]:
     """Return the rows of which each must have a key of its own, and these keys; without another, it is the order_id.
 
     Returns have the order_id of what is given back, and lines of an order have it in common: these need a ``key``.
     """
-    if profile and profile.order.key:
+    if found.keys is not None:
         passing = np.flatnonzero(valid)
-        assert rows.keys is not None
-        return passing, rows.keys.take(pa.array(passing))
+        return passing, found.keys.take(pa.array(passing))
     if returns is not None:
         valid = valid & ~returns if not (profile and profile.by_line) else np.zeros(len(valid), bool)
     passing = np.flatnonzero(valid)
-    return passing, column(rows.orders, "order_id").take(pa.array(passing))
+    return passing, column(found.orders, "order_id").take(pa.array(passing))
 
 
 def _rejected(block: Block, codes: Ints, bad: Ints, place: Place, bits: dict[str, int]) -> pa.Table:

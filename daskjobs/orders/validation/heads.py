@@ -2,9 +2,10 @@
 
 The head is the order's first paid row, or if none is paid, its first unpaid one: so an order counts as paid, once, if
 any of its lines is paid, and each line adds its own amount by its own status. A row that is rejected is no head.
-Returns repeat no id: they are looked at apart from what they give back, and each run of them has a head of its own,
-where an order's own total counts. Within a run that is seen at once; of an order's runs elsewhere, the buckets of `duplicates` tell: the run
-with the head is the order's first one that has a paid row, or if none has, its first one with an unpaid row.
+Returns repeat no id: they are looked at apart from what they give back, and each run's have a head of their own, where
+an order's own total counts. Within a run all this is seen at once. What other runs of the order mean for it, wherever
+they stand, the buckets of `duplicates` tell: the head is in the order's first run that has a paid row, or if none has,
+in its first one with an unpaid row.
 
 Where a rejected line rejects its order, all other lines of it are rejected, too, in all of its runs. A malformed row is
 a line of the run in which it stands, if that goes on behind it; at a run's end, nobody knows whose it was. A repeated
@@ -103,14 +104,16 @@ def _around(block: Block, runs: Ints) -> Ints:
     """Return the runs in which malformed rows stand."""
     behind = np.searchsorted(block.kept, np.fromiter(block.malformed, int, len(block.malformed)))
     inside = behind[(behind > 0) & (behind < len(runs))]
-    return runs[inside][runs[inside - 1] == runs[inside]]
+    around: Ints = runs[inside][runs[inside - 1] == runs[inside]]
+    return around
 
 
 def differing_totals(runs: Ints, totals: pa.Array, returns: Bools) -> Bools:
     """Return which rows have a total that is not that of their run's first row with one; returns have their own."""
-    known, cents = totals.is_valid().to_numpy(zero_copy_only=False), cents_of(totals)
-    groups = 2 * runs + returns
+    known: Bools = totals.is_valid().to_numpy(zero_copy_only=False)
+    cents, groups = cents_of(totals), 2 * runs + returns
     rows = np.flatnonzero(known)[::-1]
     first = np.zeros(2 * len(runs) + 2, np.int64)
     first[groups[rows]] = cents[rows]  # the first one is written last
-    return known & (cents != first[groups])
+    differing: Bools = known & (cents != first[groups])
+    return differing

@@ -73,10 +73,10 @@ def check_partition(
 
     ``files`` are those that the partition has rows of, by their place in the input; ``names`` are those of the files to
     write, by what they hold. ``repeats`` has the pieces of files, by their names, that say which rows repeat an id:
-    none at first, when nobody knows yet. ``others`` are those that say what runs of lines elsewhere mean for its orders.
-    A result with the same key, repeats and others, whose files hold against their hashes, is kept; at first, with any
-    repeats and others. Raises InputError when the orders changed since split, or once its rejected
-    rows are too many for the whole run; LostWorkError when rows or lines are missing.
+    none at first, when nobody knows yet. ``others`` are those that say what runs of lines elsewhere mean for its
+    orders. A result with the same key, repeats and others, whose files hold against their hashes, is kept; at first,
+    with any repeats and others. Raises InputError when the orders changed since split, or once its rejected rows are
+    too many for the whole run; LostWorkError when rows or lines are missing.
     """
     storage = Storage(task.root, secrets=task.secrets)
     others = others or {}

@@ -9,6 +9,7 @@ import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -205,12 +206,41 @@ def test_file_is_said_to_be_empty_when_it_is(tmp_path: Path, answer: Answer) -> 
 def test_run_ends_with_a_sentence_and_whether_to_try_again_when_a_server_fails(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: Answer, kind: type[DaskjobsError], words: str
 ) -> None:
+    monkeypatch.setattr(web, "WAIT", 0)
     if answer is silent:  # the others answer, however busy the machine
         monkeypatch.setattr(web, "TIMEOUTS", {"total": 0.5})
     with serving(answer, ORDERS) as url, pytest.raises(DaskjobsError, match=words) as raised:
         inline.run(tmp_path, f"{url}/o.csv")
     assert isinstance(raised.value, kind)
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("busy", [429, 503])
+@pytest.mark.parametrize("first", [in_parts, whole])
+def test_file_is_read_when_its_server_was_busy_for_a_moment(tmp_path: Path, first: Answer, busy: int) -> None:
+    asked = count()
+
+    def answer(handler: BaseHTTPRequestHandler, data: bytes, part: tuple[int, int] | None) -> None:
+        if next(asked) % 2:
+            first(handler, data, part)
+        else:
+            send(handler, busy, b"", Retry_After="0")
+
+    with serving(answer, ORDERS) as url:
+        assert inline.run(tmp_path, f"{url}/o.csv")["report/analytics_report.json"] == REPORT
+
+
+@pytest.mark.parametrize("after", ["3600", "Fri, 31 Dec 2100 23:59:59 GMT"])
+def test_run_ends_at_once_when_a_server_asks_for_a_long_wait(tmp_path: Path, after: str) -> None:
+    asked = list[int]()
+
+    def answer(handler: BaseHTTPRequestHandler, *_: object) -> None:
+        asked.append(1)
+        send(handler, 429, b"", Retry_After=after)
+
+    with serving(answer, ORDERS) as url, pytest.raises(StorageError, match="answers 429 .*; try again later"):
+        inline.run(tmp_path, f"{url}/o.csv")
+    assert len(asked) == 1
 
 
 def test_large_file_that_comes_only_whole_is_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -235,7 +265,8 @@ def test_run_ends_with_a_sentence_when_a_server_gives_parts_no_more(tmp_path: Pa
         file.read(10)
 
 
-def test_archive_on_a_server_is_read_in_parts_or_a_sentence(tmp_path: Path) -> None:
+def test_archive_on_a_server_is_read_in_parts_or_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(web, "WAIT", 0)
     packed_orders = io.BytesIO()
     with zipfile.ZipFile(packed_orders, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("o.csv", ORDERS)
@@ -248,7 +279,8 @@ def test_archive_on_a_server_is_read_in_parts_or_a_sentence(tmp_path: Path) -> N
         assert isinstance(raised.value, kind), raised.value
 
 
-def test_rules_of_a_server_are_read_right_or_a_sentence(tmp_path: Path) -> None:
+def test_rules_of_a_server_are_read_right_or_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(web, "WAIT", 0)
     source = b"def all_of_them(orders):\n    return orders['quantity'] > 0\n"
     with serving(chunked, source) as url:
         assert "all_of_them" in read_rules(Storage(str(tmp_path)), f"{url}/rules.py").code

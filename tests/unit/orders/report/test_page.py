@@ -45,7 +45,7 @@ def drawn(summaries: pa.Table) -> str:
 def attributes(inside: Any, kind: str) -> list[dict[str, Any]]:
     """The attributes of bokeh's elements of one kind, wherever they stand in a plot."""
     parts = inside.values() if isinstance(inside, dict) else inside if isinstance(inside, list) else []
-    own = [inside["attributes"]] if isinstance(inside, dict) and inside.get("name") == kind else []
+    own = [inside.get("attributes", {})] if isinstance(inside, dict) and inside.get("name") == kind else []
     return own + [each for part in parts for each in attributes(part, kind)]
 
 
@@ -159,3 +159,16 @@ def test_sums_do_not_depend_on_how_many_come_at_a_time(monkeypatch: pytest.Monke
         expected[key] = expected.get(key, Decimal()) + line["revenue"]
     found = {(line["dimension"], line["value"]): line["revenue"] for line in one.sums().to_pylist()}
     assert list(found.items()) == sorted(expected.items())
+
+
+@pytest.mark.parametrize(("revenue", "start"), [("5.00", 0), ("0.00", 0), ("-5.00", None)])
+def test_axis_of_revenue_begins_at_zero_unless_more_was_given_back_than_paid(revenue: str, start: int | None) -> None:
+    (axis,) = attributes(plot_by_region(drawn(lines("region", {"north": "9.00", "south": revenue}))), "DataRange1d")
+    assert axis.get("start") == start
+
+
+def test_sentences_about_plots_stand_only_beside_plots() -> None:
+    notes = ["There is no plot by product."]
+    some = lines("region", {"north": "9.00"})
+    assert "There is no plot by product." in page.page(900, QUALITY, some, None, notes=notes).decode()
+    assert "There is no plot by product." not in page.page(None, QUALITY, some, None, "why", notes).decode()

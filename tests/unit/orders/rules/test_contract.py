@@ -180,7 +180,7 @@ STEADY = {
 
 
 def masks(function: Callable[..., Any], orders: pd.DataFrame, monkeypatch: pytest.MonkeyPatch) -> list[bool]:
-    monkeypatch.setattr(ruleset, "rules_of", lambda _: {})
+    monkeypatch.setattr(ruleset, "RULES", {})
     monkeypatch.setattr(Ruleset, "own", {"odd": function})
     ((_, mask),) = Ruleset(name="mine.py", context=CONTEXT).masks(orders, twice=True)
     return mask.tolist()
@@ -273,7 +273,7 @@ def own(*functions: Callable[..., Any]) -> Ruleset:
 
 
 def test_function_is_several_rules_by_its_parameters(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ruleset, "rules_of", lambda _: {})
+    monkeypatch.setattr(ruleset, "RULES", {})
     rules = own(
         rule("Above {most}.", name="above_1", most=1)(above),
         rule("Above {most:,.2f}.", name="above_3", most=3)(above),

@@ -488,7 +488,7 @@ def test_failure_shows_the_line_of_the_rule(monkeypatch: pytest.MonkeyPatch) -> 
     def wrong(orders: pd.DataFrame) -> pd.Series:
         return orders["no such column"] > 1
 
-    monkeypatch.setattr(ruleset, "rules_of", lambda _: {})
+    monkeypatch.setattr(ruleset, "RULES", {})
     line = wrong.__code__.co_firstlineno + 1
     with pytest.raises(
         ConfigError,
@@ -512,7 +512,7 @@ def test_functions_of_the_docs_reject_what_their_sentences_say(monkeypatch: pyte
     orders = pd.DataFrame({"total_cents": [500_00, 500_01, 10_000_00]})
     orders["timestamp"] = pd.to_datetime(["2026-11-29 23:59", "2026-11-30 00:00", "2026-11-28 00:00"])
     rules = [replace(rules_of(each), context=RuleContext(date(2026, 11, 29))) for call in calls for each in call]
-    monkeypatch.setattr(ruleset, "rules_of", lambda _: {})
+    monkeypatch.setattr(ruleset, "RULES", {})
     found = [
         (each.sentences[name], np.flatnonzero(rejected).tolist())
         for each in rules

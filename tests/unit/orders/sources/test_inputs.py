@@ -287,3 +287,37 @@ def test_mark_changes_when_the_file_does(tmp_path: Path) -> None:
     shutil.copy(path, tmp_path / "y")
     (tmp_path / "y").replace(path)
     assert find_inputs(str(path)) != before
+
+
+def test_glob_finds_names_in_the_order_in_which_people_count(tmp_path: Path) -> None:
+    names = [
+        "o-10.csv",
+        "o-2.csv",
+        "o-02.csv",
+        "o-1.csv",
+        "o.csv",
+        f"o-{'9' * 5000}.csv"[:200],
+        "a-3/o.csv",
+        "a-20/o.csv",
+    ]
+    for name in names:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    found = [uri.partition(f"{tmp_path}/")[2] for uri in find_inputs(f"{tmp_path}/**")]
+    assert found == ["a-3/o.csv", "a-20/o.csv", "o-1.csv", "o-02.csv", "o-2.csv", "o-10.csv", names[5], "o.csv"]
+
+
+def test_first_file_as_people_count_has_the_order_that_counts(tmp_path: Path) -> None:
+    (tmp_path / "o-10.csv").write_bytes(csv_text(row(order_id="A", quantity="4", total_amount="42.00")))
+    (tmp_path / "o-9.csv").write_bytes(csv_text(row(order_id="A")))
+    results = inline.run(tmp_path / "run", f"{tmp_path}/*.csv")
+    assert results["report/analytics_report.json"] == b'{"orders": 1, "revenue": 21.00}\n'
+    assert b'o-10.csv","duplicate_order_id"' in results["merge/quarantine.csv"]
+
+
+def test_glob_passes_over_a_notebooks_copies(tmp_path: Path) -> None:
+    for name in ("o.csv", ".ipynb_checkpoints/o-checkpoint.csv", "below/.ipynb_checkpoints/p-checkpoint.csv"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    for pattern in ("**/*.csv", "**"):
+        assert [uri.rpartition("/")[2] for uri in find_inputs(f"{tmp_path}/{pattern}")] == ["o.csv"]

@@ -3,6 +3,7 @@
 import bz2
 import gzip
 import io
+import json
 import lzma
 import tarfile
 import zipfile
@@ -248,3 +249,18 @@ def test_compressed_file_is_a_sentence_when_it_is_damaged_or_cut(
     with pytest.raises(InputError, match="x.csv.packed (can't be unpacked|is empty)"):
         pipeline("split", input=str(tmp_path / "x.csv.packed"))
     assert not list((tmp_path / "run").rglob("input-*"))
+
+
+def test_files_that_look_like_utf8_are_told_when_an_encoding_is_given(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_bytes(csv_text(row(product="théière")).decode().encode("cp1252"))
+    (tmp_path / "b.csv").write_bytes(csv_text(row(product="théière")))
+    (tmp_path / "c.csv").write_bytes(csv_text(row()))  # ASCII, which is both
+    (tmp_path / "d.csv.gz").write_bytes(gzip.compress(csv_text(row(product="café"))))
+
+    def warnings(pattern: str, **said: str) -> list[str]:
+        quality = inline.run(tmp_path / f"run-{pattern[:1]}{len(said)}", f"{tmp_path}/{pattern}", **said)
+        return list(json.loads(quality["report/quality.json"])["warnings"])
+
+    (said,) = warnings("*.csv*", encoding="cp1252")
+    assert said.startswith("b.csv, d.csv.gz look like UTF-8, and were read as --encoding says: ")
+    assert warnings("[ac].csv", encoding="cp1252") == warnings("*.csv*") == []

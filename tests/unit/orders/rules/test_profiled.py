@@ -1,0 +1,116 @@
+"""The built-in rules as a profile changes them."""
+
+import pandas as pd
+import pytest
+
+from daskjobs.errors import ConfigError
+from daskjobs.orders.profiles import Column, OrderForm, Profile
+from daskjobs.orders.rules.builtin import OPTIONAL, RULES, SENTENCES
+from daskjobs.orders.rules.profiled import PROFILED, left_out, rules_of, sentences_of
+from daskjobs.orders.rules.ruleset import Ruleset, mask
+
+SUBTRACT = OrderForm(returns="subtract")
+
+
+def reasons_of(order: OrderForm, quantity: int | None, price: int | None, total: int | None) -> list[str]:
+    """The reasons of a row whose other values are good; money in cents."""
+    values = {"quantity": quantity, "price_cents": price, "total_cents": total}
+    frame = pd.DataFrame(
+        {
+            name: pd.array([value], pd.ArrowDtype(pd.core.arrays.arrow.array.pa.int64()))
+            for name, value in values.items()
+        }
+        | {"order_id": ["A1"], "status": ["success"], "timestamp": ["2025-04-02"]}
+    )
+    return [name for name, rule in rules_of(Profile("mine", order=order)).items() if mask(rule, frame)[0]]
+
+
+def test_rules_are_the_built_in_ones_when_a_profile_says_nothing_of_them() -> None:
+    assert rules_of(Profile("mine")) == RULES
+    assert sentences_of(Profile("mine")) == SENTENCES
+
+
+@pytest.mark.parametrize(
+    ("order", "row", "reasons"),
+    [
+        (OrderForm(), (3, 725, 2610), ["wrong_total"]),
+        (OrderForm(without_rules=["wrong_total"]), (3, 725, 2610), []),
+        (OrderForm(without_rules=["wrong_total"]), (3, 725, -2610), ["negative_total"]),
+        (OrderForm(without_rules=["quantity_below_one"]), (0, 725, 0), []),
+        (OrderForm(without_rules=["quantity_below_one"]), (-3, 725, -2175), ["negative_total"]),
+        (OrderForm(total=["Total"]), (3, 725, 9999), []),
+        (OrderForm(tolerance=2), (3, 725, 2177), []),
+        (OrderForm(tolerance=2), (3, 725, 2173), []),
+        (OrderForm(tolerance=2), (3, 725, 2178), ["wrong_total"]),
+        (OrderForm(tolerance=2), (3, 725, None), ["unreadable_total"]),
+        (OrderForm(tolerance=2), (1, 0, -1), ["negative_total"]),
+        (OrderForm(tolerance=2), (999_999_999, 99 * 10**16, 0), ["wrong_total"]),  # whose product wraps in 64 bits
+        (OrderForm(price="line"), (3, 2175, 2175), []),
+        (OrderForm(price="line"), (3, 725, 2175), ["wrong_total"]),
+        (OrderForm(price="line", tolerance=1), (3, 2175, 2176), []),
+        (OrderForm(price="line", tolerance=1), (3, 2175, 2177), ["wrong_total"]),
+    ],
+)
+def test_total_is_held_against_what_the_profile_says_of_it(
+    order: OrderForm, row: tuple[int, int, int], reasons: list[str]
+) -> None:
+    assert reasons_of(order, *row) == reasons
+
+
+@pytest.mark.parametrize(
+    ("order", "row", "reasons"),
+    [
+        (SUBTRACT, (-3, 725, -2175), []),
+        (SUBTRACT, (3, -725, -2175), []),
+        (SUBTRACT, (-1, 0, 0), []),  # a gift goes back
+        (SUBTRACT, (0, 725, 0), ["quantity_below_one"]),
+        (SUBTRACT, (-3, 725, 2175), ["wrong_total", "contradictory_signs"]),
+        (SUBTRACT, (3, 725, -2175), ["wrong_total", "contradictory_signs"]),
+        (SUBTRACT, (-3, -725, 2175), ["contradictory_signs"]),
+        (SUBTRACT, (-3, -725, -2175), ["wrong_total", "contradictory_signs"]),
+        (SUBTRACT, (-3, None, 2175), ["unreadable_price"]),
+        (OrderForm(returns="subtract", price="line"), (-3, -2175, -2175), []),
+        (OrderForm(returns="subtract", price="line"), (3, -2175, -2175), []),
+        (OrderForm(returns="subtract", price="line"), (-3, 2175, 2175), ["contradictory_signs"]),
+        (OrderForm(returns="subtract", without_rules=["wrong_total"]), (-3, 725, -2610), []),
+        (OrderForm(returns="subtract", without_rules=["wrong_total"]), (-3, 725, 2610), ["contradictory_signs"]),
+        (OrderForm(returns="subtract", rows="line", total=["Total"]), (-1, 725, 5000), []),  # one item of a paid order
+    ],
+)
+def test_return_is_a_row_whose_signs_agree_that_something_went_back(
+    order: OrderForm, row: tuple[int, int, int], reasons: list[str]
+) -> None:
+    assert reasons_of(order, *row) == reasons
+
+
+@pytest.mark.parametrize(
+    ("profile", "why"),
+    [
+        (Profile("mine", order=OrderForm(without_rules=["wrong_total"])), "the profile names it in without_rules"),
+        (Profile("mine", order=OrderForm(total=["Total"])), "the total_amount is the order's own total"),
+        (Profile("mine", columns={"total_amount": Column(computed=True)}), "the total_amount is computed"),
+        (Profile("mine", columns={"total_amount": Column(sum=["a", "-b"])}), "the total_amount is a sum of columns"),
+    ],
+)
+def test_rule_about_totals_is_left_out_where_it_cannot_hold(profile: Profile, why: str) -> None:
+    assert left_out(profile) == {"wrong_total": why}
+    assert "wrong_total" not in rules_of(profile)
+
+
+def test_what_may_be_left_out_are_rules_without_which_no_value_is_missing() -> None:
+    assert {*OPTIONAL} < {*RULES}
+    assert not [name for name in OPTIONAL if name.startswith(("unreadable", "missing", "unknown"))]
+
+
+def test_every_reason_that_a_profile_brings_has_a_sentence() -> None:
+    every = [OrderForm(tolerance=1), OrderForm(returns="subtract", refunds="back", currency="money")]
+    said = {name: text for order in every for name, text in sentences_of(Profile("mine", order=order)).items()}
+    assert {*PROFILED} <= said.keys()
+    assert all(text.endswith(".") for text in said.values())
+
+
+def test_own_rule_may_have_the_name_of_a_reason_that_only_a_profile_brings_when_there_is_none() -> None:
+    code = "def missing_currency(orders):\n    return orders['quantity'] > 1\n"
+    assert "missing_currency" in Ruleset(code, "mine.py").sentences
+    with pytest.raises(ConfigError, match="defines missing_currency, which is a built-in rule: give it another name"):
+        Ruleset(code, "mine.py", profile=Profile("mine")).own  # noqa: B018
