@@ -499,7 +499,7 @@ def _status(found: Guess) -> Section:
     answers = all(plain(each) in YES | NO for each in counts if each) and not any(
         plain(each) in STATUS_OF for each in counts
     )
-    words = {}
+    words = dict[str, str]()
     for text in sorted(counts, key=lambda each: (-counts[each], each)):
         word = plain(text)
         if answers and text:
@@ -508,6 +508,11 @@ def _status(found: Guess) -> Section:
             words[text] = STATUS_OF[word]
         elif text and (guessed := _by_words(text)):
             words[text] = guessed
+    left = _refunded_in_part(found, words)
+    words |= dict.fromkeys(left, PAID)
+    if left:
+        names = ", ".join(map(quoted, left))
+        section.note(f"{names}: less was given back than was paid, so that these rows count, less [order] refunds.")
     if any(text != ours for text, ours in words.items()):
         for ours in STATUSES:
             texts = [text for text, each in words.items() if each == ours]
@@ -525,6 +530,17 @@ def _status(found: Guess) -> Section:
         said = any(ours == PAID for ours in words.values()) and any(text != ours for text, ours in words.items())
         section.lines.append(f"# {'pending' if said else PAID} = {_list(shown)}")
     return section
+
+
+def _refunded_in_part(found: Guess, words: dict[str, str]) -> list[str]:
+    """Return the statuses of what was refunded, where the refunds that the file tells leave something of a row."""
+    names = [*found.names.get("total", []), *ranked(found.table.columns, "total")][:1]
+    if "refunds" not in found.names or not names:
+        return []
+    rows = zip(found.texts("status"), found.amounts(names), found.amounts(found.names["refunds"]), strict=True)
+    return sorted(
+        {text for text, whole, back in rows if words.get(text) == "refunded" and back and whole and 0 < back < whole}
+    )
 
 
 def _fills(found: Guess) -> bool:
@@ -555,7 +571,7 @@ def _order(found: Guess, form: Shape) -> Section:
         )
         key = key_of(found)
         if key:
-            section.say("key", _list(["order_id", key]), "no two rows have the same")
+            section.say("key", _list(["order_id", key]), "what no two rows have in common")
         if form.fill:
             section.say("fill_down", _list(form.fill), "empty in the later lines of orders, filled in the first")
         if form.own:

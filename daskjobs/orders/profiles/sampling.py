@@ -328,8 +328,8 @@ def _quotings(text: str, delimiter: str) -> list[tuple[str, str]]:
     if "\\" in text and double:
         escapes = re.search(r"\\N(?![a-z])|\\\r?\n", text)
         found.append((BACKSLASH if escapes else SPARK, '"'))
-    elif "\\" in text and (delimiter in "\t\x01|" and re.search(rf"(?:^|{d})\\N(?=\r?$|{d})|\\{d}", text, re.M)):
-        found = [(BACKSLASH, '"')]
+    elif "\\" in text and re.search(rf"(?:^|{d})\\N(?=\r?$|{d})|\\{d}", text, re.M):
+        found = [(BACKSLASH, '"')] if delimiter == "\t" else [*found, (BACKSLASH, '"')]
     if single > double:
         found.insert(0, (RFC4180, "'"))
     if double:
