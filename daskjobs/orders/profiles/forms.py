@@ -10,6 +10,7 @@ from decimal import Decimal
 from functools import partial
 
 from daskjobs.orders.profiles import ISO, UNIX
+from daskjobs.orders.profiles.timeforms import clash
 from daskjobs.orders.profiles.words import CODES, SIGNS
 
 GROUPS = " '\u2019\u00a0\u202f\u2009"  # beside the point and the comma
@@ -153,12 +154,13 @@ _DAYS = (
     "%a %b %d %Y",
 )  # fmt: skip
 _CLOCKS = (
-    "", "%H:%M", "%H:%M:%S", "%H:%M:%S.%f", "%I:%M %p", "%I:%M:%S %p", "%I:%M%p", "%H.%M", "%H.%M.%S", "%H%M%S",
+    "", "%H:%M", "%H:%M:%S", "%H:%M:%S.%f", "%I:%M %p", "%I:%M:%S %p", "%H:%M:%S %p", "%I:%M%p", "%H.%M", "%H.%M.%S", "%H%M%S",
     "%Hh%M",
 )  # fmt: skip
 _JOINS = (" ", ", ", "T", " - ", "  ")
 _ZONES = ("", " %z", "%z")
 _MOST_TEXTS = 3000  # distinct ones that formats are tried with
+_BLANKS = str.maketrans("\u00a0\u202f", "  ")  # that don't break are blanks in times
 SWAPPED = {"%d": "%m", "%m": "%d"}
 
 
@@ -183,9 +185,11 @@ def fits(text: str, form: str) -> bool:
 
 def _is(text: str, form: str) -> bool:
     try:
-        return datetime.strptime(text, form).year >= 1000
+        read = datetime.strptime(text, form)
     except (ValueError, OverflowError):
         return False
+    half = "%H" in form and "%p" in form  # 15:04 PM is right, and 03:04 PM is another hour
+    return read.year >= 1000 and (not half or read.strftime("%p").lower() in text.lower())
 
 
 @dataclass(frozen=True)
@@ -216,7 +220,7 @@ def times(texts: Iterable[str], named: bool = False, american: bool = False) -> 
 
     Where nothing says which of two numbers is the day, it is the second one of what is ``american``.
     """
-    counts = Counter(each.strip() for each in texts)
+    counts = Counter(each.translate(_BLANKS).strip() for each in texts)
     del counts[""]
     total = counts.total()
     tried = dict(counts.most_common(_MOST_TEXTS))
@@ -226,7 +230,7 @@ def times(texts: Iterable[str], named: bool = False, american: bool = False) -> 
     other, decided = "", 0
     while left and len(formats) < 3:
         scores = {form: sum(count for each, count in left.items() if fits(each, form)) for form in _candidates(left)}
-        scores = {form: score for form, score in scores.items() if score and twin(form) not in formats}
+        scores = {form: score for form, score in scores.items() if score and not clash([*formats, form])}
         if formats:
             scores.pop(UNIX, None)
         if not scores:

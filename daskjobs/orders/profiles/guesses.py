@@ -17,6 +17,8 @@ from daskjobs.orders.schema import COLUMNS
 MONEY = ("quantity", "price", "line_total", "total", "refunds", "subtotal", "shipping", "tax", "discount")
 MOST = Decimal("0.95")  # of the rows, by which a guess is taken for a rule
 OURS = {"total": "total_amount"}  # where a role has another name than our column
+ENDINGS = ("orderid", "orderno", "ordernumber", "ordernr", "bestellnummer", "auftragsnummer", "bestelnummer")
+LESS = 60  # how much worse a name is that has a known one in it
 MOST_STATUSES = 60
 CENT = Decimal("0.01")
 TOLERANCE = 5  # cents that are taken for rounding
@@ -116,8 +118,13 @@ class Guess:
         return self.amounts(self.names.get("price", []))
 
     def is_negative(self, place: int) -> bool:
-        """Tell whether a row has a negative quantity or price."""
-        return any((column[place] or 0) < 0 for column in (self.quantity, self.price) if column)
+        """Tell whether a row has a negative quantity, price or total."""
+        return any((column[place] or 0) < 0 for column in self._signed)
+
+    @cached_property
+    def _signed(self) -> list[list[Decimal | None]]:
+        names = {name for role in ("price", "total", "line_total") for name in ranked(self.table.columns, role)}
+        return [self.quantity, *(self.amounts([name]) for name in sorted(names))]
 
     def agree(self, total: list[Decimal | None], price_of_line: bool = False, cents: int = 0) -> tuple[int, int]:
         """Return in how many rows quantity times price is the total, and how many there are."""
@@ -141,11 +148,15 @@ def ranked(names: Iterable[str], role: str) -> list[str]:
     known = NAMES_OF[role]
     found = list[tuple[int, int, str]]()
     for place, name in enumerate(names):
-        ranks = [known[each] + 1000 * way for way, each in enumerate(variants(name)) if each in known]
+        whole, *others = variants(name)
+        ranks = [known[whole]] if whole in known else []
+        ranks += [known[each] + LESS * (role == "order_id") for each in others if each in known]
         if name.strip().casefold() == OURS.get(role, role):
             ranks.append(-1)
+        if role == "order_id" and whole.endswith(ENDINGS):
+            ranks.append(LESS)
         if ranks:
-            found.append((min(ranks) % 1000 if min(ranks) >= 0 else -1, place, name))
+            found.append((min(ranks), place, name))
     return [name for _, _, name in sorted(found)]
 
 
@@ -345,7 +356,10 @@ def _order_id(columns: _Columns) -> list[str]:
     found = columns.pick("order_id", fits, blank)
     if found:
         return found
-    free = [name for name in columns.free() if columns.filled[name] and not columns.is_time(name)]
+    others = {name for role in NAMES_OF if role != "order_id" for name in ranked(columns.free(), role)}
+    free = [
+        name for name in columns.free() if columns.filled[name] and not columns.is_time(name) and name not in others
+    ]
     unique = [
         name
         for name in free

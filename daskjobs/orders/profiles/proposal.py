@@ -16,7 +16,7 @@ from daskjobs.orders.profiles import ISO, Profile, signed
 from daskjobs.orders.profiles.forms import Times, invisible
 from daskjobs.orders.profiles.guesses import MOST, Guess, guess, named, ranked
 from daskjobs.orders.profiles.sampling import ENCODINGS, Piece, Sheet, sheet
-from daskjobs.orders.profiles.shapes import Shape, has_amounts, key_of, parts, runs, shape, used
+from daskjobs.orders.profiles.shapes import Shape, has_amounts, key_of, parts, runs, shape, sum_parts, used
 from daskjobs.orders.profiles.words import NO, STATUS_OF, YES, plain
 from daskjobs.orders.schema import COLUMNS, PAID, STATUSES
 
@@ -277,13 +277,13 @@ def _encoding(section: Section, sheets: list[Sheet]) -> None:
     seen = f"not UTF-8 (byte {of_one.odd})" if of_one.odd else "as the first bytes say"
     if of_one.odd:
         seen += f"; read as {ENCODINGS[of_one.encoding]} writes it, the best of {', '.join(ENCODINGS)}"
-    mixed = any(not each.encoding for each in sheets) or len(others) > 1
-    if mixed:
+    if len(others) > 1 or not all(each.encoding for each in sheets):
         count = sum(bool(each.encoding) for each in sheets)
+        last = sorted(others, key=lambda each: [*ENCODINGS].index(each) if each in ENCODINGS else -1)
         section.say(
             "encoding",
-            _list(["utf-8", *others]),
-            f"{_share(count, len(sheets), 'files')} are not UTF-8; the first that fits all of a file",
+            _list(["utf-8", *last]),
+            f"{_share(count, len(sheets), 'files')} are not UTF-8; of each file, the first that fits all of it",
         )
     else:
         section.say("encoding", quoted(of_one.encoding), seen)
@@ -366,12 +366,15 @@ def _money_columns(section: Section, found: Guess, form: Shape) -> None:
     elif total:
         section.say("price", either(total), "there is no column of prices: the row's total stands for it")
     elif form.own:
-        section.say("price", either(form.own), "there is no column of prices: the order's total stands for it")
+        section.say("price", '{constant = "0"}', "there is no column of prices, and the order's total counts")
     else:
         _without_money(section)
         return
+    if form.own:
+        section.note("total_amount is the order's own: [order] total says where it stands.")
+        return
     if not total:
-        if not form.own and quantity and any(each not in (None, 1) for each in found.quantity):
+        if quantity and any(each not in (None, 1) for each in found.quantity):
             section.ask(
                 f"is {escaped(price[0])} the price of a unit, or of the whole line? Of the line:",
                 f'total_amount = {either(price)}  # and in [order] price = "line"',
@@ -391,6 +394,10 @@ def _money_columns(section: Section, found: Guess, form: Shape) -> None:
         section.ask(
             f"is {escaped(total[0])} or {escaped(others[0])} the order's total? The other answer:",
             f"total_amount = {quoted(others[0])}",
+        )
+    if total[0] in ranked(found.table.columns, "subtotal") and (extra := sum_parts(found, total[0])):
+        section.ask(
+            "does the total have shipping, tax and discounts? With them:", f"total_amount = {{sum = {_list(extra)}}}"
         )
     section.say("total_amount", either(total), seen)
 
@@ -492,7 +499,7 @@ def _status(found: Guess) -> Section:
     answers = all(plain(each) in YES | NO for each in counts if each) and not any(
         plain(each) in STATUS_OF for each in counts
     )
-    words = {}
+    words = dict[str, str]()
     for text in sorted(counts, key=lambda each: (-counts[each], each)):
         word = plain(text)
         if answers and text:
@@ -501,6 +508,11 @@ def _status(found: Guess) -> Section:
             words[text] = STATUS_OF[word]
         elif text and (guessed := _by_words(text)):
             words[text] = guessed
+    left = _refunded_in_part(found, words)
+    words |= dict.fromkeys(left, PAID)
+    if left:
+        names = ", ".join(map(quoted, left))
+        section.note(f"{names}: less was given back than was paid, so that these rows count, less [order] refunds.")
     if any(text != ours for text, ours in words.items()):
         for ours in STATUSES:
             texts = [text for text, each in words.items() if each == ours]
@@ -518,6 +530,17 @@ def _status(found: Guess) -> Section:
         said = any(ours == PAID for ours in words.values()) and any(text != ours for text, ours in words.items())
         section.lines.append(f"# {'pending' if said else PAID} = {_list(shown)}")
     return section
+
+
+def _refunded_in_part(found: Guess, words: dict[str, str]) -> list[str]:
+    """Return the statuses of what was refunded, where the refunds that the file tells leave something of a row."""
+    names = [*found.names.get("total", []), *ranked(found.table.columns, "total")][:1]
+    if "refunds" not in found.names or not names:
+        return []
+    rows = zip(found.texts("status"), found.amounts(names), found.amounts(found.names["refunds"]), strict=True)
+    return sorted(
+        {text for text, whole, back in rows if words.get(text) == "refunded" and back and whole and 0 < back < whole}
+    )
 
 
 def _fills(found: Guess) -> bool:
@@ -548,14 +571,15 @@ def _order(found: Guess, form: Shape) -> Section:
         )
         key = key_of(found)
         if key:
-            section.say("key", _list(["order_id", key]), "no two rows have the same")
+            section.say("key", _list(["order_id", key]), "what no two rows have in common")
         if form.fill:
             section.say("fill_down", _list(form.fill), "empty in the later lines of orders, filled in the first")
         if form.own:
             why = "it stands in an order's first line alone" if form.own_once else "all lines of an order have the same"
+            lines = either(form.total) if form.total else "{computed = true}"
             section.ask(
                 "the order's own total (with tax, shipping, discounts), or the sum of its lines? The other answer:",
-                'total = "line"',
+                f'total = "line"  # and in [columns] total_amount = {lines}',
             )
             if sum_of := parts(found, form.own):
                 why += f"; it is {sum_of}"

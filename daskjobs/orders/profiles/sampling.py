@@ -29,7 +29,7 @@ MOST_PACKED = 64 << 20  # of a Parquet file in a packed one
 MOST_LINES = 60  # before the header, or behind the last row
 MOST_COLUMNS = 2000
 DELIMITERS = (",", ";", "\t", "|")
-RARE_DELIMITERS = ("\x01", "^", "~", "¦", "§", ":")
+RARE_DELIMITERS = ("\x01", "^", "~", "#", ":")
 RULE = re.compile(r"[-=_+|*,;\t ]*[-=_]{2,}[-=_+|*,;\t ]*")
 END_MARK = r"\."  # of COPY
 MARKS = {b"\xef\xbb\xbf": "utf-8-sig", b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
@@ -114,7 +114,10 @@ def _parquet(storage: Storage, name: str, start: bytes, packed: bool) -> Sheet:
         raise InputError(f"{name} is encrypted: decrypt it, and give the file")
     opening = partial(_unpacked, storage, name) if packed else partial(storage.open, name)
     texts = parquet.first_texts(opening, name, MOST_ROWS)
-    rows = [list(map(str, row)) for row in zip(*(each.to_pylist() for each in texts.columns), strict=True)]
+    rows = [
+        [str(each).strip(" \t") for each in row]
+        for row in zip(*(each.to_pylist() for each in texts.columns), strict=True)
+    ]
     return Sheet(name, "Parquet", texts.column_names, rows, whole=len(rows) < MOST_ROWS)
 
 
@@ -229,7 +232,7 @@ def _objects(name: str, text: str, written: dict[str, Any]) -> Sheet:
 
 def _json_text(value: Any) -> str:
     text = "" if value is None else value if isinstance(value, str) else json.dumps(value)
-    return text.encode(errors="replace").decode()
+    return text.encode(errors="replace").decode().strip(" \t")
 
 
 @dataclass(frozen=True)
@@ -304,7 +307,7 @@ def _known(fields: list[str]) -> int:
 def _dialect(text: str) -> tuple[str, str, str]:
     """Return the delimiter, the quoting and the quote that make the most regular rows of a text."""
     start = text if len(text) <= LOOK_BYTES else text[:LOOK_BYTES].rpartition("\n")[0] or text[:LOOK_BYTES]
-    said = re.match(r"(?i)\ufeff?sep=(.)\r?\n", start)
+    said = re.match(r"(?i)sep=([^\w\s\"\\]|\t)\r?\n", start)
     scores = dict[tuple[str, str, str], float]()
     for group in ((said[1],),) if said else (DELIMITERS, RARE_DELIMITERS):
         for delimiter in group:
@@ -325,8 +328,8 @@ def _quotings(text: str, delimiter: str) -> list[tuple[str, str]]:
     if "\\" in text and double:
         escapes = re.search(r"\\N(?![a-z])|\\\r?\n", text)
         found.append((BACKSLASH if escapes else SPARK, '"'))
-    elif "\\" in text and (delimiter in "\t\x01|" and re.search(rf"(?:^|{d})\\N(?=\r?$|{d})|\\{d}", text, re.M)):
-        found = [(BACKSLASH, '"')]
+    elif "\\" in text and re.search(rf"(?:^|{d})\\N(?=\r?$|{d})|\\{d}", text, re.M):
+        found = [(BACKSLASH, '"')] if delimiter == "\t" else [*found, (BACKSLASH, '"')]
     if single > double:
         found.insert(0, (RFC4180, "'"))
     if double:

@@ -5,6 +5,7 @@ from decimal import Decimal
 
 from daskjobs.display import escaped
 from daskjobs.orders.profiles.guesses import MOST, TOLERANCE, Guess, ranked
+from daskjobs.orders.profiles.words import plain
 
 
 @dataclass(frozen=True)
@@ -188,10 +189,27 @@ def parts(found: Guess, total: list[str]) -> str:
     return ""
 
 
+SURE_KEYS = ("transactionid", "lineitemid", "lineid", "orderitemid", "orderlineid")
+
+
 def key_of(found: Guess) -> str:
     """Return the column that tells the lines of an order apart, or an empty text."""
+    taken = {name for names in found.names.values() for name in names}
     for name in ranked(found.table.columns, "line"):
         texts = found.table.columns[name]
-        if all(texts) and len(set(zip(found.ids, texts, strict=True))) == found.table.count:
+        distinct = len(set(zip(found.ids, texts, strict=True)))
+        least = 0.9 if plain(name) in SURE_KEYS else 1.0
+        if name not in taken and all(texts) and distinct >= least * found.table.count:
             return name
     return ""
+
+
+def sum_parts(found: Guess, subtotal: str) -> list[str]:
+    """Return the columns that make a total of a subtotal, with their signs; none if there are no others."""
+    extra = []
+    for role, sign in (("shipping", "+"), ("tax", "+"), ("discount", "-")):
+        names = [each for each in ranked(found.table.columns, role) if has_amounts(found, each) and each != subtotal]
+        if names:
+            below = any((each or 0) < 0 for each in found.amounts(names[:1]))
+            extra.append(f"{'+' if below else sign}{names[0]}")
+    return [subtotal, *extra] if extra else []

@@ -38,7 +38,7 @@ NAMES = {
         bestelnummer bestelnr bestelling bestellingid ordernummer numeroencomenda idencomenda encomenda
         invoicenumber invoiceno rechnungsnummer rechnungsnr rechnung factura numerofactura numerofacture facture
         fattura faktura nrfaktury factuurnummer transactionid transactioncode transaktionscode tranid receiptid
-        receiptno internalid salesrecordnumber reference referenz number nummer id name""",
+        receiptno internalid salesrecordnumber id reference referenz number nummer name""",
     "user_id": """userid customerid customerno customernumber customer clientid buyerid buyerusername userno
         kundennummer kundennr kundenid kunde auftraggeber kunnr soldto soldtoparty numeroclient idclient codeclient
         client idcliente codicecliente codigocliente numerocliente cliente idklienta nrklienta klient kontrahent
@@ -103,7 +103,7 @@ NAMES = {
         montantrembourse remboursement reembolso reembolsado importereembolsado importeporreembolsar rimborso
         rimborsato importorimborsato zwrot kwotazwrotu terugbetaald terugbetaling restituicao""",
     "line": """line lineno linenumber lineid linenum lineitemid orderitemid itemno pos posnr posno position zeile ligne
-        nolinea linea riga pozycja lp regel linha""",
+        nolinea linea riga pozycja lp regel linha transactionid orderlineid""",
     "subtotal": """subtotal zwischensumme warenwert soustotal subtotale imponibile sumaczesciowa subtotaal
         subtotalextax itemstotal untaxedamount netamount""",
     "shipping": """shipping shippingcost shippingamount shippingandhandling ordershipping postage versand versandkosten
@@ -123,7 +123,7 @@ _STATUSES = {
         delivered fulfilled partiallyfulfilled partiallyshipped partiallyrefunded partialrefund unshipped captured
         settled approved accepted paymentaccepted remotepaymentaccepted paymentreceived processinginprogress
         onbackorderpaid awaitingfulfillment awaitingshipment awaitingpickup closed done sale salesorder closedwon
-        activated billed salesorderbilled invoicepaidinfull salesorderpendingfulfillment ok confirmed charged
+        activated billed salesorderbilled invoicepaidinfull salesorderpendingfulfillment ok confirmed locked charged
         charge sold invoiced bezahlt versendet versandt geliefert zugestellt abgeschlossen erledigt fakturiert
         berechnet inbearbeitung teilweiseerstattet paye payee payes regle reglee expedie expediee livre livree
         termine terminee terminado pagado pagada completado completada enviado enviada entregado entregada
