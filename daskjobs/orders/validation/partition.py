@@ -21,7 +21,7 @@ from daskjobs.orders.rules.builtin import ANOMALIES
 from daskjobs.orders.rules.ruleset import Ruleset
 from daskjobs.orders.schema import QUARANTINE, WRITING, orders_schema
 from daskjobs.orders.sources import many
-from daskjobs.orders.sources.format import Block, Ints, RowRange, SourceFile
+from daskjobs.orders.sources.format import Block, Ints, SourceFile
 from daskjobs.orders.validation.block import Judged, Place, judge
 from daskjobs.orders.validation.duplicates import RUNS, Entries, buckets, elsewhere, positions, writing_ids
 from daskjobs.orders.validation.limit import Limit
