@@ -290,7 +290,7 @@ class Reader:
         if refund is None:
             reasons.append("unreadable_refund")
         currency = values[self.order["currency"]].strip(" \t").upper() if "currency" in self.order else ""
-        if "currency" in self.order and not currency:
+        if "currency" in self.order and not currency and status == "success":
             reasons.append("missing_currency")
         row.reasons = [each for each in reasons if each not in self.without]
         row.known = total is not None

@@ -25,7 +25,8 @@ def faults(found: Arranged) -> dict[str, Mask]:
     if found.refunds is not None:
         masks[UNREADABLE_REFUND] = _mask(found.refunds.is_null())
     if found.currencies is not None:
-        masks[MISSING_CURRENCY] = _mask(pc.equal(found.currencies.fill_null(""), ""))
+        unpriced = pc.equal(found.currencies.fill_null(""), "")
+        masks[MISSING_CURRENCY] = _mask(pc.and_(unpriced, pc.equal(found.orders["status"].fill_null(""), PAID)))
     return masks
 
 
