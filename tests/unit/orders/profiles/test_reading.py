@@ -1,5 +1,6 @@
 """Profiles are read from TOML: what makes no sense is one sentence, with the key and its line."""
 
+import os
 import re
 from dataclasses import fields
 from pathlib import Path
@@ -314,6 +315,12 @@ def test_file_that_is_no_profile_is_a_sentence(tmp_path: Path) -> None:
             (tmp_path / name).mkdir()
         with pytest.raises(ConfigError, match=words):
             read(tmp_path / name)
+
+
+def test_pipe_is_refused_at_once(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.toml")
+    with pytest.raises(ConfigError, match="^--profile .*pipe.toml is a pipe or a device: give a TOML file$"):
+        read(tmp_path / "pipe.toml")
 
 
 def test_profile_has_a_byte_order_mark_or_a_file_uri_or_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
