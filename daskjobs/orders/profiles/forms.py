@@ -154,8 +154,8 @@ _DAYS = (
     "%a %b %d %Y",
 )  # fmt: skip
 _CLOCKS = (
-    "", "%H:%M", "%H:%M:%S", "%H:%M:%S.%f", "%I:%M %p", "%I:%M:%S %p", "%H:%M:%S %p", "%I:%M%p", "%H.%M", "%H.%M.%S", "%H%M%S",
-    "%Hh%M",
+    "", "%H:%M", "%H:%M:%S", "%H:%M:%S.%f", "%I:%M %p", "%I:%M:%S %p", "%H:%M:%S %p", "%I:%M%p", "%H.%M", "%H.%M.%S",
+    "%H%M%S", "%Hh%M",
 )  # fmt: skip
 _JOINS = (" ", ", ", "T", " - ", "  ")
 _ZONES = ("", " %z", "%z")

@@ -178,7 +178,7 @@ class _Columns:
 
     def is_time(self, name: str, named: bool = False) -> bool:
         found = self.times(name, named)
-        return bool(self.filled[name]) and found.read >= 0.5 * max(1, found.count)
+        return bool(self.filled[name]) and found.read >= (0.3 if named else 0.5) * max(1, found.count)
 
     def is_number(self, name: str) -> bool:
         texts = list(self.counts[name])[:1000]
