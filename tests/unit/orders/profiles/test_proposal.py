@@ -4,23 +4,17 @@ Each of `EXPORTS` is written as its source writes (design notes on exports); its
 hand beside it, with the profile as it is proposed, whatever questions it has.
 """
 
-import gzip
 import json
-import random
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
 import inline
-from conftest import TESTS
-from daskjobs.errors import InputError
 from daskjobs.files.storage import Storage
 from daskjobs.orders.profiles import Profile
-from daskjobs.orders.profiles.proposal import WIDTH, propose, quoted
+from daskjobs.orders.profiles.proposal import WIDTH, propose
 from daskjobs.orders.profiles.reading import parse_profile, presets
 from daskjobs.orders.profiles.sampling import take
 from daskjobs.orders.sources.inputs import find_inputs
