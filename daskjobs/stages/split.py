@@ -13,7 +13,7 @@ from fsspec.utils import get_protocol
 
 from daskjobs.cores import cores
 from daskjobs.display import listed
-from daskjobs.errors import ConfigError, DaskjobsError, InputError, UsageError
+from daskjobs.errors import ConfigError, DaskjobsError, InputError, StorageError, UsageError
 from daskjobs.files.documents import dump, parse
 from daskjobs.files.storage import REQUESTS, Storage, damaged, real_path
 from daskjobs.orders.dialect import InputFormat
@@ -278,7 +278,7 @@ def _compared(settings: Settings, manifest: Manifest) -> tuple[dict[str, Any], d
     if path := mine.pop("profile", ""):
         from daskjobs.orders.profiles.reading import read_profile
 
-        with suppress(ConfigError):  # if it can't be read by now, split has read it
+        with suppress(ConfigError, StorageError):  # if it can't be read by now, split has read it
             mine["profile"] = read_profile(Storage(settings.run_uri), path).sha256
     if "input" in mine:
         mine["input"] = _input([listed(pattern) for pattern in settings.input])

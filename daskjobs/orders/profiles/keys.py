@@ -1,4 +1,4 @@
-"""The keys of a profile by section: what each says, how it is read, and which values it may have."""
+"""The keys of a profile by section: how the value of each is read, which values it may have, and what contradicts."""
 
 import codecs
 import difflib
