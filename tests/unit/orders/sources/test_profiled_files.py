@@ -3,11 +3,15 @@
 import gzip
 import json
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
 
 import inline
 import oracle
@@ -17,9 +21,9 @@ from daskjobs.files.storage import Storage
 from daskjobs.orders import sources
 from daskjobs.orders.dialect import BACKSLASH, SPARK, Dialect, InputFormat
 from daskjobs.orders.profiles import Column, FileForm, Profile
-from daskjobs.orders.sources import fields
+from daskjobs.orders.sources import fields, lines
 from daskjobs.orders.sources.form import encodings
-from daskjobs.orders.sources.format import SourceFile
+from daskjobs.orders.sources.format import Cuts, SourceFile
 
 HEADER = ",".join(oracle.COLUMNS)
 TWO_LINES = row(product='"two\r\nlines"')
@@ -157,6 +161,49 @@ def test_delimiter_is_the_one_with_which_the_header_has_the_names_of_the_profile
     columns = {ours: Column(names=[name]) for ours, name in zip(oracle.COLUMNS, theirs, strict=True)}
     source = described(tmp_path, ";".join(theirs).encode(), FileForm(), columns=columns)
     assert (source.dialect.delimiter, source.columns) == (";", theirs)
+
+
+awkward = st.lists(
+    st.sampled_from(["'", "'", ",", ",", "\n", "\r\n", "\\", "a", "''", ",'", "',", "'\n", "NULL", ",NULL,"]),
+    max_size=20,
+).map("".join)
+line = st.text("ab,' ", max_size=5)
+
+
+@hypothesis_settings(max_examples=80, deadline=None)
+@given(
+    awkward, st.lists(line, max_size=3), st.lists(line, max_size=3), st.booleans(), st.booleans(),
+    st.sampled_from(["rfc4180", "none", "backslash", "spark"]), st.sampled_from(["\n", "\r\n"]), st.integers(1, 40),
+)  # fmt: skip
+def test_rows_are_those_between_the_lines_that_are_left_out(
+    text: str, before: list[str], after: list[str], named: bool, last: bool, quoting: str, newline: str, size: int
+) -> None:
+    good = row() + "\n"
+    rows = (good + text + ("" if text.endswith("\n") else "\n")).encode()
+    head = "".join(each + newline for each in before) + ("" if named else HEADER + "\n")
+    foot = newline.join(after) + newline * bool(after and (last or not after[-1]))
+    data = head.encode() + rows + foot.encode()
+    form = FileForm(
+        quoting=quoting, quote="'", skip_lines=len(before), footer_lines=len(after), nulls=["NULL"],
+        delimiter=",", header=list(oracle.COLUMNS) if named else [],
+    )  # fmt: skip
+    with TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        source = described(Path(folder), data, form)
+        patch.setattr(lines, "BLOCK_BYTES", size)
+        each, storage = sources.format_of(source), Storage(folder)
+        parts = [part for _, part in each.ranges(storage, source, Cuts(0, 0, each.weight(source), 3))]
+        blocks = [block for part in parts for block in each.blocks(storage, source, part)]
+    expected = oracle.rows_of(rows, ",", quoting, "'")
+    read = [list(found.values()) for block in blocks for found in block.texts.to_pylist()]
+    whole = [[value.decode() for value in values] for _, values in expected if len(values) == len(oracle.COLUMNS)]
+    assert read == [["" if value == "NULL" else value for value in values] for values in whole]
+    assert sum(block.rows for block in blocks) == len(expected)
+    inside = sum(raw.count(b"\n") for raw, _ in expected)
+    found = source.header_lines
+    assert found
+    assert found.lines + sum(part.lines or 0 for part in parts) == data.count(b"\n") + (not data.endswith(b"\n"))
+    assert found.lines == found.headers + found.outside == (not named) + len(before) + len(after)
+    assert sum(part.lines or 0 for part in parts) == len(expected) + inside
 
 
 PROFILE = """
