@@ -257,9 +257,9 @@ def _masked(cents: np.ndarray, known: np.ndarray) -> pa.Array:
 
 def _statuses(text: pa.Array, statuses: dict[str, str]) -> pa.Array:
     """Return our statuses for the file's; each distinct text is looked up once."""
-    coded = trimmed(text).dictionary_encode()
+    coded = text.dictionary_encode()
     named = {theirs: ours for theirs, ours in statuses.items() if theirs != ANY}
-    theirs = coded.dictionary
+    theirs = trimmed(coded.dictionary)
     ours = mapped(theirs, named) if named else theirs
     if ANY in statuses:
         ours = pc.if_else(pc.is_in(theirs, pa.array(list(named), pa.string())), ours, statuses[ANY])
