@@ -73,24 +73,28 @@ def _same_length(text: pa.Array) -> bool:
 
 
 def _read(text: pa.Array, form: ValueForm, formats: list[str]) -> pa.Array:
-    moments, known = np.zeros(len(text), np.int64), np.zeros(len(text), bool)
-    for number, each in enumerate(formats):
+    moments, known = _by(formats[0], text, form)
+    for each in formats[1:]:
         rest = np.flatnonzero(~known)
         if not len(rest):
             break
-        part = text.take(pa.array(rest)) if number else text
-        if each == ISO:
-            moments[rest], known[rest] = _iso(part, form)
-        elif each == UNIX:
-            moments[rest], known[rest] = _unix(part)
+        if len(rest) == len(text):
+            moments, known = _by(each, text, form)
         else:
-            moments[rest], known[rest] = _formatted(part, each, form)
+            moments[rest], known[rest] = _by(each, text.take(pa.array(rest)), form)
     known &= (moments >= _FIRST) & (moments <= _LAST)
     return pa.array(moments, mask=None if known.all() else ~known).cast(TIME)
 
 
+def _by(written: str, text: pa.Array, form: ValueForm) -> tuple[Ints, Bools]:
+    """Return times by one format, in microseconds since 1970, and which texts it fits."""
+    if written == ISO:
+        return _iso(text, form)
+    return _unix(text) if written == UNIX else _formatted(text, written, form)
+
+
 def _parts(times: pa.Array) -> tuple[Ints, Bools]:
-    return times.cast(pa.int64()).fill_null(0).to_numpy(), times.is_valid().to_numpy(zero_copy_only=False)
+    return times.cast(pa.int64()).fill_null(0).to_numpy().copy(), times.is_valid().to_numpy(zero_copy_only=False).copy()
 
 
 def _iso(text: pa.Array, form: ValueForm) -> tuple[Ints, Bools]:
@@ -110,7 +114,7 @@ def _unix(text: pa.Array) -> tuple[Ints, Bools]:
     text = pc.replace_substring_regex(parse.trimmed(text), *_UNIX_FINER)
     known = pc.match_substring_regex(text, _UNIX)
     read = pc.if_else(known, text, "0").cast(pa.decimal128(18, 6))
-    return cents_of(read), known.to_numpy(zero_copy_only=False)
+    return cents_of(read).copy(), known.to_numpy(zero_copy_only=False).copy()
 
 
 def _formatted(text: pa.Array, written: str, form: ValueForm) -> tuple[Ints, Bools]:
@@ -173,6 +177,8 @@ def _parsed(text: pa.Array, written: str, form: ValueForm) -> tuple[Ints, Bools]
             least, most, low, high = NUMBERS[letter]
             parts[letter] = texts.number(most if step.full else least, most, low, high)
     texts.end()
+    if not texts.good.any():
+        return np.zeros(len(text), np.int64), texts.good
     moments, good = _moments(parts)
     good &= texts.good
     moments = np.where(good, moments, 0)

@@ -15,6 +15,7 @@ from daskjobs.orders.profiles import ValueForm
 Bools = npt.NDArray[np.bool_]
 
 BLANK = "[ \u00a0\u202f]"  # what may stand between an amount and its currency
+NEVER = r"[^\x{0}-\x{10FFFF}]"  # a pattern that nothing matches
 AROUND = " \t\u00a0\u202f"  # what may stand around a number
 _INVISIBLE = r"[\p{Cf}\p{Cc}\x{034F}\x{115F}\x{1160}\x{17B4}\x{17B5}\x{180B}-\x{180F}\x{3164}\x{FE00}-\x{FE0F}]"
 _WHITE = r"[\s\p{Z}\x{0B}\x{85}]"
@@ -86,15 +87,16 @@ def _pattern(form: ValueForm, currency: str) -> str:
     decimal = re.escape(form.decimal)
     groups = "".join(rf"|[1-9][0-9]{{0,2}}(?:{re.escape(mark)}[0-9]{{3}})+" for mark in form.thousands)
     number = rf"(?:(?:[0-9]+{groups})(?:{decimal}[0-9]+)?|{decimal}[0-9]+)"
-    # What may stand before and behind a number, with a blank or none between.
-    before = rf"(?:(?:{currency}){BLANK}?)" if currency else "(?:)"
-    ends = [each for each in (currency, "%" if form.percent else "") if each]
-    after = rf"(?:{BLANK}?(?:{'|'.join(ends)}))" if ends else "(?:)"
-    forms = [rf"(?:-?{before}?|{before}-){number}{after}?"]
+    before, after = (
+        rf"(?:{currency or NEVER}){BLANK}?",
+        rf"{BLANK}?(?:{currency or NEVER}{'|%' if form.percent else ''})",
+    )
+    forms = [rf"-?{number}(?:{after})?", rf"(?:-?{before}|{before}-){number}"]
     if form.trailing_minus:
-        forms.append(rf"{before}?{number}(?:-{after}?|{after}-)")
+        forms += [rf"{number}(?:-(?:{after})?|{after}-)", rf"{before}{number}-"]
     if form.parentheses:
-        forms += [rf"\({before}?{number}{after}?\)", rf"{before}\({number}\)", rf"\({number}\){after}"]
+        forms += [rf"\({number}(?:{after})?\)", rf"\({before}{number}\)"]
+        forms += [rf"{before}\({number}\)", rf"\({number}\){after}"]
     return f"^(?:{'|'.join(forms)})$"
 
 
