@@ -71,22 +71,24 @@ def judge(
     judged = np.zeros(len(orders), np.int64)
     for name, rejected in masks.items():
         judged[rejected] |= bits[name]
-    passing = np.flatnonzero((judged == 0) & ~worth.returned(orders, profile) if profile else judged == 0)
+    back = worth.returned(orders, profile) if profile else np.zeros(len(orders), bool)
+    passing = np.flatnonzero((judged == 0) & ~back)
     ids = column(orders, "order_id").take(pa.array(passing))
     judged[passing[repeated[repeated < len(passing)]]] = bits[DUPLICATE]
     anomalies = {name: masks[name] if name in masks else mask(rule, seen) for name, rule in ANOMALIES.items()}
     valid, unpaid = judged == 0, anomalies[failed_transaction.__name__]
     orders = orders.select(orders_schema(extra).names)
     if profile:
-        unpaid = unpaid | worth.foreign(found, profile)
-        orders = worth.counted(orders, found, profile, valid) if profile.counts else orders
+        foreign = worth.foreign(found, profile)
+        unpaid = unpaid | foreign
+        orders = worth.counted(orders, found, profile, valid, back) if profile.counts else orders
     codes = np.zeros(block.rows, np.int64)
     codes[block.kept] = judged
     for index, reason in block.malformed.items():
         codes[index] = bits[reason]
     bad = np.flatnonzero(codes)
     paid, not_paid = (orders.filter(pa.array(valid & rows)) for rows in (~unpaid, unpaid))
-    told = worth.statuses(found, profile).filter(pa.array(valid & unpaid)) if profile else column(not_paid, "status")
+    told = worth.statuses(found, foreign).filter(pa.array(valid & unpaid)) if profile else column(not_paid, "status")
     return Judged(
         paid=paid,
         unpaid=not_paid,
