@@ -48,13 +48,13 @@ def foreign(found: Arranged, profile: Profile) -> Mask:
     return _mask(pc.not_equal(found.currencies, chosen.upper())) & _paid(found)
 
 
-def counted(orders: pa.Table, found: Arranged, profile: Profile, heads: Mask, back: Mask) -> pa.Table:
+def counted(orders: pa.Table, found: Arranged, profile: Profile, heads: Mask) -> pa.Table:
     """Return the orders with what each row adds, in the columns `COUNTS`.
 
     ``heads`` are the first rows of their orders that pass every rule. Each is an order, unless it is a return, and the
-    order's refund and its own total count there. ``back`` are the returns.
+    order's refund and its own total count there.
     """
-    totals = _cents(orders["total_amount"])
+    back, totals = returned(orders, profile), _cents(orders["total_amount"])
     adding = heads if profile.order.total else np.ones(len(orders), bool)
     gross, refunded = np.where(adding & ~back, totals, 0), np.where(adding & back, -np.minimum(totals, 0), 0)
     if found.refunds is not None:

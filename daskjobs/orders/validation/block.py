@@ -81,7 +81,7 @@ def judge(
     if profile:
         foreign = worth.foreign(found, profile)
         unpaid = unpaid | foreign
-        orders = worth.counted(orders, found, profile, valid, back) if profile.counts else orders
+        orders = worth.counted(orders, found, profile, valid) if profile.counts else orders
     codes = np.zeros(block.rows, np.int64)
     codes[block.kept] = judged
     for index, reason in block.malformed.items():

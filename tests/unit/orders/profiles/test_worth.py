@@ -31,7 +31,7 @@ def added(order: OrderForm, table: pa.Table, heads: list[int], refunds: list[str
     """The orders, gross and refunded of each row, as texts."""
     back = pa.array(map(Decimal, refunds)).cast(MONEY) if refunds else None
     profile = Profile("mine", order=order)
-    found = worth.counted(table, Arranged(table, back), profile, np.array(heads, bool), worth.returned(table, profile))
+    found = worth.counted(table, Arranged(table, back), profile, np.array(heads, bool))
     return [[str(each[name]) for name in ("orders", "gross", "refunded")] for each in found.to_pylist()]
 
 
@@ -79,7 +79,7 @@ def test_amounts_are_added_up_exactly_beyond_what_64_bits_hold() -> None:
     most = "9999999999999999.99"
     table = orders(*[(1, most, most)] * 3)
     profile = Profile("mine", order=OrderForm(rows="line"))
-    counted = worth.counted(table, Arranged(table), profile, np.ones(3, bool), np.zeros(3, bool))
+    counted = worth.counted(table, Arranged(table), profile, np.ones(3, bool))
     twice = summary.added(counted) + summary.added(counted)
     assert summary.added(counted.slice(0, 0)) + twice == Amounts(6, "59999999999999999.94", "0.00")
 
