@@ -113,4 +113,4 @@ def _profiled(block: Block, at: int, raw: str, source: SourceFile, profile: Prof
     if furniture:
         return NotRejected("", raw, furniture)
     found = arranged(block.texts.slice(int(np.searchsorted(block.kept, at)), 1), profile, [])
-    return NotRejected(worth.statuses(found, profile)[0].as_py(), raw)
+    return NotRejected(worth.statuses(found, worth.foreign(found, profile))[0].as_py(), raw)

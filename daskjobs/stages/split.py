@@ -202,7 +202,6 @@ def _planned(context: Context, inputs: dict[str, str], profile: "Profile | None"
     from daskjobs.orders import sources
     from daskjobs.orders.plan import Partition, Plan
     from daskjobs.orders.profiles.columns import extra_names
-    from daskjobs.orders.profiles.furniture import refuse_unknown
     from daskjobs.orders.schema import COLUMNS
     from daskjobs.orders.sources import many
     from daskjobs.orders.sources.format import Cuts, RowRange, SourceFile
@@ -244,8 +243,6 @@ def _planned(context: Context, inputs: dict[str, str], profile: "Profile | None"
             context.progress((partition + 1) / count)
     if untouched and written != storage.identity(generate.ORDERS):
         raise damaged(storage.uri(generate.ORDERS))
-    if profile:
-        refuse_unknown(profile, (file.columns for file in files))
     others = (extra_names(file.columns, profile) if profile else file.columns for file in files)
     extra = dict.fromkeys(name for each in others for name in each if name not in COLUMNS)
     partitions = [Partition(number, sum(part.rows for part in parts), parts) for number, parts in enumerate(ranges)]

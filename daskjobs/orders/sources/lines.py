@@ -211,9 +211,10 @@ def raw_texts(data: bytes, ends: Ints) -> Callable[[Ints], pa.Array]:
 def _without_ends(rows: pa.Array, data: bytes, ends: Ints) -> pa.Array:
     """Return rows, which end at ``ends`` of ``data``, without what ends them."""
     text = np.frombuffer(data, np.uint8)
-    returns = text[np.maximum(ends - 2, 0)] == ord("\r")
-    if len(rows) and (text[ends - 1] == NEWLINE).all() and returns.all() == returns.any():  # all alike, as usual
-        return pc.binary_slice(rows, 0, -2 if returns.all() else -1)
+    if len(rows) and len(text) and (text[ends - 1] == NEWLINE).all():
+        returns = text[np.maximum(ends - 2, 0)] == ord("\r")
+        if returns.all() == returns.any():  # all alike, as usual
+            return pc.binary_slice(rows, 0, -2 if returns.all() else -1)
     return pc.replace_substring_regex(rows, r"\r?\n?\z", "")
 
 

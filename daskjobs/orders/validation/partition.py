@@ -19,7 +19,7 @@ from daskjobs.orders.profiles import Profile
 from daskjobs.orders.profiles.runs import prepared
 from daskjobs.orders.rules.builtin import ANOMALIES
 from daskjobs.orders.rules.ruleset import Ruleset
-from daskjobs.orders.schema import QUARANTINE, WRITING, orders_schema
+from daskjobs.orders.schema import COUNTED_WRITING, QUARANTINE, WRITING, orders_schema
 from daskjobs.orders.sources import many
 from daskjobs.orders.sources.format import Block, Ints, SourceFile
 from daskjobs.orders.validation.block import Judged, Place, judge
@@ -82,13 +82,14 @@ def check_partition(
     if kept is not None:
         return kept
     counts = _Counts(partition.number, scored=task.truth is not None)
-    counts.amounts = Amounts() if task.profile and task.profile.counts else None
     repeated, told, sums = positions(storage, repeats), elsewhere(storage, others), summary.Total()
-    orders = orders_schema(task.extra, bool(task.profile and task.profile.counts))
+    counting = task.profile is not None and task.profile.counts
+    counts.amounts = Amounts() if counting else None
+    orders, writing = orders_schema(task.extra, counting), COUNTED_WRITING if counting else WRITING
     schemas = {"paid": orders, "unpaid": orders, "quarantine": QUARANTINE, "summary": summary.SCHEMA}
     with ExitStack() as stack:
         opened = {
-            content: stack.enter_context(writing_rows(storage, names[content], schema, WRITING))
+            content: stack.enter_context(writing_rows(storage, names[content], schema, writing))
             for content, schema in schemas.items()
         }
         take, file, pieces = stack.enter_context(writing_ids(storage, names["ids"], buckets(task.limit.rows)))
