@@ -257,7 +257,7 @@ def _file(found: Guess) -> Section:
         texts = sorted(empty, key=lambda each: (-empty[each], each))
         section.say("nulls", _list(texts), _in((empty[each] for each in texts), "field"))
     if first.others:
-        section.note(f"{rows_of(first.others)} have another number of fields than the header: they are rejected.")
+        section.note(f"In {rows_of(first.others)}, the number of fields is another one: such rows are rejected.")
     return section
 
 
@@ -518,6 +518,12 @@ def _status(found: Guess) -> Section:
             texts = [text for text, each in words.items() if each == ours]
             if texts:
                 section.say(ours, _list(texts), _in((counts[text] for text in texts), "row"))
+    partly = [text for text in words if plain(text) in PARTLY and words[text] == PAID]
+    if partly and "refunds" not in found.names:
+        section.ask(
+            "no column says how much was given back of these, so that they count whole. If they shall not count:",
+            f"refunded = {_list(partly)}",
+        )
     unknown = [text for text in counts if text not in words]
     if unknown:
         unknown.sort(key=lambda each: (-counts[each], each))
@@ -538,9 +544,8 @@ def _refunded_in_part(found: Guess, words: dict[str, str]) -> list[str]:
     if "refunds" not in found.names or not names:
         return []
     rows = zip(found.texts("status"), found.amounts(names), found.amounts(found.names["refunds"]), strict=True)
-    return sorted(
-        {text for text, whole, back in rows if words.get(text) == "refunded" and back and whole and 0 < back < whole}
-    )
+    back = [(text, whole, part) for text, whole, part in rows if words.get(text) == "refunded" and whole and part]
+    return sorted({text for text, whole, part in back if 0 < part < whole})
 
 
 def _fills(found: Guess) -> bool:
@@ -551,6 +556,7 @@ def _fills(found: Guess) -> bool:
     return bool(later) and all(texts[place] or place in later for place in range(len(texts)))
 
 
+PARTLY = {"partialrefund", "partiallyrefunded", "teilweiseerstattet"}
 _NOT = {"not", "un", "non", "nicht", "no", "nie", "niet", "nao", "in"}
 
 
