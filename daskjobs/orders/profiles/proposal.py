@@ -205,7 +205,7 @@ def _file(found: Guess) -> Section:
         return section
     count = len(first.rows) + first.others
     if first.delimiter not in DELIMITERS or first.delimiter != "," or first.quoting != RFC4180:
-        what = DELIMITERS.get(first.delimiter, "these")
+        what = DELIMITERS.get(first.delimiter, "such characters")
         section.say(
             "delimiter",
             quoted(first.delimiter),
@@ -232,6 +232,7 @@ def _file(found: Guess) -> Section:
         section.say("quote", quoted(first.quote), "fields stand in single quotes")
     _encoding(section, sheets)
     if not first.header:
+        unused = [name for name in first.columns if not any(name in names for names in found.names.values())]
         ours = first.columns == list(COLUMNS)
         section.say(
             "header",
@@ -240,6 +241,10 @@ def _file(found: Guess) -> Section:
             if ours
             else "the first row has values, no names",
         )
+        if unused and not ours and len(unused) < len(first.columns):
+            section.note(
+                f"{', '.join(unused)[:80]}: may be user_id, region, product or payment_mode."
+            )
     elif first.twice:
         unique = _unique(first.columns)
         section.say(
@@ -257,7 +262,7 @@ def _file(found: Guess) -> Section:
         texts = sorted(empty, key=lambda each: (-empty[each], each))
         section.say("nulls", _list(texts), _in((empty[each] for each in texts), "field"))
     if first.others:
-        section.note(f"{rows_of(first.others)} have another number of fields than the header: they are rejected.")
+        section.note(f"In {rows_of(first.others)}, the number of fields is another one: such rows are rejected.")
     return section
 
 
@@ -508,8 +513,12 @@ def _status(found: Guess) -> Section:
             words[text] = STATUS_OF[word]
         elif text and (guessed := _by_words(text)):
             words[text] = guessed
+    returned = _negative(found, words)
+    if returned:
+        names = ", ".join(map(quoted, returned))
+        section.note(f"{names}: all of these rows are negative, and are taken off what was paid.")
     left = _refunded_in_part(found, words)
-    words |= dict.fromkeys(left, PAID)
+    words |= dict.fromkeys([*left, *returned], PAID)
     if left:
         names = ", ".join(map(quoted, left))
         section.note(f"{names}: less was given back than was paid, so that these rows count, less [order] refunds.")
@@ -518,6 +527,12 @@ def _status(found: Guess) -> Section:
             texts = [text for text, each in words.items() if each == ours]
             if texts:
                 section.say(ours, _list(texts), _in((counts[text] for text in texts), "row"))
+    partly = [text for text in words if plain(text) in PARTLY and words[text] == PAID]
+    if partly and "refunds" not in found.names:
+        section.ask(
+            "no column says how much was given back of these, so that they count whole. If they shall not count:",
+            f"refunded = {_list(partly)}",
+        )
     unknown = [text for text in counts if text not in words]
     if unknown:
         unknown.sort(key=lambda each: (-counts[each], each))
@@ -526,10 +541,19 @@ def _status(found: Guess) -> Section:
         names = ", ".join(f"{quoted(each)} ({counts[each]:,})" for each in shown) + (
             ", …" if len(shown) < len(unknown) else ""
         )
-        section.ask(f"what do these mean? Until they are named, their {rows_of(total)} are rejected: {names}")
+        section.ask(f"what do these mean? They are rejected ({rows_of(total)}) until they are named: {names}")
         said = any(ours == PAID for ours in words.values()) and any(text != ours for text, ours in words.items())
         section.lines.append(f"# {'pending' if said else PAID} = {_list(shown)}")
     return section
+
+
+def _negative(found: Guess, words: dict[str, str]) -> list[str]:
+    """Return the statuses of what was refunded of which each row is negative: a return, not an order that came back."""
+    negative = dict[str, bool]()
+    for place, text in enumerate(found.texts("status")):
+        if words.get(text) == "refunded":
+            negative[text] = negative.get(text, True) and found.is_negative(place)
+    return sorted(text for text, each in negative.items() if each)
 
 
 def _refunded_in_part(found: Guess, words: dict[str, str]) -> list[str]:
@@ -538,9 +562,8 @@ def _refunded_in_part(found: Guess, words: dict[str, str]) -> list[str]:
     if "refunds" not in found.names or not names:
         return []
     rows = zip(found.texts("status"), found.amounts(names), found.amounts(found.names["refunds"]), strict=True)
-    return sorted(
-        {text for text, whole, back in rows if words.get(text) == "refunded" and back and whole and 0 < back < whole}
-    )
+    back = [(text, whole, part) for text, whole, part in rows if words.get(text) == "refunded" and whole and part]
+    return sorted({text for text, whole, part in back if 0 < part < whole})
 
 
 def _fills(found: Guess) -> bool:
@@ -551,6 +574,7 @@ def _fills(found: Guess) -> bool:
     return bool(later) and all(texts[place] or place in later for place in range(len(texts)))
 
 
+PARTLY = {"partialrefund", "partiallyrefunded", "teilweiseerstattet"}
 _NOT = {"not", "un", "non", "nicht", "no", "nie", "niet", "nao", "in"}
 
 
@@ -659,7 +683,7 @@ def _furniture(found: Guess) -> Section:
     if lines:
         section.say("lines", _list(lines), ", ".join(seen))
     if headers := sum(each.headers for each in sheets):
-        section.say("header", "true", f"{rows_of(headers)} are the header again")
+        section.say("header", "true", f"the header again, in {rows_of(headers)}")
     sums = Counter[tuple[str, str]]()
     for each in sheets:
         for place, words in each.sums.items():
@@ -669,5 +693,5 @@ def _furniture(found: Guess) -> Section:
         where.setdefault(name, []).append(word)
     if where:
         tables = ", ".join(f"{{{quoted(name)} = {_list(words)}}}" for name, words in where.items())
-        section.say("where", f"[{tables}]", f"{rows_of(sums.total())} of sums")
+        section.say("where", f"[{tables}]", f"{rows_of(sums.total())} of sums and titles")
     return section

@@ -364,16 +364,17 @@ def _table(name: str, text: str, tail: str, written: dict[str, Any]) -> Sheet:
         at += sep
         before, body = rows[:at], rows[at + 1 :]
         names = [each.strip() or f"column_{number}" for number, each in enumerate(rows[at].fields, 1)]
-    found = _Found()
+    titles = frozenset(row.raw for row in before if row.raw.strip())
+    found = _Found(titles)
     kept = [row for row in body if found.keep(row, names, at is not None)]
     ending = _ending(body, found, width) if whole else 0
     footer = sum(row.lines for row in body[len(body) - ending :])
     if ending:
-        found = _Found()
+        found = _Found(titles)
         kept = [row for row in body[: len(body) - ending] if found.keep(row, names, at is not None)]
     if not whole and tail:
         last = list(_rows(tail, delimiter, quoting, quote, MOST_ROWS))
-        seen = _Found()
+        seen = _Found(titles)
         for row in last:
             seen.keep(row, names, at is not None)
         footer = sum(row.lines for row in last[len(last) - _ending(last, seen, width) :])
@@ -404,7 +405,8 @@ def _table(name: str, text: str, tail: str, written: dict[str, Any]) -> Sheet:
 class _Found:
     """Counts the rows that are none of orders."""
 
-    def __init__(self) -> None:
+    def __init__(self, titles: frozenset[str]) -> None:
+        self.titles = titles  # lines before the header, which may stand again
         self.rules = self.blanks = self.headers = self.others = self.ends = 0
         self.sums = dict[int, Counter[str]]()
         self.out = set[int]()  # by their ids
@@ -432,6 +434,8 @@ class _Found:
             self.headers += 1
         elif len(fields) != len(names):
             self.others += 1
+        elif row.raw in self.titles and fields[0]:
+            self.sums.setdefault(0, Counter())[fields[0]] += 1
         elif (place := _sum_word(fields)) is not None:
             self.sums.setdefault(place, Counter())[fields[place]] += 1
         else:

@@ -4,17 +4,27 @@ Each of `EXPORTS` is written as its source writes (design notes on exports); its
 hand beside it, with the profile as it is proposed, whatever questions it has.
 """
 
+import gzip
 import json
+import random
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+from click.testing import CliRunner
 
 import inline
+from conftest import TESTS
+from daskjobs.cli.main import main
+from daskjobs.cli.propose import NEXT
+from daskjobs.errors import DaskjobsError, InputError
 from daskjobs.files.storage import Storage
 from daskjobs.orders.profiles import Profile
-from daskjobs.orders.profiles.proposal import WIDTH, propose
+from daskjobs.orders.profiles.proposal import WIDTH, propose, quoted
 from daskjobs.orders.profiles.reading import parse_profile, presets
 from daskjobs.orders.profiles.sampling import take
 from daskjobs.orders.sources.inputs import find_inputs
@@ -337,3 +347,226 @@ def test_a_proposal_is_short_the_same_each_time_and_has_no_personal_data(name: s
     assert text == proposed(tmp_path / name)
     for secret in ("example.com", "Rossi", "Kowalska", "Dupont", "Meier", "Acme", "Kettle", "1001"):
         assert secret not in text
+
+
+SAMPLES = [path for path in sorted((TESTS / "corpus").iterdir()) if path.suffix != ".yaml"]
+NO_SAMPLE = {  # files for which there is no proposal, and words of the sentence instead
+    "empty.csv": "is empty",
+    "gzip_cut.csv.gz": "can't be unpacked",
+    "zstd_damaged.csv.zst": "can't be unpacked",
+    "json_array.json": "jq -c '.[]'",
+    "json_objects_in_a_row.jsonl": "jq -c .",
+    "json_pretty.json": "jq -c .",
+    "parquet_cut.parquet": "damaged",
+    "parquet_encrypted.parquet": "encrypted",
+    "parquet_encrypted_columns.parquet": "encrypted",
+}
+
+
+@pytest.mark.parametrize("path", SAMPLES, ids=lambda path: str(path.name))
+def test_each_file_of_the_corpus_gives_a_valid_profile_or_one_sentence(path: Path) -> None:
+    if words := NO_SAMPLE.get(path.name):
+        with pytest.raises(InputError, match=words.replace(".", r"\.").replace("[", r"\[")):
+            proposed(path)
+    else:
+        text = proposed(path)
+        profile_of(text)
+        assert len(text.splitlines()) <= MOST_LINES
+
+
+def bodies() -> dict[str, bytes]:
+    chance = random.Random(25)
+    line = "K0,u0,west,kettle,3,7.25,21.75,card,success,2025-04-02 09:30:00"
+    return {
+        "one row": rows(line).encode(),
+        "one column": b"order_id\n1\n2\n",
+        "one value": b"x",
+        "blank lines": b"\n\n\n\n",
+        "delimiters alone": b",,,,\n,,,,\n",
+        "quotes alone": b'"""""""\n"\n',
+        "a huge line": b"a," * 2_000_000,
+        "a huge field": rows(line.replace("kettle", "k" * 3_000_000)).encode(),
+        "an unclosed quote": rows('"' + line, *[line] * 50).encode(),
+        "many columns": (",".join(f"c{number}" for number in range(5000)) + "\n" + "1," * 4999 + "1\n").encode(),
+        "control characters": bytes(range(32)) * 20,
+        "random bytes": chance.randbytes(100_000),
+        "random text": "".join(chance.choices("a1,;\t|\"'\\\n\r .-é€", k=20_000)).encode(),
+        "nuls": bytes(10_000),
+        "a workbook": b"PK\x03\x04" + bytes(26) + b"[Content_Types].xml" + bytes(200),
+        "a page": b"<!doctype html><title>Log in</title>",
+        "odd json": b'{"a": "\\ud800", "\\ud800": 1}\n{"a": [1, {"b": null}], "order_id": true}\n{"a"\n',
+        "rights to left": "order_id,\u202etotal\n\u202e1,2\n".encode(),
+        "names in quotes": b'"order ""id""","a\\b","c\'d","e\nf"\n1,2,3,4\n',
+        "toml in names": b'order_id,"]\n[order]\nrows = ""line""",#,=\n1,2,3,4\n',
+        "equal names": b"id,total,total,total\n1,2,3,4\n2,2,3,4\n",
+        "utf-16 cut": "order_id,total\n1,2\n".encode("utf-16")[:-1],
+        "utf-16 without a mark": rows(*[line] * 30).encode("utf-16-le"),
+        "carriage returns": rows(line, line).replace("\n", "\r").encode(),
+        "many digits": b"id,total\n1," + b"9" * 50 + b"\n2," + b"9" * 4000 + b"\n",
+        "dates of all kinds": b"id,date\n1,0000-00-00\n2,9999-99-99\n3,31/31/3131\n4,2026-02-30\n",
+    }
+
+
+@pytest.mark.parametrize("what", bodies())
+def test_whatever_a_file_holds_there_is_a_valid_profile_or_one_sentence(what: str, tmp_path: Path) -> None:
+    path = written(tmp_path, "file", bodies()[what])
+    try:
+        text = proposed(path)
+    except InputError as error:
+        text = ""
+        sentence = str(error)
+    if text:
+        profile_of(text)
+    else:
+        assert re.match(r"[^\n]+ (is|can't be) [^\n]+$", sentence)
+
+
+def test_the_quoting_that_makes_regular_rows_is_proposed(tmp_path: Path) -> None:
+    line = "K{0},u,west,{1},3,7.25,21.75,card,success,2025-04-02"
+    spark = rows(line.format(1, r'"7\" kettle, steel"'), line.format(2, r"C:\new\table"), line.format(3, "pan"))
+    single = rows("'K1','u','west','a, b','3','7.25','21.75','card','success','2025-04-02'")
+    plain = rows(line.format(1, '7" kettle'), line.format(2, '"quoted" pan'))
+    forms = [profile_of(proposed(written(tmp_path, "o.csv", text))).file for text in (spark, single, plain)]
+    assert [(form.quoting, form.quote) for form in forms] == [("spark", '"'), ("", "'"), ("", '"')]
+
+
+def test_days_above_twelve_decide_and_otherwise_both_readings_are_asked_for(tmp_path: Path) -> None:
+    line = "K{0},u,west,kettle,3,7.25,21.75,card,success,{1}"
+    days = ["03/04/2025 09:30", "25/04/2025 10:00", "01/02/2025 11:00"]
+    decided = proposed(written(tmp_path, "a.csv", rows(*(line.format(n, day) for n, day in enumerate(days)))))
+    assert profile_of(decided).values.timestamp == ["%d/%m/%Y %H:%M"]
+    assert "3 of 3 values fit %d/%m/%Y %H:%M; 1 of them can't be %m/%d/%Y %H:%M" in decided
+    assert "# QUESTION:" not in decided
+    asked = proposed(written(tmp_path, "b.csv", rows(line.format(1, days[0]), line.format(2, days[2]))))
+    assert "# QUESTION: which is the day, which the month?" in asked
+    assert '# timestamp = ["%m/%d/%Y %H:%M"]' in asked
+    assert profile_of(asked).values.timestamp == ["%d/%m/%Y %H:%M"]
+
+
+def test_one_sign_with_three_digits_behind_it_is_asked_for_where_nothing_decides(tmp_path: Path) -> None:
+    head, end = "order_id;total;status;timestamp", "success;2025-04-02"
+    asked = proposed(written(tmp_path, "a.csv", rows(f"1;1.234;{end}", f"2;7.500;{end}", head=head)))
+    assert "does this sign group thousands?" in asked
+    decided = proposed(written(tmp_path, "b.csv", rows(f"1;1.234;{end}", f"2;7,5;{end}", head=head)))
+    assert "# QUESTION:" not in decided
+    values = profile_of(decided).values
+    assert (values.decimal, values.thousands) == (",", ["."])
+
+
+def test_unknown_statuses_are_asked_for_with_their_counts_and_stay_unmapped(tmp_path: Path) -> None:
+    line = "K{0},u,west,kettle,3,7.25,21.75,card,{1},2025-04-02"
+    texts = ["bezahlt", "bezahlt", "Sonderfall", "", '"Completed, shipped"', "nicht bezahlt"]
+    text = proposed(written(tmp_path, "o.csv", rows(*(line.format(n, each) for n, each in enumerate(texts)))))
+    status = profile_of(text).status
+    assert status == {"bezahlt": "success", "Completed, shipped": "success", "nicht bezahlt": "pending"}
+    assert '"" (1), "Sonderfall" (1)' in text
+    assert '# pending = ["", "Sonderfall"]' in text
+
+
+def test_rows_with_one_id_and_equal_products_are_no_lines_of_an_order(tmp_path: Path) -> None:
+    line = "K0,u,west,{0},3,7.25,21.75,card,{1},2025-04-02"
+    again = rows(line.format("kettle", "pending"), line.format("kettle", "success"))
+    other = rows(line.format("kettle", "success"), line.format("mug", "success"))
+    forms = [profile_of(proposed(written(tmp_path, "o.csv", text))).order.rows for text in (again, other)]
+    assert forms == ["order", "line"]
+
+
+def test_what_a_total_is_decides_which_rule_holds(tmp_path: Path) -> None:
+    line = "K{0},u,west,kettle,3,{1},{2},card,success,2025-04-02"
+    of_line = rows(*(line.format(n, "21.75", "21.75") for n in range(4)))
+    taxed = rows(*(line.format(n, "7.25", "26.10") for n in range(4)))
+    rounded = rows(*(line.format(n, "3.33", "10.00") for n in range(4)))
+    orders = [profile_of(proposed(written(tmp_path, "o.csv", text))).order for text in (of_line, taxed, rounded)]
+    assert [(each.price, each.without_rules, each.tolerance) for each in orders] == [
+        ("line", [], 0),
+        ("unit", ["wrong_total"], 0),
+        ("unit", [], 1),
+    ]
+
+
+def test_two_currencies_are_asked_for(tmp_path: Path) -> None:
+    line = "K{0},u,west,kettle,3,7.25,21.75,card,success,2025-04-02,{1}"
+    codes = ["usd", "USD", "JPY"]
+    text = proposed(
+        written(tmp_path, "o.csv", rows(*(line.format(*each) for each in enumerate(codes)), head=f"{HEAD},currency"))
+    )
+    order = profile_of(text).order
+    assert (order.currency, order.report_currency) == ("currency", "USD")
+    assert "USD 2, JPY 1" in text
+    assert '# report_currency = "JPY"' in text
+
+
+def test_a_glob_gives_one_profile_for_renamed_columns_and_two_encodings(tmp_path: Path) -> None:
+    line = "K{0},u,west,théière,3,7.25,21.75,card,success,2025-04-02"
+    written(tmp_path, "1.csv", rows(line.format(1)), "cp1252")
+    written(tmp_path, "2.csv", rows(line.format(2), head=HEAD.replace("price", "unit_price")))
+    text = proposed(tmp_path / "*.csv")
+    profile = profile_of(text)
+    assert profile.columns["price"].names == ["price", "unit_price"]
+    assert profile.file.encodings == [("*", ["utf-8", "cp1252"])]
+    assert "2 of 2 files" in text
+    assert report_of(tmp_path, tmp_path / "*.csv", text) == (2, "43.50")
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "parquet", "csv.gz", "utf-16"])
+def test_other_formats_are_looked_at_too(kind: str, tmp_path: Path) -> None:
+    names = ["Bestellnummer", "Anzahl", "Einzelpreis", "Summe", "Status", "Datum"]
+    values = [("A1", "2", "7,25", "14,50", "bezahlt", "31.01.2026"), ("A2", "1", "4,00", "4,00", "offen", "01.02.2026")]
+    path = tmp_path / f"orders.{kind}"
+    text = rows(*(";".join(row) for row in values), head=";".join(names))
+    if kind == "jsonl":
+        path.write_text("".join(json.dumps(dict(zip(names, row, strict=True))) + "\n" for row in values))
+    elif kind == "parquet":
+        pq.write_table(pa.table([list(each) for each in zip(*values, strict=True)], names), path)
+    else:
+        path.write_bytes(gzip.compress(text.encode()) if kind == "csv.gz" else text.encode("utf-16"))
+    proposal = proposed(path)
+    assert report_of(tmp_path, path, proposal) == (1, "14.50")
+
+
+def test_a_large_file_is_looked_at_in_part_and_its_footer_all_the_same(tmp_path: Path) -> None:
+    line = "K{0},u,west,kettle,3,7.25,21.75,card,success,2025-04-02"
+    path = written(tmp_path, "o.csv", rows(*(line.format(n) for n in range(80_000)), "", "(80000 rows affected)"))
+    text = proposed(path)
+    assert "the first 10,000 rows" in text
+    assert profile_of(text).file.footer_lines == 2
+
+
+def test_a_row_that_is_cut_off_is_no_footer(tmp_path: Path) -> None:
+    line = "K{0},u,west,kettle,3,7.25,21.75,card,success,2025-04-02"
+    text = proposed(written(tmp_path, "o.csv", rows(*(line.format(n) for n in range(9))) + "K9,u,west,kettle,3"))
+    assert profile_of(text).file.footer_lines == 0
+    assert "In 1 row, the number of fields is another one" in text
+
+
+def test_a_preset_that_fits_is_named(tmp_path: Path) -> None:
+    assert "daskjobs run --profile shopify" in proposed(TESTS.parent / "examples/exports/shopify.csv")
+    assert "preset" not in proposed(written(tmp_path, "o.csv", rows("1,2,3,4,5,6,7,8,9,10")))
+
+
+@pytest.mark.parametrize("text", ['a "b" \\c', "x\ny", "\u202e", "\x7f", "\0", r"\N", "it's \\", "\U000e0100", "é€"])
+def test_any_text_stands_in_toml_as_it_is(text: str) -> None:
+    assert profile_of(f"[file]\nnulls = [{quoted(text)}]").file.nulls == [text]
+    assert quoted(text).isprintable()
+
+
+def test_the_command_writes_a_profile_to_stdout_and_what_comes_next_to_stderr(tmp_path: Path) -> None:
+    path = written(tmp_path, "my orders.csv", rows("K0,u,west,kettle,3,7.25,21.75,card,success,2025-04-02"))
+    ran = CliRunner().invoke(main, ["profile", "propose", str(path)])
+    assert ran.exit_code == 0
+    assert profile_of(ran.stdout).columns["price"].names == ["price"]
+    assert ran.stderr.splitlines() == [NEXT.format(f"'{path}'")]
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [("nothing.csv", "nothing.csv names no file"), (".", "is a folder: give a glob"), ("", "FILE is empty")],
+)
+def test_what_is_no_file_is_one_sentence(
+    name: str, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    ran = CliRunner().invoke(main, ["profile", "propose", name])
+    assert isinstance(ran.exception, DaskjobsError)
+    assert words in str(ran.exception)
+    assert "--input" not in str(ran.exception)
