@@ -75,7 +75,10 @@ def check_partition(
         take, file, pieces = stack.enter_context(writing_ids(storage, names["ids"], buckets(task.limit.rows)))
         opened["ids"] = take, file
         write = {content: take for content, (take, _) in opened.items()}
-        for parts in many.together(partition.ranges, files, alone=task.truth is not None):
+        alone = task.truth is not None or bool(
+            task.profile and task.profile.by_line
+        )  # an order's lines are of one file
+        for parts in many.together(partition.ranges, files, alone):
             source, row = files[parts[0].file], parts[0].first_row
             truth = _truth(storage, task.truth, row, parts[0].rows)
             counts.lines.in_files += sum(part.lines or 0 for part in parts)
