@@ -15,7 +15,7 @@ from daskjobs.cores import cores
 from daskjobs.display import listed
 from daskjobs.errors import ConfigError, DaskjobsError, InputError, StorageError, UsageError
 from daskjobs.files.documents import dump, parse
-from daskjobs.files.storage import REQUESTS, Storage, damaged, real_path
+from daskjobs.files.storage import Storage, damaged, real_path
 from daskjobs.orders.dialect import InputFormat
 from daskjobs.pipeline.context import Done
 from daskjobs.pipeline.manifest import Manifest
@@ -208,7 +208,7 @@ def _planned(context: Context, inputs: dict[str, str], profile: "Profile | None"
 
     storage, generated = opening(context), not context.settings.input
     said, names = context.settings.input_format, [generate.ORDERS] if generated else list(inputs)
-    reader, threads = many.ReadOnce.of(storage), 1 if storage.is_local(names[0]) else REQUESTS
+    reader, threads = many.ReadOnce.of(storage), storage.requests(names[0])
 
     def describe(number: int) -> "SourceFile":
         plain, form = numbered(PLAIN, number), InputFormat(",") if generated else said

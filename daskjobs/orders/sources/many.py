@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from daskjobs.errors import InputError
-from daskjobs.files.storage import REQUESTS, Storage
+from daskjobs.files.storage import Storage
 from daskjobs.orders.sources import format_of, lines
 from daskjobs.orders.sources.format import Block, BlockLines, Ints, RowRange, SourceFile
 from daskjobs.orders.sources.lines import LAST, LinesFormat
@@ -144,7 +144,7 @@ def blocks(storage: Storage, files: Mapping[int, SourceFile], parts: list[RowRan
     def read(part: RowRange) -> list[Block]:
         return list(source_format.blocks(storage, files[part.file], part))
 
-    each = in_turn(read, parts, 1 if storage.is_local(source.read) else REQUESTS)
+    each = in_turn(read, parts, storage.requests(source.read))
     if read_blocks := [block for found in each for block in found]:
         yield _joined(read_blocks)
 

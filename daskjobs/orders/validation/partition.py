@@ -96,7 +96,13 @@ def check_partition(
         opened["ids"] = take, file
         runs = Entries(file, buckets(task.limit.rows), RUNS)
         write = {content: take for content, (take, _) in opened.items()}
+<<<<<<< HEAD
         alone = task.truth is not None or _by_line(task)
+=======
+        alone = task.truth is not None or bool(
+            task.profile and task.profile.by_line
+        )  # an order's lines are of one file
+>>>>>>> small
         for parts in many.together(partition.ranges, files, alone):
             source, row = files[parts[0].file], parts[0].first_row
             truth = _truth(storage, task.truth, row, parts[0].rows)
