@@ -185,7 +185,8 @@ class Reader:
                 when = when if plain else when.astimezone(UTC).replace(tzinfo=None)
             if when is None:
                 continue
-            return self.in_utc(when) if plain and self.values.get("zone") else when.replace(tzinfo=None)
+            clock = len(text) > len("2025-04-02") if each == "iso" else any(part in each for part in ("%H", "%I"))
+            return self.in_utc(when) if plain and clock and self.values.get("zone") else when.replace(tzinfo=None)
         return None
 
     def in_utc(self, when: datetime) -> datetime | None:

@@ -96,13 +96,7 @@ def check_partition(
         opened["ids"] = take, file
         runs = Entries(file, buckets(task.limit.rows), RUNS)
         write = {content: take for content, (take, _) in opened.items()}
-<<<<<<< HEAD
-        alone = task.truth is not None or _by_line(task)
-=======
-        alone = task.truth is not None or bool(
-            task.profile and task.profile.by_line
-        )  # an order's lines are of one file
->>>>>>> small
+        alone = task.truth is not None or _by_line(task)  # an order's lines are of one file
         for parts in many.together(partition.ranges, files, alone):
             source, row = files[parts[0].file], parts[0].first_row
             truth = _truth(storage, task.truth, row, parts[0].rows)
