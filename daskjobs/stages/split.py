@@ -1,5 +1,6 @@
 """Find partitions of whole rows, without copying files that can be read in ranges."""
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -246,6 +247,9 @@ def _planned(context: Context, inputs: dict[str, str], profile: "Profile | None"
     others = (extra_names(file.columns, profile) if profile else file.columns for file in files)
     extra = dict.fromkeys(name for each in others for name in each if name not in COLUMNS)
     partitions = [Partition(number, sum(part.rows for part in parts), parts) for number, parts in enumerate(ranges)]
+    chosen = Counter(file.encoding for file in files if file.encoding)
+    if len(chosen) > 1:
+        context.tell(f"encodings {', '.join(f'{name} ({count})' for name, count in sorted(chosen.items()))}")
     plan = Plan(
         rows=sum(partition.rows for partition in partitions),
         extra=list(extra),
