@@ -36,7 +36,8 @@ def returned(orders: pa.Table, profile: Profile) -> Mask:
         return np.zeros(len(orders), bool)
     back: Mask = _cents(orders["total_amount"]) < 0
     if not own_total(profile):  # else one line of an order may go back, and the order is paid all the same
-        back |= _cents(orders["price"]) < 0
+        price = column(orders, "price")
+        back |= (_cents(price) < 0) & (True if price.null_count == 0 else _mask(price.is_valid()))
         back |= column(orders, "quantity").fill_null(0).to_numpy() < 0
     return back
 

@@ -75,6 +75,13 @@ def test_line_that_goes_back_is_a_return_unless_the_total_is_the_orders_own() ->
     assert not worth.returned(rows, Profile("mine")).any()
 
 
+def test_row_without_a_price_is_no_return_by_it() -> None:
+    rows = orders((3, "-7.25", "21.75"), (3, "-7.25", "-21.75"))
+    values = rows["price"].chunk(0).buffers()[1]  # which a null still has behind it
+    unknown = rows.set_column(1, "price", pa.Array.from_buffers(MONEY, 2, [pa.py_buffer(b"\0"), values]))
+    assert worth.returned(unknown, Profile("mine", order=OrderForm(returns="subtract"))).tolist() == [False, True]
+
+
 def test_amounts_are_added_up_exactly_beyond_what_64_bits_hold() -> None:
     most = "9999999999999999.99"
     table = orders(*[(1, most, most)] * 3)
