@@ -5,6 +5,7 @@ import gzip
 import io
 import json
 import threading
+import time
 from collections import Counter
 from pathlib import Path
 
@@ -181,3 +182,12 @@ def test_small_files_of_a_store_are_requested_once_by_each_stage(
     assert [each[1:] for each in rejected(stored)] == [each[1:] for each in rejected(local)]
     assert asked["get_object"] == 2 * len(contents)
     assert asked["head_object"] < 10
+
+
+@pytest.mark.slow
+def test_thousands_of_files_take_seconds_to_compute(tmp_path: Path) -> None:
+    pattern = written(tmp_path / "in", [csv_text(row(quantity=str(number % 3))) for number in range(3000)])
+    started = time.process_time()
+    results = inline.run(tmp_path / "run", pattern)
+    assert time.process_time() - started < 10  # two, on a machine of 2026; it was sixty
+    assert len(rejected(results)) == 2000
