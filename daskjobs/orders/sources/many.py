@@ -22,7 +22,22 @@ HELD_BYTES = 64 << 20  # of small files that stay in memory between their descri
 AHEAD = 256  # files that are requested before they are looked at
 
 # What files of one form need not share.
-OWN = ("name", "read", "size", "start", "lines", "inside", "outside", "footer", "before", "after", "encoding", "groups", "unpacked", "utf8")
+OWN = (
+    "name",
+    "read",
+    "size",
+    "start",
+    "lines",
+    "inside",
+    "outside",
+    "footer",
+    "before",
+    "after",
+    "encoding",
+    "groups",
+    "unpacked",
+    "utf8",
+)
 
 T = TypeVar("T")
 R = TypeVar("R")
