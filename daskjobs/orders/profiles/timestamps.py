@@ -342,6 +342,8 @@ class _Texts:
     def until(self, mark: int | None) -> pa.Array:
         """Read the text before the next byte ``mark``, or all that is left; it is empty for texts that don't fit."""
         begins = np.where(self.good, self.starts + self.at, self.stops)  # elsewhere, it may be inside a character
+        if not len(begins):
+            return pa.array([], pa.string())
         if mark is None:
             self.at = self.stops - self.starts
         else:
