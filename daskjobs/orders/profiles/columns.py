@@ -191,7 +191,8 @@ def _typed(texts: pa.Table, profile: Profile, ours: str) -> pa.Array:
 
 
 def _of(texts: pa.Table, name: str) -> pa.Array:
-    return texts[name].combine_chunks()
+    text = texts[name].combine_chunks()
+    return text.fill_null("") if text.null_count else text
 
 
 def _text(texts: pa.Table, profile: Profile, ours: str) -> pa.Array:

@@ -97,12 +97,17 @@ def _parts(times: pa.Array) -> tuple[Ints, Bools]:
     return times.cast(pa.int64()).fill_null(0).to_numpy().copy(), times.is_valid().to_numpy(zero_copy_only=False).copy()
 
 
+def _settled(moments: Ints, known: Bools) -> Ints:
+    """Return times with the first known one in place of the unknown, so that zones of no other years are looked up."""
+    return np.where(known, moments, moments[known.argmax()]) if known.any() else moments
+
+
 def _iso(text: pa.Array, form: ValueForm) -> tuple[Ints, Bools]:
     local, zoned = parse.local_and_zoned(text)
     moments, known = _parts(local)
     if form.zone:
         clock = pc.greater(pc.binary_length(parse.trimmed(text)), len("2025-03-31")).to_numpy(zero_copy_only=False)
-        shifted, exists = to_utc(moments, form.zone, form.hour_twice)
+        shifted, exists = to_utc(_settled(moments, known), form.zone, form.hour_twice)
         moments, known = np.where(clock, shifted, moments), known & (exists | ~clock)
     if zoned is not None:
         others, there = _parts(zoned)
@@ -181,7 +186,7 @@ def _parsed(text: pa.Array, written: str, form: ValueForm) -> tuple[Ints, Bools]
         return np.zeros(len(text), np.int64), texts.good
     moments, good = _moments(parts)
     good &= texts.good
-    moments = np.where(good, moments, 0)
+    moments = _settled(moments, good)
     if "z" in names:
         moments, exist = by_offsets(moments, names["z"])
     elif "Z" in names:

@@ -232,6 +232,17 @@ def test_columns_that_a_file_needs_are_those_that_the_profile_names() -> None:
     ]
 
 
+def test_null_is_an_empty_text_when_the_profile_names_formats() -> None:
+    rows = texts([{}, {}])
+    for name in ("timestamp", "price", "status"):
+        rows = rows.set_column(rows.column_names.index(name), name, pa.array([None, ROW[name]], pa.string()))
+    profile = replace(PLAIN, values=ValueForm(timestamp=["%Y-%m-%d %H:%M:%S"]), status={"": "pending"})
+    orders = arranged(rows, profile, []).orders
+    assert orders["timestamp"].to_pylist() == [None, datetime(2025, 4, 2, 9, 30)]
+    assert orders["price"].to_pylist() == money(None, "7.25")
+    assert orders["status"].to_pylist() == ["pending", "success"]
+
+
 def test_no_rows_give_no_rows() -> None:
     profile = replace(
         having(total_amount=Column(sum=["a", "-b"]), timestamp=Column(join=["d", "t"])),
