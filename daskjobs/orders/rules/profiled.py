@@ -12,6 +12,7 @@ from daskjobs.orders.rules.builtin import (
     RULES,
     Rule,
     negative_price,
+    of_lines,
     quantity_below_one,
     wrong_total,
 )
@@ -127,4 +128,4 @@ def sentences_of(profile: Profile) -> dict[str, str]:
     said = {name: str(getattr(each, SENTENCE)) for name, each in rules_of(profile).items()}
     needed = {UNREADABLE_REFUND: profile.order.refunds, MISSING_CURRENCY: profile.order.currency}
     faults = {name: sentence for name, sentence in FAULTS.items() if needed[name]}
-    return MALFORMED | said | faults | DUPLICATES
+    return MALFORMED | said | faults | DUPLICATES | of_lines(profile)

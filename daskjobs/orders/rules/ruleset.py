@@ -24,7 +24,7 @@ from daskjobs.errors import ConfigError
 from daskjobs.files.storage import Storage
 from daskjobs.orders.profiles import Profile
 from daskjobs.orders.rules.beside import NOTHING, Beside, Loader, read_file
-from daskjobs.orders.rules.builtin import RULES, SENTENCES, Rule, of_lines
+from daskjobs.orders.rules.builtin import OF_LINES, RULES, SENTENCES, Rule
 from daskjobs.orders.rules.contract import CONTEXT, RuleContext, takes_context
 from daskjobs.orders.rules.file import rules_in
 from daskjobs.orders.rules.functions import SENTENCE, Functions, load_functions
@@ -61,13 +61,13 @@ class Ruleset:
         """Return the user's own rules, by name."""
         own = _load(self.code, self.name, self.beside) if self.name else {}
         if self.profile:
-            _refuse_taken(own, PROFILED, self.name)
+            _refuse_taken(own, (*PROFILED, *OF_LINES), self.name)
         return own
 
     @property
     def sentences(self) -> dict[str, str]:
         """Return the sentence of each reason, in the order of a row's reasons."""
-        said = sentences_of(self.profile) | of_lines(self.profile) if self.profile else SENTENCES
+        said = sentences_of(self.profile) if self.profile else SENTENCES
         return {**said, **{name: _sentence(name, rule) for name, rule in self.own.items()}}
 
     def masks(self, frame: pd.DataFrame, twice: bool = False) -> Iterator[tuple[str, Mask]]:
