@@ -242,9 +242,7 @@ def _file(found: Guess) -> Section:
             else "the first row has values, no names",
         )
         if unused and not ours and len(unused) < len(first.columns):
-            section.note(
-                f"{', '.join(unused)[:80]}: may be user_id, region, product or payment_mode."
-            )
+            section.note(f"{', '.join(unused)[:80]}: may be user_id, region, product or payment_mode.")
     elif first.twice:
         unique = _unique(first.columns)
         section.say(
