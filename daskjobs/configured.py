@@ -23,3 +23,11 @@ def dask_configured() -> Iterator[None]:
             raise
         complaint = " ".join(str(error).split())
         raise ConfigError(f"{complaint}; mend that file, or set DASK_CONFIG to another") from error
+
+
+def scratch() -> str | None:
+    """Return the folder for temporary files of a Dask worker, which goes with it; None for the system's own."""
+    with dask_configured():
+        import dask.config
+    folder: str | None = dask.config.get("temporary-directory", None)
+    return folder

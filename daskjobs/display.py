@@ -51,8 +51,10 @@ def listed(uri: str) -> str:
     return shown(uri.encode(errors="surrogateescape").decode(errors="backslashreplace"))
 
 
-def escaped(text: object) -> str:
+def escaped(text: object, but: str = "") -> str:
     r"""Return any text as one line in which every character is visible, safe to print to a terminal.
+
+    The characters ``but`` stay as they are.
 
     >>> print(escaped("é \x1b[2J\n"), escaped("3\u200e"))
     é \x1b[2J\n 3\u200e
@@ -60,7 +62,8 @@ def escaped(text: object) -> str:
     text = str(text)
     if text.isprintable() and not _UNSEEN.search(text):
         return text
-    return "\u200d".join("".join(map(_escape, part)) for part in _JOINS.split(text))
+    table = str.maketrans({char: _escape(char) for char in {*text} - {*but}})
+    return "\u200d".join(part.translate(table) for part in _JOINS.split(text))
 
 
 def _escape(char: str) -> str:

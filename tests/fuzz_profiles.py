@@ -114,6 +114,8 @@ def draw(chance: random.Random) -> Drawn:
     if maybe(0.25):
         extra += ["Subtotal", "Shipping", "Discount"]
         if maybe(0.5) or order.get("rows") != "line":
+            columns.pop("total_amount", None)
+            drawn.names["total_amount"] = "total_amount"
             order["total"] = ["Subtotal", "+Shipping", "-Discount"]
         else:
             columns["total_amount"] = {"sum": ["Subtotal", "Shipping", "-Discount"]}
@@ -188,12 +190,16 @@ def write(drawn: Drawn, chance: random.Random, first: int) -> bytes:
         paid = chance.choice([*status.get("success", ["success"]), *status.get("failed", ["failed"]), "odd"])
         moment, back = when(values, chance), chance.random() < 0.2
         shipping = [Decimal(chance.randint(0, 99999)) / 100 for _ in range(3)]
+        amounts = dict(zip(("Subtotal", "Shipping", "Discount"), shipping, strict=True))
+        amounts["Refunded"] = Decimal(chance.choice([0, 0, 500])) / 100
+        written = {name: number(each, values, chance) for name, each in amounts.items()}
         for line in range(chance.randint(1, 4) if by_line else 1):
             quantity = chance.randint(1, 1500) * (-1 if back and chance.random() < 0.5 else 1)
             price = Decimal(chance.randint(0, 250_000)) / 100
             plain = {
                 "order_id": an_order, "user_id": "U1", "region": chance.choice(TEXTS), "product": chance.choice(TEXTS),
-                "quantity": number(Decimal(quantity), values, chance), "price": number(price, values, chance),
+                "quantity": number(Decimal(quantity), values | {"currency": None}, chance),
+                "price": number(price, values, chance),
                 "total_amount": number(quantity * price, values, chance), "payment_mode": "card", "status": paid,
                 "timestamp": moment,
             }  # fmt: skip
@@ -203,10 +209,8 @@ def write(drawn: Drawn, chance: random.Random, first: int) -> bytes:
                     texts[drawn.names[ours]] = ""
                 if chance.random() < 0.3:
                     texts[drawn.names["order_id"]] = ""
-            amounts = dict(zip(("Subtotal", "Shipping", "Discount"), shipping, strict=True))
-            amounts["Refunded"] = Decimal(chance.choice([0, 0, 500])) / 100
             late = order.get("fill_down") and line and chance.random() < 0.5
-            texts |= {name: "" if late else number(each, values, chance) for name, each in amounts.items()}
+            texts |= {name: "" if late else written[name] for name in amounts}
             texts |= {"note": chance.choice(["", "x", "sum"]), "line": str(line), "Currency": "" if late else currency}
             if chance.random() < 0.12:
                 texts[chance.choice(drawn.header)] = chance.choice(NOISE)

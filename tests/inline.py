@@ -19,6 +19,7 @@ from conftest import RESULTS
 from daskjobs import stages
 from daskjobs.cluster import tasks, usage
 from daskjobs.cluster.connection import ClusterFacts
+from daskjobs.display import escaped
 from daskjobs.orders.report import page
 from daskjobs.orders.sources import lines
 from daskjobs.pipeline.context import AccountedError
@@ -108,7 +109,8 @@ def assert_as_expected(results: dict[str, bytes], expected: oracle.Expected) -> 
 
 
 def as_cell(text: str) -> str:
-    """What quarantine.csv makes of a row's text, so that a spreadsheet takes it for no formula."""
+    """What quarantine.csv makes of a text, so that all of it is seen, and a spreadsheet takes it for no formula."""
+    text = escaped(text, but="\t\r\n")
     formula = "[-=+@\uff1d\uff0b\uff0d\uff20]"
     at_start = re.sub(rf"^(?:[\t\r\n]| *{formula})", r"'\g<0>", text)
     return re.sub(rf'([;\t\r\n][ "]*)({formula})', r"\1'\2", at_start)

@@ -37,6 +37,7 @@ class Row:
     total: Decimal = Decimal(0)
     refund: Decimal = Decimal(0)
     key: str = ""
+    known: bool = False
 
 
 @dataclass
@@ -130,7 +131,7 @@ class Reader:
 
     # Values
 
-    def amount(self, text: str, digits: int = 16, places: int = 2) -> Decimal | None:
+    def amount(self, text: str, digits: int = 16, places: int = 2, signs: bool = True) -> Decimal | None:
         said = self.values
         text, negative = text.strip(" \t\u00a0\u202f"), False
         if said.get("parentheses") and text.startswith("(") and text.endswith(")"):
@@ -139,7 +140,7 @@ class Reader:
             negative, text = True, text[:-1]
         minus = text.startswith("-")
         text = text.removeprefix("-")
-        for sign in sorted(several(said.get("currency", [])), key=len, reverse=True):
+        for sign in sorted(several(said.get("currency", [])) if signs else [], key=len, reverse=True):
             if text.startswith(sign):
                 text = text.removeprefix(sign).lstrip(" \u00a0\u202f")
                 break
@@ -184,7 +185,8 @@ class Reader:
                 when = when if plain else when.astimezone(UTC).replace(tzinfo=None)
             if when is None:
                 continue
-            return self.in_utc(when) if plain and self.values.get("zone") else when.replace(tzinfo=None)
+            clock = len(text) > len("2025-04-02") if each == "iso" else any(part in each for part in ("%H", "%I"))
+            return self.in_utc(when) if plain and clock and self.values.get("zone") else when.replace(tzinfo=None)
         return None
 
     def in_utc(self, when: datetime) -> datetime | None:
@@ -235,12 +237,13 @@ class Reader:
             return True
         if self.order.get("price") == "line":
             return sign["price"] > 0 > sign["total"]
-        return sign["quantity"] == sign["price"] == -1 or (not back and sign["price"] > 0 > sign["total"])
+        sale = quantity is not None and not back
+        return sign["quantity"] == sign["price"] == -1 or (sale and sign["price"] > 0 > sign["total"])
 
     def judge(self, row: Row) -> None:
         values = row.values
         row.id = self.an_id(self.text(values, "order_id"))
-        quantity = self.amount(self.text(values, "quantity"), 9, 0)
+        quantity = self.amount(self.text(values, "quantity"), 9, 0, signs=False)
         price = self.amount(self.text(values, "price"))
         said = self.spec("total_amount")
         if self.own_total:
@@ -288,9 +291,10 @@ class Reader:
         if refund is None:
             reasons.append("unreadable_refund")
         currency = values[self.order["currency"]].strip(" \t").upper() if "currency" in self.order else ""
-        if "currency" in self.order and not currency:
+        if "currency" in self.order and not currency and status == "success":
             reasons.append("missing_currency")
         row.reasons = [each for each in reasons if each not in self.without]
+        row.known = total is not None
         row.total, row.refund = total or Decimal(0), refund or Decimal(0)
         row.paid, row.unpaid = status == "success", status
         chosen = self.order.get("report_currency", "")
@@ -300,22 +304,24 @@ class Reader:
                               for each in self.order.get("key", []))  # fmt: skip
 
 
-def fill_down(reader: Reader, rows: list[Row]) -> None:
-    """Fill the columns of an order that stand in its first line alone."""
+def number_runs(reader: Reader, rows: list[Row], first: int) -> None:
+    """Give each row the number of its run, and fill down the columns of an order that stand in its first line alone."""
     columns = {each: [n for n in several(reader.spec(each).get("column", [])) if n in rows[0].values] if rows else []
                for each in reader.fill if each in oracle.COLUMNS}  # fmt: skip
-    names = [name for each in columns.values() for name in each]
+    names = [name for each in columns.values() for name in each[:1]]
     if "total" in reader.fill:
         names += [name for _, name in reader.own_total]
     names += [reader.order[each] for each in ("refunds", "currency") if each in reader.fill and each in reader.order]
     last: dict[str, str] = {}
-    current = None
+    current, run = "", first
     for row in rows:
         mine = reader.an_id(reader.text(row.values, "order_id"))
-        if (mine and mine != current) or (not mine and "order_id" not in reader.fill):
-            current, last = mine, {}
+        goes_on = mine == current if mine else bool(current) and "order_id" in reader.fill
+        if not goes_on:
+            current, last, run = mine, {}, run + 1
+        row.run = run
         for name in names:
-            if row.values[name].strip(" \t"):
+            if row.values[name].strip():
                 last[name] = row.values[name]
             elif name in last:
                 row.values[name] = last[name]
@@ -329,13 +335,16 @@ def expect(files: dict[str, bytes], toml: str) -> Books:
         books.rows += len(found) + furniture
         books.furniture += furniture
         readable = [row for row in found if not row.reasons]
-        if reader.by_line and reader.fill:
-            fill_down(reader, readable)
+        number_runs(reader, readable, max((row.run for row in rows), default=-1))
         for row in readable:
             reader.judge(row)
+        for at, row in enumerate(found):  # a malformed row is a line of the run in which it stands
+            beside = [next((each for each in some if each.run >= 0), None) for some in (found[at::-1], found[at:])]
+            if row.run < 0 and None not in beside and len({each.run for each in beside if each}) == 1 and beside[0]:
+                row.id = beside[0].id
         rows += found
     by_order(reader, rows) if reader.by_line else by_row(reader, rows)
-    seen, counted = set[str](), set[str]()
+    counted = set[str]()
     for row in rows:
         if row.reasons:
             books.rejected.append((row.source, row.number, row.reasons))
@@ -343,7 +352,6 @@ def expect(files: dict[str, bytes], toml: str) -> Books:
             books.unpaid[row.unpaid] += 1
         else:
             add(reader, books, row, counted)
-    del seen
     return books
 
 
@@ -359,28 +367,32 @@ def by_row(reader: Reader, rows: list[Row]) -> None:
 
 
 def by_order(reader: Reader, rows: list[Row]) -> None:
+    if reader.own_total:
+        first = dict[tuple[int, bool], Decimal]()
+        for row in rows:
+            if row.known and first.setdefault((row.run, row.returned), row.total) != row.total:
+                row.reasons = [*row.reasons, "differing_total"]
+    seen = set[str]()
+    for row in rows if reader.order.get("key") else []:
+        if not row.reasons and row.key in seen:
+            row.reasons = ["duplicate_line"]
+        seen |= {row.key} if not row.reasons else set()
     if reader.order.get("rejects") == "order":
-        bad = {row.id for row in rows if row.reasons and row.id}
+        bad = {row.id for row in rows if row.reasons and row.id and row.reasons != ["duplicate_line"]}
         for row in rows:
             if not row.reasons and row.id in bad:
                 row.reasons = ["line_of_rejected_order"]
-    if reader.order.get("key"):
-        seen = set[str]()
-        for row in rows:
-            if row.reasons:
-                continue
-            if row.key in seen:
-                row.reasons = ["duplicate_line"]
-            seen.add(row.key)
 
 
 def add(reader: Reader, books: Books, row: Row, counted: set[str]) -> None:
     """Add a paid row: an order once, its own total and its refunds once."""
+    key = f"return {row.run}" if row.returned else row.id
+    first = key not in counted or not reader.by_line
+    counted.add(key)
     if row.returned:
-        books.refunded += abs(row.total)
+        if first or not reader.own_total:
+            books.refunded += abs(row.total)
         return
-    first = row.id not in counted or not reader.by_line
-    counted.add(row.id)
     books.orders += first
     if first or not reader.own_total:
         books.gross += row.total

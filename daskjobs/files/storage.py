@@ -30,6 +30,7 @@ RESERVE_BYTES = 512 << 20  # of a disk that stay free when something huge is wri
 AHEAD_BYTES = 16 << 20  # of a remote file that are read ahead: s3fs' default, 50 MiB, is more than a partition
 S3_RETRIES = 2  # by s3fs, each of which includes the client's retries above
 REQUESTS = 32  # to an object store at a time, of small files
+WEB_REQUESTS = 4  # to a web server, which may refuse to serve more
 SYNC_THREADS = 8  # so that the disk writes files together: 54 files take 0.02 s, and 0.1 s one by one
 NOT_OURS = (PermissionError, NotADirectoryError, IsADirectoryError, FileExistsError)
 CLIENT_LIBRARIES = ("botocore", "aiobotocore", "aiohttp")  # their errors are not all OSErrors
@@ -270,9 +271,10 @@ class Storage:
             file.seek(start)
             return file.read(end - start)
 
-    def is_local(self, name: str) -> bool:
-        """Tell whether a file is in a file system of this machine."""
-        return isinstance(self._input(name)[0], LocalFileSystem)
+    def requests(self, name: str) -> int:
+        """Return how many small files like this one to ask for at a time: more doesn't help, or is a burden."""
+        fs, _ = self._input(name)
+        return 1 if isinstance(fs, LocalFileSystem) else WEB_REQUESTS if web.is_web(fs) else REQUESTS
 
     def holds(self, name: str, expected: Output) -> bool:
         """Read a file to its end, and tell whether its bytes are as ``expected``."""

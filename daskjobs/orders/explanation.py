@@ -1,6 +1,6 @@
 """Explains what became of one row: its text, its partition, and each reason for its rejection."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from daskjobs.orders.plan import Partition, Plan
 from daskjobs.orders.profiles import Profile, worth
 from daskjobs.orders.profiles.columns import arranged
 from daskjobs.orders.profiles.furniture import causes
+from daskjobs.orders.profiles.runs import prepared
 from daskjobs.orders.schema import PAID
 from daskjobs.orders.sources.format import Block, RowRange, SourceFile
 
@@ -92,7 +93,8 @@ def not_rejected(
 ) -> NotRejected:
     """Return what became of a row that isn't rejected.
 
-    Reads the whole range, because that compares it with its hash.
+    Reads the whole range, because that compares it with its hash; where rows are lines of orders once more, because an
+    order's status may stand in its first line alone.
     """
     at, answer = row - part.first_row, NotRejected()
     for block in sources.format_of(source).blocks(storage, source, part):
@@ -100,6 +102,12 @@ def not_rejected(
             raw = block.raw(np.array([at]))[0].as_py()
             answer = _profiled(block, at, raw, source, profile) if profile else _plain(block, at, raw, statuses)
         at -= block.rows
+    if profile and profile.by_line and not answer.furniture:
+        at = row - part.first_row
+        for block in prepared(sources.format_of(source).blocks(storage, source, part), profile, source, part.first_row):
+            if 0 <= at < block.rows:
+                answer = replace(answer, status=_status(block, at, profile))
+            at -= block.rows
     return answer
 
 
@@ -112,5 +120,10 @@ def _profiled(block: Block, at: int, raw: str, source: SourceFile, profile: Prof
     furniture = next((why for why, rows in causes(block, profile, source.columns) if rows[at]), "")
     if furniture:
         return NotRejected("", raw, furniture)
+    return NotRejected(_status(block, at, profile), raw)
+
+
+def _status(block: Block, at: int, profile: Profile) -> str:
     found = arranged(block.texts.slice(int(np.searchsorted(block.kept, at)), 1), profile, [])
-    return NotRejected(worth.statuses(found, profile)[0].as_py(), raw)
+    status: str = worth.statuses(found, worth.foreign(found, profile))[0].as_py()
+    return status

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
 
+from daskjobs.display import escaped
 from daskjobs.files.digest import Output
 from daskjobs.files.storage import Storage
 from daskjobs.files.tables import column, rebatched, row_groups, writing
@@ -34,10 +35,20 @@ def gather(storage: Storage, parts: dict[str, Output], parquet: str, csv: str) -
         for batch in rebatched(groups, "raw"):
             table.write_table(batch)
             reasons = pc.binary_join(batch["reasons"], ";")
-            source, raw = map(no_formula, (batch["source"], batch["raw"]))
+            source, raw = no_formula(batch["source"]), no_formula(visible(batch["raw"]))
             cells = pa.table([batch["row"], source, reasons, raw], MERGED.names)
             pa.csv.write_csv(cells, text, pa.csv.WriteOptions(include_header=False))
     return {parquet: file.output, csv: text.output}
+
+
+def visible(cells: pa.ChunkedArray) -> pa.ChunkedArray:
+    r"""Write invisible characters, and those that a terminal obeys, like \u200b; tabs and line ends stay."""
+    odd = pc.match_substring_regex(cells, r"[^\t\r\n -~]")
+    if not pc.any(odd).as_py():
+        return cells
+    texts = [escaped(text, but="\t\r\n") for text in cells.filter(odd).to_pylist()]
+    whole = pc.replace_with_mask(cells.combine_chunks(), odd.combine_chunks(), pa.array(texts, pa.string()))
+    return pa.chunked_array([whole])
 
 
 def no_formula(cells: pa.ChunkedArray) -> pa.ChunkedArray:

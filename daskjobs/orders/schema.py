@@ -1,5 +1,7 @@
 """The columns of orders and of rejected rows, their types, and how Parquet files store them."""
 
+from dataclasses import replace
+
 import pandas as pd
 import pyarrow as pa
 
@@ -50,6 +52,9 @@ WRITING = ColumnWriting(
     # None for texts: these take longer than the rest of their writing, and let hardly any reader skip a row group.
     statistics=("row", "partition", *TYPES),
 )
+
+# The columns of `COUNTS` have few values, too: no other column of theirs has these names where they stand.
+COUNTED_WRITING = replace(WRITING, few_values=(*WRITING.few_values, "orders", "refunded"))
 
 
 def orders_schema(extra: list[str], counts: bool = False) -> pa.Schema:

@@ -1,5 +1,6 @@
 """Find partitions of whole rows, without copying files that can be read in ranges."""
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -13,9 +14,9 @@ from fsspec.utils import get_protocol
 
 from daskjobs.cores import cores
 from daskjobs.display import listed
-from daskjobs.errors import ConfigError, DaskjobsError, InputError, UsageError
+from daskjobs.errors import ConfigError, DaskjobsError, InputError, StorageError, UsageError
 from daskjobs.files.documents import dump, parse
-from daskjobs.files.storage import REQUESTS, Storage, damaged, real_path
+from daskjobs.files.storage import Storage, damaged, real_path
 from daskjobs.orders.dialect import InputFormat
 from daskjobs.pipeline.context import Done
 from daskjobs.pipeline.manifest import Manifest
@@ -74,9 +75,12 @@ def execute(context: Context) -> Manifest:
 def _profile(context: Context) -> "tuple[Profile | None, dict[str, Any]]":
     """Return the profile that --profile names, with what other options say in its place, and what it depends on.
 
-    Raises UsageError when there is a --currency, and no profile that says where currencies are.
+    Generated orders have none. Raises UsageError when there is a --currency, and no profile that says where currencies
+    are.
     """
     settings = context.settings
+    if not settings.input:
+        return None, {}
     if not settings.profile:
         if settings.currency:
             raise UsageError(CURRENCY_ALONE)
@@ -88,8 +92,8 @@ def _profile(context: Context) -> "tuple[Profile | None, dict[str, Any]]":
         context.refuse_own("--profile", [settings.profile])
     read = read_profile(context.storage, settings.profile)
     profile = merged(read, **{name: getattr(settings, name) for name in IN_PROFILE})
-    said = {"currency": settings.currency.upper(), "statuses": status_names(settings.statuses)}
-    return profile, {"profile": read.sha256, **said}
+    words = {"currency": settings.currency.upper(), "statuses": status_names(settings.statuses)}
+    return profile, {"profile": read.sha256, "quoting": settings.quoting, **words}
 
 
 def _as_of(context: Context, inputs: dict[str, str]) -> str:
@@ -199,14 +203,13 @@ def _planned(context: Context, inputs: dict[str, str], profile: "Profile | None"
     from daskjobs.orders import sources
     from daskjobs.orders.plan import Partition, Plan
     from daskjobs.orders.profiles.columns import extra_names
-    from daskjobs.orders.profiles.furniture import refuse_unknown
     from daskjobs.orders.schema import COLUMNS
     from daskjobs.orders.sources import many
     from daskjobs.orders.sources.format import Cuts, RowRange, SourceFile
 
     storage, generated = opening(context), not context.settings.input
     said, names = context.settings.input_format, [generate.ORDERS] if generated else list(inputs)
-    reader, threads = many.ReadOnce.of(storage), 1 if storage.is_local(names[0]) else REQUESTS
+    reader, threads = many.ReadOnce.of(storage), storage.requests(names[0])
 
     def describe(number: int) -> "SourceFile":
         plain, form = numbered(PLAIN, number), InputFormat(",") if generated else said
@@ -241,11 +244,12 @@ def _planned(context: Context, inputs: dict[str, str], profile: "Profile | None"
             context.progress((partition + 1) / count)
     if untouched and written != storage.identity(generate.ORDERS):
         raise damaged(storage.uri(generate.ORDERS))
-    if profile:
-        refuse_unknown(profile, (file.columns for file in files))
     others = (extra_names(file.columns, profile) if profile else file.columns for file in files)
     extra = dict.fromkeys(name for each in others for name in each if name not in COLUMNS)
     partitions = [Partition(number, sum(part.rows for part in parts), parts) for number, parts in enumerate(ranges)]
+    chosen = Counter(file.encoding for file in files if file.encoding)
+    if len(chosen) > 1:
+        context.tell(f"encodings {', '.join(f'{name} ({count})' for name, count in sorted(chosen.items()))}")
     plan = Plan(
         rows=sum(partition.rows for partition in partitions),
         extra=list(extra),
@@ -264,6 +268,8 @@ def _planned(context: Context, inputs: dict[str, str], profile: "Profile | None"
 def _compared(settings: Settings, manifest: Manifest) -> tuple[dict[str, Any], dict[str, Any]]:
     mine = {name: getattr(settings, name) for name in settings.given}
     theirs = {**dict.fromkeys(("as_of", "profile", "currency"), "none"), **manifest.settings}
+    if generate.STAGE.manifest in manifest.inputs:
+        mine = {name: value for name, value in mine.items() if name not in ("profile", "currency")}
     if "currency" in mine:
         mine["currency"] = settings.currency.upper()
     if "statuses" in mine:
@@ -273,7 +279,7 @@ def _compared(settings: Settings, manifest: Manifest) -> tuple[dict[str, Any], d
     if path := mine.pop("profile", ""):
         from daskjobs.orders.profiles.reading import read_profile
 
-        with suppress(ConfigError):  # if it can't be read by now, split has read it
+        with suppress(ConfigError, StorageError):  # if it can't be read by now, split has read it
             mine["profile"] = read_profile(Storage(settings.run_uri), path).sha256
     if "input" in mine:
         mine["input"] = _input([listed(pattern) for pattern in settings.input])

@@ -17,7 +17,7 @@ from daskjobs.cluster.tuning import KEEP_MEMORY
 from daskjobs.configured import dask_configured
 from daskjobs.errors import ClusterError, ConfigError, LostWorkError, StorageError
 from daskjobs.events import event
-from daskjobs.files.digest import Output, Piece
+from daskjobs.files.digest import Piece
 from daskjobs.files.documents import dump
 from daskjobs.files.storage import Storage
 from daskjobs.orders.validation.limit import Limit
@@ -264,9 +264,11 @@ def _compared(settings: Settings, manifest: Manifest) -> tuple[dict[str, Any], d
 
         mine["statuses"] = status_names(mine["statuses"])
     if "rules" in mine or "rule_functions" in mine:
-        with suppress(StorageError):  # if the file is gone by now, validate has read it
-            functions, read = settings.rule_functions, Storage(settings.run_uri).read
-            mine["rules"] = functions.sha256 if functions else Output.of(read(settings.rules)).sha256
+        with suppress(StorageError, ConfigError):  # if the file is gone by now, validate has read it
+            from daskjobs.orders.rules.beside import read_file
+
+            functions, storage = settings.rule_functions, Storage(settings.run_uri)
+            mine["rules"] = functions.sha256 if functions else read_file(storage, settings.rules)[2]
             theirs["rules"] = manifest.inputs.get("rules", "none")
     return mine, theirs
 

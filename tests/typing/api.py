@@ -36,6 +36,9 @@ def runs() -> None:
     daskjobs.run_orders("a.csv", rules=[early], as_of=date(2026, 11, 29))
     daskjobs.run_orders("a.csv", rules=[early], as_of="2026-11-29")
     daskjobs.run_orders("a.csv", rules=[early], as_of=20261129)  # type: ignore[arg-type]
+    daskjobs.run_orders("a.csv", profile="shopify", currency="EUR")
+    daskjobs.run_orders("a.csv", profile=Path("mine.toml"))
+    daskjobs.run_orders("a.csv", profile=7)  # type: ignore[arg-type]
     daskjobs.run_orders(["a.csv", Path("b.csv")], run=None)
     daskjobs.run_orders(Path().glob("*.csv"))
     daskjobs.run_orders(pd.DataFrame())

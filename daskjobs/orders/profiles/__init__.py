@@ -58,9 +58,9 @@ class ValueForm:
     may stand before or after an amount. ``parentheses``, ``trailing_minus``: forms of negative numbers that are
     understood beside a leading minus. ``percent``: 12.5% is 0.125. ``timestamp`` are formats of `strptime`, tried in
     order, or "iso" or "unix" (seconds since 1970). Times without an offset stand in ``zone``, a name of tzdata, and
-    become UTC; of the hour that occurs twice, ``hour_twice`` takes the "first" or "second", or it is unreadable.
-    ``ids``: "exact" as they stand (trimmed of blanks and tabs), "trimmed" of all white space, or "visible": without
-    invisible characters, too.
+    become UTC (a day alone stays that day); of the hour that occurs twice, ``hour_twice`` takes the "first" or
+    "second", or it is unreadable. ``ids``: "exact" as they stand (trimmed of blanks and tabs), "trimmed" of all white
+    space, or "visible": without invisible characters, too.
     """
 
     decimal: str = "."

@@ -72,14 +72,14 @@ def raw_names(header: list[str], profile: Profile, name: str) -> list[str]:
     named = [column or f"column_{number}" for number, column in enumerate(header, 1)]
     wanted = needed(profile)
     known = {each for names in wanted for each in names}
-    missing = [" or ".join(names) for names in wanted if known_first(names, named) is None]
+    missing = [" or ".join(names) for names in wanted if _first_of(names, named) is None]
     if missing:
         raise InputError(
             f"{name} has no column {', '.join(missing)}, which the profile {profile.name} needs: its first row "
             f"{first_row(header, known)}; say in [columns] which of its columns these are, or take another profile"
         )
     counts = Counter(named)
-    taken = {known_first(names, named) for names in wanted}
+    taken = {_first_of(names, named) for names in wanted}
     if twice := [column for column, times in counts.items() if times > 1 and column in taken]:
         raise InputError(
             f"{name} has the column {', '.join(twice)} more than once, and the profile {profile.name} needs it; give "
@@ -88,7 +88,7 @@ def raw_names(header: list[str], profile: Profile, name: str) -> list[str]:
     return _unique(named)
 
 
-def known_first(names: list[str], columns: Sequence[str]) -> str | None:
+def _first_of(names: list[str], columns: Sequence[str]) -> str | None:
     """Return the first of some names that a file has."""
     return next((each for each in names if each in columns), None)
 
@@ -114,7 +114,7 @@ def _unique(names: Iterable[str], taken: Iterable[str] = ()) -> list[str]:
 
 def used(columns: list[str], profile: Profile) -> dict[str, str]:
     """Return which of a file's columns has the values of each of ours, where it is one column."""
-    found = {ours: known_first(column_of(profile, ours).names, columns) for ours in COLUMNS}
+    found = {ours: _first_of(column_of(profile, ours).names, columns) for ours in COLUMNS}
     return {ours: name for ours, name in found.items() if name and not (ours == "total_amount" and profile.order.total)}
 
 
@@ -191,7 +191,8 @@ def _typed(texts: pa.Table, profile: Profile, ours: str) -> pa.Array:
 
 
 def _of(texts: pa.Table, name: str) -> pa.Array:
-    return texts[name].combine_chunks()
+    text = texts[name].combine_chunks()
+    return text.fill_null("") if text.null_count else text
 
 
 def _text(texts: pa.Table, profile: Profile, ours: str) -> pa.Array:
@@ -202,7 +203,7 @@ def _text(texts: pa.Table, profile: Profile, ours: str) -> pa.Array:
     if column.join:
         text = reduce(_joined, (trimmed(_of(texts, name)) for name in column.join))
     else:
-        name = known_first(column.names, texts.column_names)
+        name = _first_of(column.names, texts.column_names)
         text = _of(texts, name) if name else pa.repeat("", len(texts))
     if column.empty is None:
         return text
@@ -256,9 +257,9 @@ def _masked(cents: np.ndarray, known: np.ndarray) -> pa.Array:
 
 def _statuses(text: pa.Array, statuses: dict[str, str]) -> pa.Array:
     """Return our statuses for the file's; each distinct text is looked up once."""
-    coded = trimmed(text).dictionary_encode()
+    coded = text.dictionary_encode()
     named = {theirs: ours for theirs, ours in statuses.items() if theirs != ANY}
-    theirs = coded.dictionary
+    theirs = trimmed(coded.dictionary)
     ours = mapped(theirs, named) if named else theirs
     if ANY in statuses:
         ours = pc.if_else(pc.is_in(theirs, pa.array(list(named), pa.string())), ours, statuses[ANY])

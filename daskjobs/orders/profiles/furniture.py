@@ -1,6 +1,6 @@
 """Sorts out rows that are no orders, as a profile names them: titles, repeated headers, rules of dashes, sums."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -8,24 +8,13 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from daskjobs.errors import ConfigError, InputError
+from daskjobs.errors import ConfigError
 from daskjobs.files.tables import column
 from daskjobs.orders.parse import trimmed
 from daskjobs.orders.profiles import Profile
 from daskjobs.orders.sources.format import Block
 
 Mask = npt.NDArray[np.bool_]
-
-
-def refuse_unknown(profile: Profile, files: Iterable[list[str]]) -> None:
-    """Raise InputError where furniture is told by a column that none of the ``files``, lists of columns, has."""
-    known = {name for columns in files for name in columns}
-    unknown = [name for where in profile.furniture.where for name in where if name not in known]
-    if unknown:
-        raise InputError(
-            f"no file of the input has a column {unknown[0]}, by which the profile {profile.name} tells furniture: in "
-            "[furniture] where, name one of the file's columns as its header has it"
-        )
 
 
 def sort_out(block: Block, profile: Profile, header: list[str]) -> Block:

@@ -1,4 +1,4 @@
-"""The keys of a profile by section: what each says, how it is read, and which values it may have."""
+"""The keys of a profile by section: how the value of each is read, which values it may have, and what contradicts."""
 
 import codecs
 import difflib
@@ -17,7 +17,7 @@ from daskjobs.options import quoted
 from daskjobs.orders.dialect import NONE, QUOTINGS
 from daskjobs.orders.profiles import ANY, OTHERS, Column
 from daskjobs.orders.profiles.timeforms import clash, why_not
-from daskjobs.orders.rules.builtin import RULES
+from daskjobs.orders.rules.builtin import OPTIONAL, RULES
 from daskjobs.orders.schema import COLUMNS, STATUSES
 from daskjobs.orders.sources.unpack import needs_decoding
 
@@ -27,10 +27,6 @@ FROM_PROFILE = ("total", "refunds", "currency")  # what [order] takes of the fil
 OF_ORDER = ("order_id", "user_id", "region", "payment_mode", "status", "timestamp", *FROM_PROFILE)
 AMOUNTS = ("price", "total_amount")
 NUMBERS = ("quantity", *AMOUNTS)
-NEEDED_RULES = {
-    "unreadable_total": "nothing could be added up; total_amount = {computed = true} takes quantity times price",
-    "unreadable_timestamp": "each order is of a day",
-}
 MOST_LINES = 1_000_000
 MOST_CENTS = 1_000_000
 
@@ -340,8 +336,8 @@ def _rules(value: Any) -> list[str]:
     for each in (found := texts(value)):
         if each not in RULES:
             raise WrongError(f"must be names of built-in rules, got {quoted(each)}: {near(each, RULES)}", each)
-        if each in NEEDED_RULES:
-            raise WrongError(f"has {each!r}, which can't be left out: {NEEDED_RULES[each]}", each)
+        if each not in OPTIONAL:
+            raise WrongError(f"has {each!r}, which can't be left out; these can: {', '.join(OPTIONAL)}", each)
     return found
 
 

@@ -13,7 +13,7 @@ from typing import Any
 from daskjobs.display import shown
 from daskjobs.errors import ConfigError, InputError, StorageError, UsageError
 from daskjobs.files.documents import dump
-from daskjobs.files.storage import Storage, UnavailableError, explained
+from daskjobs.files.storage import Storage, UnavailableError, explained, local_path
 from daskjobs.options import quoted
 from daskjobs.orders.dialect import NONE
 from daskjobs.orders.profiles import Column, FileForm, Furniture, OrderForm, Profile, ValueForm
@@ -40,7 +40,7 @@ def parse_profile(text: str, name: str) -> Profile:
     """Return the profile that a TOML text says. Raises ConfigError, which has the line, where it makes no sense."""
     try:
         said = tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # also of a number of too many digits
         raise ConfigError(_no_toml(text, name, str(error))) from error
     try:
         values = _sections(said)
@@ -166,8 +166,10 @@ def read_profile(storage: Storage, where: str) -> Profile:
         return parse_profile(texts[where], where)
     where = where if "://" in where else os.path.abspath(os.path.expanduser(where))
     name = shown(where)
-    if os.path.isdir(where):
-        raise ConfigError(f"--profile {name} is a folder: give the TOML file in it")
+    local = local_path(where) if where.startswith("file://") else where
+    if os.path.exists(local) and not os.path.isfile(local):
+        what = "a folder: give the TOML file in it" if os.path.isdir(local) else "a pipe or a device: give a TOML file"
+        raise ConfigError(f"--profile {name} is {what}")
     try:
         with storage.open(where) as file, explained(f"read {where}"):
             data = file.read(MOST_BYTES + 1)
@@ -177,6 +179,8 @@ def read_profile(storage: Storage, where: str) -> Profile:
         raise ConfigError(
             f"--profile can't be read: {error}; give a preset, or the path or URI of a TOML file"
         ) from error
+    except ConfigError as error:
+        raise ConfigError(f"--profile can't be read: {error}") from error
     if len(data) > MOST_BYTES:
         raise ConfigError(
             f"--profile {name} is larger than {MOST_BYTES >> 10} KiB, so it is no profile: check its name"

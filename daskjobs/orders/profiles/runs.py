@@ -18,7 +18,7 @@ from daskjobs.files.tables import column
 from daskjobs.orders.profiles import Profile, signed
 from daskjobs.orders.profiles.columns import column_of, order_ids
 from daskjobs.orders.profiles.furniture import sort_out
-from daskjobs.orders.sources.format import Block, BlockLines, Ints
+from daskjobs.orders.sources.format import Block, BlockLines, Ints, SourceFile
 
 RUN_ROWS = 1 << 17  # of a run, in memory at once; about as many as of a block
 RUN_BYTES = 64 << 20  # of a run's texts
@@ -27,6 +27,12 @@ SEAM_ROWS = 64  # parsed first where a partition should end
 ORDER_ID = "order_id"
 
 Bools = npt.NDArray[np.bool_]
+
+
+def prepared(blocks: Iterable[Block], profile: Profile, source: SourceFile, row: int) -> Iterator[Block]:
+    """Yield a file's rows from row ``row`` on without furniture, and lines of orders in `whole_runs`."""
+    blocks = (sort_out(block, profile, source.columns) for block in blocks)
+    return whole_runs(blocks, profile, source.name, row) if profile.by_line else iter(blocks)
 
 
 def whole_runs(blocks: Iterable[Block], profile: Profile, name: str, row: int = 1) -> Iterator[Block]:

@@ -20,11 +20,11 @@ from daskjobs.orders.profiles.zones import by_names, by_offsets, to_utc
 from daskjobs.orders.schema import TIME
 
 Ints = npt.NDArray[np.int64]
+Parts = npt.NDArray[np.int32]  # of times: smaller, and so faster
 Bools = npt.NDArray[np.bool_]
 Bytes = npt.NDArray[np.uint8]
 
 SECOND = 1_000_000
-DAY = 86_400 * SECOND
 MONTHS = ("january", "february", "march", "april", "may", "june", "july", "august", "september", "october",
           "november", "december")  # fmt: skip
 WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
@@ -73,24 +73,33 @@ def _same_length(text: pa.Array) -> bool:
 
 
 def _read(text: pa.Array, form: ValueForm, formats: list[str]) -> pa.Array:
-    moments, known = np.zeros(len(text), np.int64), np.zeros(len(text), bool)
-    for number, each in enumerate(formats):
+    moments, known = _by(formats[0], text, form)
+    for each in formats[1:]:
         rest = np.flatnonzero(~known)
         if not len(rest):
             break
-        part = text.take(pa.array(rest)) if number else text
-        if each == ISO:
-            moments[rest], known[rest] = _iso(part, form)
-        elif each == UNIX:
-            moments[rest], known[rest] = _unix(part)
+        if len(rest) == len(text):
+            moments, known = _by(each, text, form)
         else:
-            moments[rest], known[rest] = _formatted(part, each, form)
+            moments[rest], known[rest] = _by(each, text.take(pa.array(rest)), form)
     known &= (moments >= _FIRST) & (moments <= _LAST)
     return pa.array(moments, mask=None if known.all() else ~known).cast(TIME)
 
 
+def _by(written: str, text: pa.Array, form: ValueForm) -> tuple[Ints, Bools]:
+    """Return times by one format, in microseconds since 1970, and which texts it fits."""
+    if written == ISO:
+        return _iso(text, form)
+    return _unix(text) if written == UNIX else _formatted(text, written, form)
+
+
 def _parts(times: pa.Array) -> tuple[Ints, Bools]:
-    return times.cast(pa.int64()).fill_null(0).to_numpy(), times.is_valid().to_numpy(zero_copy_only=False)
+    return times.cast(pa.int64()).fill_null(0).to_numpy().copy(), times.is_valid().to_numpy(zero_copy_only=False).copy()
+
+
+def _settled(moments: Ints, known: Bools) -> Ints:
+    """Return times with the first known one in place of the unknown, so that zones of no other years are looked up."""
+    return np.where(known, moments, moments[known.argmax()]) if known.any() else moments
 
 
 def _iso(text: pa.Array, form: ValueForm) -> tuple[Ints, Bools]:
@@ -98,7 +107,7 @@ def _iso(text: pa.Array, form: ValueForm) -> tuple[Ints, Bools]:
     moments, known = _parts(local)
     if form.zone:
         clock = pc.greater(pc.binary_length(parse.trimmed(text)), len("2025-03-31")).to_numpy(zero_copy_only=False)
-        shifted, exists = to_utc(moments, form.zone, form.hour_twice)
+        shifted, exists = to_utc(_settled(moments, known), form.zone, form.hour_twice)
         moments, known = np.where(clock, shifted, moments), known & (exists | ~clock)
     if zoned is not None:
         others, there = _parts(zoned)
@@ -110,7 +119,7 @@ def _unix(text: pa.Array) -> tuple[Ints, Bools]:
     text = pc.replace_substring_regex(parse.trimmed(text), *_UNIX_FINER)
     known = pc.match_substring_regex(text, _UNIX)
     read = pc.if_else(known, text, "0").cast(pa.decimal128(18, 6))
-    return cents_of(read), known.to_numpy(zero_copy_only=False)
+    return cents_of(read).copy(), known.to_numpy(zero_copy_only=False).copy()
 
 
 def _formatted(text: pa.Array, written: str, form: ValueForm) -> tuple[Ints, Bools]:
@@ -144,13 +153,8 @@ class _Step:
 def _steps(written: str) -> list[_Step]:
     steps: list[_Step] = []
     for letter, blank, literal in re.findall(r"%(.)|(\s+)|([^%\s]+)", written.strip(), re.DOTALL):
-        steps.append(
-            _Step(" ")
-            if blank
-            else _Step(literal=(literal or "%").encode())
-            if literal or letter == "%"
-            else _Step(letter)
-        )
+        text = "%" if letter == "%" else literal
+        steps.append(_Step(literal=text.encode()) if text else _Step(" " if blank else letter))
     numbers = [False, *(each.letter in NUMBERS or each.letter == "f" for each in steps), False]
     after: list[int | None] = [ord(" ") if each.letter == " " else next(iter(each.literal), None) for each in steps[1:]]
     return [
@@ -160,7 +164,7 @@ def _steps(written: str) -> list[_Step]:
 
 
 def _parsed(text: pa.Array, written: str, form: ValueForm) -> tuple[Ints, Bools]:
-    texts, parts = _Texts(_clean(text)), dict[str, Ints]()
+    texts, parts = _Texts(_clean(text)), dict[str, Parts]()
     names: dict[str, pa.Array] = {}
     for step in _steps(written):
         letter = step.letter
@@ -178,9 +182,11 @@ def _parsed(text: pa.Array, written: str, form: ValueForm) -> tuple[Ints, Bools]
             least, most, low, high = NUMBERS[letter]
             parts[letter] = texts.number(most if step.full else least, most, low, high)
     texts.end()
+    if not texts.good.any():
+        return np.zeros(len(text), np.int64), texts.good
     moments, good = _moments(parts)
     good &= texts.good
-    moments = np.where(good, moments, 0)
+    moments = _settled(moments, good)
     if "z" in names:
         moments, exist = by_offsets(moments, names["z"])
     elif "Z" in names:
@@ -199,10 +205,10 @@ def _clean(text: pa.Array) -> pa.Array:
     return parse.trimmed(text)
 
 
-def _moments(parts: dict[str, Ints]) -> tuple[Ints, Bools]:
+def _moments(parts: dict[str, Parts]) -> tuple[Ints, Bools]:
     """Return microseconds since 1970 of the parts of local times, and which of these exist."""
-    none = np.zeros(1, np.int64)
-    year = parts["Y"] if "Y" in parts else np.where(parts["y"] < 69, 2000, 1900) + parts["y"]
+    none = np.zeros(1, np.int32)
+    year = parts["Y"] if "Y" in parts else parts["y"] + np.where(parts["y"] < 69, 2000, 1900)
     firsts = _first_days()
     if "j" in parts:
         first, after = (firsts[np.clip((year + more) * 12 - 12_000, 0, len(firsts) - 1)] for more in (0, 1))
@@ -212,20 +218,23 @@ def _moments(parts: dict[str, Ints]) -> tuple[Ints, Bools]:
         place = np.clip(year * 12 + month - 12_000, 0, len(firsts) - 2)
         first, after = firsts[place], firsts[place + 1]
         day = first + parts["d"] - 1
-    good = day < after
+    good: Bools = day < after
     hour = parts.get("H", none)
     if "p" in parts and "H" in parts:
         good &= (hour >= 12) == (parts["p"] == 1)
     if "I" in parts:
         hour = parts["I"] % 12 + 12 * parts["p"]
     clock = (hour * 60 + parts.get("M", none)) * 60 + parts.get("S", none)
-    return day * DAY + clock * SECOND + parts.get("f", none), good
+    moments = day.astype(np.int64) * 86_400
+    moments += clock
+    moments *= SECOND
+    return moments + parts["f"] if "f" in parts else moments, good
 
 
 @lru_cache(maxsize=1)
-def _first_days() -> Ints:
+def _first_days() -> Parts:
     """Return the first day of each month from 1000 to 9999, and of the one after these, in days since 1970."""
-    return np.arange("1000-01", "10000-02", dtype="datetime64[M]").astype("datetime64[D]").astype(np.int64)
+    return np.arange("1000-01", "10000-02", dtype="datetime64[M]").astype("datetime64[D]").astype(np.int32)
 
 
 class _Texts:
@@ -240,7 +249,7 @@ class _Texts:
         self.data = np.frombuffer(text.buffers()[2] or b"", np.uint8)
         self.starts, self.stops = offsets[:-1].astype(np.int64), offsets[1:].astype(np.int64)
         self.good = np.ones(len(text), bool)
-        self.at: int | Ints = 0
+        self.at: int | Ints | Parts = 0
         widths = self.stops - self.starts
         self.width = int(widths[0]) if len(widths) else 0
         self.rows: Bytes | None = None
@@ -260,10 +269,11 @@ class _Texts:
         found: Bytes = self.data[np.where(inside, places, 0)] * inside
         return found
 
-    def skip(self, count: int | Ints) -> None:
+    def skip(self, count: int | Parts) -> None:
+        """Go on by as many bytes, or by as many in each text."""
         if not isinstance(count, int):
-            most = int(count.max(where=self.good, initial=0))
-            if (count[self.good] == most).all():
+            most = int(count.max(initial=0, where=self.good))
+            if ((count == most) | ~self.good).all():
                 count = most
         self.at = self.at + count
 
@@ -280,12 +290,12 @@ class _Texts:
         if least:
             self.demand(blank)
         while (blank & self.good).any():
-            self.skip(blank.astype(np.int64))
+            self.skip(blank.astype(np.int32))
             blank = self.peek() == ord(" ")
 
-    def digits(self, most: int) -> tuple[Ints, Ints]:
-        """Read digits; return their value, and how many there are."""
-        value, count = np.zeros(len(self.good), np.int64), np.zeros(len(self.good), np.int64)
+    def digits(self, most: int) -> tuple[Parts, Parts]:
+        """Read at most six digits; return their value, and how many there are."""
+        value, count = np.zeros(len(self.good), np.int32), np.zeros(len(self.good), np.int32)
         more = np.ones(len(self.good), bool)
         for ahead in range(most):
             digit = self.peek(ahead) - ord("0")
@@ -300,16 +310,16 @@ class _Texts:
         self.skip(count)
         return value, count
 
-    def number(self, least: int, most: int, low: int, high: int) -> Ints:
+    def number(self, least: int, most: int, low: int, high: int) -> Parts:
         value, count = self.digits(most)
         if least:
             self.demand(count >= least)
         self.demand((value >= low) & (value <= high))
         return value
 
-    def word(self, words: tuple[str, ...]) -> Ints:
+    def word(self, words: tuple[str, ...]) -> Parts:
         """Read one of some words in any case; return its place among them."""
-        found, length = np.full(len(self.good), -1), np.zeros(len(self.good), np.int64)
+        found, length = np.full(len(self.good), -1, np.int32), np.zeros(len(self.good), np.int32)
         longest = max(map(len, words))
         read = [self.peek(ahead) for ahead in range(longest)]
         lower = [np.where((each >= ord("A")) & (each <= ord("Z")), each + 32, each) for each in read]
@@ -322,7 +332,7 @@ class _Texts:
         self.skip(length)
         return found
 
-    def fraction(self, full: bool) -> Ints:
+    def fraction(self, full: bool) -> Parts:
         """Read microseconds: six digits, or from one on; those behind the sixth are zeros."""
         value, count = self.digits(6)
         self.demand(count >= (6 if full else 1))
@@ -330,21 +340,23 @@ class _Texts:
             return value
         more = (self.peek() == ord("0")) & (count == 6)
         while (more & self.good).any():
-            self.skip(more.astype(np.int64))
+            self.skip(more.astype(np.int32))
             more &= self.peek() == ord("0")
         return value * 10 ** (6 - count)
 
     def until(self, mark: int | None) -> pa.Array:
-        """Read the text before the next byte ``mark``, or all that is left."""
-        begins = np.minimum(self.starts + self.at, self.stops)
+        """Read the text before the next byte ``mark``, or all that is left; it is empty for texts that don't fit."""
+        begins = np.where(self.good, self.starts + self.at, self.stops)  # elsewhere, it may be inside a character
+        if not len(begins):
+            return pa.array([], pa.string())
         if mark is None:
             self.at = self.stops - self.starts
         else:
             more = self.good & (self.peek() != mark) & (self.starts + self.at < self.stops)
             while more.any():
-                self.skip(more.astype(np.int64))
+                self.skip(more.astype(np.int32))
                 more &= (self.peek() != mark) & (self.starts + self.at < self.stops)
-        ends = np.clip(self.starts + self.at, begins, self.stops)
+        ends = np.where(self.good, self.starts + self.at, self.stops)
         edges = np.column_stack([begins, ends]).ravel().astype(np.int32)
         buffers = [None, pa.py_buffer(edges), self.text.buffers()[2]]
         return pa.Array.from_buffers(pa.string(), len(edges) - 1, buffers).take(pa.array(np.arange(0, len(edges), 2)))

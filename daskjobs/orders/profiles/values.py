@@ -15,6 +15,7 @@ from daskjobs.orders.profiles import ValueForm
 Bools = npt.NDArray[np.bool_]
 
 BLANK = "[ \u00a0\u202f]"  # what may stand between an amount and its currency
+NEVER = r"[^\x{0}-\x{10FFFF}]"  # a pattern that nothing matches
 AROUND = " \t\u00a0\u202f"  # what may stand around a number
 _INVISIBLE = r"[\p{Cf}\p{Cc}\x{034F}\x{115F}\x{1160}\x{17B4}\x{17B5}\x{180B}-\x{180F}\x{3164}\x{FE00}-\x{FE0F}]"
 _WHITE = r"[\s\p{Z}\x{0B}\x{85}]"
@@ -51,7 +52,8 @@ def _read(text: pa.Array, form: ValueForm, money: bool) -> pa.Array:
     currency = "|".join(map(re.escape, sorted(form.currency, key=len, reverse=True))) if money else ""
     known = pc.match_substring_regex(text, _pattern(form, currency))
     text = pc.if_else(known, text, "")
-    bare = pc.replace_substring_regex(text, currency, "") if currency else text
+    # Signs with a decimal mark, like Fr., go before the characters that are no digits do.
+    bare = pc.replace_substring_regex(text, currency, "") if form.decimal in currency else text
     digits, negative = _digits(bare, form)
     if form.percent:
         digits = _hundredths(text, digits)
@@ -85,15 +87,16 @@ def _pattern(form: ValueForm, currency: str) -> str:
     decimal = re.escape(form.decimal)
     groups = "".join(rf"|[1-9][0-9]{{0,2}}(?:{re.escape(mark)}[0-9]{{3}})+" for mark in form.thousands)
     number = rf"(?:(?:[0-9]+{groups})(?:{decimal}[0-9]+)?|{decimal}[0-9]+)"
-    # What may stand before and behind a number, with a blank or none between.
-    before = rf"(?:(?:{currency}){BLANK}?)" if currency else "(?:)"
-    ends = [each for each in (currency, "%" if form.percent else "") if each]
-    after = rf"(?:{BLANK}?(?:{'|'.join(ends)}))" if ends else "(?:)"
-    forms = [rf"(?:-?{before}?|{before}-){number}{after}?"]
+    before, after = (
+        rf"(?:{currency or NEVER}){BLANK}?",
+        rf"{BLANK}?(?:{currency or NEVER}{'|%' if form.percent else ''})",
+    )
+    forms = [rf"-?{number}(?:{after})?", rf"(?:-?{before}|{before}-){number}"]
     if form.trailing_minus:
-        forms.append(rf"{before}?{number}(?:-{after}?|{after}-)")
+        forms += [rf"{number}(?:-(?:{after})?|{after}-)", rf"{before}{number}-"]
     if form.parentheses:
-        forms += [rf"\({before}?{number}{after}?\)", rf"{before}\({number}\)", rf"\({number}\){after}"]
+        forms += [rf"\({number}(?:{after})?\)", rf"\({before}{number}\)"]
+        forms += [rf"{before}\({number}\)", rf"\({number}\){after}"]
     return f"^(?:{'|'.join(forms)})$"
 
 
@@ -108,16 +111,18 @@ def _digits(text: pa.Array, form: ValueForm) -> tuple[pa.Array, Bools]:
     stays = np.zeros(256, bool)
     stays[list(b"0123456789" + mark)] = True
     kept, minus = stays[data], (data == ord("-")) | (data == ord("("))
-    at = _before(kept)[offsets].astype(np.int32)
-    digits = data[kept]
+    at, digits = _before(kept)[offsets], data[kept]
     digits[digits == mark[0]] = ord(".")
     buffers = [None, pa.py_buffer(at), pa.py_buffer(digits)]
-    return pa.Array.from_buffers(pa.string(), len(text), buffers), np.diff(_before(minus)[offsets]) > 0
+    negative = np.diff(_before(minus)[offsets]) > 0 if minus.any() else np.zeros(len(text), bool)
+    return pa.Array.from_buffers(pa.string(), len(text), buffers), negative
 
 
-def _before(flags: Bools) -> npt.NDArray[np.int64]:
+def _before(flags: Bools) -> npt.NDArray[np.int32]:
     """Return how many of the flags are set before each of them, and in all."""
-    return np.concatenate([[0], np.cumsum(flags)])
+    counts = np.zeros(len(flags) + 1, np.int32)
+    np.cumsum(flags, dtype=np.int32, out=counts[1:])
+    return counts
 
 
 def _hundredths(text: pa.Array, digits: pa.Array) -> pa.Array:

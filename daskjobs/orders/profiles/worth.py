@@ -25,17 +25,20 @@ def faults(found: Arranged) -> dict[str, Mask]:
     if found.refunds is not None:
         masks[UNREADABLE_REFUND] = _mask(found.refunds.is_null())
     if found.currencies is not None:
-        masks[MISSING_CURRENCY] = _mask(pc.equal(found.currencies.fill_null(""), ""))
+        unpriced = pc.equal(found.currencies.fill_null(""), "")
+        masks[MISSING_CURRENCY] = _mask(pc.and_(unpriced, pc.equal(found.orders["status"].fill_null(""), PAID)))
     return masks
 
 
 def returned(orders: pa.Table, profile: Profile) -> Mask:
-    """Return which rows give something back: these are no orders, and repeat no id."""
-    back = np.zeros(len(orders), bool)
-    if profile.order.returns == "subtract":
-        # One line of an order may go back, and the order is paid all the same.
-        for name in ("total_amount",) if own_total(profile) else ("quantity", "price", "total_amount"):
-            back |= _mask(pc.less(column(orders, name), pa.scalar(0, orders[name].type)))
+    """Return which valid rows give something back: these are no orders, and repeat no id."""
+    if profile.order.returns == "reject":
+        return np.zeros(len(orders), bool)
+    back: Mask = _cents(orders["total_amount"]) < 0
+    if not own_total(profile):  # else one line of an order may go back, and the order is paid all the same
+        price = column(orders, "price")
+        back |= (_cents(price) < 0) & (True if price.null_count == 0 else _mask(price.is_valid()))
+        back |= column(orders, "quantity").fill_null(0).to_numpy() < 0
     return back
 
 
@@ -64,9 +67,9 @@ def counted(orders: pa.Table, found: Arranged, profile: Profile, heads: Mask) ->
     return orders
 
 
-def statuses(found: Arranged, profile: Profile) -> pa.Array:
-    """Return each row's status, with the currency of a paid row that is not of the report's: "success in JPY"."""
-    status, other = column(found.orders, "status"), foreign(found, profile)
+def statuses(found: Arranged, other: Mask) -> pa.Array:
+    """Return each row's status, and of those of another currency than the report's this, too: "success in JPY"."""
+    status = column(found.orders, "status")
     if not other.any():
         return status
     return pc.if_else(pa.array(other), pc.binary_join_element_wise(status, found.currencies, " in "), status)

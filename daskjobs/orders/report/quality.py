@@ -123,7 +123,7 @@ def warnings(
     """Return warnings about what may have been read wrongly.
 
     These are rows that look like several, since a stray quote may have joined them; no orders at all; files whose one
-    row was not understood (``unread``); and files that look like ``utf8``, though --encoding may be that of the other files.
+    row was not understood (``unread``); and files that look like ``utf8``, where --encoding may be meant for others.
     """
     if account and 0 < account.rows_in == account.furniture:
         return ["the profile takes every row for furniture, so there are no orders: check its [furniture]"]

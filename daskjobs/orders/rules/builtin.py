@@ -113,9 +113,9 @@ RULES: dict[str, Rule] = {
                  unreadable_total, wrong_total, unknown_status, unreadable_timestamp)
 }  # fmt: skip
 SENTENCES = MALFORMED | {name: str(getattr(each, SENTENCE)) for name, each in RULES.items()} | DUPLICATES
-# Those that a profile may leave out. The others say that a value isn't there that is needed: without one of them, the
-# sums would be wrong without a word.
-OPTIONAL = ("quantity_below_one", "negative_price", "wrong_total")
+# Those that a profile may leave out. Without one of the others, nobody could tell which order a row is, of which day,
+# whether it is paid, and what it comes to.
+OPTIONAL = ("unreadable_quantity", "quantity_below_one", "unreadable_price", "negative_price", "wrong_total")
 # The known anomalies of generated orders, and the functions that must find them.
 ANOMALIES: dict[str, Rule] = {
     function.__name__: function for function in (negative_price, wrong_total, failed_transaction)

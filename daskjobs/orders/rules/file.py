@@ -13,6 +13,7 @@ from types import FunctionType, ModuleType
 from typing import Any
 
 from daskjobs.errors import ConfigError
+from daskjobs.orders.rules.beside import LOADER
 from daskjobs.orders.rules.contract import INSTEAD, clock_in, takes_context
 from daskjobs.orders.rules.functions import NAME, SENTENCE, why_not
 
@@ -85,8 +86,9 @@ def _may_be_rule(value: object) -> bool:
 def _imported(module: ModuleType, source: str) -> list[str]:
     """Return the names, without a leading underscore, of what a file imports and could be called."""
     symbols = {each.get_name(): each for each in symtable.symtable(source, "", "exec").get_symbols()}
+    beside = vars(module)[LOADER].loaded
     starred = [
-        vars(sys.modules[str(node.module)])
+        vars(beside.get(str(node.module)) or sys.modules[str(node.module)])
         for node in ast.walk(ast.parse(source))
         if isinstance(node, ast.ImportFrom) and node.names[0].name == "*"
     ]

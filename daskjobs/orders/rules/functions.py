@@ -3,7 +3,7 @@
 A copy has all that a function's code takes from outside of it: defaults, closures, globals, and the functions that it
 calls. So what runs is what Python would run here, whatever has become of the file or of the notebook's cell since. What
 is copied is hashed with the other inputs of a run, but not where it stands. So a function may use modules that
-are installed, names of these, plain values, and other functions of the user's that keep to the same.
+are installed, names of these, plain values, tables of pandas and pyarrow, and other functions of the user's that do so.
 """
 
 import dis
@@ -42,6 +42,8 @@ OTHERS = {
     inspect.iscoroutinefunction: "an async def",
     inspect.isasyncgenfunction: "an async def with a yield",
 }
+TABLES = ("DataFrame", "Series", "Table")  # of pandas and pyarrow
+MOST_BYTES = 4 << 20  # of such a table, which goes along with each task
 IN_CLASSES = ("LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS")  # how a class's body reads a global name
 ARGUMENTS = inspect.CO_VARARGS | inspect.CO_VARKEYWORDS  # the flags of a code that depend on nothing but its text
 
@@ -250,7 +252,7 @@ class _Copied:
         if _is_plain(value):
             self.said.append(_text(value))
         elif isinstance(value, ModuleType):
-            if not _is_installed(value.__name__):
+            if not is_installed(value.__name__):
                 raise _refused(rule, name, "a module that is not installed")
             self.said.append(f"module {value.__name__}")
         elif id(value) in self.copies:
@@ -277,6 +279,9 @@ class _Copied:
         elif kind is tuple:
             self.said.append(f"tuple {len(value)}")
             return tuple(self.value(each, name, rule) for each in value)
+        elif kind.__name__ in TABLES and _package(kind.__module__) in ("pandas", "pyarrow"):
+            self.said.append(_table(value, name, rule))
+            return self._keep(value, value if kind.__name__ == "Table" else value.copy())  # a Table never changes
         else:
             raise _refused(rule, name, f"an object of {kind.__name__}")
         return value
@@ -304,7 +309,7 @@ class _Copied:
 def _refused(rule: str, name: str, what: str) -> ConfigError:
     return ConfigError(
         f"the rule {rule} can't be given as a function, because it uses {name}, {what}: a rule may use installed "
-        f"modules, plain values, and functions that do the same; or {FILE}"
+        f"modules, plain values, tables of pandas and pyarrow, and functions that do the same; or {FILE}"
     )
 
 
@@ -327,6 +332,31 @@ def _text(value: Any) -> str:
     return f"{type(value).__name__} {value!r}"
 
 
+def _table(value: Any, name: str, rule: str) -> str:
+    """Return a text that is the same for the same table. Raises ConfigError when it is too large to be sent."""
+    import pandas as pd
+    import pyarrow as pa
+
+    kind, said = type(value).__name__, ""
+    try:
+        if isinstance(value, pa.Table):
+            table = value
+        else:
+            frame = value.to_frame() if isinstance(value, pd.Series) else value
+            names = [*map(repr, frame.columns), *map(repr, frame.index.names), repr(getattr(value, "name", None))]
+            said = f"{names} {[*map(str, frame.dtypes)]} {type(frame.index).__name__}"
+            table = pa.Table.from_pandas(frame, preserve_index=True).replace_schema_metadata(None)
+        if table.nbytes > MOST_BYTES:
+            raise _refused(rule, name, f"a {kind} of more than {MOST_BYTES >> 20} MiB, which each task would be sent")
+        sink = pa.BufferOutputStream()
+        with pa.ipc.new_stream(sink, table.schema) as stream:
+            stream.write_table(table.combine_chunks())
+    except (pa.ArrowException, TypeError, ValueError, NotImplementedError) as error:
+        what = f"a {kind} with a column that has no one type ({' '.join(str(error).split())})"
+        raise _refused(rule, name, what) from error
+    return f"{kind} {said} {sha256(sink.getvalue()).hexdigest()}"
+
+
 def _names(code: CodeType, outside: dict[str, Any], rule: str) -> set[str]:
     """Return those of the names ``outside`` that a code, or one within it, uses.
 
@@ -338,7 +368,7 @@ def _names(code: CodeType, outside: dict[str, Any], rule: str) -> set[str]:
             names.add(each.argval)
         elif each.opname in IN_CLASSES and each.argval != "__name__" and each.argval in outside:
             raise _refused(rule, each.argval, "a name outside of a class that is inside of a function")
-        elif each.opname == "IMPORT_NAME" and not _is_installed(each.argval):
+        elif each.opname == "IMPORT_NAME" and not is_installed(each.argval):
             raise _refused(rule, each.argval or ".", "a module that is not installed")
     return names.union(*(_names(each, outside, rule) for each in code.co_consts if isinstance(each, CodeType)))
 
@@ -356,7 +386,7 @@ def _distributions() -> Mapping[str, list[str]]:
 
 
 @cache
-def _is_installed(module: str) -> bool:
+def is_installed(module: str) -> bool:
     """Tell whether a module is Python's or a package's, and not a user's file with the same name."""
     from importlib.metadata import distribution
 
@@ -381,6 +411,6 @@ def _is_installed(module: str) -> bool:
 def _is_importable(value: object) -> bool:
     """Tell whether a class or function can be imported, by its name, from a module that workers have too."""
     module, name = getattr(value, "__module__", None), getattr(value, "__name__", None)
-    if not isinstance(module, str) or not isinstance(name, str) or not _is_installed(module):
+    if not isinstance(module, str) or not isinstance(name, str) or not is_installed(module):
         return False
     return getattr(sys.modules.get(module), name, None) is value

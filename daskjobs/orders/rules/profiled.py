@@ -12,6 +12,7 @@ from daskjobs.orders.rules.builtin import (
     RULES,
     Rule,
     negative_price,
+    of_lines,
     quantity_below_one,
     wrong_total,
 )
@@ -30,6 +31,7 @@ NEGATIVE_TOTAL, CONTRADICTORY_SIGNS = "negative_total", "contradictory_signs"
 PROFILED = (NEGATIVE_TOTAL, CONTRADICTORY_SIGNS, *FAULTS)
 _AT = [*RULES].index(wrong_total.__name__) + 1
 _ORDER = (*[*RULES][:_AT], NEGATIVE_TOTAL, CONTRADICTORY_SIGNS, *[*RULES][_AT:])
+SIGNED = ("quantity", "price_cents", "total_cents")
 _UNCLEAR = "It is no sale and no return, since the signs of its quantity, price and total_amount don't fit together."
 
 
@@ -40,6 +42,8 @@ def _negative_total(orders: pd.DataFrame) -> pd.Series:
 
 @rule(_UNCLEAR)
 def _contradictory_row(orders: pd.DataFrame) -> pd.Series:
+    if not any((orders[name] < 0).any() for name in SIGNED):  # as in most blocks
+        return pd.Series(np.zeros(len(orders), bool), orders.index)
     quantity, price, total, known = _cells(orders)
     back = (quantity < 0) | (price < 0)
     wrong = ((quantity < 0) & (price < 0)) | (back & (total > 0)) | (~back & (price > 0) & (total < 0))
@@ -72,7 +76,7 @@ def _far_from_price(orders: pd.DataFrame, tolerance: int = 0) -> pd.Series:
 
 def _cells(orders: pd.DataFrame) -> tuple[Numbers, Numbers, Numbers, npt.NDArray[np.bool_]]:
     """Return quantity, price and total_amount, with zeros in place of null, and the rows that have all three."""
-    columns = [orders[name] for name in ("quantity", "price_cents", "total_cents")]
+    columns = [orders[name] for name in SIGNED]
     quantity, price, total = (column.fillna(0).to_numpy(np.int64) for column in columns)
     known = np.ones(len(orders), bool)
     for column in columns:
@@ -124,4 +128,4 @@ def sentences_of(profile: Profile) -> dict[str, str]:
     said = {name: str(getattr(each, SENTENCE)) for name, each in rules_of(profile).items()}
     needed = {UNREADABLE_REFUND: profile.order.refunds, MISSING_CURRENCY: profile.order.currency}
     faults = {name: sentence for name, sentence in FAULTS.items() if needed[name]}
-    return MALFORMED | said | faults | DUPLICATES
+    return MALFORMED | said | faults | DUPLICATES | of_lines(profile)

@@ -4,14 +4,11 @@ The user's code may do anything, such as loop for ever or end its process. So on
 it, and never the process whose exit code says how the run ended.
 """
 
-import sys
 import traceback
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from datetime import date
 from functools import lru_cache, partial
-from hashlib import sha256
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -23,17 +20,17 @@ from pandas.api.types import is_bool_dtype, is_numeric_dtype
 from pandas.arrays import ArrowExtensionArray
 
 from daskjobs.display import shown
-from daskjobs.errors import ConfigError, InputError, StorageError
-from daskjobs.files.storage import Storage, UnavailableError, explained
+from daskjobs.errors import ConfigError
+from daskjobs.files.storage import Storage
 from daskjobs.orders.profiles import Profile
-from daskjobs.orders.rules.builtin import RULES, SENTENCES, Rule, of_lines
+from daskjobs.orders.rules.beside import NOTHING, Beside, Loader, read_file
+from daskjobs.orders.rules.builtin import OF_LINES, RULES, SENTENCES, Rule
 from daskjobs.orders.rules.contract import CONTEXT, RuleContext, takes_context
 from daskjobs.orders.rules.file import rules_in
 from daskjobs.orders.rules.functions import SENTENCE, Functions, load_functions
 from daskjobs.orders.rules.profiled import PROFILED, rules_of, sentences_of
 
 FUNCTIONS = "run_orders(rules=…)"  # the name of rules that were given as functions
-MOST_BYTES = 1 << 20  # of the user's module
 MOST = 40  # rules of the user's own: a row's reasons are the bits of one integer
 MOST_TEXT = 500  # characters of what a rule raised, in an error message
 MOST_NAMED = 20  # columns, in an error message
@@ -46,7 +43,8 @@ class Ruleset:
     """The rules of a run: the name of the user's own ones in errors, and what they are; empty without any.
 
     ``code`` is the source of a file, or a pickle of functions (see `functions_of`), and ``sha256`` is the hash of what
-    they do; ``context`` is for those that take it; ``profile`` changes the built-in ones. It is not loaded before
+    they do; ``context`` is for those that take it; ``profile`` changes the built-in ones, and ``beside`` goes along
+    with a file. It is not loaded before
     ``own`` or what needs it is used, which raises ConfigError when it can't be: to make a ruleset, or to send it to a
     worker, is safe.
     """
@@ -56,19 +54,20 @@ class Ruleset:
     sha256: str = ""
     context: RuleContext | None = None
     profile: Profile | None = None
+    beside: Beside = NOTHING
 
     @property
     def own(self) -> dict[str, Rule]:
         """Return the user's own rules, by name."""
-        own = _load(self.code, self.name) if self.name else {}
+        own = _load(self.code, self.name, self.beside) if self.name else {}
         if self.profile:
-            _refuse_taken(own, PROFILED, self.name)
+            _refuse_taken(own, (*PROFILED, *OF_LINES), self.name)
         return own
 
     @property
     def sentences(self) -> dict[str, str]:
         """Return the sentence of each reason, in the order of a row's reasons."""
-        said = sentences_of(self.profile) | of_lines(self.profile) if self.profile else SENTENCES
+        said = sentences_of(self.profile) if self.profile else SENTENCES
         return {**said, **{name: _sentence(name, rule) for name, rule in self.own.items()}}
 
     def masks(self, frame: pd.DataFrame, twice: bool = False) -> Iterator[tuple[str, Mask]]:
@@ -99,7 +98,7 @@ class Ruleset:
         try:
             return aligned(rule(frame.copy(deep=False), **context), frame.index)
         except BaseException as error:  # SystemExit is no Exception
-            said = f"{_where(error, rule, self.name)} failed: {_told(error)}{_columns(error, frame)}"
+            said = f"{_where(error, rule, self.name)} failed: {_told(error)}{_columns(error, frame)}{_missing(error)}"
         # Raised here, without the user's exception as its context, which pickle may refuse.
         others = "" if self.name == FUNCTIONS else ", and what is no rule has a name with a leading underscore"
         raise ConfigError(
@@ -132,20 +131,8 @@ def read_rules(storage: Storage, where: str, functions: Functions | None = None,
         return Ruleset(functions.pickled, FUNCTIONS, functions.sha256, context)
     if not where:
         return Ruleset()
-    try:
-        with storage.open(where) as file, explained(f"read {where}"):
-            source = file.read(MOST_BYTES + 1)
-        if len(source) > MOST_BYTES:
-            raise ConfigError(
-                f"--rules {where} has more than {MOST_BYTES >> 20} MiB: give the path or URI of a Python file"
-            )
-        return Ruleset(source.decode("utf-8-sig"), shown(where), sha256(source).hexdigest(), context)
-    except UnavailableError:
-        raise
-    except (InputError, StorageError) as error:
-        raise ConfigError(f"--rules can't be read: {error}; give the path or URI of a Python file") from error
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"--rules {where} is no Python file: {error}") from error
+    source, beside, hashed = read_file(storage, where)
+    return Ruleset(source, shown(where), hashed, context, beside=beside)
 
 
 def mask(rule: Rule, frame: pd.DataFrame) -> Mask:
@@ -203,12 +190,12 @@ def _is_number(index: pd.Index) -> bool:
 
 
 @lru_cache(maxsize=4)
-def _load(code: str | bytes, name: str) -> dict[str, Rule]:
+def _load(code: str | bytes, name: str, beside: Beside) -> dict[str, Rule]:
     said = ""
     try:
-        loaded: Any = load_functions(code) if isinstance(code, bytes) else _module(code, name)
+        loaded: Any = load_functions(code) if isinstance(code, bytes) else Loader(code, name, beside).load()
     except BaseException as error:  # SystemExit is no Exception
-        said = f"{_line(error, name)} can't be imported: {_told(error)}"
+        said = f"{_line(error, name)} can't be imported: {_told(error)}{_missing(error)}"
     if said:
         raise ConfigError(f"{name}{said}")
     own: dict[str, Rule] = loaded if isinstance(code, bytes) else rules_in(loaded, code, name)
@@ -222,14 +209,6 @@ def _refuse_taken(own: dict[str, Rule], names: Collection[str], name: str) -> No
     taken = sorted(own.keys() & {*names})
     if taken:
         raise ConfigError(f"{name} defines {', '.join(taken)}, which is a built-in rule: give it another name")
-
-
-def _module(source: str, name: str) -> ModuleType:
-    module = ModuleType(f"daskjobs_rules_{sha256(source.encode()).hexdigest()[:12]}")
-    sys.modules[module.__name__] = module
-    # Not optimized, even under -O: docstrings are the rules' sentences, and a rule may rely on its asserts.
-    exec(compile(source, name, "exec", dont_inherit=True, optimize=0), module.__dict__)
-    return module
 
 
 def _line(error: BaseException, file: str) -> str:
@@ -258,6 +237,16 @@ def _columns(error: BaseException, frame: pd.DataFrame) -> str:
         return ""
     names = [*frame.columns[:MOST_NAMED], *(["…"] if len(frame.columns) > MOST_NAMED else [])]
     return f"; the frame has {', '.join(names)} (money is integer cents, in price_cents and total_cents)"
+
+
+def _missing(error: BaseException) -> str:
+    """Say which files beside the rules go along, if an error says that one is missing, else return an empty text."""
+    if not isinstance(error, ModuleNotFoundError | FileNotFoundError):
+        return ""
+    return (
+        "; of the files beside the rules, those go along that it imports, and those whose names stand in it as texts "
+        "(Path(__file__).parent / 'regions.csv')"
+    )
 
 
 def _sentence(name: str, rule: Rule) -> str:

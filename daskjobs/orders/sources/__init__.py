@@ -89,9 +89,8 @@ def describe(storage: Storage, name: str, plain: str, said: InputFormat, profile
     size = int(storage.size(read) or 0)
     file = replace(file, read=read, size=size, open=partial(storage.open, read), unpacked=unpacked)
     described: SourceFile = source_format.describe(file)
-    return (
-        replace(described, utf8=True) if encoding and not profile and unpack.looks_like_utf8(undecoded) else described
-    )
+    one = unpack.needs_decoding(encoding) and not (profile and len(encodings(profile.file, name)) > 1)
+    return replace(described, utf8=True) if one and unpack.looks_like_utf8(undecoded) else described
 
 
 def _encoding(storage: Storage, name: str, profile: Profile, start: bytes, first: bytes) -> str:

@@ -8,12 +8,14 @@ from daskjobs.errors import InputError, UsageError
 from daskjobs.orders.dialect import BACKSLASH, COMMAS, NONE, Dialect
 from daskjobs.orders.profiles import Profile
 from daskjobs.orders.sources import fields, lines, unpack
-from daskjobs.orders.sources.format import Block, HeaderLines, InputFile, Ints
+from daskjobs.orders.sources.format import Block, HeaderLines, InputFile, Ints, without_nulls
 from daskjobs.orders.sources.lines import BOM, LAST, MORE, LinesFormat, LinesSource, RowEnds
 from daskjobs.orders.sources.quotes import row_ends
 
 DELIMITERS = (",", ";", "\t", "|")  # tried in this order, unless one is given
 HEADER_BYTES = 1 << 20
+NUMBERS = ("quantity", "price", "total_amount", "timestamp")  # columns of ours that have digits in each order
+DIGIT = re.compile(r"\d")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,9 +84,8 @@ class CsvFormat(LinesFormat[CsvSource]):
             )
         unpack.refuse_other(file.first, file.name)
         quoting = said.quoting if form.quote or said.quoting == BACKSLASH else NONE
-        dialects = [
-            Dialect(each, quoting, form.quote) for each in ((said.delimiter,) if said.delimiter else DELIMITERS)
-        ]
+        delimiters = (said.delimiter,) if said.delimiter else DELIMITERS
+        dialects = [Dialect(each, quoting, form.quote) for each in delimiters if each != form.quote]
         with file.open() as opened:
             span = _span(opened, file)
             if file.profile and form.header:
@@ -93,6 +94,8 @@ class CsvFormat(LinesFormat[CsvSource]):
                 header = _find_header(opened, span, dialects, file)
         if header.end > span.end:
             raise _too_short(file, "footer_lines", short=True)
+        columns = file.named(header.columns)
+        _refuse_left_out(span, columns, header.dialect, file)
         return CsvSource(
             name=file.name,
             read=file.read,
@@ -103,7 +106,7 @@ class CsvFormat(LinesFormat[CsvSource]):
             delimiter=header.dialect.delimiter,
             quoting=header.dialect.quoting,
             quote=header.dialect.quote,
-            columns=file.named(header.columns),
+            columns=columns,
             header=header.text,
             before=span.before.decode(errors="backslashreplace"),
             after=span.after.decode(errors="backslashreplace"),
@@ -122,7 +125,7 @@ class CsvFormat(LinesFormat[CsvSource]):
 
     def block(self, source: CsvSource, data: bytes, ends: Ints) -> Block:
         """Return the rows that end at ``ends``."""
-        return fields.read_block(data, ends, source.columns, source.dialect)
+        return without_nulls(fields.read_block(data, ends, source.columns, source.dialect), source.nulls)
 
 
 def _row_ends(dialect: Dialect) -> RowEnds:
@@ -162,6 +165,20 @@ def _too_short(file: InputFile, key: str, short: bool) -> InputError:
         f"{file.name} has {what} {key} of [file] in the profile {file.profile and file.profile.name} leaves out "
         f"({getattr(file.form, key)}): say how many lines of a file are no rows, or leave it out"
     )
+
+
+def _refuse_left_out(span: Span, columns: list[str], dialect: Dialect, file: InputFile) -> None:
+    """Raise InputError when a line that the profile leaves out looks like an order: it would be lost silently."""
+    told = [at for at, name in enumerate(columns) if file.meant.get(name) in NUMBERS]
+    for key, left_out in (("skip_lines", span.before), ("footer_lines", span.after)):
+        for line in left_out.decode(errors="replace").splitlines():
+            values, _ = fields.split(line, dialect)
+            if told and len(values) == len(columns) and all(DIGIT.search(values[at]) for at in told):
+                raise InputError(
+                    f"{file.name} has a line that looks like an order, with as many fields and with numbers, among "
+                    f"those that {key} of [file] in the profile {file.profile and file.profile.name} leaves out "
+                    f"({getattr(file.form, key)}): leave out fewer lines"
+                )
 
 
 def _find_header(opened: IO[bytes], span: Span, dialects: list[Dialect], file: InputFile) -> Header:
@@ -204,10 +221,11 @@ def _named_by(profile: Profile, opened: IO[bytes], span: Span, dialects: list[Di
         }
         dialect = max(found, key=lambda each: (found[each] == len(names), found[each]), default=dialect)
         if found and found[dialect] != len(names):
+            what = "1 field" if found[dialect] == 1 else f"{found[dialect]} fields"
             raise InputError(
-                f"{file.name} has {found[dialect]} fields in its first row, and header of [file] in the profile "
-                f"{profile.name} names {len(names)}: name each field, and say how fields are separated (delimiter); or "
-                "leave header out, if the file has a header row"
+                f"{file.name} has {what} in its first row, and header of [file] in the profile {profile.name} names "
+                f"{len(names)}: name each field, and say how fields are separated (delimiter); or leave header out, if "
+                "the file has a header row"
             )
     return Header("", names, dialect, span.start, HeaderLines(0, 0, headers=0))
 

@@ -12,7 +12,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 from daskjobs.errors import InputError
 from daskjobs.orders.rules.builtin import MALFORMED_JSON, NOT_UTF8
-from daskjobs.orders.sources.format import Block, InputFile, Ints
+from daskjobs.orders.sources.format import Block, InputFile, Ints, without_nulls
 from daskjobs.orders.sources.lines import BOM, NEWLINE, LinesFormat, LinesSource, raw_rows, raw_texts
 from daskjobs.orders.sources.unpack import START_BYTES
 
@@ -98,7 +98,8 @@ class JsonLinesFormat(LinesFormat[JsonLinesSource]):
             kept.sort()
         else:
             malformed, kept = {}, alike
-        return Block(len(ends), texts.rename_columns(source.columns), kept, malformed, raw_texts(data, ends))
+        block = Block(len(ends), texts.rename_columns(source.columns), kept, malformed, raw_texts(data, ends))
+        return without_nulls(block, source.nulls)
 
 
 class _Number(str):

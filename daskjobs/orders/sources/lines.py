@@ -14,7 +14,7 @@ from daskjobs.errors import InputError
 from daskjobs.files.storage import Storage, damaged
 from daskjobs.orders.dialect import NONE, Dialect
 from daskjobs.orders.profiles.runs import Seam
-from daskjobs.orders.sources.format import Block, Cuts, Ints, RowRange, SourceFile, without_nulls
+from daskjobs.orders.sources.format import Block, Cuts, Ints, RowRange, SourceFile
 
 BLOCK_BYTES = 4 << 20  # read, parsed and written at a time; a task's memory is proportional to it
 BLOCK_ROWS = 1 << 17  # at most, since each row takes memory: a block of only line ends has four million rows
@@ -188,7 +188,7 @@ class LinesFormat(Generic[S]):
         with storage.open(source.read) as file:
             for _, data, ends in blocks(file, part.start, part.end, source.name, self.row_ends(source)):
                 digest.update(memoryview(data)[: ends[-1]])
-                yield without_nulls(self.block(source, data, ends), source.nulls)
+                yield self.block(source, data, ends)
         if digest.hexdigest() != part.sha256:
             raise InputError(f"{source.name} has changed since it was split: run again")
 
@@ -211,9 +211,10 @@ def raw_texts(data: bytes, ends: Ints) -> Callable[[Ints], pa.Array]:
 def _without_ends(rows: pa.Array, data: bytes, ends: Ints) -> pa.Array:
     """Return rows, which end at ``ends`` of ``data``, without what ends them."""
     text = np.frombuffer(data, np.uint8)
-    returns = text[np.maximum(ends - 2, 0)] == ord("\r")
-    if len(rows) and (text[ends - 1] == NEWLINE).all() and returns.all() == returns.any():  # all alike, as usual
-        return pc.binary_slice(rows, 0, -2 if returns.all() else -1)
+    if len(rows) and len(text) and (text[ends - 1] == NEWLINE).all():
+        returns = text[np.maximum(ends - 2, 0)] == ord("\r")
+        if returns.all() == returns.any():  # all alike, as usual
+            return pc.binary_slice(rows, 0, -2 if returns.all() else -1)
     return pc.replace_substring_regex(rows, r"\r?\n?\z", "")
 
 

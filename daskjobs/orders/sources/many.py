@@ -12,9 +12,9 @@ import numpy as np
 import pyarrow as pa
 
 from daskjobs.errors import InputError
-from daskjobs.files.storage import REQUESTS, Storage
+from daskjobs.files.storage import Storage
 from daskjobs.orders.sources import format_of, lines
-from daskjobs.orders.sources.format import Block, BlockLines, Ints, RowRange, SourceFile, without_nulls
+from daskjobs.orders.sources.format import Block, BlockLines, Ints, RowRange, SourceFile
 from daskjobs.orders.sources.lines import LAST, LinesFormat
 
 SMALL_BYTES = 64 << 10  # of a file, or of a range of rows, that is read whole
@@ -22,7 +22,22 @@ HELD_BYTES = 64 << 20  # of small files that stay in memory between their descri
 AHEAD = 256  # files that are requested before they are looked at
 
 # What files of one form need not share.
-OWN = ("name", "read", "size", "start", "lines", "inside", "outside", "groups", "unpacked", "utf8")
+OWN = (
+    "name",
+    "read",
+    "size",
+    "start",
+    "lines",
+    "inside",
+    "outside",
+    "footer",
+    "before",
+    "after",
+    "encoding",
+    "groups",
+    "unpacked",
+    "utf8",
+)
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -138,13 +153,13 @@ def blocks(storage: Storage, files: Mapping[int, SourceFile], parts: list[RowRan
         data, ends = _lines(storage, files, parts)
         found = source_format.row_ends(source)(data, LAST)
         if np.isin(ends, found).all():  # else a quote of one file, which closes nowhere in it, would close in another
-            yield without_nulls(source_format.block(source, data, found), source.nulls)
+            yield source_format.block(source, data, found)
             return
 
     def read(part: RowRange) -> list[Block]:
         return list(source_format.blocks(storage, files[part.file], part))
 
-    each = in_turn(read, parts, 1 if storage.is_local(source.read) else REQUESTS)
+    each = in_turn(read, parts, storage.requests(source.read))
     if read_blocks := [block for found in each for block in found]:
         yield _joined(read_blocks)
 

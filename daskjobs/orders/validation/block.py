@@ -120,7 +120,8 @@ def judge(
     if again.any():
         judged[again] = bits[DUPLICATE if block.runs is None else DUPLICATE_LINE]
     anomalies = {name: masks[name] if name in masks else mask(rule, seen) for name, rule in ANOMALIES.items()}
-    unpaid = anomalies[failed_transaction.__name__] | (worth.foreign(found, profile) if profile else False)
+    foreign = worth.foreign(found, profile) if profile else np.zeros(len(orders), bool)
+    unpaid = anomalies[failed_transaction.__name__] | foreign
     heads, runs = judged == 0, None
     if profile and returns is not None and block.runs is not None:
         lines = Lines(column(orders, "order_id"), judged == 0, again, unpaid, returns)
@@ -138,7 +139,7 @@ def judge(
         codes[index] = bits[reason]
     bad = np.flatnonzero(codes)
     paid, not_paid = (orders.filter(pa.array(valid & rows)) for rows in (~unpaid, unpaid))
-    why = worth.statuses(found, profile).filter(pa.array(valid & unpaid)) if profile else column(not_paid, "status")
+    why = worth.statuses(found, foreign).filter(pa.array(valid & unpaid)) if profile else column(not_paid, "status")
     return Judged(
         paid=paid,
         unpaid=not_paid,

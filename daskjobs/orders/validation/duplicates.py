@@ -165,13 +165,15 @@ def _suspects(storage: Storage, parts: list[tuple[str, list[Piece]]]) -> pa.Tabl
     hashed = [hashes(column(ids, "order_id")) for _, ids in _bucket(storage, parts)]
     ordered = np.concatenate([np.empty(0, np.uint64), *hashed])
     ordered.sort()  # in place: a copy would take a quarter of this task's memory
-    twice = np.unique(ordered[1:][ordered[1:] == ordered[:-1]])
+    twice = ordered[1:][ordered[1:] == ordered[:-1]]
+    del ordered
+    twice = twice[np.diff(twice, prepend=~twice[:1]) != 0]  # each once, and still sorted
     if not len(twice):
         return pa.table({})
-    del ordered
     tables = []
     for (part, ids), known in zip(_bucket(storage, parts), hashed, strict=True):
-        some = ids.filter(pa.array(np.isin(known, twice)))
+        at = np.minimum(np.searchsorted(twice, known), len(twice) - 1)  # several times as fast as np.isin
+        some = ids.filter(pa.array(twice[at] == known))
         tables.append(some.append_column("partition", pa.repeat(pa.scalar(part, pa.int64()), len(some))))
     return pa.concat_tables(tables)
 

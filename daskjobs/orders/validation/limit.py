@@ -49,8 +49,8 @@ class Limit:
         """Return the error of a run that ends before all of its rows have been checked."""
         return InputError(
             f"{self.broken(rejected, reasons, all_seen=False)}; the run has ended at once, without an account of its "
-            "rows: mend the orders, say how the file is written (--delimiter, --columns, --statuses), or allow more, "
-            "which gives the account"
+            "rows: mend the orders, say how the file is written (--profile, --delimiter, --columns, --statuses), or "
+            "allow more, which gives the account"
         )
 
 

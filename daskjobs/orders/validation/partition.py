@@ -1,7 +1,6 @@
 """The task that Dask runs: checks one partition, and reads and writes storage directly."""
 
 from collections import Counter
-from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 
@@ -17,13 +16,12 @@ from daskjobs.files.tables import column, rows_between, writing_rows
 from daskjobs.orders import summary
 from daskjobs.orders.plan import Partition
 from daskjobs.orders.profiles import Profile
-from daskjobs.orders.profiles.furniture import sort_out
-from daskjobs.orders.profiles.runs import whole_runs
+from daskjobs.orders.profiles.runs import prepared
 from daskjobs.orders.rules.builtin import ANOMALIES
 from daskjobs.orders.rules.ruleset import Ruleset
-from daskjobs.orders.schema import QUARANTINE, WRITING, orders_schema
+from daskjobs.orders.schema import COUNTED_WRITING, QUARANTINE, WRITING, orders_schema
 from daskjobs.orders.sources import many
-from daskjobs.orders.sources.format import Block, Ints, RowRange, SourceFile
+from daskjobs.orders.sources.format import Block, Ints, SourceFile
 from daskjobs.orders.validation.block import Judged, Place, judge
 from daskjobs.orders.validation.duplicates import RUNS, Entries, buckets, elsewhere, positions, writing_ids
 from daskjobs.orders.validation.limit import Limit
@@ -84,25 +82,27 @@ def check_partition(
     if kept is not None:
         return kept
     counts = _Counts(partition.number, scored=task.truth is not None)
-    counts.amounts = Amounts() if task.profile and task.profile.counts else None
     repeated, told, sums = positions(storage, repeats), elsewhere(storage, others), summary.Total()
-    orders = orders_schema(task.extra, bool(task.profile and task.profile.counts))
+    counting = task.profile is not None and task.profile.counts
+    counts.amounts = Amounts() if counting else None
+    orders, writing = orders_schema(task.extra, counting), COUNTED_WRITING if counting else WRITING
     schemas = {"paid": orders, "unpaid": orders, "quarantine": QUARANTINE, "summary": summary.SCHEMA}
     with ExitStack() as stack:
         opened = {
-            content: stack.enter_context(writing_rows(storage, names[content], schema, WRITING))
+            content: stack.enter_context(writing_rows(storage, names[content], schema, writing))
             for content, schema in schemas.items()
         }
         take, file, pieces = stack.enter_context(writing_ids(storage, names["ids"], buckets(task.limit.rows)))
         opened["ids"] = take, file
         runs = Entries(file, buckets(task.limit.rows), RUNS)
         write = {content: take for content, (take, _) in opened.items()}
-        alone = task.truth is not None or _by_line(task)
+        alone = task.truth is not None or _by_line(task)  # an order's lines are of one file
         for parts in many.together(partition.ranges, files, alone):
             source, row = files[parts[0].file], parts[0].first_row
             truth = _truth(storage, task.truth, row, parts[0].rows)
             counts.lines.in_files += sum(part.lines or 0 for part in parts)
-            for block in _blocks(storage, files, parts, task.profile):
+            blocks = many.blocks(storage, files, parts)
+            for block in prepared(blocks, task.profile, source, row) if task.profile else blocks:
                 place = Place(partition.number, source.name, row, many.starts(files, parts) if parts[1:] else ())
                 rest = repeated[np.searchsorted(repeated, counts.passed) :] - counts.passed
                 judged = judge(
@@ -127,7 +127,7 @@ def check_partition(
                 counts.add(block, judged, place, truth)
                 if counts.amounts is not None:
                     counts.amounts += summary.added(judged.paid)
-                counts.unread.add(parts, files, block, judged.quarantine)
+                counts.unread.add(judged.quarantine, _furniture(block, place))
                 if task.limit.ends_early(counts.rejected):
                     raise task.limit.early(counts.rejected, counts.reasons)
                 row += block.rows
@@ -146,7 +146,7 @@ def check_partition(
         scores=counts.scores,
         outputs={names[content]: file.output for content, (_, file) in opened.items()},
         ids=pieces,
-        unread=counts.unread.files,
+        unread=counts.unread.files(partition, files),
         currencies=_counted(counts.currencies),
         amounts=counts.amounts,
         elsewhere=others,
@@ -158,18 +158,6 @@ def check_partition(
 
 def _by_line(task: Task) -> bool:
     return task.profile is not None and task.profile.by_line
-
-
-def _blocks(
-    storage: Storage, files: dict[int, SourceFile], parts: list[RowRange], profile: Profile | None
-) -> Iterator[Block]:
-    """Yield the rows of ranges; with a profile, furniture is sorted out, and blocks of lines have whole runs."""
-    blocks, source = many.blocks(storage, files, parts), files[parts[0].file]
-    if profile:
-        blocks = (sort_out(block, profile, source.columns) for block in blocks)
-        if profile.by_line:
-            blocks = whole_runs(blocks, profile, source.name, parts[0].first_row)
-    return blocks
 
 
 class _Counts:
@@ -259,6 +247,11 @@ def _kept(
         return None
     event("partition.kept", partition=number)
     return Checked(result, Output.of(data))
+
+
+def _furniture(block: Block, place: Place) -> pa.Array | None:
+    """Return the sources of the rows that are furniture."""
+    return None if block.furniture is None else place.sources(block.furniture)
 
 
 def _counted(counter: Counter[str]) -> dict[str, int]:

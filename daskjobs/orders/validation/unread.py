@@ -2,13 +2,13 @@
 
 from collections import Counter
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from daskjobs.files.tables import column
+from daskjobs.orders.plan import Partition
 from daskjobs.orders.rules.builtin import MALFORMED
-from daskjobs.orders.sources.format import Block, RowRange, SourceFile
+from daskjobs.orders.sources.format import SourceFile
 from daskjobs.orders.validation.result import UnreadRows
 
 # A row that is rejected for one of these was not understood; the other reasons are about what it says.
@@ -19,48 +19,44 @@ REASONS = pa.array(
 
 
 class Unread:
-    """Counts a partition's rows by file and reason, where none of the file's rows is understood."""
+    """Counts a partition's rows that were not understood, by file and by reason."""
 
     def __init__(self) -> None:
-        self._rows, self._reasons = Counter[int](), dict[int, Counter[str]]()
-        self._understood = set[int]()
+        self._rows, self._reasons = Counter[str](), dict[str, Counter[str]]()
+        self._furniture = Counter[str]()
 
-    def add(self, parts: list[RowRange], files: dict[int, SourceFile], block: Block, rejected: pa.Table) -> None:
-        """Add a block of these ranges of rows, of which these are rejected; several ranges are whole in it."""
-        if len(parts) == 1:
-            self._add(parts[0].file, block.rows - (0 if block.furniture is None else len(block.furniture)), rejected)
+    def add(self, rejected: pa.Table, furniture: pa.Array | None = None) -> None:
+        """Add the rejected rows of a block, and the sources of the rows that are furniture."""
+        if furniture is not None:
+            self._furniture.update(_counted(furniture))
+        reasons = column(rejected, "reasons")
+        rows, each = pc.list_parent_indices(reasons), reasons.flatten()
+        lost = pc.unique(rows.filter(pc.is_in(each, REASONS)))
+        if not len(lost):
             return
-        furniture = np.zeros(0, np.int64) if block.furniture is None else block.furniture
-        begins = np.cumsum([0, *(part.rows for part in parts)])
-        beside = np.diff(np.searchsorted(furniture, begins)).tolist()
-        of = rejected["source"].combine_chunks().dictionary_encode()
-        for part, others in zip(parts, beside, strict=True):
-            at = of.dictionary.index(files[part.file].name).as_py()
-            some = rejected.slice(0, 0) if at < 0 else rejected.filter(pc.equal(of.indices, at))
-            self._add(part.file, part.rows - others, some)
-
-    def _add(self, file: int, rows: int, rejected: pa.Table) -> None:
-        if file in self._understood:
+        sources = column(rejected, "source")
+        if sources[0] == sources[-1]:  # the files of a block stand one after another, so this is its only one
+            source = sources[0].as_py()
+            self._rows[source] += len(lost)
+            self._reasons.setdefault(source, Counter()).update(_counted(each))
             return
-        if rows > len(rejected) or not _none_understood(rejected):
-            self._understood.add(file)
-            self._reasons.pop(file, None)
-            return
-        self._rows[file] += rows
-        counted = pc.value_counts(_reasons(rejected).flatten()).to_pylist()
-        self._reasons.setdefault(file, Counter()).update({each["values"]: each["counts"] for each in counted})
+        self._rows.update(_counted(sources.take(lost)))
+        pairs = pa.table({"source": sources.take(rows), "reason": each}).group_by(["source", "reason"])
+        for pair in pairs.aggregate([([], "count_all")]).to_pylist():
+            self._reasons.setdefault(pair["source"], Counter())[pair["reason"]] += pair["count_all"]
 
-    @property
-    def files(self) -> dict[str, UnreadRows]:
-        """The files of which no row was understood here, by their place in the input."""
-        return {str(file): UnreadRows(self._rows[file], dict(counts)) for file, counts in self._reasons.items()}
-
-
-def _none_understood(rejected: pa.Table) -> bool:
-    reasons = _reasons(rejected)
-    rows = pc.list_parent_indices(reasons).filter(pc.is_in(reasons.flatten(), REASONS))
-    return int(pc.count_distinct(rows).as_py()) == len(rejected)
+    def files(self, partition: Partition, files: dict[int, SourceFile]) -> dict[str, UnreadRows]:
+        """Return the files of which the partition has rows, and none that was understood, by their place."""
+        rows = Counter[int]()
+        for part in partition.ranges:
+            rows[part.file] += part.rows
+        found = dict[str, UnreadRows]()
+        for file, count in rows.items():
+            name = files[file].name
+            if count and count == self._rows[name] + self._furniture[name]:
+                found[str(file)] = UnreadRows(self._rows[name], dict(self._reasons.get(name, {})))
+        return found
 
 
-def _reasons(rejected: pa.Table) -> pa.Array:
-    return column(rejected, "reasons")
+def _counted(texts: pa.Array) -> dict[str, int]:
+    return {each["values"]: each["counts"] for each in pc.value_counts(texts).to_pylist()}

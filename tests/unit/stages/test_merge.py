@@ -1,4 +1,5 @@
 import csv
+import io
 import json
 from collections.abc import Callable
 from itertools import pairwise
@@ -102,6 +103,28 @@ def test_cell_is_no_formula_in_quarantine_csv_and_exact_elsewhere(tmp_path: Path
     assert exact == [formula, harmless]
     rejected = (tmp_path / "run/merge/rejected-00000.csv").read_bytes()
     assert rejected == csv_text(formula, harmless)
+
+
+@pytest.mark.parametrize(
+    ("odd", "shown"),
+    [
+        ("\u200b", "\\u200b"),
+        ("\x1b[2J", "\\x1b[2J"),
+        ("\u202e", "\\u202e"),
+        ("\xa0", "\\xa0"),
+        ("é漢\t👩\u200d💻", "é漢\t👩\u200d💻"),
+    ],
+)
+def test_invisible_character_is_seen_in_quarantine_csv_and_exact_elsewhere(
+    tmp_path: Path, odd: str, shown: str
+) -> None:
+    rows = [row(order_id="plain", quantity="0"), row(order_id="odd", quantity=f"3{odd}", product='"two\nlines"')]
+    (tmp_path / "mine.csv").write_bytes(csv_text(*rows, row()))
+    results = inline.run(tmp_path / "run", str(tmp_path / "mine.csv"))
+    lines = list(csv.DictReader(io.StringIO(results["merge/quarantine.csv"].decode(), newline="")))
+    assert [line["raw"] for line in lines] == [rows[0], rows[1].replace(odd, shown)]
+    assert pq.read_table(io.BytesIO(results["merge/quarantine.parquet"]))["raw"].to_pylist() == rows
+    assert (tmp_path / "run/merge/rejected-00000.csv").read_bytes() == csv_text(*rows)
 
 
 @given(st.lists(st.lists(st.integers(0, 9), max_size=6), max_size=6))

@@ -82,7 +82,7 @@ def test_return_is_subtracted_and_is_no_order(tmp_path: Path) -> None:
     html = page(tmp_path)
     for name, amount in (("Gross", "21.75"), ("Refunds", "21.75"), ("Net revenue", "0.00")):
         assert f"<dt>{name}</dt><dd>{amount}</dd>" in html
-    assert "the paid rows are 1 orders" in html
+    assert "the paid rows are 1 order." in html
     counts = [[str(each[name]) for name in ("orders", "gross", "refunded")] for each in paid(tmp_path)]
     assert counts == [["1", "21.75", "0.00"], ["0", "0.00", "21.75"]]
 

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from conftest import row
-from daskjobs.errors import ConfigError, InputError
+from daskjobs.errors import ConfigError
 from daskjobs.orders.profiles import Furniture, Profile
-from daskjobs.orders.profiles.furniture import causes, refuse_unknown, sort_out
+from daskjobs.orders.profiles.furniture import causes, sort_out
 from daskjobs.orders.schema import COLUMNS
 from daskjobs.orders.sources import fields
 from daskjobs.orders.sources.format import Block
@@ -75,12 +75,8 @@ def test_each_cause_is_told_in_words() -> None:
     ]
 
 
-def test_what_cannot_be_a_pattern_or_a_column_is_a_sentence() -> None:
+def test_what_cannot_be_a_pattern_is_a_sentence() -> None:
     with pytest.raises(
         ConfigError, match=r"profile mine: \[furniture\] lines has '\(\(', which is no regular expressi"
     ):
         furniture("A,B,C\n", lines=["(("])
-    profile = Profile("mine", furniture=Furniture(where=[{"Id": ["Sum"]}, {"sum": ["1"]}]))
-    refuse_unknown(profile, [["Id"], ["sum"]])
-    with pytest.raises(InputError, match="no file of the input has a column Id, by which the profile mine tells"):
-        refuse_unknown(profile, [NAMES])

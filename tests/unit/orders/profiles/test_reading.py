@@ -1,5 +1,7 @@
 """Profiles are read from TOML: what makes no sense is one sentence, with the key and its line."""
 
+import os
+import re
 from dataclasses import fields
 from pathlib import Path
 
@@ -315,6 +317,12 @@ def test_file_that_is_no_profile_is_a_sentence(tmp_path: Path) -> None:
             read(tmp_path / name)
 
 
+def test_pipe_is_refused_at_once(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.toml")
+    with pytest.raises(ConfigError, match="^--profile .*pipe.toml is a pipe or a device: give a TOML file$"):
+        read(tmp_path / "pipe.toml")
+
+
 def test_profile_has_a_byte_order_mark_or_a_file_uri_or_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "my shop.toml"
     path.write_bytes(b'\xef\xbb\xbf[file]\r\ndelimiter = ";"\r\n')
@@ -401,3 +409,14 @@ def test_options_win_over_a_profile() -> None:
 def test_option_that_contradicts_a_profile_is_a_usage_error(text: str, options: dict[str, str], words: str) -> None:
     with pytest.raises(UsageError, match=words):
         merged(parse_profile(text, "shop.toml"), **options)
+
+
+def test_docs_have_a_row_for_each_key() -> None:
+    page = (Path(__file__).parents[4] / "docs/orders.md").read_text()
+    table = page.partition("\n## A profile\n")[2].partition("\n## ")[0]
+    found, section = dict[str, list[str]](), ""
+    for first, second in re.findall(r"^\| (?:`\[(\w+)\]` )?\| (`.*?`) \| ", table, re.M):
+        section = first or section
+        found.setdefault(section, []).extend(re.findall(r"`(\w+)`", second))
+    assert found.pop("columns") == [COLUMNS[0], COLUMNS[-1]]
+    assert found == {name: [*keys] for name, keys in KEYS.items() if name != "columns"}

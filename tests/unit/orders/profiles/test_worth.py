@@ -30,7 +30,8 @@ def orders(*rows: tuple[int, str, str]) -> pa.Table:
 def added(order: OrderForm, table: pa.Table, heads: list[int], refunds: list[str] | None = None) -> list[list[str]]:
     """The orders, gross and refunded of each row, as texts."""
     back = pa.array(map(Decimal, refunds)).cast(MONEY) if refunds else None
-    found = worth.counted(table, Arranged(table, back), Profile("mine", order=order), np.array(heads, bool))
+    profile = Profile("mine", order=order)
+    found = worth.counted(table, Arranged(table, back), profile, np.array(heads, bool))
     return [[str(each[name]) for name in ("orders", "gross", "refunded")] for each in found.to_pylist()]
 
 
@@ -74,10 +75,18 @@ def test_line_that_goes_back_is_a_return_unless_the_total_is_the_orders_own() ->
     assert not worth.returned(rows, Profile("mine")).any()
 
 
+def test_row_without_a_price_is_no_return_by_it() -> None:
+    rows = orders((3, "-7.25", "21.75"), (3, "-7.25", "-21.75"))
+    values = rows["price"].chunk(0).buffers()[1]  # which a null still has behind it
+    unknown = rows.set_column(1, "price", pa.Array.from_buffers(MONEY, 2, [pa.py_buffer(b"\0"), values]))
+    assert worth.returned(unknown, Profile("mine", order=OrderForm(returns="subtract"))).tolist() == [False, True]
+
+
 def test_amounts_are_added_up_exactly_beyond_what_64_bits_hold() -> None:
     most = "9999999999999999.99"
     table = orders(*[(1, most, most)] * 3)
-    counted = worth.counted(table, Arranged(table), Profile("mine", order=OrderForm(rows="line")), np.ones(3, bool))
+    profile = Profile("mine", order=OrderForm(rows="line"))
+    counted = worth.counted(table, Arranged(table), profile, np.ones(3, bool))
     twice = summary.added(counted) + summary.added(counted)
     assert summary.added(counted.slice(0, 0)) + twice == Amounts(6, "59999999999999999.94", "0.00")
 
@@ -88,7 +97,7 @@ def test_paid_row_of_another_currency_than_the_chosen_one_is_told_with_its_curre
     found = Arranged(table, currencies=pa.array(["JPY", "JPY", "EUR"]))
     chosen = Profile("mine", order=OrderForm(currency="money", report_currency="eur"))
     assert worth.foreign(found, chosen).tolist() == [True, False, False]
-    assert worth.statuses(found, chosen).to_pylist() == ["success in JPY", "failed", "success"]
+    assert worth.statuses(found, worth.foreign(found, chosen)).to_pylist() == ["success in JPY", "failed", "success"]
     none = Profile("mine", order=OrderForm(currency="money"))
     assert not worth.foreign(found, none).any()
     assert worth.currencies(found, none, np.array([True, True, True])) == {"JPY": 1, "EUR": 1}

@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -31,7 +32,7 @@ from daskjobs.orders.rules.functions import functions_of, rule
 from daskjobs.orders.rules.ruleset import FUNCTIONS, Ruleset
 from manifests import ROOT
 
-LIMIT, REGIONS, FRAME = 100, {"north", "south"}, pd.DataFrame({"quantity": [1]})
+LIMIT, REGIONS, FRAME = 100, {"north", "south"}, np.ones(1)
 ORDERS = pd.DataFrame({"quantity": [1, 101, 3], "region": ["north", "south", "moon"]})
 NUMBERS: list[int] = []
 
@@ -60,7 +61,7 @@ def countdown(orders: pd.DataFrame, times: int = 2) -> pd.Series:
 
 
 def unready(orders: pd.DataFrame) -> pd.Series:
-    return orders["quantity"] > FRAME["quantity"].max()
+    return orders["quantity"] > FRAME.max()
 
 
 def indirectly_unready(orders: pd.DataFrame) -> pd.Series:
@@ -418,10 +419,12 @@ class Mine:
         ([[bulk]], r"must be a function, got \[<function bulk"),
         (awaited, "the rule awaited is an async def"),
         (yielded, r"the rule yielded is a generator \(it has a yield\)"),
-        (unready, "the rule unready can't be given as a function, because it uses FRAME, an object of DataFrame"),
-        (indirectly_unready, "the rule indirectly_unready can't be given .* uses FRAME, an object of DataFrame"),
-        (made(FRAME), "the rule over can't be given as a function, because it uses limit, an object of DataFrame"),
+        (unready, "the rule unready can't be given as a function, because it uses FRAME, an object of ndarray"),
+        (indirectly_unready, "the rule indirectly_unready can't be given .* uses FRAME, an object of ndarray"),
+        (made(FRAME), "the rule over can't be given as a function, because it uses limit, an object of ndarray"),
         (made(Mine()), "because it uses limit, an object of Mine"),
+        (made(pd.DataFrame({"a": [1, "b"]})), "uses limit, a DataFrame with a column that has no one type"),
+        (made(pd.DataFrame({"a": np.zeros(600_000)})), "uses limit, a DataFrame of more than 4 MiB"),
         (made({"a": [1, Mine()]}), "because it uses limit, an object of Mine"),
         (made(Mine), "because it uses limit, an object of type"),
         (made(deep()), "values that lie too deep in each other"),
@@ -524,3 +527,40 @@ def test_functions_of_the_docs_reject_what_their_sentences_say(monkeypatch: pyte
         ("The order is of more than 5000.00.", [2]),
         ("The order is of a day after the run's date.", [1]),
     ]
+
+
+def above(limits: Any) -> Callable[[pd.DataFrame], pd.Series]:
+    def over(orders: pd.DataFrame) -> pd.Series:
+        table = limits.to_pandas() if isinstance(limits, pa.Table) else limits
+        most = table if isinstance(table, pd.Series) else table.set_index("region")["most"]
+        return orders["quantity"] > orders["region"].map(most)
+
+    return over
+
+
+MOST = pd.DataFrame({"region": ["north", "south", "moon"], "most": [5, 100, 5]})
+
+
+@pytest.mark.parametrize(
+    "table",
+    [MOST, MOST.set_index("region")["most"], pa.Table.from_pandas(MOST), MOST.astype({"most": "int64[pyarrow]"})],
+    ids=["frame", "series", "arrow", "arrow types"],
+)
+def test_tables_go_along_with_functions_as_they_were(table: Any) -> None:
+    rules = rules_of(above(table))
+    hashed = rules.sha256
+    again = table if isinstance(table, pa.Table) else table.copy()
+    assert rules_of(above(again)).sha256 == hashed
+    if not isinstance(table, pa.Table):
+        again.iloc[0] = again.iloc[1]
+        assert rules_of(above(again)).sha256 != hashed
+    (over,) = pickle.loads(pickle.dumps(rules)).own.values()
+    assert over(ORDERS).tolist() == [False, True, False]
+
+
+def test_tables_of_other_names_or_types_are_other_tables() -> None:
+    tables = [
+        MOST, MOST.rename(columns={"most": "least"}), MOST.astype({"most": "float64"}), MOST.set_index("region"),
+        MOST.iloc[::-1], MOST[["most", "region"]], pa.Table.from_pandas(MOST), MOST["most"], MOST["most"].rename("x"),
+    ]  # fmt: skip
+    assert len({rules_of(above(table)).sha256 for table in tables}) == len(tables)

@@ -97,9 +97,16 @@ def test_rule_about_totals_is_left_out_where_it_cannot_hold(profile: Profile, wh
     assert "wrong_total" not in rules_of(profile)
 
 
-def test_what_may_be_left_out_are_rules_without_which_no_value_is_missing() -> None:
-    assert {*OPTIONAL} < {*RULES}
-    assert not [name for name in OPTIONAL if name.startswith(("unreadable", "missing", "unknown"))]
+def test_what_may_be_left_out_says_nothing_of_the_order_its_day_its_status_and_its_total() -> None:
+    needed = {"missing_order_id", "unreadable_timestamp", "unknown_status", "unreadable_total"}
+    assert {*OPTIONAL} == {*RULES} - needed
+
+
+def test_row_without_a_price_counts_by_its_total_when_the_rule_about_prices_is_left_out() -> None:
+    without = OrderForm(without_rules=["unreadable_price"])
+    assert reasons_of(without, 3, None, 2175) == []
+    assert reasons_of(without, 3, None, -2175) == ["negative_total"]
+    assert reasons_of(without, 3, 700, 2175) == ["wrong_total"]
 
 
 def test_every_reason_that_a_profile_brings_has_a_sentence() -> None:

@@ -5,6 +5,8 @@ import gzip
 import io
 import json
 import threading
+import time
+from collections import Counter
 from pathlib import Path
 
 import pyarrow as pa
@@ -155,3 +157,37 @@ def test_work_is_done_in_turn_and_ends_at_the_first_error() -> None:
         found.extend(many.in_turn(work, range(1000), 2))
     assert len(done) < 20
     assert list(many.in_turn(lambda number: number * number, range(50), 4)) == [number**2 for number in range(50)]
+
+
+def test_small_files_of_a_store_are_requested_once_by_each_stage(
+    tmp_path: Path, s3: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import s3fs
+
+    fs, folder, asked = s3fs.S3FileSystem(), f"{s3}/{tmp_path.name}", Counter[str]()
+    contents = [csv_text(row(order_id=f"A{number}", quantity=str(number % 5))) for number in range(40)]
+    local = inline.run(tmp_path / "local", written(tmp_path / "in", contents))
+    for number, content in enumerate(contents):
+        fs.pipe_file(f"{folder}/o-{number}.csv", content)
+    plain = s3fs.S3FileSystem._call_s3
+
+    async def counting(self: s3fs.S3FileSystem, method: str, *arguments: object, **options: object) -> object:
+        asked[method] += 1
+        return await plain(self, method, *arguments, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(s3fs.S3FileSystem, "_call_s3", counting)
+        stored = inline.run(tmp_path / "stored", f"{folder}/*.csv")
+    assert stored["report/analytics_report.json"] == local["report/analytics_report.json"]
+    assert [each[1:] for each in rejected(stored)] == [each[1:] for each in rejected(local)]
+    assert asked["get_object"] == 2 * len(contents)
+    assert asked["head_object"] < 10
+
+
+@pytest.mark.slow
+def test_thousands_of_files_take_seconds_to_compute(tmp_path: Path) -> None:
+    pattern = written(tmp_path / "in", [csv_text(row(quantity=str(number % 3))) for number in range(3000)])
+    started = time.process_time()
+    results = inline.run(tmp_path / "run", pattern)
+    assert time.process_time() - started < 10  # two, on a machine of 2026; it was sixty
+    assert len(rejected(results)) == 2000

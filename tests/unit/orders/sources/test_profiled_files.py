@@ -3,11 +3,15 @@
 import gzip
 import json
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
 
 import inline
 import oracle
@@ -17,9 +21,9 @@ from daskjobs.files.storage import Storage
 from daskjobs.orders import sources
 from daskjobs.orders.dialect import BACKSLASH, SPARK, Dialect, InputFormat
 from daskjobs.orders.profiles import Column, FileForm, Profile
-from daskjobs.orders.sources import fields
-from daskjobs.orders.sources.form import encodings, problem
-from daskjobs.orders.sources.format import SourceFile
+from daskjobs.orders.sources import fields, lines
+from daskjobs.orders.sources.form import encodings
+from daskjobs.orders.sources.format import Cuts, SourceFile
 
 HEADER = ",".join(oracle.COLUMNS)
 TWO_LINES = row(product='"two\r\nlines"')
@@ -101,6 +105,33 @@ def test_file_is_refused_when_it_has_not_the_lines_that_are_left_out(
     assert words in str(raised.value)
 
 
+@pytest.mark.parametrize(
+    ("data", "form"),
+    [
+        (csv_text(row(), row()), FileForm(footer_lines=1)),
+        (f"{row()}\n{row()}\n(2 rows)".encode(), FileForm(footer_lines=2, header=list(oracle.COLUMNS))),
+        (f"{row()}\n{row()}\n".encode(), FileForm(skip_lines=1, header=list(oracle.COLUMNS))),
+    ],
+)
+def test_file_is_refused_when_a_line_that_is_left_out_looks_like_an_order(
+    tmp_path: Path, data: bytes, form: FileForm
+) -> None:
+    with pytest.raises(InputError, match=r"has a line that looks like an order, .* leave out fewer lines"):
+        described(tmp_path, data, form)
+
+
+@pytest.mark.parametrize("left_out", ["Total,,,,12,,345.00,,,", ",,,,,,,,,", "12 orders of 2025-04-01"])
+def test_sums_and_texts_may_be_left_out(tmp_path: Path, left_out: str) -> None:
+    data = csv_text(row(), left_out)
+    assert described(tmp_path, data, FileForm(footer_lines=1)).after == f"{left_out}\n"
+
+
+def test_header_may_be_left_out_when_the_profile_names_the_columns(tmp_path: Path) -> None:
+    source = described(tmp_path, csv_text(row()), FileForm(skip_lines=1, header=[f"{n}2" for n in oracle.COLUMNS]),
+        columns={n: Column(names=[f"{n}2"]) for n in oracle.COLUMNS})  # fmt: skip
+    assert (source.before, source.columns[0]) == (f"{HEADER}\n", "order_id2")
+
+
 def test_footer_of_a_large_compressed_file_is_that_of_its_end(tmp_path: Path) -> None:
     many = [order(f"A{number}") for number in range(20_000)]  # 1.6 MiB
     data = gzip.compress(csv_text(*many) + b"(20000 rows)\n")
@@ -130,6 +161,49 @@ def test_delimiter_is_the_one_with_which_the_header_has_the_names_of_the_profile
     columns = {ours: Column(names=[name]) for ours, name in zip(oracle.COLUMNS, theirs, strict=True)}
     source = described(tmp_path, ";".join(theirs).encode(), FileForm(), columns=columns)
     assert (source.dialect.delimiter, source.columns) == (";", theirs)
+
+
+awkward = st.lists(
+    st.sampled_from(["'", "'", ",", ",", "\n", "\r\n", "\\", "a", "''", ",'", "',", "'\n", "NULL", ",NULL,"]),
+    max_size=20,
+).map("".join)
+line = st.text("ab,' ", max_size=5)
+
+
+@hypothesis_settings(max_examples=80, deadline=None)
+@given(
+    awkward, st.lists(line, max_size=3), st.lists(line, max_size=3), st.booleans(), st.booleans(),
+    st.sampled_from(["rfc4180", "none", "backslash", "spark"]), st.sampled_from(["\n", "\r\n"]), st.integers(1, 40),
+)  # fmt: skip
+def test_rows_are_those_between_the_lines_that_are_left_out(
+    text: str, before: list[str], after: list[str], named: bool, last: bool, quoting: str, newline: str, size: int
+) -> None:
+    good = row() + "\n"
+    rows = (good + text + ("" if text.endswith("\n") else "\n")).encode()
+    head = "".join(each + newline for each in before) + ("" if named else HEADER + "\n")
+    foot = newline.join(after) + newline * bool(after and (last or not after[-1]))
+    data = head.encode() + rows + foot.encode()
+    form = FileForm(
+        quoting=quoting, quote="'", skip_lines=len(before), footer_lines=len(after), nulls=["NULL"],
+        delimiter=",", header=list(oracle.COLUMNS) if named else [],
+    )  # fmt: skip
+    with TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        source = described(Path(folder), data, form)
+        patch.setattr(lines, "BLOCK_BYTES", size)
+        each, storage = sources.format_of(source), Storage(folder)
+        parts = [part for _, part in each.ranges(storage, source, Cuts(0, 0, each.weight(source), 3))]
+        blocks = [block for part in parts for block in each.blocks(storage, source, part)]
+    expected = oracle.rows_of(rows, ",", quoting, "'")
+    read = [list(found.values()) for block in blocks for found in block.texts.to_pylist()]
+    whole = [[value.decode() for value in values] for _, values in expected if len(values) == len(oracle.COLUMNS)]
+    assert read == [["" if value == "NULL" else value for value in values] for values in whole]
+    assert sum(block.rows for block in blocks) == len(expected)
+    inside = sum(raw.count(b"\n") for raw, _ in expected)
+    found = source.header_lines
+    assert found
+    assert found.lines + sum(part.lines or 0 for part in parts) == data.count(b"\n") + (not data.endswith(b"\n"))
+    assert found.lines == found.headers + found.outside == (not named) + len(before) + len(after)
+    assert sum(part.lines or 0 for part in parts) == len(expected) + inside
 
 
 PROFILE = """
@@ -236,38 +310,6 @@ def test_profile_is_refused_when_a_file_of_another_format_has_nothing_of_what_it
     said = {"delimiter": ";", "quoting": "none", "quote": "'", "header": ["a"], "skip_lines": 1, "footer_lines": 1}
     with pytest.raises(ConfigError, match=rf"{name} is {kind}, where {key} of \[file\] in the profile mine.toml means"):
         described(tmp_path, data, FileForm(**{key: said[key]}), name)
-
-
-@pytest.mark.parametrize(
-    ("form", "key", "words"),
-    [
-        (FileForm(delimiter=";;"), "delimiter", "must be one character like ';' or '|', or the word tab, got ';;'"),
-        (FileForm(delimiter="\n"), "delimiter", "must be one character"),
-        (FileForm(delimiter="§"), "delimiter", "must be one character"),
-        (FileForm(delimiter="'", quote="'"), "delimiter", "must not be what quotes or escapes a field"),
-        (FileForm(delimiter="\\", quoting="spark"), "delimiter", "must not be what quotes or escapes a field"),
-        (FileForm(quote="''"), "quote", "must be one character like \" or ', or empty"),
-        (FileForm(quote="\\"), "quote", "must be one character"),
-        (FileForm(quoting="all"), "quoting", "must be one of rfc4180, none, backslash, spark, got 'all'"),
-        (FileForm(header=["a", "b", "a"]), "header", "must give each field a name of its own, got 'a' twice"),
-        (FileForm(encodings=[("*", ["utf-8", "klingon"])]), "encoding", "that Python knows, like cp1252"),
-        (FileForm(encodings=[("*", [])]), "encoding", "must name an encoding"),
-    ],
-)
-def test_form_that_makes_no_sense_is_told_by_its_key(tmp_path: Path, form: FileForm, key: str, words: str) -> None:
-    found = problem(form)
-    assert found
-    assert (found[0], words in found[1]) == (key, True)
-    with pytest.raises(ConfigError) as raised:
-        described(tmp_path, csv_text(), form)
-    assert str(raised.value) == f"the profile mine.toml can't be used: {key} of [file] {found[1]}"
-
-
-@pytest.mark.parametrize(
-    "form", [FileForm(), FileForm(delimiter="tab"), FileForm(delimiter="\x01"), FileForm(quote="")]
-)
-def test_form_that_makes_sense_is_no_problem(form: FileForm) -> None:
-    assert problem(form) is None
 
 
 @pytest.mark.parametrize(

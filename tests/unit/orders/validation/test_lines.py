@@ -274,6 +274,15 @@ def test_a_rejected_line_rejects_its_order_wherever_its_lines_stand_if_the_profi
     assert (summed(found), found["rejected"]) == ((3, 3, "10.00"), {(1, 2): ["unreadable_price"]})
 
 
+def test_a_malformed_row_rejects_the_order_in_whose_lines_it_stands(tmp_path: Path) -> None:
+    malformed = Line(malformed=True)
+    files = [[Line("a"), malformed, Line("a"), Line("b"), malformed, Line("c")], [Line("a")]]
+    found = run(tmp_path, files, Form(whole=True), 150, 2)
+    fields, order = ["wrong_number_of_fields"], ["line_of_rejected_order"]
+    assert found["rejected"] == {(0, 1): order, (0, 2): fields, (0, 3): order, (0, 5): fields, (1, 1): order}
+    assert summed(found) == (2, 2, "4.00")  # nobody knows whose line the second one was
+
+
 def test_a_line_that_is_there_twice_neither_counts_again_nor_rejects_its_order(tmp_path: Path) -> None:
     files = [[Line("a", 1), Line("a", 2), Line("a", 1)], [Line("a", 2)]]
     found = run(tmp_path, files, Form(keyed=True, whole=True), 150, 2)
