@@ -107,7 +107,7 @@ class Numbers:
     def value(self, text: str) -> Decimal | None:
         """Return the number that a text is, read this way, or None."""
         found = amount(text)
-        if found is None or (found.decimal and found.decimal != self.decimal):
+        if found is None or self.decimal == found.thousands or (found.decimal and found.decimal != self.decimal):
             return None
         if found.open and found.open != self.decimal and found.open not in self.thousands:
             return None
