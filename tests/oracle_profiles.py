@@ -162,7 +162,8 @@ class Reader:
         for sign in several(said.get("thousands", [])):
             if sign in before:
                 groups = before.split(sign)
-                if not (1 <= len(groups[0]) <= 3 and groups[0][0] != "0" and all(len(each) == 3 for each in groups[1:])):
+                plain = not re.search(r"(Z|UTC|[+-]\d\d(:?\d\d)?)$", text[10:])
+                when = oracle.moment(text)
                     return None
                 before = "".join(groups)
                 break
