@@ -162,8 +162,8 @@ class Reader:
         for sign in several(said.get("thousands", [])):
             if sign in before:
                 groups = before.split(sign)
-                plain = not re.search(r"(Z|UTC|[+-]\d\d(:?\d\d)?)$", text[10:])
-                when = oracle.moment(text)
+                first, *others = groups
+                if not 1 <= len(first) <= 3 or first[0] == "0" or any(len(each) != 3 for each in others):
                     return None
                 before = "".join(groups)
                 break
