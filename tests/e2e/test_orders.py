@@ -2,12 +2,14 @@
 
 import gzip
 import json
+import tomllib
+from decimal import Decimal
 
 import pytest
 
 from conftest import row
 from daskjobs.orders.rules.builtin import SENTENCES
-from e2e.conftest import Namespace, pods_of
+from e2e.conftest import ROOT, Namespace, pods_of
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600), pytest.mark.usefixtures("argo")]
 
@@ -44,4 +46,45 @@ def test_own_orders_are_reported_or_refused_after_the_account_when_they_are_in_s
     uid = bad["metadata"]["uid"]
     assert json.loads(namespace.read(uid, "report/quality.json")) == quality
     assert not files.exists(f"daskjobs/runs/{uid}/report/analytics_report.json")
+    assert namespace.dask_objects() == []
+
+
+SURROUNDED = b"""
+from pathlib import Path
+
+from known import names
+
+NAMES = (Path(__file__).parent / "names.txt").read_text().split()
+
+
+def unknown_place(orders):
+    return ~orders["region"].isin([*NAMES, *names()])
+"""
+
+
+def test_shops_export_is_reported_by_a_preset_and_by_a_profile_and_rules_in_s3(namespace: Namespace) -> None:
+    """The sample of docs/exports.md, by its preset, and by a copy of that beside rules with a module and a table."""
+    files, exports = namespace.files(), ROOT / "examples/exports"
+    expected = tomllib.loads((exports / "expected.toml").read_text())["shopify"]
+    files.put(str(exports / "shopify.csv"), "daskjobs/shop/shopify.csv")
+    files.put(str(ROOT / "daskjobs/orders/profiles/presets/shopify.toml"), "daskjobs/shop/mine.toml")
+    beside = {"rules.py": SURROUNDED, "known.py": b"def names():\n    return ['DE']\n", "names.txt": b"US"}
+    for name, text in beside.items():
+        files.pipe(f"daskjobs/shop/{name}", text)
+    options = {"input": "s3://daskjobs/shop/shopify.csv", "workers": 1, "worker_cpu": "20m", "partitions": 3}
+    own = {"profile": "s3://daskjobs/shop/mine.toml", "rules": "s3://daskjobs/shop/rules.py"}
+    workflows = [namespace.finished(namespace.submit(**options, **each)) for each in ({"profile": "shopify"}, own)]
+    for workflow in workflows:
+        assert workflow["status"]["phase"] == "Succeeded", json.dumps(workflow["status"])[:3000]
+    uids = [each["metadata"]["uid"] for each in workflows]
+    reports = [json.loads(namespace.read(uid, "report/analytics_report.json"), parse_float=Decimal) for uid in uids]
+    total = Decimal(expected["revenue"])
+    assert reports[0] == {"orders": expected["orders"], "revenue": total}
+    assert reports[1] == {"orders": expected["orders"] - 1, "revenue": total - Decimal("45.90")}  # #1003, sent to CA
+    first, second = (json.loads(namespace.read(uid, "report/quality.json")) for uid in uids)
+    assert (first["profile"], first["gross"], first["net"]) == ("shopify", expected["gross"], expected["revenue"])
+    assert {each["reason"]: each["rows"] for each in second["reasons"]} == {
+        "unknown_place": 3,
+        "unreadable_quantity": 1,
+    }
     assert namespace.dask_objects() == []
