@@ -215,9 +215,10 @@ def _file(found: Guess) -> Section:
         section.say(
             "delimiter", quoted(","), f"{len(first.columns)} fields in {_share(len(first.rows), count, 'rows')}"
         )
-    if differ := [each for each in sheets if (each.delimiter, each.quoting) != (first.delimiter, first.quoting)]:
+    if differ := sum(_written(each) != _written(first) for each in sheets):
         section.note(
-            f"{len(differ)} of {len(sheets)} files seem to be written otherwise: propose a profile for these, too."
+            f"{differ} of {len(sheets)} files are written otherwise (delimiter, quotes, lines before the header): "
+            "propose a profile for these alone."
         )
     if len(first.columns) == 1:
         section.note("No character was found that makes fields of a row: give the delimiter, if there is one.")
@@ -262,6 +263,10 @@ def _file(found: Guess) -> Section:
     if first.others:
         section.note(f"In {rows_of(first.others)}, the number of fields is another one: such rows are rejected.")
     return section
+
+
+def _written(sheet: Sheet) -> tuple[str, str, str, int, bool]:
+    return sheet.delimiter, sheet.quoting, sheet.quote, sheet.skip, sheet.header
 
 
 def _unique(names: list[str]) -> list[str]:

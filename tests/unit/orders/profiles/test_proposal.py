@@ -598,7 +598,7 @@ def test_the_command_writes_a_profile_to_stdout_and_what_comes_next_to_stderr(tm
     ran = CliRunner().invoke(main, ["profile", "propose", str(path)])
     assert ran.exit_code == 0
     assert profile_of(ran.stdout).columns["price"].names == ["price"]
-    assert ran.stderr.splitlines() == [NEXT.format(f"'{path}'")]
+    assert ran.stderr.splitlines() == [NEXT.format(f"--input '{path}'")]
 
 
 @pytest.mark.parametrize(
