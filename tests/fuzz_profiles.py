@@ -121,6 +121,8 @@ def draw(chance: random.Random) -> Drawn:
             columns["total_amount"] = {"sum": ["Subtotal", "Shipping", "-Discount"]}
     elif maybe(0.15):
         columns["total_amount"] = {"computed": True}
+    if maybe(0.2) and (order.get("rows") != "line" or "key" in order):
+        order["repeats"] = chance.choice(["first", "last"])
     if maybe(0.3):
         order["returns"] = "subtract"
     if maybe(0.2):

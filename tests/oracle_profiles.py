@@ -89,6 +89,10 @@ class Reader:
         said = self.columns.get(ours, ours)
         return said if isinstance(said, dict) else {"column": several(said)}
 
+    def in_turn(self, rows: list[Row]) -> list[Row]:
+        """Return rows with the one that counts among equals in front."""
+        return rows[::-1] if self.order.get("repeats") == "last" else rows
+
     # The file
 
     def rows(self, name: str, data: bytes) -> tuple[list[Row], int]:
@@ -146,6 +150,8 @@ class Reader:
                 break
             if text.endswith(sign):
                 text = text.removesuffix(sign).rstrip(" \u00a0\u202f")
+                if said.get("trailing_minus") and text.endswith("-") and not negative:
+                    negative, text = True, text[:-1]
                 break
         if text.startswith("-") and not minus:
             minus, text = True, text[1:]
@@ -156,7 +162,8 @@ class Reader:
         for sign in several(said.get("thousands", [])):
             if sign in before:
                 groups = before.split(sign)
-                if not (1 <= len(groups[0]) <= 3 and all(len(each) == 3 for each in groups[1:])):
+                first, *others = groups
+                if not 1 <= len(first) <= 3 or first[0] == "0" or any(len(each) != 3 for each in others):
                     return None
                 before = "".join(groups)
                 break
@@ -357,7 +364,7 @@ def expect(files: dict[str, bytes], toml: str) -> Books:
 
 def by_row(reader: Reader, rows: list[Row]) -> None:
     seen = set[str]()
-    for row in rows:
+    for row in reader.in_turn(rows):
         if row.reasons or (row.returned and not reader.order.get("key")):
             continue
         key = row.key if reader.order.get("key") else row.id
@@ -373,7 +380,7 @@ def by_order(reader: Reader, rows: list[Row]) -> None:
             if row.known and first.setdefault((row.run, row.returned), row.total) != row.total:
                 row.reasons = [*row.reasons, "differing_total"]
     seen = set[str]()
-    for row in rows if reader.order.get("key") else []:
+    for row in reader.in_turn(rows) if reader.order.get("key") else []:
         if not row.reasons and row.key in seen:
             row.reasons = ["duplicate_line"]
         seen |= {row.key} if not row.reasons else set()

@@ -202,7 +202,8 @@ def _validated(gathered: Gathered, task: "Task", plan: "Plan") -> list[Checked]:
     by_line = plan.profile is not None and plan.profile.by_line
     repeats: dict[int, dict[str, Piece]] = {}
     if not by_line or (plan.profile and plan.profile.order.key):
-        repeats = searched(find_repeats, REPEATS, [each.result.ids for each in checked])
+        last = plan.profile is not None and plan.profile.order.repeats == "last"
+        repeats = searched(partial(find_repeats, last=last), REPEATS, [each.result.ids for each in checked])
         check_again(repeats, {})
     if by_line and (others := searched(find_runs, ELSEWHERE, [each.result.runs for each in checked])):
         check_again(repeats, others)

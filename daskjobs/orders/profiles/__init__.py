@@ -86,8 +86,8 @@ class OrderForm:
     each with a sign or none. ``price`` is of a "unit", or of the whole "line". ``tolerance``: cents by which a total
     may differ. ``returns``: negative quantities and amounts are to "reject", or to "subtract" from the revenue.
     ``refunds`` and ``currency`` are columns of the file, or empty; the report is of ``report_currency``, or of the only
-    one that there is. ``rejects``: a rejected line rejects that "line", or
-    its whole "order". ``without_rules`` are built-in rules that are left out.
+    one that there is. ``rejects``: a rejected line rejects that "line", or its whole "order". ``repeats``: of rows with
+    one key, the "first" or the "last" counts. ``without_rules`` are built-in rules that are left out.
     """
 
     rows: Literal["order", "line"] = "order"
@@ -101,6 +101,7 @@ class OrderForm:
     currency: str = ""
     report_currency: str = ""
     rejects: Literal["line", "order"] = "line"
+    repeats: Literal["first", "last"] = "first"
     without_rules: list[str] = field(default_factory=list)
 
 

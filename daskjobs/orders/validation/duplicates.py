@@ -119,8 +119,8 @@ def writing_ids(
         ids.flush()
 
 
-def find_repeats(root: str, parts: list[tuple[str, list[Piece]]], target: str) -> dict[int, Piece]:
-    """Look for equal ids in a bucket, and write the position of every repeat to ``target``.
+def find_repeats(root: str, parts: list[tuple[str, list[Piece]]], target: str, last: bool = False) -> dict[int, Piece]:
+    """Look for equal ids in a bucket, and write the position of each but the first, or ``last``, to ``target``.
 
     ``parts`` are the files that `writing_ids` wrote, in the order of the partitions, each with its pieces of this
     bucket. Returns the piece of ``target`` for each partition that has repeated ids. All hashes of the bucket are in
@@ -131,9 +131,11 @@ def find_repeats(root: str, parts: list[tuple[str, list[Piece]]], target: str) -
     if not len(suspects):
         return {}
     codes = column(suspects, "order_id").dictionary_encode().indices.to_numpy()
-    later = np.ones(len(codes), bool)
-    later[np.unique(codes, return_index=True)[1]] = False
-    return _by_partition(storage, target, suspects.filter(pa.array(later)).select(["partition", "position"]))
+    rows = np.arange(len(codes)) if last else np.arange(len(codes))[::-1]
+    counting = np.empty(len(codes), np.int64)  # by id, the row that counts: the one that is written last
+    counting[codes[rows]] = rows
+    repeats = counting[codes] != np.arange(len(codes))
+    return _by_partition(storage, target, suspects.filter(pa.array(repeats)).select(["partition", "position"]))
 
 
 def find_runs(root: str, parts: list[tuple[str, list[Piece]]], target: str) -> dict[int, Piece]:
