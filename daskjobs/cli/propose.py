@@ -8,21 +8,17 @@ import click
 from daskjobs.cli.parameters import option
 from daskjobs.cli.terminal import say
 from daskjobs.display import shown
-from daskjobs.errors import InputError
+from daskjobs.errors import InputError, UsageError
 from daskjobs.files.storage import Storage
 from daskjobs.options import refuse_empty, refuse_nul
 
-NEXT = "next: save this as mine.toml, answer each QUESTION in it, and: daskjobs run --input {} --profile mine.toml"
+NEXT = "next: save this as mine.toml, answer each QUESTION in it, and: daskjobs run {} --profile mine.toml"
 
 
 @click.command()
-@click.argument("file")
-@option(
-    "--ignore-table",
-    is_flag=True,
-    help="Look at Parquet files of a Delta, Iceberg or Hudi table all the same.",
-)
-def propose(file: str, ignore_table: bool) -> None:
+@click.argument("files", nargs=-1, metavar="FILE…")
+@option("--ignore-table", is_flag=True, help="Look at files of a Delta, Iceberg or Hudi table all the same.")
+def propose(files: tuple[str, ...], ignore_table: bool) -> None:
     """Look at the first rows of FILE, and write a profile as it may be read. It is written to stdout, and not applied.
 
     FILE is a path, a URI or a glob in quotes. Beside each line stands what was seen, and where two readings fit, a
@@ -31,15 +27,18 @@ def propose(file: str, ignore_table: bool) -> None:
     from daskjobs.orders.profiles import proposal, reading, sampling  # imported late: they load pyarrow
     from daskjobs.orders.sources.inputs import find_inputs
 
-    refuse_empty("FILE", file)
-    refuse_nul("FILE", file)
-    try:
-        names = list(find_inputs(file, ignore_table))
-    except InputError as error:
-        raise type(error)(str(error).removeprefix("--input ")) from error
-    storage = Storage(os.getcwd())
+    if not files:
+        raise UsageError("daskjobs profile propose needs a file of orders: its path, its URI, or a glob in quotes")
+    names = dict[str, None]()
+    for file in files:
+        refuse_empty("FILE", file)
+        refuse_nul("FILE", file)
+        try:
+            names |= dict.fromkeys(find_inputs(file, ignore_table))
+        except InputError as error:
+            raise type(error)(str(error).removeprefix("--input ")) from error
     presets = {name: reading.parse_profile(text, name) for name, text in reading.presets().items()}
-    text = proposal.propose(sampling.take(storage, names), presets, len(names))
-    for line in text.splitlines():
+    pieces = sampling.take(Storage(os.getcwd()), list(names))
+    for line in proposal.propose(pieces, presets, len(names)).splitlines():
         click.echo(line)
-    say(NEXT.format(shlex.quote(shown(file))), err=True)
+    say(NEXT.format(" ".join(f"--input {shlex.quote(shown(file))}" for file in files)), err=True)

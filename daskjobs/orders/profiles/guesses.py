@@ -19,6 +19,7 @@ MOST = Decimal("0.95")  # of the rows, by which a guess is taken for a rule
 OURS = {"total": "total_amount"}  # where a role has another name than our column
 ENDINGS = ("orderid", "orderno", "ordernumber", "ordernr", "bestellnummer", "auftragsnummer", "bestelnummer")
 LESS = 60  # how much worse a name is that has a known one in it
+FEW = 12  # different texts that are few, however few rows there are
 MOST_STATUSES = 60
 CENT = Decimal("0.01")
 TOLERANCE = 5  # cents that are taken for rounding
@@ -185,7 +186,7 @@ class _Columns:
         return bool(texts) and sum(bool(amount(each)) for each in texts) >= 0.7 * len(texts)
 
     def few(self, name: str, most: int = MOST_STATUSES) -> bool:
-        return len(self.counts[name]) <= min(most, max(3, len(self.filled[name]) // 2))
+        return len(self.counts[name]) <= min(most, max(FEW, len(self.filled[name]) // 2))
 
     def free(self) -> list[str]:
         return [name for name in self.table.columns if name not in self.taken]

@@ -16,7 +16,7 @@ from daskjobs.orders.profiles import ISO, Profile, signed
 from daskjobs.orders.profiles.forms import Times, invisible
 from daskjobs.orders.profiles.guesses import MOST, Guess, guess, named, ranked
 from daskjobs.orders.profiles.sampling import ENCODINGS, Piece, Sheet, sheet
-from daskjobs.orders.profiles.shapes import Shape, has_amounts, key_of, parts, runs, shape, sum_parts, used
+from daskjobs.orders.profiles.shapes import Shape, has_amounts, key_of, made_of, parts, runs, shape, sum_parts, used
 from daskjobs.orders.profiles.words import NO, STATUS_OF, YES, plain
 from daskjobs.orders.schema import COLUMNS, PAID, STATUSES
 
@@ -215,9 +215,10 @@ def _file(found: Guess) -> Section:
         section.say(
             "delimiter", quoted(","), f"{len(first.columns)} fields in {_share(len(first.rows), count, 'rows')}"
         )
-    if differ := [each for each in sheets if (each.delimiter, each.quoting) != (first.delimiter, first.quoting)]:
+    if differ := sum(_written(each) != _written(first) for each in sheets):
         section.note(
-            f"{len(differ)} of {len(sheets)} files seem to be written otherwise: propose a profile for these, too."
+            f"{differ} of {len(sheets)} files are written otherwise (delimiter, quotes, lines before the header): "
+            "propose a profile for these alone."
         )
     if len(first.columns) == 1:
         section.note("No character was found that makes fields of a row: give the delimiter, if there is one.")
@@ -262,6 +263,10 @@ def _file(found: Guess) -> Section:
     if first.others:
         section.note(f"In {rows_of(first.others)}, the number of fields is another one: such rows are rejected.")
     return section
+
+
+def _written(sheet: Sheet) -> tuple[str, str, str, int, bool]:
+    return sheet.delimiter, sheet.quoting, sheet.quote, sheet.skip, sheet.header
 
 
 def _unique(names: list[str]) -> list[str]:
@@ -620,13 +625,24 @@ def _order(found: Guess, form: Shape) -> Section:
         amounts = [each for each in found.amounts(names) if each]
         section.say("refunds", quoted(names[0]), f"what was given back, in {rows_of(len(amounts))}")
     _currency(section, found)
-    if form.fails and not form.own:
-        section.say(
-            "without_rules",
-            '["wrong_total"]',
-            f"quantity * price is the total in {_share(form.agrees[0], form.agrees[1], 'rows')}",
-        )
+    _wrong_total(section, found, form)
     return section
+
+
+def _wrong_total(section: Section, found: Guess, form: Shape) -> None:
+    """Leave the rule about totals out, where they are something else than quantity times price."""
+    agrees, count = form.agrees
+    if form.own or not form.total or not count or agrees >= MOST * count:
+        return
+    rule, seen = '["wrong_total"]', f"quantity * price is the total in {_share(agrees, count, 'rows')}"
+    if what := made_of(found, form.total[0]):
+        section.say("without_rules", rule, f"the total is {what}")
+    elif agrees <= (1 - MOST) * count:
+        section.say("without_rules", rule, seen)
+    else:
+        section.ask(
+            f"{seen}: the others are rejected (wrong_total). To take totals as they are:", f"without_rules = {rule}"
+        )
 
 
 def _returns(section: Section, found: Guess, form: Shape) -> None:

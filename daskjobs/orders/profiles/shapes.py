@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
+from itertools import combinations
 
 from daskjobs.display import escaped
 from daskjobs.orders.profiles.guesses import MOST, TOLERANCE, Guess, ranked
@@ -23,7 +24,6 @@ class Shape:
     price_of_line: bool = False
     tolerance: int = 0
     agrees: tuple[int, int] = (0, 0)
-    fails: bool = False
 
 
 def shape(found: Guess) -> Shape:
@@ -147,7 +147,7 @@ def _order_form(found: Guess, form: Shape, candidates: list[str]) -> Shape:
                     form, total=[name], price_of_line=price_of_line, tolerance=tolerance, agrees=(agrees, count)
                 )
     agrees, count = found.agree(found.amounts(candidates[:1]))
-    return replace(form, total=candidates[:1], agrees=(agrees, count), fails=count > 0 and agrees <= (1 - MOST) * count)
+    return replace(form, total=candidates[:1], agrees=(agrees, count))
 
 
 def _largest(found: Guess, name: str) -> int:
@@ -204,11 +204,39 @@ def key_of(found: Guess) -> str:
     return ""
 
 
+def made_of(found: Guess, total: str) -> str:
+    """Return the sum that is the total in most rows: quantity times price, with shipping, tax, or less a discount."""
+    names = {role: next((each for each in _others(found, role, total)), "") for role in ("shipping", "tax", "discount")}
+    extras = {role: found.amounts([name]) for role, name in names.items() if name}
+    columns = zip(found.quantity, found.price, found.amounts([total]), strict=True)
+    rests = {
+        place: whole - quantity * price
+        for place, (quantity, price, whole) in enumerate(columns)
+        if whole is not None and quantity is not None and price is not None
+    }
+    for count in range(1, len(extras) + 1):
+        for used in combinations(extras, count):
+            for less in (-1, 1) if "discount" in used else (1,):
+                signs = {role: less if role == "discount" else 1 for role in used}
+                sums = {
+                    place: sum((extras[role][place] or 0) * sign for role, sign in signs.items()) for place in rests
+                }
+                if sum(sums[place] == rest for place, rest in rests.items()) >= MOST * max(1, len(rests)):
+                    words = [f"{'-' if sign < 0 else '+'} {escaped(names[role])}" for role, sign in signs.items()]
+                    return f"quantity * price {' '.join(words)}"
+    return ""
+
+
+def _others(found: Guess, role: str, total: str) -> list[str]:
+    """Return the columns of amounts of a role, but for the total."""
+    return [each for each in ranked(found.table.columns, role) if has_amounts(found, each) and each != total]
+
+
 def sum_parts(found: Guess, subtotal: str) -> list[str]:
     """Return the columns that make a total of a subtotal, with their signs; none if there are no others."""
     extra = []
     for role, sign in (("shipping", "+"), ("tax", "+"), ("discount", "-")):
-        names = [each for each in ranked(found.table.columns, role) if has_amounts(found, each) and each != subtotal]
+        names = _others(found, role, subtotal)
         if names:
             below = any((each or 0) < 0 for each in found.amounts(names[:1]))
             extra.append(f"{'+' if below else sign}{names[0]}")

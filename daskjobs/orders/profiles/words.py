@@ -86,7 +86,7 @@ NAMES = {
         etatcommande estado estadopedido estadodelpedido estadodepago stato statoordine statodellordine
         statopagamento statuszamowienia statusplatnosci stan bestelstatus betaalstatus situacao statuspedido
         statusdopedido stagename stage paid bezahlt paye pagado pagato oplacone betaald pago eventtype result
-        fulfillmentstatus""",
+        fulfillmentstatus zustand bearbeitungsstatus vorgangsstatus""",
     "timestamp": """timestamp createdat orderdate purchasedate orderdatetime ordercreatedat ordercreated createddate
         createddateutc createdutc createdon createdtime created datecreated orderedat orderedon placedat saledate
         purchasedat transactiondate trandate bestelldatum auftragsdatum belegdatum erstelltam angelegtam audat
@@ -123,10 +123,10 @@ _STATUSES = {
         delivered fulfilled partiallyfulfilled partiallyshipped partiallyrefunded partialrefund unshipped captured
         settled approved accepted paymentaccepted remotepaymentaccepted paymentreceived processinginprogress
         onbackorderpaid awaitingfulfillment awaitingshipment awaitingpickup closed done sale salesorder closedwon
-        activated billed salesorderbilled invoicepaidinfull salesorderpendingfulfillment ok confirmed locked charged
-        charge sold invoiced bezahlt versendet versandt geliefert zugestellt abgeschlossen erledigt fakturiert
-        berechnet inbearbeitung teilweiseerstattet paye payee payes regle reglee expedie expediee livre livree
-        termine terminee terminado pagado pagada completado completada enviado enviada entregado entregada
+        activated billed salesorderbilled invoicepaidinfull salesorderpendingfulfillment ok confirmed locked
+        charged charge sold invoiced bezahlt versendet versandt geliefert zugestellt abgeschlossen erledigt
+        fakturiert berechnet inbearbeitung teilweiseerstattet paye payee payes regle reglee expedie expediee livre
+        livree termine terminee terminado pagado pagada completado completada enviado enviada entregado entregada
         procesando cobrado pagato pagata completato completata evaso evasa spedito spedita consegnato consegnata
         inlavorazione oplacone oplacony oplacona zaplacone zaplacono zrealizowane zrealizowano wyslane wyslano
         dostarczone zakonczone betaald voltooid verzonden geleverd afgerond inbehandeling pago paga concluido

@@ -484,6 +484,49 @@ def test_what_a_total_is_decides_which_rule_holds(tmp_path: Path) -> None:
     ]
 
 
+def test_the_example_of_the_documentation_comes_out_right_as_it_is_proposed(tmp_path: Path) -> None:
+    path = TESTS.parent / "examples/exports/own.csv"
+    text = proposed(path)
+    assert "# QUESTION:" not in text
+    assert "quantity * price + Versand - Rabatt" in text
+    assert report_of(tmp_path, path, text) == (6, "1316.13")
+
+
+def test_totals_that_differ_in_some_rows_are_asked_for(tmp_path: Path) -> None:
+    line = "K{0},u,west,kettle,3,7.25,{1},card,success,2025-04-02"
+    text = proposed(
+        written(tmp_path, "o.csv", rows(*(line.format(n, t) for n, t in enumerate(["21.75", "21.75", "25"]))))
+    )
+    assert "quantity * price is the total in 2 of 3 rows: the others are rejected (wrong_total)" in text
+    assert profile_of(text).order.without_rules == []
+
+
+def test_titles_and_sums_between_rows_are_furniture_and_a_page_head_stands_again(tmp_path: Path) -> None:
+    head = "Sales report;;;;;\nOrder;Date;Customer;Amount;Currency;Status"
+    page = [f"A{n};{n}.01.2026;X;10,00;EUR;paid" for n in (1, 2)] + ["Subtotal;;;20,00;;"]
+    path = written(tmp_path, "o.csv", rows(*page, head, *(each.replace("A", "B") for each in page), head=head))
+    text = proposed(path)
+    furniture = profile_of(text).furniture
+    assert furniture.header
+    assert furniture.where == [{"Order": ["Sales report", "Subtotal"]}]
+    assert report_of(tmp_path, path, text) == (4, "40.00")
+
+
+def test_what_was_refunded_in_part_counts_less_what_was_given_back(tmp_path: Path) -> None:
+    head = "id,Amount,Amount Refunded,Status,Created"
+    path = written(
+        tmp_path,
+        "o.csv",
+        rows(
+            "1,10.00,0.00,Paid,2026-01-31",
+            "2,10.00,4.00,Refunded,2026-02-01",
+            "3,9.00,0.00,Failed,2026-02-01",
+            head=head,
+        ),
+    )
+    assert report_of(tmp_path, path, proposed(path)) == (2, "16.00")
+
+
 def test_two_currencies_are_asked_for(tmp_path: Path) -> None:
     line = "K{0},u,west,kettle,3,7.25,21.75,card,success,2025-04-02,{1}"
     codes = ["usd", "USD", "JPY"]
@@ -555,7 +598,7 @@ def test_the_command_writes_a_profile_to_stdout_and_what_comes_next_to_stderr(tm
     ran = CliRunner().invoke(main, ["profile", "propose", str(path)])
     assert ran.exit_code == 0
     assert profile_of(ran.stdout).columns["price"].names == ["price"]
-    assert ran.stderr.splitlines() == [NEXT.format(f"'{path}'")]
+    assert ran.stderr.splitlines() == [NEXT.format(f"--input '{path}'")]
 
 
 @pytest.mark.parametrize(
