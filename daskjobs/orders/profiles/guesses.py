@@ -251,7 +251,7 @@ def guess(sheets: list[Sheet]) -> Guess:
         return name in numeric and sum(each is not None and each == int(each) for each in found) >= 0.7 * len(found)
 
     note("quantity", columns.pick("quantity", whole))
-    note("refunds", columns.pick("refunds", lambda each: name_is_money(each, columns, numeric)))
+    note("refunds", columns.pick("refunds", lambda each: each in numeric or not filled[each]))
     note("price", columns.pick("price", lambda each: each in numeric))
     prices = columns.all("price", lambda each: each in numeric)
     note("order_id", _order_id(columns))
@@ -291,11 +291,6 @@ def _better_price(guess: Guess, prices: list[str], totals: list[str]) -> Guess:
             if count and agree >= MOST * count:
                 return other
     return guess
-
-
-def name_is_money(name: str, columns: _Columns, numeric: set[str]) -> bool:
-    """Tell whether a column may be of amounts: it has numbers, or nothing at all."""
-    return name in numeric or not columns.filled[name]
 
 
 def _clock(columns: _Columns, dates: list[str]) -> str:

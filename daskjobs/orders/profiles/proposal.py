@@ -16,7 +16,18 @@ from daskjobs.orders.profiles import ISO, Profile, signed
 from daskjobs.orders.profiles.forms import Times, invisible
 from daskjobs.orders.profiles.guesses import MOST, Guess, guess, named, ranked
 from daskjobs.orders.profiles.sampling import ENCODINGS, Piece, Sheet, sheet
-from daskjobs.orders.profiles.shapes import Shape, has_amounts, key_of, made_of, parts, runs, shape, sum_parts, used
+from daskjobs.orders.profiles.shapes import (
+    Shape,
+    changed,
+    has_amounts,
+    key_of,
+    made_of,
+    parts,
+    runs,
+    shape,
+    sum_parts,
+    used,
+)
 from daskjobs.orders.profiles.words import NO, STATUS_OF, YES, plain
 from daskjobs.orders.schema import COLUMNS, PAID, STATUSES
 
@@ -616,6 +627,11 @@ def _order(found: Guess, form: Shape) -> Section:
             f"In {rows_of(form.repeats)}, an id stands again, with nothing that makes it another line of the order: "
             "the first valid row of an id counts, the others are rejected (duplicate_order_id)."
         )
+        if count := changed(found):
+            section.ask(
+                f"in {rows_of(count)}, the status is another one than before: does the last one count?",
+                'repeats = "last"',
+            )
     if form.price_of_line and form.total:
         section.say("price", quoted("line"), "the price is the row's total, not that of a unit")
     if form.tolerance:

@@ -76,6 +76,15 @@ def _lines(found: Guess) -> tuple[bool, int, int]:
     return bool(repeats) and (repeats - equal >= max(1, equal) or blanks > repeats / 2), repeats, equal
 
 
+def changed(found: Guess) -> int:
+    """Return how many rows repeat an id with another status than the row of that id before them."""
+    last, count = dict[str, str](), 0
+    for each, status in zip(found.texts("order_id"), found.texts("status"), strict=True):
+        count += bool(each) and last.get(each, status) != status
+        last[each] = status
+    return count
+
+
 def runs(found: Guess) -> list[list[int]]:
     """Return the places of the rows of each order that has several."""
     places = dict[str, list[int]]()
