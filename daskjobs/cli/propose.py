@@ -24,7 +24,7 @@ def propose(files: tuple[str, ...], ignore_table: bool) -> None:
     FILE is a path, a URI or a glob in quotes. Beside each line stands what was seen, and where two readings fit, a
     QUESTION with both. Column names, statuses, currencies and formats are quoted, and no other values.
     """
-    from daskjobs.orders.profiles import proposal, reading, sampling  # imported late: they load pyarrow
+    from daskjobs.orders.proposals import proposal, sampling  # imported late: they load pyarrow
     from daskjobs.orders.sources.inputs import find_inputs
 
     if not files:
@@ -37,8 +37,7 @@ def propose(files: tuple[str, ...], ignore_table: bool) -> None:
             names |= dict.fromkeys(find_inputs(file, ignore_table))
         except InputError as error:
             raise type(error)(str(error).removeprefix("--input ")) from error
-    presets = {name: reading.parse_profile(text, name) for name, text in reading.presets().items()}
     pieces = sampling.take(Storage(os.getcwd()), list(names))
-    for line in proposal.propose(pieces, presets, len(names)).splitlines():
+    for line in proposal.propose(pieces, len(names)).splitlines():
         click.echo(line)
     say(NEXT.format(" ".join(f"--input {shlex.quote(shown(file))}" for file in files)), err=True)

@@ -20,7 +20,7 @@ def explain(context: Context, row: int, source: str) -> Explained:
     rejected = rows_between(context.storage, quarantine, context.output(validate.NAME, quarantine), "row", row, row + 1)
     line = next((line for line in rejected.to_pylist() if line["source"] == file.name), None)
     if line is None:
-        statuses = context.manifest(validate.NAME).settings["statuses"]
+        statuses = context.manifest(validate.NAME).settings.get("statuses", {})  # a profile has its own
         found = not_rejected(split.opening(context), file, part, row, statuses, plan.profile)
         return Explained(row, file.name, partition.number, {}, found.status, found.raw, found.furniture)
     reasons = {reason: sentences.get(reason, "") for reason in line["reasons"]}

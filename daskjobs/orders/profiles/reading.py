@@ -5,6 +5,7 @@ import itertools
 import os
 import re
 import tomllib
+from collections.abc import Collection
 from dataclasses import replace
 from hashlib import sha256
 from importlib.resources import files
@@ -17,11 +18,13 @@ from daskjobs.files.storage import Storage, UnavailableError, explained, local_p
 from daskjobs.options import quoted
 from daskjobs.orders.dialect import NONE
 from daskjobs.orders.profiles import Column, FileForm, Furniture, OrderForm, Profile, ValueForm
+from daskjobs.orders.profiles.columns import needed
 from daskjobs.orders.profiles.keys import KEYS, WrongError, contradiction, near, seen
 from daskjobs.orders.profiles.positions import Path, line_of
-from daskjobs.orders.schema import STATUSES
+from daskjobs.orders.schema import COLUMNS, STATUSES
 from daskjobs.orders.sources.names import column_names, status_names
 
+LEAST_OF_PRESET = 4  # columns that are not ours, by which a preset is recognized
 PRESETS = files("daskjobs.orders.profiles") / "presets"
 MOST_BYTES = 1 << 18
 OTHER_LANGUAGES = {".json": "JSON", ".yaml": "YAML", ".yml": "YAML", ".ini": "INI", ".csv": "CSV", ".py": "Python"}
@@ -136,6 +139,17 @@ def _nearest(name: str, names: dict[str, str]) -> str:
     close += [each for each in names if each.startswith(f"{name.lower()}-") and each not in close]
     hint = f"did you mean {' or '.join(close)}? " if close else ""
     return f"{hint}`daskjobs profile list` names all of them"
+
+
+def preset_of(columns: Collection[str]) -> str:
+    """Return the preset whose columns a file has, the one that needs the most of them, or an empty text."""
+    best, most = "", 0
+    for name, text in presets().items():
+        wanted = needed(parse_profile(text, name))
+        foreign = {each for names in wanted for each in names} - {*COLUMNS}
+        if len(foreign) >= LEAST_OF_PRESET and len(wanted) > most and all(set(each) & {*columns} for each in wanted):
+            best, most = name, len(wanted)
+    return best
 
 
 def about(text: str) -> str:

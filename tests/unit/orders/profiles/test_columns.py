@@ -136,13 +136,13 @@ def test_total_is_that_of_the_order_when_the_profile_names_it() -> None:
     assert arranged(without, profile, []).orders["total_amount"].to_pylist() == money("11.50")
 
 
-def test_refund_is_its_absolute_amount_or_rejects_its_row_when_it_is_unreadable() -> None:
+def test_refund_is_its_absolute_amount_and_null_when_it_is_unreadable() -> None:
     profile = replace(PLAIN, order=OrderForm(refunds="Refunded"))
     rows = [{"Refunded": each} for each in ("2.50", "-2.50", "", " ", "x", "0")]
     found = arranged(texts(rows), profile, [])
     assert found.refunds is not None
-    assert found.refunds.to_pylist() == money("2.50", "2.50", "0", "0", "0", "0")
-    assert found.orders["total_amount"].to_pylist() == money("14.50", "14.50", "14.50", "14.50", None, "14.50")
+    assert found.refunds.to_pylist() == money("2.50", "2.50", "0", "0", None, "0")
+    assert found.orders["total_amount"].to_pylist() == money(*["14.50"] * 6)
 
 
 def test_currencies_are_codes_in_upper_case() -> None:

@@ -259,7 +259,7 @@ def test_files_that_look_like_utf8_are_told_when_an_encoding_is_given(tmp_path: 
 
     def warnings(pattern: str, **said: str) -> list[str]:
         quality = inline.run(tmp_path / f"run-{pattern[:1]}{len(said)}", f"{tmp_path}/{pattern}", **said)
-        return list(json.loads(quality["report/quality.json"])["warnings"])
+        return [each for each in json.loads(quality["report/quality.json"])["warnings"] if "UTF-8" in each]
 
     (said,) = warnings("*.csv*", encoding="cp1252")
     assert said.startswith("b.csv, d.csv.gz look like UTF-8, and were read as --encoding says: ")

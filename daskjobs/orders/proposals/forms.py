@@ -11,7 +11,7 @@ from functools import partial
 
 from daskjobs.orders.profiles import ISO, UNIX
 from daskjobs.orders.profiles.timeforms import clash
-from daskjobs.orders.profiles.words import CODES, SIGNS
+from daskjobs.orders.proposals.words import CODES, SIGNS
 
 GROUPS = " '\u2019\u00a0\u202f\u2009"  # beside the point and the comma
 _CURRENCY = "|".join(

@@ -14,8 +14,8 @@ import pyarrow as pa
 from daskjobs.errors import InputError
 from daskjobs.files.storage import Storage, explained
 from daskjobs.orders.dialect import BACKSLASH, NONE, RFC4180
-from daskjobs.orders.profiles.forms import looks_like_data
-from daskjobs.orders.profiles.words import KNOWN, TOTALS, plain
+from daskjobs.orders.proposals.forms import looks_like_data
+from daskjobs.orders.proposals.words import KNOWN, TOTALS, plain
 from daskjobs.orders.sources import json_lines, parquet, unpack
 from daskjobs.orders.sources.parquet import ParquetFormat
 

@@ -24,12 +24,12 @@ from daskjobs.cli.propose import NEXT
 from daskjobs.errors import DaskjobsError, InputError
 from daskjobs.files.storage import Storage
 from daskjobs.orders.profiles import Profile
-from daskjobs.orders.profiles.proposal import WIDTH, propose, quoted
+from daskjobs.orders.profiles.keys import OF_ORDER
 from daskjobs.orders.profiles.reading import parse_profile, presets
-from daskjobs.orders.profiles.sampling import take
+from daskjobs.orders.proposals.proposal import WIDTH, propose, quoted
+from daskjobs.orders.proposals.sampling import take
 from daskjobs.orders.sources.inputs import find_inputs
 
-PRESETS = {name: parse_profile(text, name) for name, text in presets().items()}
 MOST_LINES = 66
 HEAD = "order_id,user_id,region,product,quantity,price,total_amount,payment_mode,status,timestamp"
 
@@ -261,7 +261,7 @@ F3;Petit;France;Tasse;1;4,00 €;4,00 €;Chèque;En attente de paiement;02/02/2
 """,
         says={
             "order.rows": "line",
-            "order.fill_down": ["order_id", "user_id", "status", "timestamp", "total"],
+            "order.fill_down": [*OF_ORDER],
             "order.total": ["Total"],
         },
         orders=2,
@@ -295,7 +295,7 @@ Lineitem quantity,Lineitem name,Lineitem price,Payment Method,Refunded Amount
 
 def proposed(pattern: str | Path) -> str:
     names = list(find_inputs(str(pattern)))
-    return propose(take(Storage("/"), names), PRESETS, len(names))
+    return propose(take(Storage("/"), names), len(names))
 
 
 def profile_of(text: str) -> Profile:
@@ -585,8 +585,14 @@ def test_a_row_that_is_cut_off_is_no_footer(tmp_path: Path) -> None:
     assert "In 1 row, the number of fields is another one" in text
 
 
-def test_a_preset_that_fits_is_named(tmp_path: Path) -> None:
-    assert "daskjobs run --profile shopify" in proposed(TESTS.parent / "examples/exports/shopify.csv")
+def test_a_preset_that_fits_is_proposed_as_it_stands_with_statuses_that_it_does_not_name(tmp_path: Path) -> None:
+    export = TESTS.parent / "examples/exports/shopify.csv"
+    text = proposed(export)
+    assert "--profile shopify reads it as it is" in text
+    assert text.endswith(presets()["shopify"])
+    assert "QUESTION:" not in text
+    other = proposed(written(tmp_path, "s.csv", export.read_text().replace(",paid,", ",on the way,")))
+    assert "what do these of Financial Status mean? Unless [status] names them, they are\n# rejected: " in other
     assert "preset" not in proposed(written(tmp_path, "o.csv", rows("1,2,3,4,5,6,7,8,9,10")))
 
 

@@ -8,10 +8,10 @@ from decimal import Decimal
 from functools import cached_property
 from itertools import combinations, permutations
 
-from daskjobs.orders.profiles import forms
-from daskjobs.orders.profiles.forms import Numbers, Times, amount, numbers
-from daskjobs.orders.profiles.sampling import Sheet
-from daskjobs.orders.profiles.words import CODES, NAMES_OF, NO, NULLS, STATUS_OF, YES, plain
+from daskjobs.orders.proposals import forms
+from daskjobs.orders.proposals.forms import Numbers, Times, amount, numbers
+from daskjobs.orders.proposals.sampling import Sheet
+from daskjobs.orders.proposals.words import CODES, NAMES_OF, NO, NULLS, STATUS_OF, YES, plain
 from daskjobs.orders.schema import COLUMNS
 
 MONEY = ("quantity", "price", "line_total", "total", "refunds", "subtotal", "shipping", "tax", "discount")

@@ -5,8 +5,8 @@ from decimal import Decimal
 from itertools import combinations
 
 from daskjobs.display import escaped
-from daskjobs.orders.profiles.guesses import MOST, TOLERANCE, Guess, ranked
-from daskjobs.orders.profiles.words import plain
+from daskjobs.orders.proposals.guesses import MOST, TOLERANCE, Guess, ranked
+from daskjobs.orders.proposals.words import plain
 
 
 @dataclass(frozen=True)

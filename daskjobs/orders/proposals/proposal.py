@@ -12,11 +12,12 @@ from dataclasses import dataclass, field
 
 from daskjobs.display import escaped, listed
 from daskjobs.orders.dialect import BACKSLASH, RFC4180
-from daskjobs.orders.profiles import ISO, Profile, signed
-from daskjobs.orders.profiles.forms import Times, invisible
-from daskjobs.orders.profiles.guesses import MOST, Guess, guess, named, ranked
-from daskjobs.orders.profiles.sampling import ENCODINGS, Piece, Sheet, sheet
-from daskjobs.orders.profiles.shapes import (
+from daskjobs.orders.profiles import ANY, ISO, Column
+from daskjobs.orders.profiles.reading import parse_profile, preset, preset_of
+from daskjobs.orders.proposals.forms import Times, invisible
+from daskjobs.orders.proposals.guesses import MOST, Guess, guess, named, ranked
+from daskjobs.orders.proposals.sampling import ENCODINGS, Piece, Sheet, sheet
+from daskjobs.orders.proposals.shapes import (
     Shape,
     changed,
     has_amounts,
@@ -28,14 +29,14 @@ from daskjobs.orders.profiles.shapes import (
     sum_parts,
     used,
 )
-from daskjobs.orders.profiles.words import NO, STATUS_OF, YES, plain
+from daskjobs.orders.proposals.words import NO, STATUS_OF, YES, plain
 from daskjobs.orders.schema import COLUMNS, PAID, STATUSES
 
+NAMED = 8  # statuses that a preset does not name, at most
 WIDTH = 120
 DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
 SHOWN_STATUSES = 12
 LONGEST_STATUS = 40
-LEAST_OF_PRESET = 4  # columns by which a preset is recognized
 NO_COLUMN = "there is no such column"
 
 
@@ -145,13 +146,16 @@ def _packed(texts: list[str]) -> list[str]:
     return lines
 
 
-def propose(pieces: list[Piece], presets: dict[str, Profile], count: int = 0) -> str:
+def propose(pieces: list[Piece], count: int = 0) -> str:
     """Return the proposal for files, of which the beginnings of some are given, and ``count`` there are.
 
-    Raises InputError when a file is no text.
+    It is a preset's text, if they have its columns. Raises InputError when a file is no text.
     """
     sheets = [named(sheet(piece)) for piece in pieces]
     found = guess(sheets)
+    head = _head(found, pieces, count or len(pieces))
+    if name := preset_of(found.table.columns):
+        return "\n".join([*head, *_of_preset(found, name)]) + "\n\n" + preset(name)
     form = shape(found)
     sections = [
         _file(found),
@@ -161,13 +165,27 @@ def propose(pieces: list[Piece], presets: dict[str, Profile], count: int = 0) ->
         _order(found, form),
         _furniture(found),
     ]
-    lines = _head(found, pieces, presets, count or len(pieces))
+    lines = head
     for section in sections:
         lines += section.text()
     return "\n".join(lines) + "\n"
 
 
-def _head(found: Guess, pieces: list[Piece], presets: dict[str, Profile], count: int) -> list[str]:
+def _of_preset(found: Guess, name: str) -> list[str]:
+    """Return what is to be known of files that have the columns of a preset: the statuses that it doesn't name."""
+    profile, lead = parse_profile(preset(name), name), Section("")
+    lead.note(f"The columns are those of the preset {name}, which stands below: --profile {name} reads it as it is.")
+    column = profile.columns.get("status", Column(names=["status"]))
+    if column.names and ANY not in profile.status:
+        texts = Counter(each.strip(" \t") for each in found.table.values(column.names))
+        if others := [text for text in texts if text not in profile.status and (text or not profile.by_line)]:
+            shown = ", ".join(f"{quoted(text)} ({texts[text]:,})" for text in others[:NAMED])
+            lead.note(f"QUESTION: what do these of {column.names[0]} mean? Unless [status] names them, they are")
+            lead.note(f"rejected: {shown}")
+    return lead.lines
+
+
+def _head(found: Guess, pieces: list[Piece], count: int) -> list[str]:
     rows = found.table.count
     whole = all(each.whole for each in found.table.sheets) and len(pieces) == count
     part = f"all {rows_of(rows)}" if whole and rows > 1 else rows_of(rows) if whole else f"the first {rows_of(rows)}"
@@ -175,33 +193,9 @@ def _head(found: Guess, pieces: list[Piece], presets: dict[str, Profile], count:
     lead = Section("")
     lead.note(f"A proposal from {part} of {where}; it quotes names, statuses, currencies and formats of the data.")
     lead.note("Read each line, answer each QUESTION, save it as mine.toml, and run with --profile mine.toml.")
-    if name := _preset(found, presets):
-        lead.note(f"This looks like preset {name}: daskjobs run --profile {name}")
     if not rows:
         lead.note("There are no rows to look at: only the names of the columns were seen.")
     return lead.lines
-
-
-def _preset(found: Guess, presets: dict[str, Profile]) -> str:
-    """Return the preset whose columns are all there, the one that names the most, or an empty text."""
-    best, most = "", LEAST_OF_PRESET - 1
-    for name, profile in presets.items():
-        needed = _needed(profile)
-        foreign = {each for names in needed for each in names} - set(COLUMNS)
-        there = all(any(each in found.table.columns for each in names) for names in needed)
-        if there and len(foreign) >= LEAST_OF_PRESET and len(needed) > most:
-            best, most = name, len(needed)
-    return best
-
-
-def _needed(profile: Profile) -> list[list[str]]:
-    """Return the columns that a profile needs, each with the names that it may have."""
-    columns = list(profile.columns.values())
-    needed = [each.names for each in columns if each.names]
-    sums = [*profile.order.total, *(name for each in columns for name in each.sum)]
-    needed += [[signed(name)[1]] for name in sums] + [[name] for each in columns for name in each.join]
-    needed += [[name] for name in (profile.order.refunds, profile.order.currency) if name]
-    return [list(each) for each in dict.fromkeys(map(tuple, needed))]
 
 
 def _file(found: Guess) -> Section:
