@@ -1,3 +1,4 @@
+import logging
 import os
 import socket
 import subprocess
@@ -81,6 +82,16 @@ def until(good: Callable[[], object], what: str, seconds: float = 20) -> None:
 
 def csv_text(*rows: str, header: str = ",".join(COLUMNS)) -> bytes:
     return ("\n".join([header, *rows]) + "\n").encode()
+
+
+@pytest.fixture(autouse=True)
+def own_log() -> Iterator[None]:
+    """Undo what a command, run in this process, has done to the log, which later tests look at."""
+    log = logging.getLogger("daskjobs")
+    before = log.handlers[:], log.propagate, log.level
+    yield
+    log.handlers[:], log.propagate, level = before
+    log.setLevel(level)
 
 
 @pytest.fixture
