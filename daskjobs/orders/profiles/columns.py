@@ -76,7 +76,7 @@ def raw_names(header: list[str], profile: Profile, name: str) -> list[str]:
     if missing:
         raise InputError(
             f"{name} has no column {', '.join(missing)}, which the profile {profile.name} needs: its first row "
-            f"{first_row(header, known)}; say in [columns] which of its columns these are, or take another profile"
+            f"{first_row(header, known)}; name the columns of this file in the profile, or take another one"
         )
     counts = Counter(named)
     taken = {_first_of(names, named) for names in wanted}

@@ -107,13 +107,15 @@ def _first(counts: Mapping[str, int]) -> list[tuple[str, int]]:
 
 
 def notes(profile: Profile | None) -> list[str]:
-    """Return sentences about what a profile lets no plot show."""
+    """Return sentences about what a profile means for the plots."""
     if not profile:
         return []
     absent = [name for name in ("region", "product") if name in profile.columns and profile.columns[name].absent]
     said = [f"There is no plot by {name}: the profile says that the file has none." for name in absent]
     if profile.by_line and profile.order.total and "product" not in absent:
         said.append("There is no plot by product: the file has the orders' totals, and not those of their lines.")
+    if profile.values.zone:
+        said.append(f"Days are those of UTC: times without an offset were read as of {profile.values.zone}.")
     return said
 
 
