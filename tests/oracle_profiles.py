@@ -38,6 +38,7 @@ class Row:
     refund: Decimal = Decimal(0)
     key: str = ""
     known: bool = False
+    refunds: Decimal | None = None
 
 
 @dataclass
@@ -79,6 +80,7 @@ class Reader:
         self.own_total = [] if total == "line" else [signed(each) for each in several(total)]
         fill = self.order.get("fill_down", [])
         self.fill = ["order_id", *OF_ORDER, "total", "refunds", "currency"] if fill is True else several(fill or [])
+        self.refunds_once = "refunds" in self.order and bool(self.own_total or "refunds" in self.fill)
         self.subtract = self.order.get("returns") == "subtract"
         without = set(self.order.get("without_rules", []))
         if self.own_total or {"sum", "computed"} & set(self.spec("total_amount")):
@@ -301,7 +303,7 @@ class Reader:
         if "currency" in self.order and not currency and status == "success":
             reasons.append("missing_currency")
         row.reasons = [each for each in reasons if each not in self.without]
-        row.known = total is not None
+        row.known, row.refunds = total is not None, refund
         row.total, row.refund = total or Decimal(0), refund or Decimal(0)
         row.paid, row.unpaid = status == "success", status
         chosen = self.order.get("report_currency", "")
@@ -379,6 +381,11 @@ def by_order(reader: Reader, rows: list[Row]) -> None:
         for row in rows:
             if row.known and first.setdefault((row.run, row.returned), row.total) != row.total:
                 row.reasons = [*row.reasons, "differing_total"]
+    if reader.refunds_once:
+        first = {}
+        for row in rows:
+            if row.refunds is not None and first.setdefault((row.run, row.returned), row.refunds) != row.refunds:
+                row.reasons = [*row.reasons, "differing_refund"]
     seen = set[str]()
     for row in reader.in_turn(rows) if reader.order.get("key") else []:
         if not row.reasons and row.key in seen:
@@ -403,5 +410,5 @@ def add(reader: Reader, books: Books, row: Row, counted: set[str]) -> None:
     books.orders += first
     if first or not reader.own_total:
         books.gross += row.total
-    if first:
+    if first or not reader.refunds_once:
         books.refunded += row.refund

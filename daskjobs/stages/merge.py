@@ -84,6 +84,7 @@ def execute(context: Context) -> Manifest:
 
 def _merge(context: Context) -> Done:
     from daskjobs.orders import quarantine
+    from daskjobs.orders.profiles import worth
 
     storage, plan = context.storage, split.read_plan(context)
     results = [_result(context, partition.number) for partition in plan.partitions]
@@ -110,6 +111,8 @@ def _merge(context: Context) -> Done:
         statuses.update(result.statuses)
         for anomaly, score in result.scores.items():
             scores.setdefault(anomaly, Score(0, 0, 0)).add(score)
+    if plan.profile:
+        worth.refuse_many(currencies, plan.profile)
     amounts = [result.amounts for result in results if result.amounts]
     unread, unread_single = _unread(plan, results)
     rows = MergeRows(

@@ -146,6 +146,12 @@ class Profile:
         return self.order.returns == "subtract" or bool(self.order.refunds)
 
     @property
+    def refunds_once(self) -> bool:
+        """Whether a refund is the order's, as its own total is, and not that of one of its lines."""
+        order = self.order
+        return self.by_line and bool(order.refunds) and (bool(order.total) or "refunds" in order.fill_down)
+
+    @property
     def counts(self) -> bool:
         """Whether a row may count for something else than one order and its total_amount."""
         return self.by_line or self.nets or bool(self.order.total)

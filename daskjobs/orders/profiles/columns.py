@@ -63,6 +63,14 @@ def _needed(profile: Profile) -> Iterator[list[str]]:
     yield from ([name] for where in profile.furniture.where for name in where)
 
 
+def amount_names(profile: Profile) -> set[str]:
+    """Return the names that a file's columns of quantities and amounts may have."""
+    order = profile.order
+    of = [column_of(profile, ours) for ours in ("quantity", "price", "total_amount")]
+    sums = [*order.total, *(name for each in of for name in each.sum)]
+    return {*(name for each in of for name in each.names), *(signed(each)[1] for each in sums), order.refunds} - {""}
+
+
 def raw_names(header: list[str], profile: Profile, name: str) -> list[str]:
     """Return the names of a file's columns, as they are there, but each once: a repeated one gets a number.
 

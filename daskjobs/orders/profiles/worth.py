@@ -1,5 +1,7 @@
 """What a row adds to orders and revenue, as a profile says: returns, refunds, currencies, and an order's own total."""
 
+from collections.abc import Collection
+
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
@@ -60,7 +62,8 @@ def counted(orders: pa.Table, found: Arranged, profile: Profile, heads: Mask) ->
     adding = heads if profile.order.total else np.ones(len(orders), bool)
     gross, refunded = np.where(adding & ~back, totals, 0), np.where(adding & back, -np.minimum(totals, 0), 0)
     if found.refunds is not None:
-        refunded += np.where(heads & ~back, _cents(found.refunds), 0)
+        giving = heads if profile.refunds_once or not profile.by_line else np.ones(len(orders), bool)
+        refunded += np.where(giving & ~back, _cents(found.refunds), 0)
     arrays = pa.array((heads & ~back).astype(np.int64)), decimals_of(gross), decimals_of(refunded)
     for name, array in zip(COUNTS, arrays, strict=True):
         orders = orders.append_column(name, array)
@@ -75,16 +78,21 @@ def statuses(found: Arranged, other: Mask) -> pa.Array:
     return pc.if_else(pa.array(other), pc.binary_join_element_wise(status, found.currencies, " in "), status)
 
 
+def refuse_many(currencies: Collection[str], profile: Profile) -> None:
+    """Raise InputError when there are more currencies than in the world."""
+    if len(currencies) > MOST_CURRENCIES:
+        raise InputError(
+            f"the column {profile.order.currency} has more than {MOST_CURRENCIES:,} different texts, so it is not one "
+            f"of currencies: name that in the profile {profile.name}, under [order] currency"
+        )
+
+
 def currencies(found: Arranged, profile: Profile, valid: Mask) -> dict[str, int]:
     """Return how many valid rows are paid in each currency. Raises InputError when no world has so many."""
     if found.currencies is None:
         return {}
     counts = counts_of(found.currencies.filter(pa.array(valid & _paid(found))))
-    if len(counts) > MOST_CURRENCIES:
-        raise InputError(
-            f"the column {profile.order.currency} has more than {MOST_CURRENCIES:,} different texts, so it is not one "
-            f"of currencies: name that in the profile {profile.name}, under [order] currency"
-        )
+    refuse_many(counts, profile)
     return counts
 
 

@@ -31,10 +31,12 @@ DUPLICATES = {DUPLICATE: "A row before it, which passes every rule too, has the 
 # Reasons of rows that a profile takes for lines of an order.
 DUPLICATE_LINE = "duplicate_line"
 DIFFERING_TOTAL = "differing_total"
+DIFFERING_REFUND = "differing_refund"
 REJECTED_ORDER = "line_of_rejected_order"
 OF_LINES = {
     DUPLICATE_LINE: "A row {where} it, which passes every rule too, has the same key ({key}).",
     DIFFERING_TOTAL: "The order's total is another one than that of the line with which its lines begin here.",
+    DIFFERING_REFUND: "The order's refund is another one than that of the line with which its lines begin here.",
     REJECTED_ORDER: "Another line of the same order is rejected, and the profile then rejects the whole order.",
 }
 
@@ -49,7 +51,12 @@ def of_lines(profile: Profile | None) -> dict[str, str]:
         if key:
             return {DUPLICATE: OF_LINES[DUPLICATE_LINE].format(key=key, where=where)}
         return {DUPLICATE: DUPLICATES[DUPLICATE].replace("before", where)}
-    needed = {DUPLICATE_LINE: key, DIFFERING_TOTAL: order.total, REJECTED_ORDER: order.rejects == "order"}
+    needed = {
+        DUPLICATE_LINE: key,
+        DIFFERING_TOTAL: order.total,
+        DIFFERING_REFUND: profile.refunds_once,
+        REJECTED_ORDER: order.rejects == "order",
+    }
     return {name: sentence.format(key=key, where=where) for name, sentence in OF_LINES.items() if needed[name]}
 
 

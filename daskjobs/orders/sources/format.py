@@ -1,6 +1,6 @@
 """What a format of order files is: how to recognise, describe, cut and read its files. `FORMATS` has all of them."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import IO, ClassVar, Protocol, TypeVar
 
@@ -9,13 +9,13 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from daskjobs.errors import ConfigError
+from daskjobs.errors import ConfigError, InputError
 from daskjobs.files.digest import Output
 from daskjobs.files.documents import written_as
 from daskjobs.files.storage import Storage
 from daskjobs.orders.dialect import COMMAS, Dialect, InputFormat
 from daskjobs.orders.profiles import FileForm, Profile
-from daskjobs.orders.profiles.columns import raw_names
+from daskjobs.orders.profiles.columns import amount_names, raw_names
 from daskjobs.orders.schema import COLUMNS
 from daskjobs.orders.sources.names import needed_names, our_names
 
@@ -43,6 +43,20 @@ class InputFile:
     unpacked: Output | None = None
     profile: Profile | None = None
     encoding: str = ""
+
+    def refuse_numbers(self, fractions: Collection[str]) -> None:
+        """Raise InputError where columns of amounts hold numbers with a point that a profile reads as none.
+
+        ``fractions`` are the columns with numbers that are no texts and not whole.
+        """
+        values = self.profile.values if self.profile else None
+        if not self.profile or not values or (values.decimal == "." and "." not in values.thousands):
+            return
+        if found := sorted(amount_names(self.profile) & {*fractions}):
+            raise InputError(
+                f"{self.name} has numbers in {', '.join(found)}, which are no texts: their point is decimal, and "
+                f"[values] of the profile {self.profile.name} says otherwise: leave decimal and thousands out for it"
+            )
 
     def named(self, header: list[str]) -> list[str]:
         """Return a file's columns under our names, or with a profile its own. Raises InputError if one is missing."""

@@ -65,6 +65,8 @@ class JsonLinesFormat(LinesFormat[JsonLinesSource]):
                 "object on a line of its own, as jq -c . does, in UTF-8 or with --encoding"
             )
         keys = list(dict.fromkeys(key for row in rows for key in row or ()))
+        values = ((key, value) for row in rows for key, value in (row or {}).items())
+        file.refuse_numbers({key for key, value in values if isinstance(value, _Number) and "." in value})
         return JsonLinesSource(
             name=file.name,
             read=file.read,

@@ -67,8 +67,8 @@ def our_names(header: list[str], wanted: dict[str, str], name: str) -> list[str]
         known = {wanted.get(column, column) for column in COLUMNS}
         raise InputError(
             f"{name} has no column {', '.join(missing)}: its first row {first_row(header, known)}; it must name "
-            f"{', '.join(COLUMNS)}, or --columns must say which of its columns these are (price=unit_price), or --profile "
-            "how the file is written: `daskjobs profile propose FILE` proposes one"
+            f"{', '.join(COLUMNS)}, or --columns must say which of its columns these are (price=unit_price), or "
+            "--profile how the file is written: `daskjobs profile propose FILE` proposes one"
         )
     twice = [column for column, times in Counter(columns).items() if times > 1]
     if twice:

@@ -82,6 +82,7 @@ class ParquetFormat:
         with _reading(file.open, file.name) as paged:
             parquet = _opened(paged)
             header = parquet.schema_arrow.names
+            file.refuse_numbers([each.name for each in parquet.schema_arrow if _has_fractions(each.type)])
             groups = [(group.rows, group.size) for group in row_groups(_footer(paged))]
             total = sum(count for count, _ in groups)
             if min(map(min, groups), default=0) < 0 or parquet.metadata.num_rows != total:
@@ -143,6 +144,10 @@ class ParquetFormat:
 def _block(held: list[pa.Table], source: ParquetSource) -> Block:
     block = text_block(pa.concat_tables(held).combine_chunks(), source.meant or COLUMNS)
     return without_nulls(block, source.nulls)
+
+
+def _has_fractions(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_floating(kind) or pa.types.is_decimal(kind))
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from daskjobs.orders.profiles import Profile, worth
 from daskjobs.orders.profiles.columns import Arranged, arranged
 from daskjobs.orders.rules.builtin import (
     ANOMALIES,
+    DIFFERING_REFUND,
     DIFFERING_TOTAL,
     DUPLICATE,
     DUPLICATE_LINE,
@@ -114,6 +115,8 @@ def judge(
     returns = worth.returned(orders, profile) if profile else None
     if profile and returns is not None and block.runs is not None and profile.order.total:
         judged[differing_totals(block.runs, column(orders, "total_amount"), returns)] |= bits[DIFFERING_TOTAL]
+    if profile and returns is not None and block.runs is not None and profile.refunds_once:
+        judged[differing_totals(block.runs, found.refunds, returns)] |= bits[DIFFERING_REFUND]
     passing, ids = _entrants(found, judged == 0, returns, profile)
     again = np.zeros(len(orders), bool)
     again[passing[repeated[repeated < len(passing)]]] = True

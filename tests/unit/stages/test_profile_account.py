@@ -5,13 +5,16 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 import daskjobs
+import inline
 from daskjobs.errors import InputError
 from daskjobs.files.documents import parse
 from daskjobs.orders.report.quality import Quality
+from daskjobs.orders.schema import COLUMNS
 
 HERE: Any = {"dashboard": "127.0.0.1:0", "workers": 1}
 HEADER = "order_id,user_id,region,product,quantity,price,total_amount,payment_mode,status,timestamp"
@@ -261,3 +264,36 @@ def test_results_are_the_same_bytes_with_other_partitions(tmp_path: Path) -> Non
             [(tmp_path / "run/report" / name).read_bytes() for name in ("quality.json", "analytics_report.json")]
         )
     assert kept[0] == kept[1]
+
+
+GERMAN = '[values]\ndecimal = ","\nthousands = "."\n'
+
+
+@pytest.mark.parametrize("kind", ["json lines", "parquet"])
+def test_numbers_that_are_no_texts_are_refused_where_the_profile_takes_their_point_for_no_decimal_one(
+    tmp_path: Path, kind: str
+) -> None:
+    """1.125 would be 1125.00, without a word."""
+    order = dict(zip(COLUMNS, ["A", "u", "r", "p", 1, 1.125, 1.125, "card", "success", "2025-04-02"], strict=True))
+    file = tmp_path / "orders"
+    if kind == "parquet":
+        pq.write_table(pa.Table.from_pylist([order]), file)
+    else:
+        file.write_text(json.dumps(order) + "\n")
+    (tmp_path / "p.toml").write_text(GERMAN)
+    with pytest.raises(InputError, match="has numbers in price, total_amount, which are no texts"):
+        inline.run(tmp_path / "run", str(file), profile=str(tmp_path / "p.toml"))
+
+
+def test_refunds_count_line_by_line_unless_they_are_the_orders(tmp_path: Path) -> None:
+    header = ",".join([*COLUMNS, "Back"])
+    lines = ["A,u,r,p,1,10.00,10.00,card,success,2025-04-02,", "A,u,r,p,1,5.00,5.00,card,success,2025-04-02,3.00"]
+    (tmp_path / "o.csv").write_text("\n".join([header, *lines]) + "\n")
+    seen = []
+    for number, more in enumerate(["", 'fill_down = ["refunds"]\n']):
+        profile = tmp_path / f"{number}.toml"
+        profile.write_text(f'[order]\nrows = "line"\nrefunds = "Back"\n{more}')
+        results = inline.run(tmp_path / f"run{number}", str(tmp_path / "o.csv"), profile=str(profile))
+        quality = json.loads(results["report/quality.json"])
+        seen.append((quality["net"], {each["reason"] for each in quality["reasons"]}))
+    assert seen == [("12.00", set()), ("10.00", {"differing_refund"})]
