@@ -113,7 +113,9 @@ def judge(
         judged[rejected] |= bits[name]
     returns = worth.returned(orders, profile) if profile else None
     if profile and returns is not None and block.runs is not None and profile.order.total:
-        judged[differing_totals(block.runs, column(orders, "total_amount"), returns)] |= bits[DIFFERING_TOTAL]
+        keys = found.keys if profile.order.repeats == "last" else None
+        differing = differing_totals(block.runs, column(orders, "total_amount"), returns, judged == 0, keys)
+        judged[differing] |= bits[DIFFERING_TOTAL]
     passing, ids = _entrants(found, judged == 0, returns, profile)
     again = np.zeros(len(orders), bool)
     again[passing[repeated[repeated < len(passing)]]] = True
