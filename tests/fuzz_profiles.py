@@ -29,7 +29,7 @@ from daskjobs.errors import InputError
 
 FORMATS = ("%d.%m.%Y %H:%M", "%m/%d/%Y %H:%M:%S", "%Y-%m-%d %H:%M:%S %z", "%b %d, %Y %I:%M %p", "%d/%m/%y")
 NOISE = ("", " ", "x", "-1", "0", "1,5", "1.5", "(2)", "3-", "1.234", "NULL", "\\N", "€ 1", "2025-02-30", "99999999999",
-         "É", "31.02.2025 10:00", "---")  # fmt: skip
+         "É", "31.02.2025 10:00", "---", "\u00a0", "\u3000", "\v")  # fmt: skip
 TEXTS = ("kettle", "mug, red", 'a "b"', "théière", "two\nlines", "")
 
 
@@ -195,6 +195,7 @@ def write(drawn: Drawn, chance: random.Random, first: int) -> bytes:
         amounts = dict(zip(("Subtotal", "Shipping", "Discount"), shipping, strict=True))
         amounts["Refunded"] = Decimal(chance.choice([0, 0, 500])) / 100
         written = {name: number(each, values, chance) for name, each in amounts.items()}
+        begin = len(rows)
         for line in range(chance.randint(1, 4) if by_line else 1):
             quantity = chance.randint(1, 1500) * (-1 if back and chance.random() < 0.5 else 1)
             price = Decimal(chance.randint(0, 250_000)) / 100
@@ -217,10 +218,13 @@ def write(drawn: Drawn, chance: random.Random, first: int) -> bytes:
             if chance.random() < 0.12:
                 texts[chance.choice(drawn.header)] = chance.choice(NOISE)
             rows.append(texts)
+        if by_line and order.get("total") and chance.random() < 0.2:  # the order once more, with another total
+            newer = number(Decimal(chance.randint(0, 99999)) / 100, values, chance)
+            rows += [row | ({"Subtotal": newer} if row["Subtotal"] else {}) for row in rows[begin:]]
     if chance.random() < 0.2:
         chance.shuffle(rows)
     lines = [[row[name] for name in drawn.header] for row in rows]
-    if chance.random() < 0.3 and lines:
+    for _ in range(chance.choice([0, 0, 0, 1, 1, 3]) if lines else 0):
         lines.insert(chance.randrange(len(lines)), chance.choice([["---"] * 3, ["Sum: 5"], drawn.header, ["a", "b"]]))
     delimiter = file["delimiter"].replace("tab", "\t")
     title = ["title; a, b"] * file.get("skip_lines", 0)

@@ -8,6 +8,7 @@ import re
 import tomllib
 import unicodedata
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -30,13 +31,14 @@ class Row:
     values: dict[str, str]
     reasons: list[str] = field(default_factory=list)
     run: int = -1
+    unnamed: bool = False
     id: str = ""
     paid: bool = False
     returned: bool = False
     unpaid: str = ""
     total: Decimal = Decimal(0)
     refund: Decimal = Decimal(0)
-    key: str = ""
+    key: tuple[str, ...] = ()
     known: bool = False
     refunds: Decimal | None = None
 
@@ -251,7 +253,7 @@ class Reader:
 
     def judge(self, row: Row) -> None:
         values = row.values
-        row.id = self.an_id(self.text(values, "order_id"))
+        row.id = "" if row.unnamed else self.an_id(self.text(values, "order_id"))
         quantity = self.amount(self.text(values, "quantity"), 9, 0, signs=False)
         price = self.amount(self.text(values, "price"))
         said = self.spec("total_amount")
@@ -309,26 +311,32 @@ class Reader:
         chosen = self.order.get("report_currency", "")
         if row.paid and chosen and currency != chosen:
             row.paid, row.unpaid = False, f"success in {currency}"
-        row.key = "\x1f".join(self.text(values, each) if each in oracle.COLUMNS else values[each]
-                              for each in self.order.get("key", []))  # fmt: skip
+        row.key = tuple(self.an_id(self.text(values, each) if each in oracle.COLUMNS else values[each])
+                        for each in self.order.get("key", []))  # fmt: skip
 
 
 def number_runs(reader: Reader, rows: list[Row], first: int) -> None:
-    """Give each row the number of its run, and fill down the columns of an order that stand in its first line alone."""
-    columns = {each: [n for n in several(reader.spec(each).get("column", [])) if n in rows[0].values] if rows else []
+    """Give each row that can be read the number of its run, and fill down what stands above it in its order."""
+    header = next((row.values for row in rows if not row.reasons), {})
+    columns = {each: [n for n in several(reader.spec(each).get("column", [])) if n in header]
                for each in reader.fill if each in oracle.COLUMNS}  # fmt: skip
     names = [name for each in columns.values() for name in each[:1]]
     if "total" in reader.fill:
         names += [name for _, name in reader.own_total]
     names += [reader.order[each] for each in ("refunds", "currency") if each in reader.fill and each in reader.order]
     last: dict[str, str] = {}
-    current, run = "", first
+    current, run, lost = "", first, False
     for row in rows:
+        if row.reasons:
+            lost = True  # it may have begun another order, whose rows without an id stand below it
+            continue
         mine = reader.an_id(reader.text(row.values, "order_id"))
-        goes_on = mine == current if mine else bool(current) and "order_id" in reader.fill
-        if not goes_on:
+        if "order_id" in reader.fill:
+            mine = mine if mine.strip() else "" if lost else current
+        lost = False
+        if not mine or mine != current:
             current, last, run = mine, {}, run + 1
-        row.run = run
+        row.run, row.unnamed = run, "order_id" in reader.fill and not mine
         for name in names:
             if row.values[name].strip():
                 last[name] = row.values[name]
@@ -344,7 +352,7 @@ def expect(files: dict[str, bytes], toml: str) -> Books:
         books.rows += len(found) + furniture
         books.furniture += furniture
         readable = [row for row in found if not row.reasons]
-        number_runs(reader, readable, max((row.run for row in rows), default=-1))
+        number_runs(reader, found, max((row.run for row in rows), default=-1))
         for row in readable:
             reader.judge(row)
         for at, row in enumerate(found):  # a malformed row is a line of the run in which it stands
@@ -377,15 +385,9 @@ def by_row(reader: Reader, rows: list[Row]) -> None:
 
 def by_order(reader: Reader, rows: list[Row]) -> None:
     if reader.own_total:
-        first = dict[tuple[int, bool], Decimal]()
-        for row in rows:
-            if row.known and first.setdefault((row.run, row.returned), row.total) != row.total:
-                row.reasons = [*row.reasons, "differing_total"]
+        differing(reader, rows, "differing_total", lambda row: row.total if row.known else None)
     if reader.refunds_once:
-        first = {}
-        for row in rows:
-            if row.refunds is not None and first.setdefault((row.run, row.returned), row.refunds) != row.refunds:
-                row.reasons = [*row.reasons, "differing_refund"]
+        differing(reader, rows, "differing_refund", lambda row: row.refunds)
     seen = set[str]()
     for row in reader.in_turn(rows) if reader.order.get("key") else []:
         if not row.reasons and row.key in seen:
@@ -396,6 +398,23 @@ def by_order(reader: Reader, rows: list[Row]) -> None:
         for row in rows:
             if not row.reasons and row.id in bad:
                 row.reasons = ["line_of_rejected_order"]
+
+
+def differing(reader: Reader, rows: list[Row], reason: str, amount: Callable[[Row], Decimal | None]) -> None:
+    """Reject the rows with another amount than the run's first one with any, of those that no later row replaces."""
+    newest = reader.order.get("repeats") == "last" and bool(reader.order.get("key"))
+    for run in {row.run for row in rows}:
+        mine = [row for row in rows if row.run == run and amount(row) is not None]
+        passing = [not row.reasons for row in mine]
+        later = [[next_ for next_ in range(at + 1, len(mine)) if passing[next_] and mine[next_].key == row.key]
+                 if newest else [] for at, row in enumerate(mine)]  # fmt: skip
+        right = list[bool]()
+        for row in mine:
+            alike = [at for at, each in enumerate(mine) if each.returned == row.returned]
+            right.append(amount(row) == amount(mine[next((at for at in alike if not later[at]), alike[0])]))
+        for at, row in enumerate(mine):
+            if not right[at] and not any(right[each] for each in later[at]):
+                row.reasons = [*row.reasons, reason]
 
 
 def add(reader: Reader, books: Books, row: Row, counted: set[str]) -> None:

@@ -93,8 +93,8 @@ def not_rejected(
 ) -> NotRejected:
     """Return what became of a row that isn't rejected.
 
-    Reads the whole range, because that compares it with its hash; where rows are lines of orders once more, because an
-    order's status may stand in its first line alone.
+    Reads the whole range, because that compares it with its hash; where rows are lines of orders once more, because a
+    line's status may stand in one above it.
     """
     at, answer = row - part.first_row, NotRejected()
     for block in sources.format_of(source).blocks(storage, source, part):

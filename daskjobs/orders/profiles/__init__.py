@@ -81,7 +81,8 @@ class OrderForm:
 
     ``rows``: each row is an "order", or a "line" of one. ``key`` are the columns (ours or the file's) that no two rows
     have in common; without it, the order_id where rows are orders, and none where they are lines. ``fill_down`` are our
-    columns that stand in an order's first line alone, and "total", "refunds" and "currency" for those below.
+    columns, and "total", "refunds" and "currency" for those below, of which an empty field has the nearest value above
+    it in its order.
     ``total``: empty where total_amount is the row's own; else the order's own total, counted once: columns of the file,
     each with a sign or none. ``price`` is of a "unit", or of the whole "line". ``tolerance``: cents by which a total
     may differ. ``returns``: negative quantities and amounts are to "reject", or to "subtract" from the revenue.

@@ -19,6 +19,10 @@ from daskjobs.orders.profiles.values import amounts, ids, quantities
 from daskjobs.orders.schema import COLUMNS, COUNTS
 
 BETWEEN = "\x1f"  # the parts of a key
+IN_PARTS = (
+    ("\x1e", "\x1e0"),
+    (BETWEEN, "\x1e1"),
+)  # what stands in a part in place of these, so that no two keys are one
 MOST_CENTS = 10**18 - 1  # as many as MONEY holds
 
 
@@ -28,8 +32,8 @@ class Arranged:
 
     ``refunds`` are amounts, as positive decimals of scale 2: an empty one is 0, and where one can't be read, it is 0
     and total_amount is null, so that the row is rejected as unreadable_total. ``currencies`` are codes in upper case,
-    and ``keys`` the texts of the columns of `OrderForm.key`, joined by the character U+001F; each of the three is None
-    where the profile names none.
+    and ``keys`` the texts of the columns of `OrderForm.key`, joined by the character U+001F, which stands nowhere
+    else in them; each of the three is None where the profile names none.
     """
 
     orders: pa.Table
@@ -144,8 +148,15 @@ def extra_names(columns: list[str], profile: Profile) -> list[str]:
 
 
 def order_ids(texts: pa.Table, profile: Profile) -> pa.Array:
-    """Return the order ids of a table that has the file's columns as texts, as `arranged` has them."""
-    return ids(_text(texts, profile, "order_id"), profile.values)
+    """Return the order ids of a table that has the file's columns as texts, as `arranged` has them.
+
+    Where they are filled down, one that is white space alone is empty, whatever `ValueForm.ids` says.
+    """
+    found = ids(_text(texts, profile, "order_id"), profile.values)
+    if "order_id" not in profile.order.fill_down:
+        return found
+    blank = pc.utf8_is_space(found)
+    return pc.if_else(blank, "", found) if pc.any(blank).as_py() else found
 
 
 def arranged(texts: pa.Table, profile: Profile, extra: list[str]) -> Arranged:
@@ -184,7 +195,7 @@ def _typed(texts: pa.Table, profile: Profile, ours: str) -> pa.Array:
     text = _text(texts, profile, ours)
     match ours:
         case "order_id":
-            return ids(text, values)
+            return order_ids(texts, profile)
         case "user_id":
             return text if values.ids == "exact" else ids(text, values)
         case "quantity":
@@ -280,4 +291,11 @@ def _keys(texts: pa.Table, profile: Profile) -> pa.Array:
         ids(_text(texts, profile, each) if each in COLUMNS else _of(texts, each), profile.values)
         for each in profile.order.key
     ]
-    return parts[0] if len(parts) == 1 else pc.binary_join_element_wise(*parts, BETWEEN)
+    return parts[0] if len(parts) == 1 else pc.binary_join_element_wise(*map(_without_between, parts), BETWEEN)
+
+
+def _without_between(part: pa.Array) -> pa.Array:
+    """Return texts without the character `BETWEEN`, of which two are the same only if they were."""
+    if not any(pc.any(pc.match_substring(part, sign)).as_py() for sign, _ in IN_PARTS):
+        return part
+    return reduce(lambda text, each: pc.replace_substring(text, *each), IN_PARTS, part)

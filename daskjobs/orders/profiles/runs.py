@@ -1,12 +1,14 @@
 """Finds the runs of a file's rows, where a row is a line of an order, and fills down what an order says only once.
 
 A run is rows one after another with the same order id. Rows that are malformed or furniture stand in it without ending
-it, up to `GAP_ROWS` of them. No partition and no block cuts a run, so that what is said in one counts in all of it.
+it, up to `GAP_ROWS` of them. No partition and no block cuts a run, so that what is said in one counts in all of it: a
+field that says nothing has the nearest value above it in its run. What a malformed row says is not known. So where ids
+are filled down, a row without one right behind it, furniture left aside, is of no order: it may have begun another one.
 """
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -29,6 +31,24 @@ ORDER_ID = "order_id"
 Bools = npt.NDArray[np.bool_]
 
 
+class Above(NamedTuple):
+    """What stands above a block: the id of the run that goes on, if one does, and what is behind its last kept row.
+
+    That is the number of ``rows``, and whether one of them is ``malformed``.
+    """
+
+    id: str | None = None
+    rows: int = 0
+    malformed: bool = False
+
+    def below(self, block: Block, ids: pa.Array) -> "Above":
+        """Return what stands above the block behind this one, which has these ids."""
+        if not len(ids):
+            return Above(self.id, self.rows + block.rows, self.malformed or bool(block.malformed))
+        last = int(block.kept[-1])
+        return Above(ids[-1].as_py(), block.rows - 1 - last, any(row > last for row in block.malformed))
+
+
 def prepared(blocks: Iterable[Block], profile: Profile, source: SourceFile, row: int) -> Iterator[Block]:
     """Yield a file's rows from row ``row`` on without furniture, and lines of orders in `whole_runs`."""
     blocks = (sort_out(block, profile, source.columns) for block in blocks)
@@ -41,11 +61,10 @@ def whole_runs(blocks: Iterable[Block], profile: Profile, name: str, row: int = 
     ``blocks`` begin with a run's first row, which is row ``row`` of the file ``name``. Raises InputError when a run is
     too long for memory.
     """
-    since = 0
     held = list[tuple[Block, Bools]]()  # the rows from the first one of the last run on, and which begin a run
-    last: str | None = None  # the id of the last run, which goes on
+    above = Above()
     for block in blocks:
-        ids, begins = _begins(block, profile, last, since)
+        ids, begins = _begins(block, profile, above)
         firsts = np.flatnonzero(begins)
         cut = int(block.kept[firsts[-1]]) if len(firsts) else 0
         if len(firsts) and (held or cut):
@@ -53,12 +72,10 @@ def whole_runs(blocks: Iterable[Block], profile: Profile, name: str, row: int = 
             yield _joined([*held, *head], profile)
             held = []
         held.append((_part(block, cut, block.rows), begins[firsts[-1] :] if cut else begins))
-        last, since = (
-            (ids[-1].as_py(), block.rows - 1 - int(block.kept[-1])) if len(ids) else (last, since + block.rows)
-        )
-        if last is None or since > GAP_ROWS:
+        above = above.below(block, ids)
+        if above.id is None or above.rows > GAP_ROWS:
             yield _joined(held, profile)
-            held, last, since = [], None, 0
+            held, above = [], Above()
         row += block.rows
         _bound([each for each, _ in held], name, row)
     if held:
@@ -94,23 +111,32 @@ def _filled_down(columns: list[str], profile: Profile) -> list[str]:
     return list(dict.fromkeys(each for ours in profile.order.fill_down for each in _sources(columns, profile, ours)))
 
 
-def _begins(block: Block, profile: Profile, last: str | None = None, since: int = 0) -> tuple[pa.Array, Bools]:
-    """Return the order id of each of a block's kept rows, and whether a run begins there.
-
-    ``last`` is the id of the run that goes on when the block begins, and ``since`` the number of rows since its last
-    kept one.
-    """
+def _begins(block: Block, profile: Profile, above: Above) -> tuple[pa.Array, Bools]:
+    """Return the order id of each of a block's kept rows, and whether a run begins there."""
     ids, kept = order_ids(block.texts, profile), block.kept
-    if last is not None:
-        ids, kept = pa.concat_arrays([pa.array([last], pa.string()), ids]), np.concatenate([[-1 - since], kept])
+    if above.id is not None:
+        ids, kept = (
+            pa.concat_arrays([pa.array([above.id], pa.string()), ids]),
+            np.concatenate([[-1 - above.rows], kept]),
+        )
     gaps = np.diff(kept, prepend=kept[:1]) > GAP_ROWS + 1
     if ORDER_ID in profile.order.fill_down:
-        ids = _down(ids, gaps)
+        ids = _down(ids, gaps | _behind_malformed(block, kept, above), _empty(ids))
     begins = np.ones(len(ids), bool)
     if len(ids):
         begins[1:] = _mask(pc.not_equal(ids.slice(1), ids.slice(0, len(ids) - 1)))
         begins |= gaps | _mask(pc.equal(pc.binary_length(ids), 0))
-    return (ids, begins) if last is None else (ids.slice(1), begins[1:])
+    return (ids, begins) if above.id is None else (ids.slice(1), begins[1:])
+
+
+def _behind_malformed(block: Block, kept: Ints, above: Above) -> Bools:
+    """Return which rows have a malformed row between them and the one before them in ``kept``."""
+    malformed = np.sort(np.fromiter(block.malformed, np.int64, len(block.malformed)))
+    before = np.searchsorted(malformed, kept)
+    behind: Bools = np.diff(before, prepend=before[:1]) > 0
+    if above.id is not None and above.malformed:
+        behind[1:2] = True
+    return behind
 
 
 def _mask(values: Any) -> Bools:
@@ -118,9 +144,13 @@ def _mask(values: Any) -> Bools:
     return mask
 
 
-def _down(text: pa.Array, begins: Bools) -> pa.Array:
+def _empty(text: pa.Array) -> Bools:
+    """Return which texts say nothing: they have no characters, or none but white space."""
+    return _mask(pc.or_(pc.equal(pc.binary_length(text), 0), pc.utf8_is_space(text)))
+
+
+def _down(text: pa.Array, begins: Bools, empty: Bools) -> pa.Array:
     """Return texts with the last one before it in place of each empty one, unless a run begins between them."""
-    empty = _mask(pc.or_(pc.equal(pc.binary_length(text), 0), pc.utf8_is_space(text)))
     if not empty.any():
         return text
     rows = np.arange(len(text))
@@ -135,9 +165,11 @@ def _joined(held: list[tuple[Block, Bools]], profile: Profile) -> Block:
     begins = np.concatenate([each for _, each in held])
     begins[:1] = True
     texts = block.texts
+    ids = _sources(texts.column_names, profile, ORDER_ID)
+    unnamed = _empty(order_ids(texts, profile))
     for name in _filled_down(texts.column_names, profile):
-        at = texts.column_names.index(name)
-        texts = texts.set_column(at, name, _down(column(texts, name), begins))
+        at, text = texts.column_names.index(name), column(texts, name)
+        texts = texts.set_column(at, name, _down(text, begins, unnamed if name in ids else _empty(text)))
     return replace(block, texts=texts, runs=np.cumsum(begins) - 1)
 
 
@@ -196,6 +228,7 @@ class Seam:
     """Where a partition of lines really ends: behind the run in which it should end.
 
     Which run that is, the row before it says, or else the next row with an id: then the partition has a run more.
+    Where ids are filled down, a row without one never begins a partition, since its order may stand above it.
     """
 
     def __init__(self, profile: Profile, columns: list[str]) -> None:

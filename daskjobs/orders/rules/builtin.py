@@ -35,8 +35,8 @@ DIFFERING_REFUND = "differing_refund"
 REJECTED_ORDER = "line_of_rejected_order"
 OF_LINES = {
     DUPLICATE_LINE: "A row {where} it, which passes every rule too, has the same key ({key}).",
-    DIFFERING_TOTAL: "The order's total is another one than that of the line with which its lines begin here.",
-    DIFFERING_REFUND: "The order's refund is another one than that of the line with which its lines begin here.",
+    DIFFERING_TOTAL: "The order's total is another one than that of {first}.",
+    DIFFERING_REFUND: "The order's refund is another one than that of {first}.",
     REJECTED_ORDER: "Another line of the same order is rejected, and the profile then rejects the whole order.",
 }
 
@@ -46,7 +46,9 @@ def of_lines(profile: Profile | None) -> dict[str, str]:
     if not profile:
         return {}
     order, key = profile.order, ", ".join(profile.order.key)
-    where = "behind" if order.repeats == "last" else "before"
+    last = order.repeats == "last"
+    where = "behind" if last else "before"
+    first = "the first of its lines here" + (" that no later one replaces" if last and key else "")
     if not profile.by_line:
         if key:
             return {DUPLICATE: OF_LINES[DUPLICATE_LINE].format(key=key, where=where)}
@@ -57,7 +59,9 @@ def of_lines(profile: Profile | None) -> dict[str, str]:
         DIFFERING_REFUND: profile.refunds_once,
         REJECTED_ORDER: order.rejects == "order",
     }
-    return {name: sentence.format(key=key, where=where) for name, sentence in OF_LINES.items() if needed[name]}
+    return {
+        name: sentence.format(key=key, where=where, first=first) for name, sentence in OF_LINES.items() if needed[name]
+    }
 
 
 @rule("The order_id is empty.")

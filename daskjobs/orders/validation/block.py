@@ -113,10 +113,13 @@ def judge(
     for name, rejected in masks.items():
         judged[rejected] |= bits[name]
     returns = worth.returned(orders, profile) if profile else None
-    if profile and returns is not None and block.runs is not None and profile.order.total:
-        judged[differing_totals(block.runs, column(orders, "total_amount"), returns)] |= bits[DIFFERING_TOTAL]
-    if profile and returns is not None and block.runs is not None and profile.refunds_once:
-        judged[differing_totals(block.runs, found.refunds, returns)] |= bits[DIFFERING_REFUND]
+    if profile and returns is not None and block.runs is not None:
+        keys = found.keys if profile.order.repeats == "last" else None
+        once = {DIFFERING_TOTAL: orders["total_amount"].combine_chunks() if profile.order.total else None}
+        once[DIFFERING_REFUND] = found.refunds if profile.refunds_once else None
+        for reason, amounts in once.items():
+            if amounts is not None:
+                judged[differing_totals(block.runs, amounts, returns, judged == 0, keys)] |= bits[reason]
     passing, ids = _entrants(found, judged == 0, returns, profile)
     again = np.zeros(len(orders), bool)
     again[passing[repeated[repeated < len(passing)]]] = True

@@ -108,12 +108,36 @@ def _around(block: Block, runs: Ints) -> Ints:
     return around
 
 
-def differing_totals(runs: Ints, totals: pa.Array, returns: Bools) -> Bools:
-    """Return which rows have a total that is not that of their run's first row with one; returns have their own."""
+def differing_totals(
+    runs: Ints, totals: pa.Array, returns: Bools, passing: Bools, keys: pa.Array | None = None
+) -> Bools:
+    """Return which rows have a total that is not that of their run's first row with one; returns have their own.
+
+    Where the last row with a key counts, ``keys`` are those of the rows. The first row is then one that no later row
+    of the run replaces: a ``passing`` one with its key. And a row that such a one replaces may have any total.
+    """
     known: Bools = totals.is_valid().to_numpy(zero_copy_only=False)
     cents, groups = cents_of(totals), 2 * runs + returns
-    rows = np.flatnonzero(known)[::-1]
     first = np.zeros(2 * len(runs) + 2, np.int64)
-    first[groups[rows]] = cents[rows]  # the first one is written last
-    differing: Bools = known & (cents != first[groups])
-    return differing
+
+    def differing(asked: Bools) -> Bools:
+        rows = np.flatnonzero(asked)[::-1]
+        first[groups[rows]] = cents[rows]  # the first one is written last
+        found: Bools = known & (cents != first[groups])
+        return found
+
+    different = differing(known)
+    if keys is not None:
+        codes = keys.dictionary_encode().indices.to_numpy().astype(np.int64)
+        lines = np.unique(runs * (len(runs) + 1) + codes, return_inverse=True)[1]
+        different = differing(known & ~_replaced(lines, passing))
+        different &= ~_replaced(lines, passing & ~different)
+    return different
+
+
+def _replaced(lines: Ints, passing: Bools) -> Bools:
+    """Return which rows have one of those that are ``passing`` behind them, of the same line."""
+    rows, last = np.flatnonzero(passing), np.full(len(lines), -1)
+    last[lines[rows]] = rows  # the last one is written last
+    replaced: Bools = last[lines] > np.arange(len(lines))
+    return replaced

@@ -165,6 +165,17 @@ def test_keys_join_columns_of_ours_and_of_the_file() -> None:
     assert arranged(rows, alone, []).keys == pa.array(["1", "2"])
 
 
+def test_keys_are_the_same_only_where_all_their_parts_are() -> None:
+    parts = [("a\x1fb", "c"), ("a", "b\x1fc"), ("a\x1e", "c"), ("a\x1e0", "c"), ("a\x1e1", "c"), ("a\x1f", "c")]
+    profile = replace(PLAIN, order=OrderForm(rows="line", key=["x", "y"]))
+    rows = texts([{"x": x, "y": y} for x, y in parts])
+    keys = arranged(rows, profile, []).keys
+    assert keys is not None
+    assert len(set(keys.to_pylist())) == len(parts)
+    alike = [arranged(rows.slice(at, 1), profile, []).keys for at in range(len(parts))]
+    assert [each.to_pylist() for each in alike if each is not None] == [[each] for each in keys.to_pylist()]
+
+
 def test_status_is_ours_when_the_profile_maps_it_or_all_others() -> None:
     rows = [{"status": each} for each in ("Completed, shipped", " Completed, shipped ", "", "success", "Draft", "*")]
     some = {"Completed, shipped": "success", "": "success"}

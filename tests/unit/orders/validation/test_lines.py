@@ -56,6 +56,7 @@ class Form:
     own_total: bool = False
     keyed: bool = False
     whole: bool = False
+    last: bool = False
 
     @property
     def toml(self) -> str:
@@ -63,6 +64,7 @@ class Form:
         said += ["fill_down = true"] if self.fills else []
         said += ['total = "total_amount"'] if self.own_total else []
         said += ['key = ["order_id", "user_id"]'] if self.keyed else []
+        said += ['repeats = "last"'] if self.last else []
         return "\n".join(said) + "\n"
 
 
@@ -91,7 +93,7 @@ def read(files: list[list[Line]], form: Form) -> tuple[list[Row], list[tuple[int
                 gap += 1
                 continue
             last = None if gap > GAP else last
-            order = line.order or (last or "" if form.fills else "")
+            order = line.order or (last or "" if form.fills and not gap else "")
             if order == "" or order != last:
                 run, said = run + 1, {}
             elif gap:
@@ -252,6 +254,37 @@ def test_nothing_is_filled_down_into_another_file(tmp_path: Path) -> None:
     assert summed(found) == (1, 1, "4.00")
 
 
+@pytest.mark.parametrize("partitions", [1, 2, 5])
+@pytest.mark.parametrize("blank", ["\u00a0", "\u3000", "\v", ""])
+def test_an_id_of_any_white_space_is_none_where_ids_are_filled_down(
+    tmp_path: Path, blank: str, partitions: int
+) -> None:
+    files = [[Line(blank), Line(blank), *[Line("a"), Line(blank), Line(blank)] * 2, Line("b"), Line(blank)]]
+    found = run(tmp_path, files, Form(fills=True), 60, partitions)
+    assert found["rejected"] == {(0, 1): ["missing_order_id"], (0, 2): ["missing_order_id"]}
+    assert summed(found) == (2, 2, "16.00")
+
+
+@pytest.mark.parametrize(("block", "partitions"), [(20, 1), (20, 3), (60, 2), (700, 1), (700, 4)])
+def test_a_line_without_an_id_behind_a_malformed_row_is_of_no_order(
+    tmp_path: Path, block: int, partitions: int
+) -> None:
+    lost, malformed = Line("", status=""), Line(malformed=True)
+    files = [[Line("a"), lost, malformed, lost, lost, Line("a"), lost, Line("b"), malformed, Line("b"), lost]]
+    found = run(tmp_path, files, Form(fills=True), block, partitions)
+    without, fields = ["missing_order_id", "unknown_status"], ["wrong_number_of_fields"]
+    assert found["rejected"] == {(0, 3): fields, (0, 4): without, (0, 5): without, (0, 9): fields}
+    assert summed(found) == (2, 2, "14.00")
+
+
+@pytest.mark.parametrize("cut", range(1, 7))
+def test_furniture_ends_no_run_and_what_it_stands_beside_says_nothing_of_it(cut: int) -> None:
+    rows = [("k", "a"), ("f", ""), ("k", ""), ("m", ""), ("f", ""), ("k", ""), ("k", "a")]
+    blocks = [made(rows[:cut], 0), made(rows[cut:], cut)]
+    found = told(blocks, OrderForm(rows="line", fill_down=["order_id"]))
+    assert (found["ids"], found["kept"]) == (["a", "a", "", "a"], [(0, 0), (2, 0), (5, 1), (6, 2)])
+
+
 @pytest.mark.parametrize("partitions", [1, 2, 3])
 def test_an_orders_head_is_its_first_paid_line_wherever_its_unpaid_lines_stand(tmp_path: Path, partitions: int) -> None:
     unpaid, paid = Line("a", status="pending"), Line("a", total="9.00", price="9.00")
@@ -294,6 +327,24 @@ def test_an_orders_total_that_differs_from_that_of_its_first_line_is_rejected(tm
     files = [[Line("a"), Line("a", price="3.50", total="3.50"), Line("a", price="2", total="2"), Line("b")]]
     found = run(tmp_path, files, Form(own_total=True), 700, 1)
     assert (summed(found), found["rejected"]) == ((2, 2, "4.00"), {(0, 2): ["differing_total"]})
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_the_newer_total_of_an_order_counts_where_the_last_rows_with_a_key_do(tmp_path: Path, whole: bool) -> None:
+    older, newer = [{"price": each, "total": each} for each in ("10.00", "20.00")]
+    run_of_a = [Line("a", 1, **older), Line("a", 2, **older), Line("a", 1, **newer), Line("a", 2, **newer)]
+    form = Form(own_total=True, keyed=True, last=True, whole=whole)
+    found = run(tmp_path, [run_of_a], form, 700, 1)
+    assert found["rejected"] == {(0, 1): ["duplicate_line"], (0, 2): ["duplicate_line"]}
+    assert summed(found) == (1, 1, "20.00")
+
+
+def test_a_newer_row_with_another_total_than_the_line_that_counts_replaces_none(tmp_path: Path) -> None:
+    other = [{"price": each, "total": each} for each in ("30.00", "20.00")]
+    files = [[Line("a", 1, **other[0]), Line("a", 1), Line("a", 2), Line("a", 1, **other[1])]]
+    found = run(tmp_path, files, Form(own_total=True, keyed=True, last=True), 700, 1)
+    assert found["rejected"] == {(0, 1): ["duplicate_line"], (0, 4): ["differing_total"]}
+    assert summed(found) == (1, 1, "2.00")
 
 
 def test_partitions_are_checked_once_when_the_lines_of_each_order_stand_together(
@@ -400,4 +451,4 @@ def test_returns_are_no_heads_of_orders_and_have_their_own_totals() -> None:
     assert np.flatnonzero(found.heads & returns).tolist() == [0, 4]
     assert found.ids.to_pylist() == ["a"]  # b's lines only give back, and so b is no order
     totals = pa.array([Decimal(each) for each in ("-1.00", "9.00", "9.00", "-2.00", "-1.00", "-1.00")], MONEY)
-    assert np.flatnonzero(differing_totals(np.array(block.runs), totals, returns)).tolist() == [3]
+    assert np.flatnonzero(differing_totals(np.array(block.runs), totals, returns, yes)).tolist() == [3]
