@@ -68,4 +68,7 @@ def escaped(text: object, but: str = "") -> str:
 
 def _escape(char: str) -> str:
     seen = char.isprintable() and not _UNSEEN.match(char)
-    return char if seen else char.encode("unicode_escape").decode()
+    if seen:
+        return char
+    escape = char.encode("unicode_escape").decode()
+    return escape if char.isascii() else escape.replace(r"\x", r"\u00")  # \xa0 is how a byte that is no text is written

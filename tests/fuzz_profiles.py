@@ -28,8 +28,8 @@ import oracle
 from daskjobs.errors import InputError
 
 FORMATS = ("%d.%m.%Y %H:%M", "%m/%d/%Y %H:%M:%S", "%Y-%m-%d %H:%M:%S %z", "%b %d, %Y %I:%M %p", "%d/%m/%y")
-NOISE = ("", " ", "x", "-1", "0", "1,5", "1.5", "(2)", "3-", "1.234", "NULL", "\\N", "€ 1", "2025-02-30", "99999999999",
-         "É", "31.02.2025 10:00", "---", "\u00a0", "\u3000", "\v")  # fmt: skip
+NOISE = ("", " ", "x", "-1", "0", "1,5", "1.5", "(2)", "3-", "1.234", "NULL", "\\N", "NULL  ", " \\N\t",
+         "€ 1", "2025-02-30", "99999999999", "É", "31.02.2025 10:00", "---", "\u00a0", "\u3000", "\v")  # fmt: skip
 TEXTS = ("kettle", "mug, red", 'a "b"', "théière", "two\nlines", "")
 
 
@@ -101,6 +101,8 @@ def draw(chance: random.Random) -> Drawn:
         status = {"success": ["paid", "Completed, shipped", *([""] if maybe(0.2) else [])], "failed": ["no"]}
         if maybe(0.3):
             status["pending"] = ["*"]
+    if maybe(0.08):
+        columns["status"] = {"constant": chance.choice(["success", *status.get("success", ["pending"])])}
     extra = ["note"]
     if maybe(0.4):
         order["rows"] = "line"
@@ -143,9 +145,11 @@ def draw(chance: random.Random) -> Drawn:
     if maybe(0.2):
         furniture["header"] = True
     drawn.header = [drawn.names[each] for each in chance.sample(oracle.COLUMNS, len(oracle.COLUMNS))]
+    if maybe(0.15):
+        extra += ["Tax ", "Tax "]
     drawn.header += extra
     chance.shuffle(drawn.header)
-    if maybe(0.15) and not file.get("skip_lines"):
+    if maybe(0.15) and not file.get("skip_lines") and "Tax " not in extra:
         file["header"] = drawn.header
     drawn.said = {"file": file, "columns": columns, "values": values, "status": status, "order": order,
                   "furniture": furniture}  # fmt: skip
@@ -214,7 +218,12 @@ def write(drawn: Drawn, chance: random.Random, first: int) -> bytes:
                     texts[drawn.names["order_id"]] = ""
             late = order.get("fill_down") and line and chance.random() < 0.5
             texts |= {name: "" if late else written[name] for name in amounts}
-            texts |= {"note": chance.choice(["", "x", "sum"]), "line": str(line), "Currency": "" if late else currency}
+            texts |= {
+                "note": chance.choice(["", "x", "sum"]),
+                "line": str(line),
+                "Tax ": "1",
+                "Currency": "" if late else currency,
+            }
             if chance.random() < 0.12:
                 texts[chance.choice(drawn.header)] = chance.choice(NOISE)
             rows.append(texts)
@@ -224,8 +233,13 @@ def write(drawn: Drawn, chance: random.Random, first: int) -> bytes:
     if chance.random() < 0.2:
         chance.shuffle(rows)
     lines = [[row[name] for name in drawn.header] for row in rows]
+    repeated = [
+        drawn.header,
+        [f"\ufeff{drawn.header[0]}", *drawn.header[1:]],
+        [f"{each}\u00a0" for each in drawn.header],
+    ]
     for _ in range(chance.choice([0, 0, 0, 1, 1, 3]) if lines else 0):
-        lines.insert(chance.randrange(len(lines)), chance.choice([["---"] * 3, ["Sum: 5"], drawn.header, ["a", "b"]]))
+        lines.insert(chance.randrange(len(lines)), chance.choice([["---"] * 3, ["Sum: 5"], *repeated, ["a", "b"]]))
     delimiter = file["delimiter"].replace("tab", "\t")
     title = ["title; a, b"] * file.get("skip_lines", 0)
     header = [] if "header" in file else [drawn.header]

@@ -87,6 +87,11 @@ class Reader:
         without = set(self.order.get("without_rules", []))
         if self.own_total or {"sum", "computed"} & set(self.spec("total_amount")):
             without.add("wrong_total")
+        price, total = self.spec("price"), self.spec("total_amount")
+        alike = price.get("empty", total.get("empty")) == total.get("empty", price.get("empty"))
+        names = [several(each.get("column", [])) for each in (price, total)]
+        if self.order.get("price") == "line" and alike and names[0] == names[1] != []:
+            without.add("wrong_total")
         self.without = without
 
     def spec(self, ours: str) -> dict[str, Any]:
@@ -119,13 +124,21 @@ class Reader:
         for number, (raw, fields) in enumerate(read, 1):
             texts = [each.decode() for each in fields]
             values = dict(zip(header, texts, strict=True)) if len(texts) == len(header) else {}
-            if self.is_furniture(raw.decode(), values, texts == header):
+            if self.is_furniture(raw.decode(), values, self.is_header(texts, header)):
                 furniture += 1
                 continue
-            nulls = self.file.get("nulls", [])
-            values = {name: "" if text in nulls else text for name, text in values.items()}
+            nulls = [each.strip(" \t") for each in self.file.get("nulls", [])]
+            values = {name: "" if text.strip(" \t") in nulls else text for name, text in values.items()}
             found.append(Row(name, number, raw.decode(), values, [] if values else ["wrong_number_of_fields"]))
         return found, furniture
+
+    def is_header(self, texts: list[str], header: list[str]) -> bool:
+        first, *others = texts
+        if first.startswith("\ufeff"):
+            first = first[1:]
+            if first != header[0] and first.startswith('"') and first.endswith('"'):
+                first = first[1:-1].replace('""', '"')
+        return [each.strip() for each in (first, *others)] == [each.strip() for each in header]
 
     def is_furniture(self, raw: str, values: dict[str, str], header: bool) -> bool:
         if any(re.search(each, raw) for each in self.furniture.get("lines", [])):
@@ -271,7 +284,8 @@ class Reader:
             if values[name].strip(" \t") and self.amount(values[name]) is None:
                 refund = None
         text = self.text(values, "status").strip(" \t")
-        status = self.status.get(text, self.status.get("*", text)) if self.status else text
+        others = text if self.spec("status").get("constant") in oracle.STATUSES else self.status.get("*", text)
+        status = self.status.get(text, others)
         back = [total] if self.by_line and self.own_total else [quantity, price, total]
         row.returned = self.subtract and any(each is not None and each < 0 for each in back)
         reasons = []

@@ -117,7 +117,7 @@ def _plain(block: Block, at: int, raw: str, statuses: dict[str, str]) -> NotReje
 
 
 def _profiled(block: Block, at: int, raw: str, source: SourceFile, profile: Profile) -> NotRejected:
-    furniture = next((why for why, rows in causes(block, profile, source.columns) if rows[at]), "")
+    furniture = next((why for why, rows in causes(block, profile, source.heading) if rows[at]), "")
     if furniture:
         return NotRejected("", raw, furniture)
     return NotRejected(_status(block, at, profile), raw)

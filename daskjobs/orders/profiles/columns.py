@@ -16,7 +16,7 @@ from daskjobs.orders.parse import mapped, trimmed
 from daskjobs.orders.profiles import ANY, Column, Profile, signed
 from daskjobs.orders.profiles.timestamps import times
 from daskjobs.orders.profiles.values import amounts, ids, quantities
-from daskjobs.orders.schema import COLUMNS, COUNTS
+from daskjobs.orders.schema import COLUMNS, COUNTS, STATUSES
 
 BETWEEN = "\x1f"  # the parts of a key
 IN_PARTS = (
@@ -188,8 +188,8 @@ def arranged(texts: pa.Table, profile: Profile, extra: list[str]) -> Arranged:
 
 def _typed(texts: pa.Table, profile: Profile, ours: str) -> pa.Array:
     column, values = column_of(profile, ours), profile.values
-    if ours == "status" and column.constant is not None:
-        return _text(texts, profile, ours)
+    if ours == "status" and column.constant in STATUSES and column.constant not in profile.status:
+        return _text(texts, profile, ours)  # which isn't one of the file's others
     if column.sum:
         return _sum(texts, profile, column.sum, column.empty)
     text = _text(texts, profile, ours)

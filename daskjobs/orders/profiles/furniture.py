@@ -11,8 +11,10 @@ import pyarrow.compute as pc
 from daskjobs.errors import ConfigError
 from daskjobs.files.tables import column
 from daskjobs.orders.parse import trimmed
-from daskjobs.orders.profiles import Profile
+from daskjobs.orders.profiles import FileForm, Profile
 from daskjobs.orders.sources.format import Block
+
+BOM = "\ufeff"
 
 Mask = npt.NDArray[np.bool_]
 
@@ -20,7 +22,7 @@ Mask = npt.NDArray[np.bool_]
 def sort_out(block: Block, profile: Profile, header: list[str]) -> Block:
     """Return a block whose rows that are furniture stand in `Block.furniture`, and nowhere else.
 
-    ``header`` has the names of the file's columns.
+    ``header`` is what the file's header says of each of its columns, as `SourceFile.heading` has it.
     """
     is_furniture = np.zeros(block.rows, bool)
     for _, rows in causes(block, profile, header):
@@ -64,12 +66,23 @@ def causes(block: Block, profile: Profile, header: list[str]) -> Iterator[tuple[
             yield said, _of_block(block, rows)
     if named.header and header:
         rows = np.ones(len(block.texts), bool)
-        for number, name in enumerate(header, 1):
+        for number, (texts, name) in enumerate(zip(block.texts.columns, header, strict=True), 1):
             if not rows.any():
                 break
-            names = [name, ""] if name == f"column_{number}" else [name]  # a column without a name is called so
-            rows &= _mask(pc.is_in(_text(block, name), pa.array(names, pa.string())))
+            text = pc.utf8_trim_whitespace(texts.combine_chunks().fill_null(""))
+            rows &= _mask(pc.is_in(text, pc.utf8_trim_whitespace(_written(name, number, profile.file))))
         yield "it is the header again", _of_block(block, rows)
+
+
+def _written(name: str, number: int, form: FileForm) -> pa.Array:
+    """Return the texts that a column may have where the header stands again, in a file that was put together."""
+    names = [name]
+    if name == f"column_{number}" or name.strip(" \t") in {each.strip(" \t") for each in form.nulls}:
+        names.append("")  # a column without a name is called so
+    if number == 1:  # of a file that began with a byte order mark, which leaves quotes to be characters
+        quote = form.quote
+        names += [BOM + name, f"{BOM}{quote}{name.replace(quote, quote + quote) if quote else name}{quote}"]
+    return pa.array(names, pa.string())
 
 
 def _text(block: Block, name: str) -> pa.Array:

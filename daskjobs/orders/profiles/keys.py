@@ -453,6 +453,11 @@ def _of_order(order: dict[str, Any], columns: dict[str, Column]) -> Contradictio
         return ("order", "repeats"), "needs key: without it, no line is another one's repetition"
     if order.get("total") and "total_amount" in columns:
         return ("order", "total"), "and [columns] total_amount both say what the total is: leave one of them out"
+    if order.get("price") == LINE and columns.get("total_amount", Column()).computed:
+        return ("order", "price"), (
+            "is of the whole line, and [columns] total_amount is computed as quantity times price: leave one of them "
+            "out, or give total_amount the column of the price"
+        )
     names = [re.sub(r"^[+-]", "", each).strip() for each in order.get("total", [])]
     if order.get("refunds") in names:
         return ("order", "refunds"), f"is {order['refunds']!r}, which total has as well, so that it would count twice"

@@ -51,7 +51,7 @@ class Above(NamedTuple):
 
 def prepared(blocks: Iterable[Block], profile: Profile, source: SourceFile, row: int) -> Iterator[Block]:
     """Yield a file's rows from row ``row`` on without furniture, and lines of orders in `whole_runs`."""
-    blocks = (sort_out(block, profile, source.columns) for block in blocks)
+    blocks = (sort_out(block, profile, source.heading) for block in blocks)
     return whole_runs(blocks, profile, source.name, row) if profile.by_line else iter(blocks)
 
 

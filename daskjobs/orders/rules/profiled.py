@@ -1,11 +1,13 @@
 """The built-in rules as a profile changes them: left out, with a tolerance, or with returns."""
 
+from dataclasses import replace
+
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
 from daskjobs.orders.money import amount_text
-from daskjobs.orders.profiles import OrderForm, Profile
+from daskjobs.orders.profiles import Column, OrderForm, Profile, ValueForm
 from daskjobs.orders.rules.builtin import (
     DUPLICATES,
     MALFORMED,
@@ -17,14 +19,15 @@ from daskjobs.orders.rules.builtin import (
     wrong_total,
 )
 from daskjobs.orders.rules.functions import SENTENCE, rule
+from daskjobs.orders.schema import STATUSES
 
 Numbers = npt.NDArray[np.int64]
 
 # Reasons that `worth.faults` finds: what they look at isn't in the frame of a rule.
 MISSING_CURRENCY, UNREADABLE_REFUND = "missing_currency", "unreadable_refund"
+AMOUNT = "an amount like 12.34, of whole cents and with at most sixteen digits before the point"
 FAULTS = {
-    UNREADABLE_REFUND: "The refund is not an amount like 12.34, of whole cents and with at most sixteen digits before "
-    "the point.",
+    UNREADABLE_REFUND: f"The refund is not {AMOUNT}.",
     MISSING_CURRENCY: "The row has no currency.",
 }
 NEGATIVE_TOTAL, CONTRADICTORY_SIGNS = "negative_total", "contradictory_signs"
@@ -94,7 +97,19 @@ def left_out(profile: Profile) -> dict[str, str]:
         out[wrong_total.__name__] = "the total_amount is computed"
     elif total and total.sum:
         out[wrong_total.__name__] = "the total_amount is a sum of columns"
+    elif _is_one_column(profile):
+        out[wrong_total.__name__] = "price and total_amount are one column"
     return {name: out[name] for name in RULES if name in out}
+
+
+def _is_one_column(profile: Profile) -> bool:
+    """Tell whether price and total_amount are the same text of each row, so that one can't contradict the other."""
+    price, total = (profile.columns.get(ours, Column(names=[ours])) for ours in ("price", "total_amount"))
+    return (
+        profile.order.price == "line"
+        and price.names == total.names != []
+        and (price.empty == total.empty or None in (price.empty, total.empty))
+    )
 
 
 def rules_of(profile: Profile) -> dict[str, Rule]:
@@ -128,4 +143,61 @@ def sentences_of(profile: Profile) -> dict[str, str]:
     said = {name: str(getattr(each, SENTENCE)) for name, each in rules_of(profile).items()}
     needed = {UNREADABLE_REFUND: profile.order.refunds, MISSING_CURRENCY: profile.order.currency}
     faults = {name: sentence for name, sentence in FAULTS.items() if needed[name]}
-    return MALFORMED | said | faults | DUPLICATES | of_lines(profile)
+    read = {name: sentence for name, sentence in _of_values(profile).items() if name in said | faults}
+    return MALFORMED | said | faults | read | DUPLICATES | of_lines(profile)
+
+
+def _of_values(profile: Profile) -> dict[str, str]:
+    """Return the sentences of values that can't be understood, where a profile says otherwise what is understood."""
+    return _of_numbers(profile) | _of_times(profile.values) | _of_statuses(profile)
+
+
+def _of_numbers(profile: Profile) -> dict[str, str]:
+    values, total = profile.values, profile.columns.get("total_amount", Column())
+    usual = replace(values, timestamp=[], zone="", hour_twice="", ids="exact") == ValueForm()
+    amount, said = AMOUNT, {}
+    if not usual:
+        amount = (
+            f"an amount as [values] of the profile says, like 12{values.decimal}34, of whole cents and with at most "
+            "sixteen digits before these"
+        )
+        said["unreadable_quantity"] = (
+            "The quantity is not a whole number of at most nine digits, written as [values] of the profile says."
+        )
+        said["unreadable_price"] = f"The price is not {amount}."
+        said[UNREADABLE_REFUND] = f"The refund is not {amount}."
+    if profile.order.total:
+        said["unreadable_total"] = f"The order's total, or a part of it, is not {amount}."
+    elif total.sum:
+        said["unreadable_total"] = f"The total_amount is a sum, and not each part of it is {amount}."
+    elif total.computed:
+        said["unreadable_total"] = (
+            "The total_amount is quantity times price, and one of these can't be read, or it has more than sixteen "
+            "digits before the cents."
+        )
+    elif not usual:
+        said["unreadable_total"] = f"The total_amount is not {amount}."
+    if (price := profile.columns.get("price", Column())).sum:
+        said["unreadable_price"] = f"The price is a sum, and not each part of it is {amount}."
+    return said
+
+
+def _of_times(values: ValueForm) -> dict[str, str]:
+    zone = ""
+    if values.zone:
+        twice = "" if values.hour_twice else ", or occurs twice there (which hour_twice can decide)"
+        zone = f", or it is of an hour that doesn't exist in {values.zone}{twice}"
+    if values.timestamp:
+        what = "fits none of the formats that the profile names, or is no day that exists"
+    elif zone:
+        what = "is not a day that exists, like 2025-03-31, alone or with a time like 23:59:59 (ISO 8601)"
+    return {"unreadable_timestamp": f"The timestamp {what}{zone}."} if values.timestamp or zone else {}
+
+
+def _of_statuses(profile: Profile) -> dict[str, str]:
+    if not profile.status:
+        return {}
+    return {
+        "unknown_status": f"The status is none of {', '.join(STATUSES[:-1])} and {STATUSES[-1]}, in lower case, and "
+        "[status] of the profile doesn't map it to one."
+    }

@@ -1,15 +1,17 @@
 """CSV: a file's delimiter and columns, the byte ranges of its partitions, and its rows in blocks."""
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import IO, ClassVar, Literal
 
 from daskjobs.errors import InputError, UsageError
 from daskjobs.orders.dialect import BACKSLASH, COMMAS, NONE, Dialect
-from daskjobs.orders.profiles import Profile
+from daskjobs.orders.profiles import Column, Profile, signed
 from daskjobs.orders.sources import fields, lines, unpack
 from daskjobs.orders.sources.format import Block, HeaderLines, InputFile, Ints, without_nulls
 from daskjobs.orders.sources.lines import BOM, LAST, MORE, LinesFormat, LinesSource, RowEnds
+from daskjobs.orders.sources.names import needed_names
 from daskjobs.orders.sources.quotes import row_ends
 
 DELIMITERS = (",", ";", "\t", "|")  # tried in this order, unless one is given
@@ -36,6 +38,11 @@ class CsvSource(LinesSource):
     def dialect(self) -> Dialect:
         """How its rows are written."""
         return Dialect(self.delimiter, self.quoting, self.quote)
+
+    @property
+    def heading(self) -> list[str]:
+        """The fields of its header as they stand there, or else the names of its columns."""
+        return fields.split(self.header, self.dialect)[0] if self.header else self.columns
 
     @property
     def header_lines(self) -> HeaderLines:
@@ -169,16 +176,56 @@ def _too_short(file: InputFile, key: str, short: bool) -> InputError:
 
 def _refuse_left_out(span: Span, columns: list[str], dialect: Dialect, file: InputFile) -> None:
     """Raise InputError when a line that the profile leaves out looks like an order: it would be lost silently."""
-    told = [at for at, name in enumerate(columns) if file.meant.get(name) in NUMBERS]
+    looks_like = _order_test(columns, file)
     for key, left_out in (("skip_lines", span.before), ("footer_lines", span.after)):
         for line in left_out.decode(errors="replace").splitlines():
             values, _ = fields.split(line, dialect)
-            if told and len(values) == len(columns) and all(DIGIT.search(values[at]) for at in told):
+            if len(values) == len(columns) and looks_like(values):
                 raise InputError(
                     f"{file.name} has a line that looks like an order, with as many fields and with numbers, among "
                     f"those that {key} of [file] in the profile {file.profile and file.profile.name} leaves out "
-                    f"({getattr(file.form, key)}): leave out fewer lines"
+                    f"({getattr(file.form, key)}): leave out fewer lines, and name those that are no orders in "
+                    "[furniture]"
                 )
+
+
+def _order_test(columns: list[str], file: InputFile) -> Callable[[list[str]], bool]:
+    """Return what tells whether a row of as many fields as ``columns`` looks like an order.
+
+    It has digits where each order must have some. Where the profile lets values be empty, one that it doesn't need then
+    has digits, and the order_id isn't a word alone, as in a row of sums.
+    """
+    places = {name: at for at, name in enumerate(columns) if name in file.meant}
+    told = {ours: _places(ours, places, file.profile) for ours in ("order_id", *NUMBERS)} if file.profile else {}
+    maybe = {ours for ours in told if file.profile and _may_be_empty(ours, file.profile)}
+    some = [at for ours in NUMBERS for at in told.get(ours, [])]
+
+    def looks_like(values: list[str]) -> bool:
+        digits = [bool(DIGIT.search(value)) for value in values]
+        lacks = {ours for ours in NUMBERS if told[ours] and not any(digits[at] for at in told[ours])}
+        label = any(values[at].strip() and not digits[at] for at in told["order_id"])
+        return lacks <= maybe and not (lacks and label) and any(digits[at] for at in some)
+
+    return looks_like
+
+
+def _places(ours: str, places: dict[str, int], profile: Profile) -> list[int]:
+    """Return the places of the columns that the values of one of ours come from."""
+    if ours == "total_amount" and profile.order.total:
+        return [places[signed(each)[1]] for each in profile.order.total]
+    found = [places[name] for name in needed_names(profile)[ours] if name in places]
+    return found[:1] if profile.columns.get(ours, Column(names=[ours])).names else found
+
+
+def _may_be_empty(ours: str, profile: Profile) -> bool:
+    """Tell whether a row whose value of one of ours is empty may count."""
+    order = profile.order
+    filled = "total" if ours == "total_amount" and order.total else ours
+    return (
+        profile.columns.get(ours, Column()).empty is not None
+        or filled in order.fill_down
+        or f"unreadable_{ours}" in order.without_rules
+    )
 
 
 def _find_header(opened: IO[bytes], span: Span, dialects: list[Dialect], file: InputFile) -> Header:

@@ -14,10 +14,13 @@ from daskjobs.files.digest import Output
 from daskjobs.files.documents import written_as
 from daskjobs.files.storage import Storage
 from daskjobs.orders.dialect import COMMAS, Dialect, InputFormat
+from daskjobs.orders.parse import trimmed
 from daskjobs.orders.profiles import FileForm, Profile
 from daskjobs.orders.profiles.columns import amount_names, raw_names
 from daskjobs.orders.schema import COLUMNS
 from daskjobs.orders.sources.names import needed_names, our_names
+
+BLANKS = " \t"
 
 Ints = npt.NDArray[np.int64]
 
@@ -139,6 +142,11 @@ class SourceFile:
     utf8: bool = False
 
     @property
+    def heading(self) -> list[str]:
+        """What its header says of each of its columns, or else their names."""
+        return self.columns
+
+    @property
     def dialect(self) -> Dialect:
         """How its rejected rows are written: what `Block.raw` gives are lines of this dialect."""
         return COMMAS
@@ -236,32 +244,36 @@ class Block:
 
 
 def without_nulls(block: Block, nulls: list[str]) -> Block:
-    """Return a block in which texts that are exactly one of ``nulls`` are empty."""
+    """Return a block in which texts that are one of ``nulls``, but for blanks and tabs around them, are empty."""
     if not nulls:
         return block
-    texts, wanted = block.texts, [each.encode() for each in nulls]
+    texts, wanted = block.texts, list(dict.fromkeys(each.strip(BLANKS) for each in nulls))
     for index, column in enumerate(texts.columns):
         values = column.combine_chunks()
-        if _may_have(values, wanted):
-            texts = texts.set_column(
-                index, texts.column_names[index], pc.if_else(pc.is_in(values, pa.array(nulls, pa.string())), "", values)
-            )
+        rows = _maybe(values, wanted)
+        if len(rows):
+            found = pc.is_in(trimmed(values.take(pa.array(rows))), pa.array(wanted, pa.string()))
+            rows = rows[found.to_numpy(zero_copy_only=False)]
+        if len(rows):
+            empty = np.zeros(len(values), bool)
+            empty[rows] = True
+            texts = texts.set_column(index, texts.column_names[index], pc.if_else(pa.array(empty), "", values))
     return block if texts is block.texts else replace(block, texts=texts)
 
 
-def _may_have(values: pa.StringArray, wanted: list[bytes]) -> bool:
-    """Tell whether a text has the length and the first byte of one of these: looking at all texts would take longer."""
+def _maybe(values: pa.StringArray, wanted: list[str]) -> Ints:
+    """Return the places of texts that begin and end as one of these does, or with a blank: few, and quickly found."""
     _, offsets, data = values.buffers()
     if data is None or not len(values):
-        return False
-    starts = np.frombuffer(offsets, np.int32)[values.offset : values.offset + len(values) + 1]
-    lengths, text = np.diff(starts), np.frombuffer(data, np.uint8)
-    shortest, longest = lengths.min(), lengths.max()
-    return any(
-        shortest <= len(each) <= longest and np.any(text[starts[:-1][lengths == len(each)]] == each[0])
-        for each in wanted
-        if each
-    )
+        return np.zeros(0, np.int64)
+    bounds = np.frombuffer(offsets, np.int32)[values.offset : values.offset + len(values) + 1]
+    rows = np.flatnonzero(np.diff(bounds) >= max(1, min(len(each.encode()) for each in wanted)))
+    text = np.frombuffer(data, np.uint8)
+    for at, end in ((bounds[:-1], slice(1)), (bounds[1:] - 1, slice(-1, None))):
+        fits = np.zeros(256, bool)
+        fits[[*BLANKS.encode(), *b"".join(each.encode()[end] for each in wanted)]] = True
+        rows = rows[fits[text[at[rows]]]]
+    return rows
 
 
 S = TypeVar("S", bound=SourceFile)

@@ -159,7 +159,7 @@ class LinesFormat(Generic[S]):
                         if current:
                             yield current.closed(cuts.file)
                         current = OpenRange(partition, offset + begin, row)
-                        seam = Seam(cuts.of_lines, source.columns) if cuts.of_lines else None
+                        seam = Seam(cuts.of_lines, source.heading) if cuts.of_lines else None
                     current.end = offset + int(ends[upto - 1])
                     last = current.end == source.end
                     counting = aside.submit(count_in, current, memoryview(block)[begin : int(ends[upto - 1])], last)

@@ -22,6 +22,11 @@ def test_character_is_shown_as_its_escape_when_a_terminal_would_obey_it_or_nobod
     assert re.fullmatch(r"a\\(n|r|t|x[0-9a-f]{2}|u[0-9a-f]{4}|U[0-9a-f]{8})b", escaped(f"a{character}b"))
 
 
+@pytest.mark.parametrize("character", [*map(chr, range(0x80, 0x100))])
+def test_no_character_is_shown_as_a_byte_that_is_no_text(character: str) -> None:
+    assert escaped(f"a{character}b") in {f"a{character}b", f"a\\u{ord(character):04x}b"}
+
+
 @pytest.mark.parametrize("text", ["Żółć", "שלום", "سلام", "漢字", "👩\u200d💻", "a\u0301", "tab\\t", "a b"])
 def test_letters_of_any_language_are_shown_as_they_are(text: str) -> None:
     assert escaped(text) == text

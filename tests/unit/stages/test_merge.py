@@ -111,7 +111,7 @@ def test_cell_is_no_formula_in_quarantine_csv_and_exact_elsewhere(tmp_path: Path
         ("\u200b", "\\u200b"),
         ("\x1b[2J", "\\x1b[2J"),
         ("\u202e", "\\u202e"),
-        ("\xa0", "\\xa0"),
+        ("\xa0", "\\u00a0"),
         ("é漢\t👩\u200d💻", "é漢\t👩\u200d💻"),
     ],
 )

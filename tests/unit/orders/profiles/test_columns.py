@@ -187,6 +187,24 @@ def test_status_is_ours_when_the_profile_maps_it_or_all_others() -> None:
     assert read(constant, "status", {}) == ["success"]
 
 
+@pytest.mark.parametrize(
+    ("text", "status", "expected"),
+    [
+        ("ok", {"ok": "success"}, "success"),
+        ("ok", {"*": "cancelled"}, "cancelled"),
+        ("ok", {"ok": "success", "*": "cancelled"}, "success"),
+        ("", {"": "success"}, "success"),
+        ("success", {"ok": "success", "*": "cancelled"}, "success"),
+        ("success", {"success": "refunded"}, "refunded"),
+        ("pending", {}, "pending"),
+    ],
+)
+def test_constant_status_is_what_the_profile_maps_it_to_or_ours(
+    text: str, status: dict[str, str], expected: str
+) -> None:
+    assert read(replace(having(status=Column(constant=text)), status=status), "status", {}) == [expected]
+
+
 def test_missing_columns_are_one_sentence_when_a_profile_needs_them() -> None:
     profile = replace(
         having(

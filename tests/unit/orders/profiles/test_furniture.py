@@ -5,6 +5,7 @@ import pytest
 
 from conftest import row
 from daskjobs.errors import ConfigError
+from daskjobs.orders import sources  # noqa: F401  # before profiles.furniture, which it imports
 from daskjobs.orders.profiles import Furniture, Profile
 from daskjobs.orders.profiles.furniture import causes, sort_out
 from daskjobs.orders.schema import COLUMNS

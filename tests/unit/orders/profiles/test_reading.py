@@ -155,6 +155,8 @@ WRONG = [
     ('[columns]\nprice = {sum = ["a", "-a"]}', 2, "[columns] price sum has 'a' twice: give it once"),
     ('[columns]\nprice = {sum = ["-"]}', 2, "each with + or - before it or none, got a sign alone"),
     ('[columns]\ntimestamp = {join = "Date"}', 2, 'timestamp join must be a list of two names or more, like ["Date", '),
+    ('[columns]\ntotal_amount = {computed = true}\n[order]\nprice = "line"', 4, "[order] price is of the whole line, "
+     "and [columns] total_amount is computed as quantity times price: leave one of them out, or give total_amount the"),
     ('[columns]\nstatus = {constant = "ok"}', 2, "[columns] status is 'ok' in each row, which is none of ours and not"),
     # [values]
     ('[values]\ndecimal = ";"', 2, "[values] decimal must be '.' or ',', got ';'"),

@@ -1,10 +1,12 @@
 """The built-in rules as a profile changes them."""
 
+from dataclasses import replace
+
 import pandas as pd
 import pytest
 
 from daskjobs.errors import ConfigError
-from daskjobs.orders.profiles import Column, OrderForm, Profile
+from daskjobs.orders.profiles import Column, OrderForm, Profile, ValueForm
 from daskjobs.orders.rules.builtin import OPTIONAL, RULES, SENTENCES
 from daskjobs.orders.rules.profiled import PROFILED, left_out, rules_of, sentences_of
 from daskjobs.orders.rules.ruleset import Ruleset, mask
@@ -95,6 +97,85 @@ def test_return_is_a_row_whose_signs_agree_that_something_went_back(
 def test_rule_about_totals_is_left_out_where_it_cannot_hold(profile: Profile, why: str) -> None:
     assert left_out(profile) == {"wrong_total": why}
     assert "wrong_total" not in rules_of(profile)
+
+
+def one_column(price: Column, total: Column, of: str = "line") -> Profile:
+    return Profile("mine", columns={"price": price, "total_amount": total}, order=OrderForm(price=of))  # type: ignore[arg-type]
+
+
+def test_rule_about_totals_is_left_out_where_price_and_total_are_one_column() -> None:
+    net = Column(names=["Netto", "Net"])
+    for total in (net, replace(net, empty="0")):
+        assert left_out(one_column(net, total)) == {"wrong_total": "price and total_amount are one column"}
+    assert left_out(one_column(replace(net, empty="1"), replace(net, empty="0"))) == {}
+    assert left_out(one_column(net, net, "unit")) == {}, "of two pieces, the total is another one"
+    assert left_out(one_column(net, Column(names=["Netto"]))) == {}
+    assert left_out(one_column(Column(constant="1"), Column(constant="2"))) == {}
+
+
+@pytest.mark.parametrize(
+    ("profile", "reason", "sentence"),
+    [
+        (
+            Profile("", values=ValueForm(decimal=",", currency=["€"])),
+            "unreadable_price",
+            "The price is not an amount as [values] of the profile says, like 12,34, of whole cents and with at most "
+            "sixteen digits before these.",
+        ),
+        (
+            Profile("", values=ValueForm(thousands=["'"])),
+            "unreadable_quantity",
+            "The quantity is not a whole number of at most nine digits, written as [values] of the profile says.",
+        ),
+        (
+            Profile("", values=ValueForm(decimal=","), order=OrderForm(refunds="Back")),
+            "unreadable_refund",
+            "The refund is not an amount as [values] of the profile says, like 12,34, of whole cents and with at most "
+            "sixteen digits before these.",
+        ),
+        (
+            Profile("", order=OrderForm(total=["Sum", "-Discount"])),
+            "unreadable_total",
+            "The order's total, or a part of it, is not an amount like 12.34, of whole cents and with at most sixteen "
+            "digits before the point.",
+        ),
+        (
+            Profile("", columns={"total_amount": Column(computed=True)}),
+            "unreadable_total",
+            "The total_amount is quantity times price, and one of these can't be read, or it has more than sixteen "
+            "digits before the cents.",
+        ),
+        (
+            Profile("", values=ValueForm(timestamp=["%d.%m.%Y"])),
+            "unreadable_timestamp",
+            "The timestamp fits none of the formats that the profile names, or is no day that exists.",
+        ),
+        (
+            Profile("", values=ValueForm(timestamp=["%d.%m.%Y %H:%M"], zone="Europe/Berlin")),
+            "unreadable_timestamp",
+            "The timestamp fits none of the formats that the profile names, or is no day that exists, or it is of an "
+            "hour that doesn't exist in Europe/Berlin, or occurs twice there (which hour_twice can decide).",
+        ),
+        (
+            Profile("", values=ValueForm(zone="Europe/Berlin", hour_twice="first")),
+            "unreadable_timestamp",
+            "The timestamp is not a day that exists, like 2025-03-31, alone or with a time like 23:59:59 (ISO 8601), "
+            "or it is of an hour that doesn't exist in Europe/Berlin.",
+        ),
+        (
+            Profile("", status={"paid": "success"}),
+            "unknown_status",
+            "The status is none of success, failed, pending, cancelled and refunded, in lower case, and [status] of "
+            "the profile doesn't map it to one.",
+        ),
+    ],
+)
+def test_sentence_of_what_cannot_be_read_says_what_the_profile_says(
+    profile: Profile, reason: str, sentence: str
+) -> None:
+    said = sentences_of(profile)
+    assert said[reason] == sentence
+    assert [*said] == [*sentences_of(Profile("", order=profile.order, columns=profile.columns))]
 
 
 def test_what_may_be_left_out_says_nothing_of_the_order_its_day_its_status_and_its_total() -> None:

@@ -20,7 +20,7 @@ from daskjobs.errors import ConfigError, InputError
 from daskjobs.files.storage import Storage
 from daskjobs.orders import sources
 from daskjobs.orders.dialect import BACKSLASH, SPARK, Dialect, InputFormat
-from daskjobs.orders.profiles import Column, FileForm, Profile
+from daskjobs.orders.profiles import Column, FileForm, OrderForm, Profile
 from daskjobs.orders.sources import fields, lines
 from daskjobs.orders.sources.form import encodings
 from daskjobs.orders.sources.format import Cuts, SourceFile
@@ -118,6 +118,41 @@ def test_file_is_refused_when_a_line_that_is_left_out_looks_like_an_order(
 ) -> None:
     with pytest.raises(InputError, match=r"has a line that looks like an order, .* leave out fewer lines"):
         described(tmp_path, data, form)
+
+
+LINE = ",U1,,kettle,2,5.00,10.00,,,"  # as an order's second line stands: without what fill_down fills in
+SUMS = ["Total,,,,12,5.00,345.00,,,", ",,,,12,,345.00,,,", ",,,,,,,,,", "(12 rows affected)"]
+
+
+@pytest.mark.parametrize("key", ["skip_lines", "footer_lines"])
+@pytest.mark.parametrize(
+    ("line", "profile"),
+    [
+        (order("7", quantity=""), Profile("", columns={"quantity": Column(names=["quantity"], empty="1")})),
+        (LINE, Profile("", order=OrderForm(rows="line", fill_down=["order_id", "status", "timestamp"]))),
+        (f"A7{LINE}", Profile("", order=OrderForm(rows="line", fill_down=["status", "timestamp"]))),
+        (order("7", price=""), Profile("", order=OrderForm(without_rules=["unreadable_price"]))),
+    ],
+)
+def test_line_that_is_left_out_may_be_an_order_of_which_the_profile_needs_little(
+    tmp_path: Path, key: str, line: str, profile: Profile
+) -> None:
+    lines = [line, HEADER, order("A1")] if key == "skip_lines" else [HEADER, order("A1"), line]
+    said = {"columns": profile.columns, "order": profile.order}
+    with pytest.raises(InputError, match=rf"looks like an order, .* {key} .* name those that are no orders in \[furni"):
+        described(tmp_path, "\n".join(lines).encode(), FileForm(**{key: 1}), **said)
+    for sums in SUMS:
+        data = "\n".join([sums if each == line else each for each in lines]).encode()
+        assert described(tmp_path, data, FileForm(**{key: 1}), **said), sums
+
+
+def test_line_that_is_left_out_may_be_one_of_an_order_with_a_total_of_its_own(tmp_path: Path) -> None:
+    header, line = f"{HEADER},Sum", f"{LINE},"
+    form = OrderForm(rows="line", total=["Sum"], fill_down=["order_id", "status", "timestamp", "total"])
+    with pytest.raises(InputError, match="looks like an order"):
+        described(tmp_path, csv_text(f"{row()},1", line, header=header), FileForm(footer_lines=1), order=form)
+    nothing = csv_text(f"{row()},1", "Total,,,,12,,345.00,,,,", header=header)
+    assert described(tmp_path, nothing, FileForm(footer_lines=1), order=form)
 
 
 @pytest.mark.parametrize("left_out", ["Total,,,,12,,345.00,,,", ",,,,,,,,,", "12 orders of 2025-04-01"])
@@ -282,7 +317,7 @@ def test_encodings_are_those_of_the_first_pattern_that_fits_a_name_or_its_end(na
 def test_texts_that_mean_nothing_are_empty_in_every_format(tmp_path: Path) -> None:
     texts = [
         order("A1", user_id="NULL", product=r"\N") + ",NULL",
-        order("A2", user_id="NULLs", product=" NULL") + ",",
+        order("A2", user_id="NULLs", product="NULL 2") + ",",
         order("NULL", user_id="null") + r",\N",
     ]
     names = [*oracle.COLUMNS, "note"]
@@ -294,9 +329,43 @@ def test_texts_that_mean_nothing_are_empty_in_every_format(tmp_path: Path) -> No
     for name in ("a.csv", "b.jsonl", "c.parquet"):
         found = run(tmp_path, profile, name, run=f"run-{name}")
         assert valid(found, "user_id") == ["", "NULLs"], name
-        assert valid(found, "product") == ["", " NULL"], name
+        assert valid(found, "product") == ["", "NULL 2"], name
         assert valid(found, "note") == ["", ""], name
         assert [reasons for _, reasons, _ in rejected(found)] == [["missing_order_id"]], name
+
+
+def test_texts_that_mean_nothing_may_have_blanks_and_tabs_around_them(tmp_path: Path) -> None:
+    texts = ["NULL      ", "\tNULL", "-", " - ", " ", "NUL", "NULL NULL", "NULL\u00a0", "NULLL", "no", "  - x"]
+    rows = [order(f"A{number}", product=text) for number, text in enumerate(texts)]
+    (tmp_path / "x.csv").write_bytes(csv_text(*rows))
+    found = run(tmp_path, '[file]\nnulls = [" NULL", "-"]')
+    assert valid(found, "product") == [""] * 4 + texts[4:]
+    found = run(tmp_path, '[file]\nnulls = [""]', run="blanks")
+    assert valid(found, "product") == [*texts[:4], "", *texts[5:]]
+
+
+ORDERS = ",".join(oracle.COLUMNS[1:])
+
+
+@pytest.mark.parametrize(
+    ("header", "again"),
+    [
+        (f"order_id,{ORDERS},Tax,Tax", f"order_id,{ORDERS},Tax,Tax"),
+        (f"order_id,{ORDERS},,", f" order_id ,{ORDERS},,"),
+        (f"order_id,{ORDERS},Tax,Net", f"\ufefforder_id,{ORDERS},Tax,Net"),
+        (f'\ufeff"order_id",{ORDERS},Tax,Net', f'\ufeff"order_id",{ORDERS},Tax,Net'),
+        (f"order_id,{ORDERS},Tax\u00a0,Net", f"order_id,{ORDERS},Tax\u00a0,Net"),
+        (f"order_id,{ORDERS},Tax,Net", f"order_id,{ORDERS},Tax,Net\u00a0"),
+        (f"order_id,{ORDERS},NULL ,Net", f"order_id,{ORDERS},NULL ,Net"),
+        (f'"order_id",{ORDERS},"Tax, 19%",Net', f'order_id,{ORDERS},"Tax, 19%","Net"'),
+    ],
+)
+def test_header_is_known_again_however_its_names_are_written(tmp_path: Path, header: str, again: str) -> None:
+    rows = [f"{order('A1')},1,2", again, f"{order('A2')},NULL,2", f"{order('A3', product='order_id')},1,2"]
+    (tmp_path / "x.csv").write_bytes(csv_text(*rows, header=header))
+    found = run(tmp_path, '[file]\nnulls = ["NULL"]\n[furniture]\nheader = true', partitions=2, block_bytes=120)
+    counted = json.loads((found / "report/quality.json").read_text())["rows"]
+    assert (counted["in"], counted["valid"], counted["furniture"]) == (4, 3, 1)
 
 
 @pytest.mark.parametrize("key", ["delimiter", "quoting", "quote", "header", "skip_lines", "footer_lines"])
