@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from functools import cached_property
-from itertools import combinations, permutations
+from itertools import combinations, permutations, product
 
 from daskjobs.orders.proposals import forms
 from daskjobs.orders.proposals.forms import Numbers, Times, amount, numbers
@@ -17,11 +17,14 @@ from daskjobs.orders.schema import COLUMNS
 MONEY = ("quantity", "price", "line_total", "total", "refunds", "subtotal", "shipping", "tax", "discount")
 MOST = Decimal("0.95")  # of the rows, by which a guess is taken for a rule
 OURS = {"total": "total_amount"}  # where a role has another name than our column
+OF_TOTALS = frozenset(("total", "amount", "summe", "betrag", "gesamt", "totale", "order"))  # in names of currencies
 ENDINGS = ("orderid", "orderno", "ordernumber", "ordernr", "bestellnummer", "auftragsnummer", "bestelnummer")
 LESS = 60  # how much worse a name is that has a known one in it
 FEW = 12  # different texts that are few, however few rows there are
 MOST_STATUSES = 60
 CENT = Decimal("0.01")
+MOST_NUMBERS = 12  # columns of numbers of which three are tried together
+MOST_PRODUCTS = Decimal("0.8")  # of the rows, in which an unnamed price times the quantity is the total
 TOLERANCE = 5  # cents that are taken for rounding
 _PARENTHESES = re.compile(r"\s*[(\[][^)\]]*[)\]]\s*")
 _LAST_WORD = re.compile(rf"[\s_-]+(in[\s_-]+)?({'|'.join(sorted(CODES))}|[$£€])$", re.I)
@@ -240,6 +243,14 @@ def guess(sheets: list[Sheet]) -> Guess:
         words = [each for each in columns.free() if columns.few(each) and _known(columns.counts[each]) >= 0.8]
         note("status", words[:1], values=True)
     note("currency", columns.pick("currency", lambda each: _codes(columns.counts[each])))
+    if "currency" not in names:
+        coded = [each for each in columns.free() if columns.counts[each] and columns.counts[each].keys() <= CODES]
+        coded.sort(key=lambda each: not {plain(word) for word in each.split()} & OF_TOTALS)
+        note("currency", coded[:1], values=True)
+        for each in coded[1:]:
+            columns.taken.add(each)
+            if rows.columns[each] != rows.columns[coded[0]]:
+                others["currency"] = each
     money = {name for role in MONEY for name in ranked(columns.free(), role) if columns.is_number(name)}
     if not money:
         money = {name for name in columns.free() if columns.is_number(name)}
@@ -256,9 +267,11 @@ def guess(sheets: list[Sheet]) -> Guess:
     prices = columns.all("price", lambda each: each in numeric)
     note("order_id", _order_id(columns))
     guessed = Guess(rows, read, names, by_values, others, Times(), joined)
+    totals = [name for role in ("total", "line_total") for name in columns.all(role, lambda each: each in numeric)]
     if len(names.get("price", [])) == 1 and prices and "quantity" in names:
-        totals = [name for role in ("total", "line_total") for name in columns.all(role, lambda each: each in numeric)]
         guessed = _better_price(guessed, prices, totals)
+    if "price" not in names and (totals or "quantity" in names):
+        _price_by_product(guessed, columns, [each for each in columns.free() if each in numeric], totals)
     if not (
         names.keys() & {"price", "quantity"} or any(ranked(columns.free(), role) for role in ("total", "line_total"))
     ):
@@ -279,6 +292,28 @@ def guess(sheets: list[Sheet]) -> Guess:
             texts = [f"{day} {clock}".strip() for day, clock in zip(texts, rows.columns[joined], strict=True)]
         guessed.times = forms.times((each for each in texts if each), "timestamp" not in by_values, american)
     return guessed
+
+
+def _price_by_product(guess: Guess, columns: _Columns, numeric: list[str], totals: list[str]) -> None:
+    """Find a price that no name tells: times the quantity, it is a total in more rows than any other."""
+    read = {name: guess.amounts([name]) for name in dict.fromkeys([*totals, *numeric][:MOST_NUMBERS])}
+    quantities = {each[0]: guess.quantity for each in [guess.names.get("quantity", [])] if each}
+    best, most = ("", "", ""), 1
+    for q, p, t in product(quantities or read, read, totals or read):
+        if len({q, p, t}) < 3:
+            continue
+        three = zip(quantities.get(q) or read[q], read[p], read[t], strict=True)
+        rows = [(x, y, z) for x, y, z in three if x is not None and y is not None and z is not None]
+        held = [x for x, y, z in rows if abs(x * y - z) <= TOLERANCE * CENT and z]
+        telling = sum(x != 1 for x in held)
+        fits = telling and len(held) >= MOST_PRODUCTS * len(rows) and all(x == int(x) for x, _, _ in rows)
+        if fits and len(held) > most:
+            best, most = (q, p, t), len(held)
+    for role, name in zip(("quantity", "price", "total"), best, strict=True):
+        if name and (role == "total" or role not in guess.names):
+            guess.names[role] = [name]
+            guess.by_values.add(role)
+            columns.taken.add(name)
 
 
 def _better_price(guess: Guess, prices: list[str], totals: list[str]) -> Guess:

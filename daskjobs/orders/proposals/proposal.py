@@ -29,6 +29,7 @@ from daskjobs.orders.proposals.shapes import (
     sum_parts,
     used,
 )
+from daskjobs.orders.proposals.sums import Sums, sums_of_orders, without_sums
 from daskjobs.orders.proposals.words import NO, STATUS_OF, YES, plain
 from daskjobs.orders.schema import COLUMNS, PAID, STATUSES
 
@@ -156,6 +157,9 @@ def propose(pieces: list[Piece], count: int = 0) -> str:
     head = _head(found, pieces, count or len(pieces))
     if name := preset_of(found.table.columns):
         return "\n".join([*head, *_of_preset(found, name)]) + "\n\n" + preset(name)
+    sums = sums_of_orders(found)
+    if sums and sums.sure:
+        found = guess(without_sums(sheets, sums))
     form = shape(found)
     sections = [
         _file(found),
@@ -163,7 +167,7 @@ def propose(pieces: list[Piece], count: int = 0) -> str:
         _values(found),
         _status(found),
         _order(found, form),
-        _furniture(found),
+        _furniture(found, sums),
     ]
     lines = head
     for section in sections:
@@ -377,9 +381,9 @@ def _money_columns(section: Section, found: Guess, form: Shape) -> None:
     if price:
         section.say("price", either(price), _numbers_seen(found, price))
     elif total:
-        section.say("price", either(total), "there is no column of prices: the row's total stands for it")
+        section.say("price", either(total), "no column is a price: the row's total stands for it")
     elif form.own:
-        section.say("price", '{constant = "0"}', "there is no column of prices, and the order's total counts")
+        section.say("price", '{constant = "0"}', "no column is a price, and the order's total counts")
     else:
         _without_money(section)
         return
@@ -447,15 +451,17 @@ def _values(found: Guess) -> Section:
             _in(numbers.thousands.values(), "number"),
         )
     if numbers.signs:
-        section.say(
-            "currency",
-            _list(numbers.signs),
-            _in(numbers.signs.values(), "number"),
-        )
-        if len({_code(each) for each in numbers.signs}) > 1 and "currency" not in found.names:
+        codes = {_code(each) for each in numbers.signs} if "currency" not in found.names else set()
+        first = next(iter(numbers.signs))
+        taken = [each for each in numbers.signs if len(codes) < 2 or _code(each) == _code(first)]
+        if len(codes) > 1:
+            seen = ", ".join(f"{each} {count:,}" for each, count in numbers.signs.items())
             section.ask(
-                "there are amounts of several currencies: a report adds up one. Which of these signs may stand?"
+                f"amounts are of several currencies ({seen} numbers), and signs are not told apart: amounts with "
+                "another sign than these are rejected. Only if all of them mean one and the same currency:",
+                f"currency = {_list(numbers.signs)}",
             )
+        section.say("currency", _list(taken), _in((numbers.signs[each] for each in taken), "number"))
     for key, count in (
         ("parentheses", numbers.parentheses),
         ("trailing_minus", numbers.trailing_minus),
@@ -647,7 +653,7 @@ def _wrong_total(section: Section, found: Guess, form: Shape) -> None:
     rule, seen = '["wrong_total"]', f"quantity * price is the total in {_share(agrees, count, 'rows')}"
     if what := made_of(found, form.total[0]):
         section.say("without_rules", rule, f"the total is {what}")
-    elif agrees <= (1 - MOST) * count:
+    elif agrees <= count / 2:
         section.say("without_rules", rule, seen)
     else:
         section.ask(
@@ -678,8 +684,14 @@ def _currency(section: Section, found: Guess) -> None:
     if not names:
         return
     counts = Counter(each.upper() for each in found.texts("currency") if each)
-    seen = ", ".join(f"{each} {count:,}" for each, count in counts.most_common(8))
-    section.say("currency", quoted(names[0]), f"rows: {seen}")
+    seen = "by its values: " if "currency" in found.by_values else ""
+    seen += "rows: " + ", ".join(f"{each} {count:,}" for each, count in counts.most_common(8))
+    if other := found.others.get("currency"):
+        section.ask(
+            f"is the currency of the total in {escaped(names[0])} or {escaped(other)}? They differ. The other answer:",
+            f"currency = {quoted(other)}",
+        )
+    section.say("currency", quoted(names[0]), seen)
     if len(counts) > 1:
         first, second = [each for each, _ in counts.most_common(2)]
         section.ask(
@@ -689,23 +701,23 @@ def _currency(section: Section, found: Guess) -> None:
         section.say("report_currency", quoted(first), f"in {_share(counts[first], counts.total(), 'rows')}")
 
 
-def _furniture(found: Guess) -> Section:
+def _furniture(found: Guess, of_orders: Sums | None) -> Section:
     section = Section("furniture")
     sheets = found.table.sheets
     rules, blanks, ends = (sum(getattr(each, name) for each in sheets) for name in ("rules", "blanks", "ends"))
-    lines, seen = list[str](), list[str]()
+    lines, of_lines = list[str](), list[str]()
     if rules:
         lines.append(r"^[-=_+|*,;\s]*[-=_][-=_][-=_+|*,;\s]*$")
-        seen.append(f"{rows_of(rules)} of dashes")
+        of_lines.append(f"{rows_of(rules)} of dashes")
     if blanks:
         delimiter = re.escape(sheets[0].delimiter) if sheets[0].delimiter not in "\t, ;|" else ""
         lines.append(rf"^[\s,;|\"{delimiter}]*$".replace('\\"', '"'))
-        seen.append(f"{rows_of(blanks)} with nothing")
+        of_lines.append(f"{rows_of(blanks)} with nothing")
     if ends:
         lines.append(r"^\\\.$")
-        seen.append("the end mark of COPY")
+        of_lines.append("the end mark of COPY")
     if lines:
-        section.say("lines", _list(lines), ", ".join(seen))
+        section.say("lines", _list(lines), ", ".join(of_lines))
     if headers := sum(each.headers for each in sheets):
         section.say("header", "true", f"the header again, in {rows_of(headers)}")
     sums = Counter[tuple[str, str]]()
@@ -717,5 +729,16 @@ def _furniture(found: Guess) -> Section:
         where.setdefault(name, []).append(word)
     if where:
         tables = ", ".join(f"{{{quoted(name)} = {_list(words)}}}" for name, words in where.items())
-        section.say("where", f"[{tables}]", f"{rows_of(sums.total())} of sums and titles")
+        seen = f"{rows_of(sums.total())} of sums and titles"
+        if of_orders and of_orders.sure:
+            held = _share(of_orders.held, of_orders.count, f"are what {of_orders.amount} adds up to above them")
+            seen += f"; in the orders, {held}"
+        section.say("where", f"[{tables}]", seen)
+    if of_orders and not of_orders.sure:
+        words = _list(of_orders.words)
+        section.ask(
+            f"{rows_of(of_orders.count)} of {of_orders.column} have a word of sums, and "
+            f"{of_orders.held:,} are the sum of the lines above in their order. If none is a line of an order:",
+            f"where = [{{{quoted(of_orders.column)} = {words}}}]",
+        )
     return section

@@ -82,6 +82,7 @@ class Sheet:
     headers: int = 0
     ends: int = 0  # end marks of COPY
     sums: dict[int, Counter[str]] = field(default_factory=dict)
+    summed: int = 0  # rows of these that are the sum of the lines of their order
     others: int = 0
     bytes: int = 0
 

@@ -38,7 +38,7 @@ NAMES = {
         bestelnummer bestelnr bestelling bestellingid ordernummer numeroencomenda idencomenda encomenda
         invoicenumber invoiceno rechnungsnummer rechnungsnr rechnung factura numerofactura numerofacture facture
         fattura faktura nrfaktury factuurnummer transactionid transactioncode transaktionscode tranid receiptid
-        receiptno internalid salesrecordnumber id reference referenz number nummer name""",
+        receiptno receiptnumber receipt bon bonnr bonnummer internalid salesrecordnumber id reference referenz number nummer name""",
     "user_id": """userid customerid customerno customernumber customer clientid buyerid buyerusername userno
         kundennummer kundennr kundenid kunde auftraggeber kunnr soldto soldtoparty numeroclient idclient codeclient
         client idcliente codicecliente codigocliente numerocliente cliente idklienta nrklienta klient kontrahent
@@ -97,7 +97,8 @@ NAMES = {
         postingdate time""",
     "time": "time ordertime uhrzeit zeit heure hora ora godzina czas tijd",
     "currency": """currency currencycode ordercurrency ordercurrencycode currencyisocode currencyiso wahrung waehrung
-        devise monnaie moneda divisa valuta waluta moeda waers waerk wrg waehrg curr ccy""",
+        devise monnaie moneda divisa valuta waluta moeda waers waerk wrg waehrg wahrg whrg curr ccy iso isocode
+        totalpricecurrency totalcurrency amountcurrency""",
     "refunds": """refundedamount amountrefunded refundamount totalrefunded totalrefundedamount refunds refund refunded
         partialrefunds orderrefundamount erstattet erstattung erstattungsbetrag ruckerstattung rembourse
         montantrembourse remboursement reembolso reembolsado importereembolsado importeporreembolsar rimborso
@@ -159,7 +160,8 @@ NO = _words("""false f no n 0 nein non nie nao falsch faux falso falsz""")
 TOTALS = _words(
     """total totals grandtotal overalltotal subtotal sum summe gesamt gesamtsumme zwischensumme general totalgeneral
     soustotal suma razem somme totale totali totalegenerale totaal subtotaal totaisgerais insgesamt endsumme ogolem
-    sumarazem pagetotal reporttotal"""
+    sumarazem pagetotal reporttotal tagessumme bonsumme belegsumme auftragssumme rechnungssumme ordertotal invoicetotal
+    totalecomplessivo totaleordine totalcommande totalpedido"""
 )
 NULLS = (
     r"\N", "NULL", "null", "(null)", "<null>", "<NULL>", "- None -", "NaN", "nan", "NaT", "#N/A", "#NULL!", "<NA>", "\0"

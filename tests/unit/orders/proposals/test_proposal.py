@@ -266,7 +266,91 @@ F3;Petit;France;Tasse;1;4,00 €;4,00 €;Chèque;En attente de paiement;02/02/2
         },
         orders=2,
         revenue="169.40",
-        asks=("the order's own total",),
+    ),
+    # 9.80 + 32.00, and not twice that: each receipt ends with its sum.
+    "kasse.csv": Export(
+        text="""\
+Belegnummer;Datum;Artikel;Menge;Einzelpreis;Betrag;Status
+1001;02.02.2026 09:15;Brot;2;3,50;7,00;bezahlt
+1001;02.02.2026 09:15;Kaffee;1;2,80;2,80;bezahlt
+1001;02.02.2026 09:15;Summe;1;9,80;9,80;bezahlt
+1002;22.02.2026 09:20;Torte;1;32,00;32,00;bezahlt
+1002;22.02.2026 09:20;Summe;1;32,00;32,00;bezahlt
+""",
+        says={"furniture.where": [{"Artikel": ["Summe"]}], "order.rows": "line"},
+        orders=2,
+        revenue="41.80",
+    ),
+    # 2500.00 + 125.00 less 25.00, and 29.98, a cent more than 3 times 9.99: the price is what makes a total of a quantity.
+    "alv.csv": Export(
+        text="""\
+VBELN;KUNNR;Land;Bezeichnung;Menge;Netto;Nettowert;Währg;Erdat
+4711001;C-100;DE;Pumpe;2;1.250,00;2.500,00;EUR;02.02.2026
+4711002;C-101;AT;Ventil;10;12,50;125,00;EUR;22.02.2026
+4711003;C-101;AT;Ventil;2-;12,50;25,00-;EUR;05.02.2026
+4711004;C-106;DE;Kabel;3;9,99;29,98;EUR;06.02.2026
+""",
+        says={
+            "columns.price.names": ["Netto"],
+            "columns.total_amount.names": ["Nettowert"],
+            "order.currency": "Währg",
+            "order.tolerance": 1,
+        },
+        orders=3,
+        revenue="2629.98",
+    ),
+    # 7.00 + 2.80, and "Einzel" is no name that is known.
+    "einzel.csv": Export(
+        text="""\
+Bestellnummer;Datum;Artikel;Menge;Einzel;Betrag;Status
+1001;02.02.2026;Brot;2;3,50;7,00;bezahlt
+1002;22.02.2026;Kaffee;1;2,80;2,80;bezahlt
+1003;22.02.2026;Kaffee;3;2,80;8,40;offen
+""",
+        says={"columns.price.names": ["Einzel"], "columns.total_amount.names": ["Betrag"], "order.price": "unit"},
+        orders=2,
+        revenue="9.80",
+    ),
+    # 1049.90 in dollars; the order in yen is another currency's.
+    "report.csv": Export(
+        text="""\
+"Order Number","Product Name","Quantity","Unit Price Currency","Unit Price","Total Price Currency","Total Price",\
+"Status","Effective Date"
+"00000101","Desk","2","USD","500.00","USD","1,000.00","Activated","1/30/2026"
+"00000101","Lamp","1","USD","49.90","USD","49.90","Activated","1/30/2026"
+"00000104","Chair","1","JPY","75.00","JPY","75.00","Activated","2/22/2026"
+""",
+        says={"order.currency": "Total Price Currency", "order.report_currency": "USD"},
+        orders=1,
+        revenue="1049.90",
+        asks=("a report is of one currency",),
+    ),
+    # 1250.00 + 128.20 in euros: the francs are rejected, and not added.
+    "signs.csv": Export(
+        text="""\
+Bestellnummer;Datum;Kunde;Artikel;Menge;Preis;Summe;Status
+1;31.01.2026;A;Tisch;1;1.250,00 €;1.250,00 €;bezahlt
+2;31.01.2026;B;Stuhl;2;64,10 €;128,20 €;bezahlt
+3;31.01.2026;C;Stuhl;2;64,10 CHF;128,20 CHF;bezahlt
+""",
+        says={"values.currency": ["€"]},
+        orders=2,
+        revenue="1378.20",
+        asks=("amounts are of several currencies",),
+    ),
+    # 9.80 + 32.00; there is no quantity.
+    "till.csv": Export(
+        text="""\
+Order No,Date,Item,Amount,Status
+1001,2026-02-02 09:15,Bread,7.00,paid
+1001,2026-02-02 09:15,Coffee,2.80,paid
+1001,2026-02-02 09:15,TOTAL:,9.80,paid
+1002,2026-02-02 09:20,Cake,32.00,paid
+1002,2026-02-02 09:20,TOTAL:,32.00,paid
+""",
+        says={"furniture.where": [{"Item": ["TOTAL:"]}], "order.rows": "line"},
+        orders=2,
+        revenue="41.80",
     ),
     # 37.40 + 14.80 less 5.00.
     "shop.csv": Export(
@@ -313,6 +397,11 @@ def written(folder: Path, name: str, text: str | bytes, encoding: str = "utf-8")
     path = folder / name
     path.write_bytes(text if isinstance(text, bytes) else text.encode(encoding))
     return path
+
+
+def flat(text: str) -> str:
+    """Return the comments of a proposal without their breaks of lines."""
+    return text.replace("\n# ", " ")
 
 
 def rows(*lines: str, head: str = HEAD) -> str:
@@ -502,6 +591,8 @@ def test_totals_that_differ_in_some_rows_are_asked_for(tmp_path: Path) -> None:
     )
     assert "quantity * price is the total in 2 of 3 rows: the others are rejected (wrong_total)" in text
     assert profile_of(text).order.without_rules == []
+    text = proposed(written(tmp_path, "o.csv", rows(*(line.format(n, t) for n, t in enumerate(["21.75", "20", "25"])))))
+    assert profile_of(text).order.without_rules == ["wrong_total"]
 
 
 def test_titles_and_sums_between_rows_are_furniture_and_a_page_head_stands_again(tmp_path: Path) -> None:
@@ -528,6 +619,15 @@ def test_what_was_refunded_in_part_counts_less_what_was_given_back(tmp_path: Pat
         ),
     )
     assert report_of(tmp_path, path, proposed(path)) == (2, "16.00")
+
+
+def test_a_word_of_sums_that_adds_up_to_nothing_is_asked_for_and_stays(tmp_path: Path) -> None:
+    line = "K{0},u,west,{1},1,{2},{2},card,success,2025-04-02"
+    lines = [line.format(*each) for each in ((1, "kettle", "5.00"), (1, "Total", "7.00"), (2, "Total", "9.00"))]
+    text = proposed(written(tmp_path, "o.csv", rows(*lines)))
+    assert "QUESTION: 2 rows of product have a word of sums, and 0 are the sum" in flat(text)
+    assert '# where = [{"product" = ["Total"]}]' in text
+    assert report_of(tmp_path, tmp_path / "o.csv", text) == (2, "21.00")
 
 
 def test_two_currencies_are_asked_for(tmp_path: Path) -> None:
