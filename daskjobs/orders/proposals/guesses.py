@@ -3,7 +3,7 @@
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from functools import cached_property
 from itertools import combinations, permutations, product
@@ -87,6 +87,7 @@ class Guess:
     others: dict[str, str]  # a second column that fits as well
     times: Times
     joined: str = ""  # the column of a time of day beside the date
+    otherwise: list[str] = field(default_factory=list)  # files whose numbers have another decimal sign than most
 
     @cached_property
     def ids(self) -> list[str]:
@@ -254,19 +255,24 @@ def guess(sheets: list[Sheet]) -> Guess:
     money = {name for role in MONEY for name in ranked(columns.free(), role) if columns.is_number(name)}
     if not money:
         money = {name for name in columns.free() if columns.is_number(name)}
-    read = numbers(text for name in rows.columns if name in money for text in filled[name])
+    days = next(iter(columns.times(names["timestamp"][0]).formats), "") if "timestamp" in names else ""
+    german = sheets[0].delimiter == ";" and days.startswith("%d.%m.")
+    read = numbers((text for name in rows.columns if name in money for text in filled[name]), "," if german else ".")
     numeric = {name for name in columns.free() if columns.is_number(name)}
 
     def whole(name: str) -> bool:
         found = [read.value(each) for each in columns.counts[name]]
         return name in numeric and sum(each is not None and each == int(each) for each in found) >= 0.7 * len(found)
 
+    def flag(name: str) -> bool:
+        return {plain(each) for each in columns.counts[name]} == {"0", "1"}
+
     note("quantity", columns.pick("quantity", whole))
-    note("refunds", columns.pick("refunds", lambda each: each in numeric or not filled[each]))
+    note("refunds", columns.pick("refunds", lambda each: (each in numeric or not filled[each]) and not flag(each)))
     note("price", columns.pick("price", lambda each: each in numeric))
     prices = columns.all("price", lambda each: each in numeric)
     note("order_id", _order_id(columns))
-    guessed = Guess(rows, read, names, by_values, others, Times(), joined)
+    guessed = Guess(rows, read, names, by_values, others, Times(), joined, _otherwise(sheets, money, read))
     totals = [name for role in ("total", "line_total") for name in columns.all(role, lambda each: each in numeric)]
     if len(names.get("price", [])) == 1 and prices and "quantity" in names:
         guessed = _better_price(guessed, prices, totals)
@@ -292,6 +298,17 @@ def guess(sheets: list[Sheet]) -> Guess:
             texts = [f"{day} {clock}".strip() for day, clock in zip(texts, rows.columns[joined], strict=True)]
         guessed.times = forms.times((each for each in texts if each), "timestamp" not in by_values, american)
     return guessed
+
+
+def _otherwise(sheets: list[Sheet], money: set[str], read: Numbers) -> list[str]:
+    """Return the files whose numbers have another decimal sign."""
+    names = list[str]()
+    for sheet in sheets:
+        places = [place for place, name in enumerate(sheet.columns) if name in money]
+        own = numbers(row[place] for row in sheet.rows for place in places)
+        if own.point_seen and own.decimal != read.decimal:
+            names.append(sheet.name)
+    return names
 
 
 def _price_by_product(guess: Guess, columns: _Columns, numeric: list[str], totals: list[str]) -> None:
@@ -320,7 +337,7 @@ def _better_price(guess: Guess, prices: list[str], totals: list[str]) -> Guess:
     """Return the guess with another price, if that one times the quantity is a total, and the first one is none."""
     for name in (guess.names["price"][0], *prices):
         names = guess.names | {"price": [name]}
-        other = Guess(guess.table, guess.numbers, names, guess.by_values, guess.others, guess.times, guess.joined)
+        other = replace(guess, names=names)
         for total in totals:
             agree, count = other.agree(other.amounts([total]))
             if count and agree >= MOST * count:

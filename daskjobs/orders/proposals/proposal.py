@@ -14,7 +14,7 @@ from daskjobs.display import escaped, listed
 from daskjobs.orders.dialect import BACKSLASH, RFC4180
 from daskjobs.orders.profiles import ANY, ISO, Column
 from daskjobs.orders.profiles.reading import parse_profile, preset, preset_of
-from daskjobs.orders.proposals.forms import Times, invisible
+from daskjobs.orders.proposals.forms import Times, amount, invisible
 from daskjobs.orders.proposals.guesses import MOST, Guess, guess, named, ranked
 from daskjobs.orders.proposals.sampling import ENCODINGS, Piece, Sheet, sheet
 from daskjobs.orders.proposals.shapes import (
@@ -23,14 +23,16 @@ from daskjobs.orders.proposals.shapes import (
     has_amounts,
     key_of,
     made_of,
+    overlaps,
     parts,
     runs,
+    same_rows,
     shape,
     sum_parts,
     used,
 )
 from daskjobs.orders.proposals.sums import Sums, sums_of_orders, without_sums
-from daskjobs.orders.proposals.words import NO, STATUS_OF, YES, plain
+from daskjobs.orders.proposals.words import ENDED, FLAGS, NO, STATUS_OF, YES, plain
 from daskjobs.orders.schema import COLUMNS, PAID, STATUSES
 
 NAMED = 8  # statuses that a preset does not name, at most
@@ -38,6 +40,7 @@ WIDTH = 120
 DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
 SHOWN_STATUSES = 12
 LONGEST_STATUS = 40
+_EXPONENT = re.compile(r"[0-9]+([.,][0-9]+)?[Ee]\+?[0-9]{1,2}")  # an id that a spreadsheet has taken for a number
 NO_COLUMN = "there is no such column"
 
 
@@ -164,7 +167,7 @@ def propose(pieces: list[Piece], count: int = 0) -> str:
     sections = [
         _file(found),
         _columns(found, form),
-        _values(found),
+        _values(found, form),
         _status(found),
         _order(found, form),
         _furniture(found, sums),
@@ -319,6 +322,11 @@ def _columns(found: Guess, form: Shape) -> Section:
         if ours == "timestamp" and names:
             _timestamp(section, found)
         elif names:
+            if ours == "order_id" and (lost := sum(map(bool, map(_EXPONENT.fullmatch, found.texts(ours))))):
+                section.ask(
+                    f"{these(lost, 'id')} are like 1.23E+15: a spreadsheet has lost their last digits, and several "
+                    "orders may have one id by now. Can you export them again, with ids as text?"
+                )
             section.say(ours, either(names), _seen(found, ours))
         elif ours == "order_id":
             section.ask("which column is the order's id? None looks like one, and a run needs it.", 'order_id = "…"')
@@ -424,21 +432,48 @@ def _without_money(section: Section) -> None:
     section.ask("which column has the amount? None looks like one, and a run needs it.", 'total_amount = "…"')
 
 
-def _values(found: Guess) -> Section:
+def _file_name(name: str) -> str:
+    return listed(name).rpartition("/")[2]
+
+
+def _of_keys(found: Guess, form: Shape) -> list[str]:
+    """Return the columns of numbers that a key of the profile uses."""
+    names = [name for role in ("quantity", "price", "refunds") for name in found.names.get(role, [])]
+    return list(dict.fromkeys([*names, *form.total, *form.own]))
+
+
+def _percents(found: Guess, name: str) -> int:
+    """Return how many texts of a column are percents."""
+    texts = found.table.columns[name]
+    return sum(each.endswith("%") and amount(each) is not None for each in texts)
+
+
+def _values(found: Guess, form: Shape) -> Section:
     section = Section("values")
     numbers, times = found.numbers, found.times
     if numbers.undecided:
-        mark = "," if "," in numbers.thousands else "."
-        first, second = ("thousands", "decimals") if mark == "," else ("decimals", "thousands")
+        mark, other = numbers.mark, {",": "."}.get(numbers.mark, ",")
+        groups = mark in numbers.thousands
         section.ask(
             f"{these(numbers.either, 'number')} like 1{mark}234: does this sign group thousands? "
-            f"Here, it is that of {first}. For {second}:",
-            'decimal = ","  # and no thousands' if mark == "," else 'decimal = ","  # and thousands = ["."]',
+            f"Here, {'it does' if groups else 'it is the decimal sign'}. The other answer:",
+            f'decimal = "{mark}"  # and no thousands'
+            if groups
+            else f'decimal = "{other}"  # and thousands = ["{mark}"]',
+        )
+    if found.otherwise:
+        section.ask(
+            f"{_share(len(found.otherwise), len(found.table.sheets), 'files')}, as {_file_name(found.otherwise[0])}, "
+            f"have another decimal sign than {numbers.decimal}, which a profile can't tell apart: their numbers are "
+            "rejected, or read wrong. Give such files to a run of their own, with a profile that is proposed for them."
         )
     if numbers.decimal != "." or numbers.thousands or numbers.undecided:
         seen = f"{numbers.point_seen:,} numbers show it" + (
             f", {numbers.against:,} have it the other way" if numbers.against else ""
         )
+        if not numbers.point_seen:
+            german = numbers.decimal == ","
+            seen = "as where days are like 31.01.2026 and fields end with ;" if german else "no number shows it"
         section.say("decimal", quoted(numbers.decimal), seen)
     elif numbers.against:
         section.note(
@@ -465,10 +500,17 @@ def _values(found: Guess) -> Section:
     for key, count in (
         ("parentheses", numbers.parentheses),
         ("trailing_minus", numbers.trailing_minus),
-        ("percent", numbers.percent),
+        ("percent", sum(_percents(found, name) for name in _of_keys(found, form))),
     ):
         if count:
             section.say(key, "true", _in([count], "number"))
+    keys = _of_keys(found, form)
+    for name, texts in found.table.columns.items():
+        if name not in keys and _percents(found, name) > sum(map(bool, texts)) / 2:
+            section.note(
+                f"{name} has percents, by which nothing is taken off or added: a profile multiplies nothing but "
+                "quantity and price."
+            )
     _formats(section, times)
     ids = [each for each in found.table.values(found.names.get("order_id", [])) if each]
     if hidden := sum(map(invisible, ids)):
@@ -532,6 +574,15 @@ def _status(found: Guess) -> Section:
         names = ", ".join(map(quoted, returned))
         section.note(f"{names}: all of these rows are negative, and are taken off what was paid.")
     left = _refunded_in_part(found, words)
+    positive = sorted(text for text, ours in words.items() if ours == "refunded" and text not in {*left, *returned})
+    if positive and (again := _refunds_of_paid(found, words)):
+        names = ", ".join(map(quoted, positive))
+        have = "has" if again == 1 else "have"
+        section.note(
+            f"{names}: {rows_of(again)} of these {have} a paid order's id and an amount that is not negative. They count "
+            "nothing, and nothing is taken off for them: no key turns a sign round. Export them as negative amounts, "
+            "or subtract them by hand."
+        )
     words |= dict.fromkeys([*left, *returned], PAID)
     if left:
         names = ", ".join(map(quoted, left))
@@ -547,6 +598,7 @@ def _status(found: Guess) -> Section:
             "no column says how much was given back of these, so that they count whole. If they shall not count:",
             f"refunded = {_list(partly)}",
         )
+    _ended(section, found, words)
     unknown = [text for text in counts if text not in words]
     if unknown:
         unknown.sort(key=lambda each: (-counts[each], each))
@@ -568,6 +620,34 @@ def _negative(found: Guess, words: dict[str, str]) -> list[str]:
         if words.get(text) == "refunded":
             negative[text] = negative.get(text, True) and found.is_negative(place)
     return sorted(text for text, each in negative.items() if each)
+
+
+def _ended(section: Section, found: Guess, words: dict[str, str]) -> None:
+    """Ask about paid orders for which another column says when they were cancelled."""
+    taken = {name for names in found.names.values() for name in names}
+    texts = found.texts("status")
+    for name, whens in found.table.columns.items():
+        if plain(name) not in ENDED or name in taken:
+            continue
+        rows = sum(bool(when) and words.get(text) == PAID for when, text in zip(whens, texts, strict=True))
+        if rows:
+            section.ask(
+                f"{escaped(name)} is filled in {rows_of(rows)} whose status is paid, which count. If they shall not: "
+                f"in [columns] status = {{join = {_list([found.names['status'][0], name])}}}, and here:",
+                'cancelled = "*"',
+            )
+
+
+def _refunds_of_paid(found: Guess, words: dict[str, str]) -> int:
+    """Return how many rows of what was refunded, none of them negative, have the id of a paid order."""
+    if "order_id" not in found.names:
+        return 0
+    texts = found.texts("status")
+    paid = {each for each, text in zip(found.ids, texts, strict=True) if words.get(text) == PAID}
+    rows = enumerate(zip(found.ids, texts, strict=True))
+    return sum(
+        each in paid and words.get(text) == "refunded" and not found.is_negative(place) for place, (each, text) in rows
+    )
 
 
 def _refunded_in_part(found: Guess, words: dict[str, str]) -> list[str]:
@@ -610,6 +690,8 @@ def _order(found: Guess, form: Shape) -> Section:
         key = key_of(found)
         if key:
             section.say("key", _list(["order_id", key]), "what no two rows have in common")
+        else:
+            _again(section, found)
         if form.fill:
             section.say("fill_down", _list(form.fill), "empty in the later lines of orders, filled in the first")
         if form.own:
@@ -632,6 +714,11 @@ def _order(found: Guess, form: Shape) -> Section:
                 f"in {rows_of(count)}, the status is another one than before: does the last one count?",
                 'repeats = "last"',
             )
+        elif count := overlaps(found):
+            section.ask(
+                f"ids stand once in each file, and in {rows_of(count)} again in a later one: does the last one count?",
+                'repeats = "last"',
+            )
     if form.price_of_line and form.total:
         section.say("price", quoted("line"), "the price is the row's total, not that of a unit")
     if form.tolerance:
@@ -643,6 +730,24 @@ def _order(found: Guess, form: Shape) -> Section:
     _currency(section, found)
     _wrong_total(section, found, form)
     return section
+
+
+def _again(section: Section, found: Guess) -> None:
+    """Ask for a key where lines of a file stand in a later one, too."""
+    for name in ranked(found.table.columns, "line"):
+        if count := overlaps(found, name):
+            section.ask(
+                f"in each file, order_id and {escaped(name)} tell all lines apart, and {rows_of(count)} stand in a later "
+                "file again: do they count twice? Where the last one counts:",
+                f"key = {_list(['order_id', name])}",
+            )
+            section.lines.append('# repeats = "last"')
+            return
+    if count := same_rows(found):
+        section.ask(
+            f"{rows_of(count)} of a file stand as they are in another one, too: they count twice. If the files overlap, "
+            "give each row once, or a key that tells lines apart."
+        )
 
 
 def _wrong_total(section: Section, found: Guess, form: Shape) -> None:
@@ -722,23 +827,39 @@ def _furniture(found: Guess, of_orders: Sums | None) -> Section:
         section.say("header", "true", f"the header again, in {rows_of(headers)}")
     sums = Counter[tuple[str, str]]()
     for each in sheets:
-        for place, words in each.sums.items():
-            sums.update({(each.columns[place], word): count for word, count in words.items()})
+        for place, counts in each.sums.items():
+            sums.update({(each.columns[place], word): count for word, count in counts.items()})
     where = dict[str, list[str]]()
     for name, word in sorted(sums):
         where.setdefault(name, []).append(word)
+    tables = [f"{{{quoted(name)} = {_list(words)}}}" for name, words in where.items()]
     if where:
-        tables = ", ".join(f"{{{quoted(name)} = {_list(words)}}}" for name, words in where.items())
         seen = f"{rows_of(sums.total())} of sums and titles"
         if of_orders and of_orders.sure:
             held = _share(of_orders.held, of_orders.count, f"are what {of_orders.amount} adds up to above them")
             seen += f"; in the orders, {held}"
-        section.say("where", f"[{tables}]", seen)
+        section.say("where", f"[{', '.join(tables)}]", seen)
     if of_orders and not of_orders.sure:
         words = _list(of_orders.words)
         section.ask(
             f"{rows_of(of_orders.count)} of {of_orders.column} have a word of sums, and "
             f"{of_orders.held:,} are the sum of the lines above in their order. If none is a line of an order:",
-            f"where = [{{{quoted(of_orders.column)} = {words}}}]",
+            f"where = [{', '.join([*tables, f'{{{quoted(of_orders.column)} = {words}}}'])}]",
         )
+    _flags(section, found, tables)
     return section
+
+
+def _flags(section: Section, found: Guess, tables: list[str]) -> None:
+    """Ask about columns of yes and no, like test or refunded, that no key uses."""
+    taken = {name for names in found.names.values() for name in names}
+    for name, texts in found.table.columns.items():
+        counts = Counter(each for each in texts if each)
+        said = [each for each in counts if plain(each) in YES]
+        if name in taken or plain(name) not in FLAGS or not said or not all(plain(each) in YES | NO for each in counts):
+            continue
+        rows = sum(counts[each] for each in said)
+        section.ask(
+            f"{escaped(name)} is {either(said)} in {rows_of(rows)}: do these count like all others? If they don't:",
+            f"where = [{', '.join([*tables, f'{{{quoted(name)} = {_list(said)}}}'])}]",
+        )

@@ -281,7 +281,7 @@ Belegnummer;Datum;Artikel;Menge;Einzelpreis;Betrag;Status
         orders=2,
         revenue="41.80",
     ),
-    # 2500.00 + 125.00 less 25.00, and 29.98, a cent more than 3 times 9.99: the price is what makes a total of a quantity.
+    # 2500.00 + 125.00 less 25.00, and 29.98, a cent more than 3 times 9.99.
     "alv.csv": Export(
         text="""\
 VBELN;KUNNR;Land;Bezeichnung;Menge;Netto;Nettowert;Währg;Erdat
@@ -628,6 +628,92 @@ def test_a_word_of_sums_that_adds_up_to_nothing_is_asked_for_and_stays(tmp_path:
     assert "QUESTION: 2 rows of product have a word of sums, and 0 are the sum" in flat(text)
     assert '# where = [{"product" = ["Total"]}]' in text
     assert report_of(tmp_path, tmp_path / "o.csv", text) == (2, "21.00")
+
+
+def test_numbers_are_read_as_the_rest_of_a_german_file_is_written(tmp_path: Path) -> None:
+    head, line = "Bestellung;Datum;Menge;Preis;Summe;Status", "{0};{0}.01.2026;2;1.250;2.500;bezahlt"
+    path = written(tmp_path, "o.csv", rows(line.format(30), line.format(31), head=head))
+    text = proposed(path)
+    assert "4 numbers like 1.234: does this sign group thousands? Here, it does" in flat(text)
+    assert report_of(tmp_path, path, text) == (2, "5000.00")
+
+
+def test_files_whose_decimal_signs_differ_are_asked_for_by_name(tmp_path: Path) -> None:
+    head = "order_no;item;qty;unit_price;total;state;created_at"
+    written(tmp_path, "a.csv", rows("1;Desk;1;1,250.00;1,250.00;paid;2026-01-13", head=head))
+    written(tmp_path, "b.csv", rows("3;Desk;1;250,00;250,00;paid;2026-01-13", head=head))
+    text = flat(proposed(tmp_path / "*.csv"))
+    assert "QUESTION: 1 of 2 files, as b.csv, have another decimal sign than ." in text
+    assert "# QUESTION" not in proposed(tmp_path / "a.csv")
+
+
+def test_ids_that_a_spreadsheet_took_for_numbers_are_asked_for(tmp_path: Path) -> None:
+    line = '"{0}",u,west,kettle,3,7.25,21.75,card,success,2025-04-02'
+    lost = rows(line.format("1,23457E+15"), line.format("1.23457E+15"), line.format("17"))
+    assert "QUESTION: 2 ids are like 1.23E+15" in proposed(written(tmp_path, "o.csv", lost))
+
+
+def test_percents_that_no_key_uses_are_no_form_of_amounts_and_are_told(tmp_path: Path) -> None:
+    line = "K{0},u,west,kettle,3,7.25,card,success,2025-04-02,{1}%"
+    head = "order_id,user_id,region,product,quantity,price,payment_mode,status,timestamp,Rabatt"
+    text = proposed(written(tmp_path, "o.csv", rows(line.format(1, 10), line.format(2, 0), head=head)))
+    assert "# Rabatt has percents, by which nothing is taken off" in text
+    assert not profile_of(text).values.percent
+
+
+def test_a_column_of_types_is_the_status_and_refunds_with_positive_amounts_are_told(tmp_path: Path) -> None:
+    head = "order_id,type,item,qty,unit_price,amount,created"
+    line = "M-{0},{1},Book,{2},20.00,{3},2026-10-25 00:30:00"
+    sold = [line.format(1, "order", 1, "20.00"), line.format(2, "order", 2, "40.00")]
+    path = written(tmp_path, "o.csv", rows(*sold, line.format(2, "refund", 1, "20.00"), head=head))
+    text = proposed(path)
+    assert profile_of(text).status == {"order": "success", "refund": "refunded"}
+    assert '"refund": 1 row of these has a paid order\'s id and an amount that is not negative.' in flat(text)
+    assert report_of(tmp_path, path, text) == (2, "60.00")
+    negative = rows(*sold, line.format(2, "refund", -1, "-20.00"), head=head)
+    assert "no key turns a sign" not in flat(proposed(written(tmp_path, "o.csv", negative)))
+
+
+def test_flags_and_dates_that_say_that_an_order_may_not_count_are_asked_for(tmp_path: Path) -> None:
+    head = "id,date,customer,amount,status,test,refunded,Cancelled at"
+    lines = (
+        "1,2026-01-13,A,30.00,paid,f,0,",
+        "2,2026-01-13,B,20.00,paid,t,1,",
+        "3,2026-01-13,C,5.00,paid,f,0,2026-02-01",
+    )
+    path = written(tmp_path, "o.csv", rows(*lines, head=head))
+    text = proposed(path)
+    assert report_of(tmp_path, path, text) == (3, "55.00")
+    assert '# QUESTION: test is "t" in 1 row' in text
+    assert '# QUESTION: refunded is "1" in 1 row' in text
+    assert "# QUESTION: Cancelled at is filled in 1 row whose status is paid" in text
+    either = text.replace('# where = [{"test" = ["t"]}]', '[furniture]\nwhere = [{"test" = ["t"]}]')
+    cancelled = either.replace('# cancelled = "*"', 'success = ["paid"]\ncancelled = "*"')
+    joined = cancelled.replace('status = "status"', 'status = {join = ["status", "Cancelled at"]}')
+    again = tmp_path / "again"
+    again.mkdir()
+    assert report_of(again, path, joined) == (1, "30.00")
+
+
+def test_lines_that_a_later_file_has_again_are_asked_for_with_a_key(tmp_path: Path) -> None:
+    head, line = "Order,Line,Date,SKU,Qty,Price,Line total,Status", "{0},{1},2026-01-{0},S{1},1,10.00,10.00,paid"
+    for name, orders in {"a": (13, 14), "b": (14, 15)}.items():
+        written(tmp_path, f"{name}.csv", rows(*(line.format(each, n) for each in orders for n in (1, 2)), head=head))
+    text = proposed(tmp_path / "*.csv")
+    assert "order_id and Line tell all lines apart, and 2 rows stand in a later file again" in flat(text)
+    answered = text.replace("# key = ", "key = ").replace("# repeats = ", "repeats = ")
+    assert report_of(tmp_path, tmp_path / "*.csv", answered) == (3, "60.00")
+
+
+def test_an_order_that_a_later_file_has_again_is_no_order_of_two_lines(tmp_path: Path) -> None:
+    line = "{0},u,west,kettle,3,7.25,21.75,card,{1},2025-04-02"
+    written(tmp_path, "a.csv", rows(line.format(1, "pending"), line.format(2, "success")))
+    head = HEAD.replace("price", "unit_price")
+    written(tmp_path, "b.csv", rows(line.format(1, "success"), line.format(3, "success"), head=head))
+    text = proposed(tmp_path / "*.csv")
+    assert '# repeats = "last"' in text
+    answered = text.replace("# repeats = ", "repeats = ")
+    assert report_of(tmp_path, tmp_path / "*.csv", answered) == (3, "65.25")
 
 
 def test_two_currencies_are_asked_for(tmp_path: Path) -> None:
