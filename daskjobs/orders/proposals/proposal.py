@@ -168,7 +168,7 @@ def propose(pieces: list[Piece], count: int = 0) -> str:
         _file(found),
         _columns(found, form),
         _values(found, form),
-        _status(found),
+        _status(found, form),
         _order(found, form),
         _furniture(found, sums),
     ]
@@ -242,7 +242,11 @@ def _file(found: Guess) -> Section:
         }
         section.say("quoting", quoted(first.quoting), meaning[first.quoting])
     if first.quote != '"':
-        section.say("quote", quoted(first.quote), "fields stand in single quotes")
+        meaning_of = "fields stand in single quotes" if first.quote else "quotes are plain characters"
+        section.say("quote", quoted(first.quote), meaning_of)
+    if first.quoting == BACKSLASH and not first.quote:
+        source, name = ("COPY of PostgreSQL", "postgres-copy") if first.ends else ("INTO OUTFILE of MySQL", "mysql")
+        section.note(f"This is text as {source} writes it: the preset {name} reads it, too, with your columns.")
     _encoding(section, sheets)
     if not first.header:
         unused = [name for name in first.columns if not any(name in names for names in found.names.values())]
@@ -549,7 +553,7 @@ def _formats(section: Section, times: Times) -> None:
         )
 
 
-def _status(found: Guess) -> Section:
+def _status(found: Guess, form: Shape) -> Section:
     section = Section("status")
     if "status" not in found.names:
         return section
@@ -572,16 +576,18 @@ def _status(found: Guess) -> Section:
     returned = _negative(found, words)
     if returned:
         names = ", ".join(map(quoted, returned))
-        section.note(f"{names}: all of these rows are negative, and are taken off what was paid.")
+        off = _taken_off(found, form) and not _contradicting(found, form)
+        rest = "are taken off what was paid" if off else "what becomes of them, [order] says below"
+        section.note(f"{names}: all of these rows are negative, and {rest}.")
     left = _refunded_in_part(found, words)
     positive = sorted(text for text, ours in words.items() if ours == "refunded" and text not in {*left, *returned})
     if positive and (again := _refunds_of_paid(found, words)):
         names = ", ".join(map(quoted, positive))
         have = "has" if again == 1 else "have"
         section.note(
-            f"{names}: {rows_of(again)} of these {have} a paid order's id and an amount that is not negative. They count "
-            "nothing, and nothing is taken off for them: no key turns a sign round. Export them as negative amounts, "
-            "or subtract them by hand."
+            f"{names}: {rows_of(again)} of these {have} a paid order's id and an amount that is not negative. They "
+            "count nothing, and nothing is taken off for them: no key turns a sign round. Export them as negative "
+            "amounts, or subtract them by hand."
         )
     words |= dict.fromkeys([*left, *returned], PAID)
     if left:
@@ -737,16 +743,16 @@ def _again(section: Section, found: Guess) -> None:
     for name in ranked(found.table.columns, "line"):
         if count := overlaps(found, name):
             section.ask(
-                f"in each file, order_id and {escaped(name)} tell all lines apart, and {rows_of(count)} stand in a later "
-                "file again: do they count twice? Where the last one counts:",
+                f"in each file, order_id and {escaped(name)} tell all lines apart, and {rows_of(count)} stand in a "
+                "later file again: do they count twice? Where the last one counts:",
                 f"key = {_list(['order_id', name])}",
             )
             section.lines.append('# repeats = "last"')
             return
     if count := same_rows(found):
         section.ask(
-            f"{rows_of(count)} of a file stand as they are in another one, too: they count twice. If the files overlap, "
-            "give each row once, or a key that tells lines apart."
+            f"{rows_of(count)} of a file stand as they are in another one, too: they count twice. If the files "
+            "overlap, give each row once, or a key that tells lines apart."
         )
 
 
@@ -766,12 +772,32 @@ def _wrong_total(section: Section, found: Guess, form: Shape) -> None:
         )
 
 
+def _negatives(found: Guess, form: Shape) -> tuple[int, int, int]:
+    """Return how many quantities, totals and prices are negative."""
+    totals = found.amounts(form.total or form.own) if form.total or form.own else []
+    quantity, total, price = (
+        sum((each or 0) < 0 for each in column) for column in (found.quantity, totals, found.price)
+    )
+    return quantity, total, price
+
+
+def _taken_off(found: Guess, form: Shape) -> bool:
+    """Tell whether negative rows are returns."""
+    quantities, amounts, prices = _negatives(found, form)
+    return bool(quantities or (amounts and not prices) or (amounts and "quantity" not in found.names))
+
+
+def _contradicting(found: Guess, form: Shape) -> int:
+    """Return in how many rows the total is negative, but neither quantity nor price, which is another column."""
+    if not form.total or found.names.get("price", form.total) == form.total:
+        return 0
+    columns = zip(found.quantity, found.price, found.amounts(form.total), strict=True)
+    return sum((whole or 0) < 0 < min(quantity or 0, price or 0) for quantity, price, whole in columns)
+
+
 def _returns(section: Section, found: Guess, form: Shape) -> None:
-    totals = found.amounts(form.total or form.own) if form.total or form.own else [None] * found.table.count
-    quantities = sum((each or 0) < 0 for each in found.quantity)
-    amounts = sum((each or 0) < 0 for each in totals)
-    prices = sum((each or 0) < 0 for each in found.price)
-    if quantities or (amounts and not prices) or (amounts and "quantity" not in found.names):
+    quantities, amounts, prices = _negatives(found, form)
+    if _taken_off(found, form):
         section.say(
             "returns",
             quoted("subtract"),
@@ -781,6 +807,13 @@ def _returns(section: Section, found: Guess, form: Shape) -> None:
         section.ask(
             f"in {rows_of(prices)}, the price is negative: are these returns? Without this line they are rejected:",
             'returns = "subtract"',
+        )
+    if count := _contradicting(found, form):
+        are = "it is" if count == 1 else "they are"
+        section.ask(
+            f"in {rows_of(count)}, the total is negative and quantity and price are not: {are} rejected "
+            f"(contradictory_signs). To take such totals off: price = {either(form.total)} in [columns], and here:",
+            "" if form.price_of_line else 'price = "line"',
         )
 
 
