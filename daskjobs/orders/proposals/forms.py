@@ -93,6 +93,7 @@ class Numbers:
     point_seen: int = 0  # texts that have this decimal sign
     against: int = 0  # texts that can only be read with the other one
     either: int = 0  # texts like 1,234, which can be read both ways
+    mark: str = ""  # the sign that most of these have
     thousands: dict[str, int] = field(default_factory=dict)
     signs: dict[str, int] = field(default_factory=dict)
     parentheses: int = 0
@@ -116,15 +117,16 @@ class Numbers:
         return -number if found.negative else number
 
 
-def numbers(texts: Iterable[str]) -> Numbers:
-    """Return how numbers are written; texts that are none don't count."""
+def numbers(texts: Iterable[str], decimal: str = ".") -> Numbers:
+    """Return how numbers are written; texts that are none don't count. ``decimal`` stands where nothing shows it."""
     found = [each for each in map(amount, texts) if each]
     points = Counter(each.decimal for each in found if each.decimal)
     points.update(
         {".": ","}.get(each.thousands, ".") for each in found if each.thousands in (".", ",") and not each.decimal
     )
     open = Counter(each.open for each in found if each.open)
-    decimal = "," if points[","] > points["."] else "."  # without any, as in English: 1,234 groups thousands
+    if points:
+        decimal = "," if points[","] > points["."] else "."
     other = "." if decimal == "," else ","
     thousands = Counter(each.thousands for each in found if each.thousands and each.thousands != decimal)
     if open[other]:
@@ -134,6 +136,7 @@ def numbers(texts: Iterable[str]) -> Numbers:
         points[decimal],
         points[other],
         sum(open.values()),
+        max(open, key=lambda each: open[each], default=""),
         dict(thousands.most_common()),
         dict(Counter(each.sign for each in found if each.sign).most_common()),
         sum(each.negative == "parentheses" for each in found),

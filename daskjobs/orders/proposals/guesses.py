@@ -3,10 +3,10 @@
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from functools import cached_property
-from itertools import combinations, permutations
+from itertools import combinations, permutations, product
 
 from daskjobs.orders.proposals import forms
 from daskjobs.orders.proposals.forms import Numbers, Times, amount, numbers
@@ -17,11 +17,14 @@ from daskjobs.orders.schema import COLUMNS
 MONEY = ("quantity", "price", "line_total", "total", "refunds", "subtotal", "shipping", "tax", "discount")
 MOST = Decimal("0.95")  # of the rows, by which a guess is taken for a rule
 OURS = {"total": "total_amount"}  # where a role has another name than our column
+OF_TOTALS = frozenset(("total", "amount", "summe", "betrag", "gesamt", "totale", "order"))  # in names of currencies
 ENDINGS = ("orderid", "orderno", "ordernumber", "ordernr", "bestellnummer", "auftragsnummer", "bestelnummer")
 LESS = 60  # how much worse a name is that has a known one in it
 FEW = 12  # different texts that are few, however few rows there are
 MOST_STATUSES = 60
 CENT = Decimal("0.01")
+MOST_NUMBERS = 12  # columns of numbers of which three are tried together
+MOST_PRODUCTS = Decimal("0.8")  # of the rows, in which an unnamed price times the quantity is the total
 TOLERANCE = 5  # cents that are taken for rounding
 _PARENTHESES = re.compile(r"\s*[(\[][^)\]]*[)\]]\s*")
 _LAST_WORD = re.compile(rf"[\s_-]+(in[\s_-]+)?({'|'.join(sorted(CODES))}|[$£€])$", re.I)
@@ -84,6 +87,7 @@ class Guess:
     others: dict[str, str]  # a second column that fits as well
     times: Times
     joined: str = ""  # the column of a time of day beside the date
+    otherwise: list[str] = field(default_factory=list)  # files whose numbers have another decimal sign than most
 
     @cached_property
     def ids(self) -> list[str]:
@@ -240,25 +244,40 @@ def guess(sheets: list[Sheet]) -> Guess:
         words = [each for each in columns.free() if columns.few(each) and _known(columns.counts[each]) >= 0.8]
         note("status", words[:1], values=True)
     note("currency", columns.pick("currency", lambda each: _codes(columns.counts[each])))
+    if "currency" not in names:
+        coded = [each for each in columns.free() if columns.counts[each] and columns.counts[each].keys() <= CODES]
+        coded.sort(key=lambda each: not {plain(word) for word in each.split()} & OF_TOTALS)
+        note("currency", coded[:1], values=True)
+        for each in coded[1:]:
+            columns.taken.add(each)
+            if rows.columns[each] != rows.columns[coded[0]]:
+                others["currency"] = each
     money = {name for role in MONEY for name in ranked(columns.free(), role) if columns.is_number(name)}
     if not money:
         money = {name for name in columns.free() if columns.is_number(name)}
-    read = numbers(text for name in rows.columns if name in money for text in filled[name])
+    days = next(iter(columns.times(names["timestamp"][0]).formats), "") if "timestamp" in names else ""
+    german = sheets[0].delimiter == ";" and days.startswith("%d.%m.")
+    read = numbers((text for name in rows.columns if name in money for text in filled[name]), "," if german else ".")
     numeric = {name for name in columns.free() if columns.is_number(name)}
 
     def whole(name: str) -> bool:
         found = [read.value(each) for each in columns.counts[name]]
         return name in numeric and sum(each is not None and each == int(each) for each in found) >= 0.7 * len(found)
 
+    def flag(name: str) -> bool:
+        return {plain(each) for each in columns.counts[name]} == {"0", "1"}
+
     note("quantity", columns.pick("quantity", whole))
-    note("refunds", columns.pick("refunds", lambda each: each in numeric or not filled[each]))
+    note("refunds", columns.pick("refunds", lambda each: (each in numeric or not filled[each]) and not flag(each)))
     note("price", columns.pick("price", lambda each: each in numeric))
     prices = columns.all("price", lambda each: each in numeric)
     note("order_id", _order_id(columns))
-    guessed = Guess(rows, read, names, by_values, others, Times(), joined)
+    guessed = Guess(rows, read, names, by_values, others, Times(), joined, _otherwise(sheets, money, read))
+    totals = [name for role in ("total", "line_total") for name in columns.all(role, lambda each: each in numeric)]
     if len(names.get("price", [])) == 1 and prices and "quantity" in names:
-        totals = [name for role in ("total", "line_total") for name in columns.all(role, lambda each: each in numeric)]
         guessed = _better_price(guessed, prices, totals)
+    if "price" not in names and (totals or "quantity" in names):
+        _price_by_product(guessed, columns, [each for each in columns.free() if each in numeric], totals)
     if not (
         names.keys() & {"price", "quantity"} or any(ranked(columns.free(), role) for role in ("total", "line_total"))
     ):
@@ -281,11 +300,44 @@ def guess(sheets: list[Sheet]) -> Guess:
     return guessed
 
 
+def _otherwise(sheets: list[Sheet], money: set[str], read: Numbers) -> list[str]:
+    """Return the files whose numbers have another decimal sign."""
+    names = list[str]()
+    for sheet in sheets:
+        places = [place for place, name in enumerate(sheet.columns) if name in money]
+        own = numbers(row[place] for row in sheet.rows for place in places)
+        if own.point_seen and own.decimal != read.decimal:
+            names.append(sheet.name)
+    return names
+
+
+def _price_by_product(guess: Guess, columns: _Columns, numeric: list[str], totals: list[str]) -> None:
+    """Find a price that no name tells: times the quantity, it is a total in more rows than any other."""
+    read = {name: guess.amounts([name]) for name in dict.fromkeys([*totals, *numeric][:MOST_NUMBERS])}
+    quantities = {each[0]: guess.quantity for each in [guess.names.get("quantity", [])] if each}
+    best, most = ("", "", ""), 1
+    for q, p, t in product(quantities or read, read, totals or read):
+        if len({q, p, t}) < 3:
+            continue
+        three = zip(quantities.get(q) or read[q], read[p], read[t], strict=True)
+        rows = [(x, y, z) for x, y, z in three if x is not None and y is not None and z is not None]
+        held = [x for x, y, z in rows if abs(x * y - z) <= TOLERANCE * CENT and z]
+        telling = sum(x != 1 for x in held)
+        fits = telling and len(held) >= MOST_PRODUCTS * len(rows) and all(x == int(x) for x, _, _ in rows)
+        if fits and len(held) > most:
+            best, most = (q, p, t), len(held)
+    for role, name in zip(("quantity", "price", "total"), best, strict=True):
+        if name and (role == "total" or role not in guess.names):
+            guess.names[role] = [name]
+            guess.by_values.add(role)
+            columns.taken.add(name)
+
+
 def _better_price(guess: Guess, prices: list[str], totals: list[str]) -> Guess:
     """Return the guess with another price, if that one times the quantity is a total, and the first one is none."""
     for name in (guess.names["price"][0], *prices):
         names = guess.names | {"price": [name]}
-        other = Guess(guess.table, guess.numbers, names, guess.by_values, guess.others, guess.times, guess.joined)
+        other = replace(guess, names=names)
         for total in totals:
             agree, count = other.agree(other.amounts([total]))
             if count and agree >= MOST * count:

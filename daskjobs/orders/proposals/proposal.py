@@ -14,7 +14,7 @@ from daskjobs.display import escaped, listed
 from daskjobs.orders.dialect import BACKSLASH, RFC4180
 from daskjobs.orders.profiles import ANY, ISO, Column
 from daskjobs.orders.profiles.reading import parse_profile, preset, preset_of
-from daskjobs.orders.proposals.forms import Times, invisible
+from daskjobs.orders.proposals.forms import Times, amount, invisible
 from daskjobs.orders.proposals.guesses import MOST, Guess, guess, named, ranked
 from daskjobs.orders.proposals.sampling import ENCODINGS, Piece, Sheet, sheet
 from daskjobs.orders.proposals.shapes import (
@@ -23,13 +23,16 @@ from daskjobs.orders.proposals.shapes import (
     has_amounts,
     key_of,
     made_of,
+    overlaps,
     parts,
     runs,
+    same_rows,
     shape,
     sum_parts,
     used,
 )
-from daskjobs.orders.proposals.words import NO, STATUS_OF, YES, plain
+from daskjobs.orders.proposals.sums import Sums, sums_of_orders, without_sums
+from daskjobs.orders.proposals.words import ENDED, FLAGS, NO, STATUS_OF, YES, plain
 from daskjobs.orders.schema import COLUMNS, PAID, STATUSES
 
 NAMED = 8  # statuses that a preset does not name, at most
@@ -37,6 +40,7 @@ WIDTH = 120
 DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
 SHOWN_STATUSES = 12
 LONGEST_STATUS = 40
+_EXPONENT = re.compile(r"[0-9]+([.,][0-9]+)?[Ee]\+?[0-9]{1,2}")  # an id that a spreadsheet has taken for a number
 NO_COLUMN = "there is no such column"
 
 
@@ -156,14 +160,17 @@ def propose(pieces: list[Piece], count: int = 0) -> str:
     head = _head(found, pieces, count or len(pieces))
     if name := preset_of(found.table.columns):
         return "\n".join([*head, *_of_preset(found, name)]) + "\n\n" + preset(name)
+    sums = sums_of_orders(found)
+    if sums and sums.sure:
+        found = guess(without_sums(sheets, sums))
     form = shape(found)
     sections = [
         _file(found),
         _columns(found, form),
-        _values(found),
-        _status(found),
+        _values(found, form),
+        _status(found, form),
         _order(found, form),
-        _furniture(found),
+        _furniture(found, sums),
     ]
     lines = head
     for section in sections:
@@ -235,7 +242,11 @@ def _file(found: Guess) -> Section:
         }
         section.say("quoting", quoted(first.quoting), meaning[first.quoting])
     if first.quote != '"':
-        section.say("quote", quoted(first.quote), "fields stand in single quotes")
+        meaning_of = "fields stand in single quotes" if first.quote else "quotes are plain characters"
+        section.say("quote", quoted(first.quote), meaning_of)
+    if first.quoting == BACKSLASH and not first.quote:
+        source, name = ("COPY of PostgreSQL", "postgres-copy") if first.ends else ("INTO OUTFILE of MySQL", "mysql")
+        section.note(f"This is text as {source} writes it: the preset {name} reads it, too, with your columns.")
     _encoding(section, sheets)
     if not first.header:
         unused = [name for name in first.columns if not any(name in names for names in found.names.values())]
@@ -315,6 +326,11 @@ def _columns(found: Guess, form: Shape) -> Section:
         if ours == "timestamp" and names:
             _timestamp(section, found)
         elif names:
+            if ours == "order_id" and (lost := sum(map(bool, map(_EXPONENT.fullmatch, found.texts(ours))))):
+                section.ask(
+                    f"{these(lost, 'id')} are like 1.23E+15: a spreadsheet has lost their last digits, and several "
+                    "orders may have one id by now. Can you export them again, with ids as text?"
+                )
             section.say(ours, either(names), _seen(found, ours))
         elif ours == "order_id":
             section.ask("which column is the order's id? None looks like one, and a run needs it.", 'order_id = "…"')
@@ -377,9 +393,9 @@ def _money_columns(section: Section, found: Guess, form: Shape) -> None:
     if price:
         section.say("price", either(price), _numbers_seen(found, price))
     elif total:
-        section.say("price", either(total), "there is no column of prices: the row's total stands for it")
+        section.say("price", either(total), "no column is a price: the row's total stands for it")
     elif form.own:
-        section.say("price", '{constant = "0"}', "there is no column of prices, and the order's total counts")
+        section.say("price", '{constant = "0"}', "no column is a price, and the order's total counts")
     else:
         _without_money(section)
         return
@@ -420,21 +436,48 @@ def _without_money(section: Section) -> None:
     section.ask("which column has the amount? None looks like one, and a run needs it.", 'total_amount = "…"')
 
 
-def _values(found: Guess) -> Section:
+def _file_name(name: str) -> str:
+    return listed(name).rpartition("/")[2]
+
+
+def _of_keys(found: Guess, form: Shape) -> list[str]:
+    """Return the columns of numbers that a key of the profile uses."""
+    names = [name for role in ("quantity", "price", "refunds") for name in found.names.get(role, [])]
+    return list(dict.fromkeys([*names, *form.total, *form.own]))
+
+
+def _percents(found: Guess, name: str) -> int:
+    """Return how many texts of a column are percents."""
+    texts = found.table.columns[name]
+    return sum(each.endswith("%") and amount(each) is not None for each in texts)
+
+
+def _values(found: Guess, form: Shape) -> Section:
     section = Section("values")
     numbers, times = found.numbers, found.times
     if numbers.undecided:
-        mark = "," if "," in numbers.thousands else "."
-        first, second = ("thousands", "decimals") if mark == "," else ("decimals", "thousands")
+        mark, other = numbers.mark, {",": "."}.get(numbers.mark, ",")
+        groups = mark in numbers.thousands
         section.ask(
             f"{these(numbers.either, 'number')} like 1{mark}234: does this sign group thousands? "
-            f"Here, it is that of {first}. For {second}:",
-            'decimal = ","  # and no thousands' if mark == "," else 'decimal = ","  # and thousands = ["."]',
+            f"Here, {'it does' if groups else 'it is the decimal sign'}. The other answer:",
+            f'decimal = "{mark}"  # and no thousands'
+            if groups
+            else f'decimal = "{other}"  # and thousands = ["{mark}"]',
+        )
+    if found.otherwise:
+        section.ask(
+            f"{_share(len(found.otherwise), len(found.table.sheets), 'files')}, as {_file_name(found.otherwise[0])}, "
+            f"have another decimal sign than {numbers.decimal}, which a profile can't tell apart: their numbers are "
+            "rejected, or read wrong. Give such files to a run of their own, with a profile that is proposed for them."
         )
     if numbers.decimal != "." or numbers.thousands or numbers.undecided:
         seen = f"{numbers.point_seen:,} numbers show it" + (
             f", {numbers.against:,} have it the other way" if numbers.against else ""
         )
+        if not numbers.point_seen:
+            german = numbers.decimal == ","
+            seen = "as where days are like 31.01.2026 and fields end with ;" if german else "no number shows it"
         section.say("decimal", quoted(numbers.decimal), seen)
     elif numbers.against:
         section.note(
@@ -447,22 +490,31 @@ def _values(found: Guess) -> Section:
             _in(numbers.thousands.values(), "number"),
         )
     if numbers.signs:
-        section.say(
-            "currency",
-            _list(numbers.signs),
-            _in(numbers.signs.values(), "number"),
-        )
-        if len({_code(each) for each in numbers.signs}) > 1 and "currency" not in found.names:
+        codes = {_code(each) for each in numbers.signs} if "currency" not in found.names else set()
+        first = next(iter(numbers.signs))
+        taken = [each for each in numbers.signs if len(codes) < 2 or _code(each) == _code(first)]
+        if len(codes) > 1:
+            seen = ", ".join(f"{each} {count:,}" for each, count in numbers.signs.items())
             section.ask(
-                "there are amounts of several currencies: a report adds up one. Which of these signs may stand?"
+                f"amounts are of several currencies ({seen} numbers), and signs are not told apart: amounts with "
+                "another sign than these are rejected. Only if all of them mean one and the same currency:",
+                f"currency = {_list(numbers.signs)}",
             )
+        section.say("currency", _list(taken), _in((numbers.signs[each] for each in taken), "number"))
     for key, count in (
         ("parentheses", numbers.parentheses),
         ("trailing_minus", numbers.trailing_minus),
-        ("percent", numbers.percent),
+        ("percent", sum(_percents(found, name) for name in _of_keys(found, form))),
     ):
         if count:
             section.say(key, "true", _in([count], "number"))
+    keys = _of_keys(found, form)
+    for name, texts in found.table.columns.items():
+        if name not in keys and _percents(found, name) > sum(map(bool, texts)) / 2:
+            section.note(
+                f"{name} has percents, by which nothing is taken off or added: a profile multiplies nothing but "
+                "quantity and price."
+            )
     _formats(section, times)
     ids = [each for each in found.table.values(found.names.get("order_id", [])) if each]
     if hidden := sum(map(invisible, ids)):
@@ -501,7 +553,7 @@ def _formats(section: Section, times: Times) -> None:
         )
 
 
-def _status(found: Guess) -> Section:
+def _status(found: Guess, form: Shape) -> Section:
     section = Section("status")
     if "status" not in found.names:
         return section
@@ -524,8 +576,19 @@ def _status(found: Guess) -> Section:
     returned = _negative(found, words)
     if returned:
         names = ", ".join(map(quoted, returned))
-        section.note(f"{names}: all of these rows are negative, and are taken off what was paid.")
+        off = _taken_off(found, form) and not _contradicting(found, form)
+        rest = "are taken off what was paid" if off else "what becomes of them, [order] says below"
+        section.note(f"{names}: all of these rows are negative, and {rest}.")
     left = _refunded_in_part(found, words)
+    positive = sorted(text for text, ours in words.items() if ours == "refunded" and text not in {*left, *returned})
+    if positive and (again := _refunds_of_paid(found, words)):
+        names = ", ".join(map(quoted, positive))
+        have = "has" if again == 1 else "have"
+        section.note(
+            f"{names}: {rows_of(again)} of these {have} a paid order's id and an amount that is not negative. They "
+            "count nothing, and nothing is taken off for them: no key turns a sign round. Export them as negative "
+            "amounts, or subtract them by hand."
+        )
     words |= dict.fromkeys([*left, *returned], PAID)
     if left:
         names = ", ".join(map(quoted, left))
@@ -541,6 +604,7 @@ def _status(found: Guess) -> Section:
             "no column says how much was given back of these, so that they count whole. If they shall not count:",
             f"refunded = {_list(partly)}",
         )
+    _ended(section, found, words)
     unknown = [text for text in counts if text not in words]
     if unknown:
         unknown.sort(key=lambda each: (-counts[each], each))
@@ -562,6 +626,34 @@ def _negative(found: Guess, words: dict[str, str]) -> list[str]:
         if words.get(text) == "refunded":
             negative[text] = negative.get(text, True) and found.is_negative(place)
     return sorted(text for text, each in negative.items() if each)
+
+
+def _ended(section: Section, found: Guess, words: dict[str, str]) -> None:
+    """Ask about paid orders for which another column says when they were cancelled."""
+    taken = {name for names in found.names.values() for name in names}
+    texts = found.texts("status")
+    for name, whens in found.table.columns.items():
+        if plain(name) not in ENDED or name in taken:
+            continue
+        rows = sum(bool(when) and words.get(text) == PAID for when, text in zip(whens, texts, strict=True))
+        if rows:
+            section.ask(
+                f"{escaped(name)} is filled in {rows_of(rows)} whose status is paid, which count. If they shall not: "
+                f"in [columns] status = {{join = {_list([found.names['status'][0], name])}}}, and here:",
+                'cancelled = "*"',
+            )
+
+
+def _refunds_of_paid(found: Guess, words: dict[str, str]) -> int:
+    """Return how many rows of what was refunded, none of them negative, have the id of a paid order."""
+    if "order_id" not in found.names:
+        return 0
+    texts = found.texts("status")
+    paid = {each for each, text in zip(found.ids, texts, strict=True) if words.get(text) == PAID}
+    rows = enumerate(zip(found.ids, texts, strict=True))
+    return sum(
+        each in paid and words.get(text) == "refunded" and not found.is_negative(place) for place, (each, text) in rows
+    )
 
 
 def _refunded_in_part(found: Guess, words: dict[str, str]) -> list[str]:
@@ -604,6 +696,8 @@ def _order(found: Guess, form: Shape) -> Section:
         key = key_of(found)
         if key:
             section.say("key", _list(["order_id", key]), "what no two rows have in common")
+        else:
+            _again(section, found)
         if form.fill:
             section.say("fill_down", _list(form.fill), "empty in the later lines of orders, filled in the first")
         if form.own:
@@ -626,6 +720,11 @@ def _order(found: Guess, form: Shape) -> Section:
                 f"in {rows_of(count)}, the status is another one than before: does the last one count?",
                 'repeats = "last"',
             )
+        elif count := overlaps(found):
+            section.ask(
+                f"ids stand once in each file, and in {rows_of(count)} again in a later one: does the last one count?",
+                'repeats = "last"',
+            )
     if form.price_of_line and form.total:
         section.say("price", quoted("line"), "the price is the row's total, not that of a unit")
     if form.tolerance:
@@ -639,6 +738,24 @@ def _order(found: Guess, form: Shape) -> Section:
     return section
 
 
+def _again(section: Section, found: Guess) -> None:
+    """Ask for a key where lines of a file stand in a later one, too."""
+    for name in ranked(found.table.columns, "line"):
+        if count := overlaps(found, name):
+            section.ask(
+                f"in each file, order_id and {escaped(name)} tell all lines apart, and {rows_of(count)} stand in a "
+                "later file again: do they count twice? Where the last one counts:",
+                f"key = {_list(['order_id', name])}",
+            )
+            section.lines.append('# repeats = "last"')
+            return
+    if count := same_rows(found):
+        section.ask(
+            f"{rows_of(count)} of a file stand as they are in another one, too: they count twice. If the files "
+            "overlap, give each row once, or a key that tells lines apart."
+        )
+
+
 def _wrong_total(section: Section, found: Guess, form: Shape) -> None:
     """Leave the rule about totals out, where they are something else than quantity times price."""
     agrees, count = form.agrees
@@ -647,7 +764,7 @@ def _wrong_total(section: Section, found: Guess, form: Shape) -> None:
     rule, seen = '["wrong_total"]', f"quantity * price is the total in {_share(agrees, count, 'rows')}"
     if what := made_of(found, form.total[0]):
         section.say("without_rules", rule, f"the total is {what}")
-    elif agrees <= (1 - MOST) * count:
+    elif agrees <= count / 2:
         section.say("without_rules", rule, seen)
     else:
         section.ask(
@@ -655,12 +772,32 @@ def _wrong_total(section: Section, found: Guess, form: Shape) -> None:
         )
 
 
+def _negatives(found: Guess, form: Shape) -> tuple[int, int, int]:
+    """Return how many quantities, totals and prices are negative."""
+    totals = found.amounts(form.total or form.own) if form.total or form.own else []
+    quantity, total, price = (
+        sum((each or 0) < 0 for each in column) for column in (found.quantity, totals, found.price)
+    )
+    return quantity, total, price
+
+
+def _taken_off(found: Guess, form: Shape) -> bool:
+    """Tell whether negative rows are returns."""
+    quantities, amounts, prices = _negatives(found, form)
+    return bool(quantities or (amounts and not prices) or (amounts and "quantity" not in found.names))
+
+
+def _contradicting(found: Guess, form: Shape) -> int:
+    """Return in how many rows the total is negative, but neither quantity nor price, which is another column."""
+    if not form.total or found.names.get("price", form.total) == form.total:
+        return 0
+    columns = zip(found.quantity, found.price, found.amounts(form.total), strict=True)
+    return sum((whole or 0) < 0 < min(quantity or 0, price or 0) for quantity, price, whole in columns)
+
+
 def _returns(section: Section, found: Guess, form: Shape) -> None:
-    totals = found.amounts(form.total or form.own) if form.total or form.own else [None] * found.table.count
-    quantities = sum((each or 0) < 0 for each in found.quantity)
-    amounts = sum((each or 0) < 0 for each in totals)
-    prices = sum((each or 0) < 0 for each in found.price)
-    if quantities or (amounts and not prices) or (amounts and "quantity" not in found.names):
+    quantities, amounts, prices = _negatives(found, form)
+    if _taken_off(found, form):
         section.say(
             "returns",
             quoted("subtract"),
@@ -671,6 +808,13 @@ def _returns(section: Section, found: Guess, form: Shape) -> None:
             f"in {rows_of(prices)}, the price is negative: are these returns? Without this line they are rejected:",
             'returns = "subtract"',
         )
+    if count := _contradicting(found, form):
+        are = "it is" if count == 1 else "they are"
+        section.ask(
+            f"in {rows_of(count)}, the total is negative and quantity and price are not: {are} rejected "
+            f"(contradictory_signs). To take such totals off: price = {either(form.total)} in [columns], and here:",
+            "" if form.price_of_line else 'price = "line"',
+        )
 
 
 def _currency(section: Section, found: Guess) -> None:
@@ -678,8 +822,14 @@ def _currency(section: Section, found: Guess) -> None:
     if not names:
         return
     counts = Counter(each.upper() for each in found.texts("currency") if each)
-    seen = ", ".join(f"{each} {count:,}" for each, count in counts.most_common(8))
-    section.say("currency", quoted(names[0]), f"rows: {seen}")
+    seen = "by its values: " if "currency" in found.by_values else ""
+    seen += "rows: " + ", ".join(f"{each} {count:,}" for each, count in counts.most_common(8))
+    if other := found.others.get("currency"):
+        section.ask(
+            f"is the currency of the total in {escaped(names[0])} or {escaped(other)}? They differ. The other answer:",
+            f"currency = {quoted(other)}",
+        )
+    section.say("currency", quoted(names[0]), seen)
     if len(counts) > 1:
         first, second = [each for each, _ in counts.most_common(2)]
         section.ask(
@@ -689,33 +839,60 @@ def _currency(section: Section, found: Guess) -> None:
         section.say("report_currency", quoted(first), f"in {_share(counts[first], counts.total(), 'rows')}")
 
 
-def _furniture(found: Guess) -> Section:
+def _furniture(found: Guess, of_orders: Sums | None) -> Section:
     section = Section("furniture")
     sheets = found.table.sheets
     rules, blanks, ends = (sum(getattr(each, name) for each in sheets) for name in ("rules", "blanks", "ends"))
-    lines, seen = list[str](), list[str]()
+    lines, of_lines = list[str](), list[str]()
     if rules:
         lines.append(r"^[-=_+|*,;\s]*[-=_][-=_][-=_+|*,;\s]*$")
-        seen.append(f"{rows_of(rules)} of dashes")
+        of_lines.append(f"{rows_of(rules)} of dashes")
     if blanks:
         delimiter = re.escape(sheets[0].delimiter) if sheets[0].delimiter not in "\t, ;|" else ""
         lines.append(rf"^[\s,;|\"{delimiter}]*$".replace('\\"', '"'))
-        seen.append(f"{rows_of(blanks)} with nothing")
+        of_lines.append(f"{rows_of(blanks)} with nothing")
     if ends:
         lines.append(r"^\\\.$")
-        seen.append("the end mark of COPY")
+        of_lines.append("the end mark of COPY")
     if lines:
-        section.say("lines", _list(lines), ", ".join(seen))
+        section.say("lines", _list(lines), ", ".join(of_lines))
     if headers := sum(each.headers for each in sheets):
         section.say("header", "true", f"the header again, in {rows_of(headers)}")
     sums = Counter[tuple[str, str]]()
     for each in sheets:
-        for place, words in each.sums.items():
-            sums.update({(each.columns[place], word): count for word, count in words.items()})
+        for place, counts in each.sums.items():
+            sums.update({(each.columns[place], word): count for word, count in counts.items()})
     where = dict[str, list[str]]()
     for name, word in sorted(sums):
         where.setdefault(name, []).append(word)
+    tables = [f"{{{quoted(name)} = {_list(words)}}}" for name, words in where.items()]
     if where:
-        tables = ", ".join(f"{{{quoted(name)} = {_list(words)}}}" for name, words in where.items())
-        section.say("where", f"[{tables}]", f"{rows_of(sums.total())} of sums and titles")
+        seen = f"{rows_of(sums.total())} of sums and titles"
+        if of_orders and of_orders.sure:
+            held = _share(of_orders.held, of_orders.count, f"are what {of_orders.amount} adds up to above them")
+            seen += f"; in the orders, {held}"
+        section.say("where", f"[{', '.join(tables)}]", seen)
+    if of_orders and not of_orders.sure:
+        words = _list(of_orders.words)
+        section.ask(
+            f"{rows_of(of_orders.count)} of {of_orders.column} have a word of sums, and "
+            f"{of_orders.held:,} are the sum of the lines above in their order. If none is a line of an order:",
+            f"where = [{', '.join([*tables, f'{{{quoted(of_orders.column)} = {words}}}'])}]",
+        )
+    _flags(section, found, tables)
     return section
+
+
+def _flags(section: Section, found: Guess, tables: list[str]) -> None:
+    """Ask about columns of yes and no, like test or refunded, that no key uses."""
+    taken = {name for names in found.names.values() for name in names}
+    for name, texts in found.table.columns.items():
+        counts = Counter(each for each in texts if each)
+        said = [each for each in counts if plain(each) in YES]
+        if name in taken or plain(name) not in FLAGS or not said or not all(plain(each) in YES | NO for each in counts):
+            continue
+        rows = sum(counts[each] for each in said)
+        section.ask(
+            f"{escaped(name)} is {either(said)} in {rows_of(rows)}: do these count like all others? If they don't:",
+            f"where = [{', '.join([*tables, f'{{{quoted(name)} = {_list(said)}}}'])}]",
+        )

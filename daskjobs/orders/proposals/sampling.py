@@ -82,6 +82,7 @@ class Sheet:
     headers: int = 0
     ends: int = 0  # end marks of COPY
     sums: dict[int, Counter[str]] = field(default_factory=dict)
+    summed: int = 0  # rows of these that are the sum of the lines of their order
     others: int = 0
     bytes: int = 0
 
@@ -249,7 +250,7 @@ def _pattern(delimiter: str, quoting: str, quote: str) -> re.Pattern[str]:
     within = {
         NONE: "()(?!)",
         RFC4180: rf"{q}((?:[^{q}]++|{q}{q})*+){q}",
-    }.get(quoting, rf"{q}((?:[^{q}\\]++|{q}{q}|\\(?:\r\n|.))*+){q}")
+    }.get(quoting if quote else NONE, rf"{q}((?:[^{q}\\]++|{q}{q}|\\(?:\r\n|.))*+){q}")
     bare = rf"((?:[^{d}\n\\]++|\\(?:\r\n|[\s\S]))*+)" if quoting == BACKSLASH else rf"([^{d}\n]*+)"
     return re.compile(rf"(?:{within}(?=\r?\n|{d}|\r?\Z)|{bare})(?:({d})|\r?\n|\r?\Z)", re.DOTALL)
 
@@ -257,6 +258,7 @@ def _pattern(delimiter: str, quoting: str, quote: str) -> re.Pattern[str]:
 def _rows(text: str, delimiter: str, quoting: str, quote: str, most: int) -> Iterator[Row]:
     """Yield the rows of a text; a quote opens a field only if its closing quote ends one."""
     field_of = _pattern(delimiter, quoting, quote)
+    quote = quote or "\0"  # a sign that no text has, for none
     plain_lines = quoting == NONE or (quote not in text and (quoting != BACKSLASH or "\\" not in text))
     start, count = 0, 0
     while start < len(text) and count < most:
@@ -324,7 +326,10 @@ def _quotings(text: str, delimiter: str) -> list[tuple[str, str]]:
     d = re.escape(delimiter)
     single = len(re.findall(rf"(?:^|{d})'[^'\n]*'(?=\r?$|{d})", text, re.M))
     double = len(re.findall(rf'(?:^|{d})"', text, re.M))
+    whole = re.search(rf'(?:^|{d})"[^"\n]*"(?=\r?$|{d})', text, re.M)
     found = [(RFC4180, '"')]
+    if delimiter == "\t" and not whole and re.search(r"(?:^|\t)\\N(?=\r?$|\t)|^\\\.\r?$", text, re.M):
+        return [(BACKSLASH, "")]  # as databases write text: quotes are plain characters
     if "\\" in text and double:
         escapes = re.search(r"\\N(?![a-z])|\\\r?\n", text)
         found.append((BACKSLASH if escapes else SPARK, '"'))
@@ -341,7 +346,9 @@ def _score(text: str, delimiter: str, quoting: str, quote: str) -> float:
     """Return how well a dialect fits: many fields, as many in each row, known names, and no quotes left over."""
     rows = list(_rows(text, delimiter, quoting, quote, 3000))
     width, share = _width(rows)
-    left = sum(each[:1] == quote or (len(each) > 1 and each[-1:] == quote) for row in rows for each in row.fields)
+    left = bool(quote) and sum(
+        each[:1] == quote or (len(each) > 1 and each[-1:] == quote) for row in rows for each in row.fields
+    )
     fields = sum(len(row.fields) for row in rows)
     quotes = left / max(1, fields) + (left > 0) * 0.01
     known = max((_known(row.fields) for row in rows[:MOST_LINES]), default=0)

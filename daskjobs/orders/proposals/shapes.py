@@ -2,9 +2,10 @@
 
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
-from itertools import combinations
+from itertools import combinations, islice
 
 from daskjobs.display import escaped
+from daskjobs.orders.proposals.forms import amount
 from daskjobs.orders.proposals.guesses import MOST, TOLERANCE, Guess, ranked
 from daskjobs.orders.proposals.words import plain
 
@@ -49,8 +50,8 @@ def used(found: Guess) -> set[str]:
 def has_amounts(found: Guess, name: str) -> bool:
     """Tell whether a column is of amounts."""
     texts = [each for each in found.table.columns[name] if each]
-    values = [each for each in found.amounts([name]) if each is not None]
-    return bool(values) and len(values) >= 0.7 * len(texts)
+    values = sum(map(bool, map(amount, texts)))
+    return bool(values) and values >= 0.7 * len(texts)
 
 
 def _lines(found: Guess) -> tuple[bool, int, int]:
@@ -58,9 +59,11 @@ def _lines(found: Guess) -> tuple[bool, int, int]:
     if "order_id" not in found.names:
         return False, 0, 0
     own_id = found.texts("order_id")
-    makes = [name for role in ("product", "line") for name in ranked(found.table.columns, role)]
-    own = [name for role in ("product", "quantity", "price") for name in found.names.get(role, [])]
-    of_line = [found.table.columns[name] for name in dict.fromkeys(own + makes) if name in found.table.columns]
+    own = [role for role in ("product", "quantity", "price") if role in found.names]
+    taken = {name for role in own for name in found.names[role]}
+    makes = dict.fromkeys(name for role in ("product", "line") for name in ranked(found.table.columns, role))
+    everywhere = [each for each in makes if all(each in sheet.columns for sheet in found.table.sheets)]
+    of_line = [*map(found.texts, own), *(found.table.columns[each] for each in everywhere if each not in taken)]
     of_order = [found.texts(role) for role in ("status", "timestamp", "user_id") if role in found.names]
     seen, repeats, equal, blanks = dict[str, set[tuple[str, ...]]](), 0, 0, 0
     for place, each in enumerate(found.ids):
@@ -74,6 +77,32 @@ def _lines(found: Guess) -> tuple[bool, int, int]:
             equal += key in seen[each] or not of_line
         seen.setdefault(each, set()).add(key)
     return bool(repeats) and (repeats - equal >= max(1, equal) or blanks > repeats / 2), repeats, equal
+
+
+def overlaps(found: Guess, line: str = "") -> int:
+    """Return how many rows stand in a later file again, by id and line; none if two rows of one file have the same."""
+    ids = found.texts("order_id")
+    lines = found.table.columns[line] if line else [""] * len(ids)
+    if not all(ids) or (line and not all(lines)):
+        return 0
+    seen, count, rows = dict[tuple[str, str], int](), 0, iter(zip(ids, lines, strict=True))
+    for number, sheet in enumerate(found.table.sheets):
+        for each in islice(rows, len(sheet.rows)):
+            if seen.get(each) == number:
+                return 0
+            count += each in seen
+            seen[each] = number
+    return count
+
+
+def same_rows(found: Guess) -> int:
+    """Return how many rows of a file stand in an earlier one as they are."""
+    seen, count = set[tuple[str, ...]](), 0
+    for sheet in found.table.sheets:
+        rows = {*map(tuple, sheet.rows)}
+        count += len(rows & seen)
+        seen |= rows
+    return count
 
 
 def changed(found: Guess) -> int:

@@ -38,7 +38,8 @@ NAMES = {
         bestelnummer bestelnr bestelling bestellingid ordernummer numeroencomenda idencomenda encomenda
         invoicenumber invoiceno rechnungsnummer rechnungsnr rechnung factura numerofactura numerofacture facture
         fattura faktura nrfaktury factuurnummer transactionid transactioncode transaktionscode tranid receiptid
-        receiptno internalid salesrecordnumber id reference referenz number nummer name""",
+        receiptno receiptnumber receipt bon bonnr bonnummer internalid salesrecordnumber id reference referenz number
+        nummer name""",
     "user_id": """userid customerid customerno customernumber customer clientid buyerid buyerusername userno
         kundennummer kundennr kundenid kunde auftraggeber kunnr soldto soldtoparty numeroclient idclient codeclient
         client idcliente codicecliente codigocliente numerocliente cliente idklienta nrklienta klient kontrahent
@@ -97,7 +98,8 @@ NAMES = {
         postingdate time""",
     "time": "time ordertime uhrzeit zeit heure hora ora godzina czas tijd",
     "currency": """currency currencycode ordercurrency ordercurrencycode currencyisocode currencyiso wahrung waehrung
-        devise monnaie moneda divisa valuta waluta moeda waers waerk wrg waehrg curr ccy""",
+        devise monnaie moneda divisa valuta waluta moeda waers waerk wrg waehrg wahrg whrg curr ccy iso isocode
+        totalpricecurrency totalcurrency amountcurrency""",
     "refunds": """refundedamount amountrefunded refundamount totalrefunded totalrefundedamount refunds refund refunded
         partialrefunds orderrefundamount erstattet erstattung erstattungsbetrag ruckerstattung rembourse
         montantrembourse remboursement reembolso reembolsado importereembolsado importeporreembolsar rimborso
@@ -124,7 +126,8 @@ _STATUSES = {
         settled approved accepted paymentaccepted remotepaymentaccepted paymentreceived processinginprogress
         onbackorderpaid awaitingfulfillment awaitingshipment awaitingpickup closed done sale salesorder closedwon
         activated billed salesorderbilled invoicepaidinfull salesorderpendingfulfillment ok confirmed locked
-        charged charge sold invoiced bezahlt versendet versandt geliefert zugestellt abgeschlossen erledigt
+        charged charge sold invoiced order purchase verkauf kauf vente venta vendita
+        bezahlt versendet versandt geliefert zugestellt abgeschlossen erledigt
         fakturiert berechnet inbearbeitung teilweiseerstattet paye payee payes regle reglee expedie expediee livre
         livree termine terminee terminado pagado pagada completado completada enviado enviada entregado entregada
         procesando cobrado pagato pagata completato completata evaso evasa spedito spedita consegnato consegnata
@@ -156,10 +159,16 @@ STATUS_OF = {word: ours for ours, text in _STATUSES.items() for word in text.spl
 }
 YES = _words("""true t yes y 1 ja j oui o si s sim tak wahr vrai vero verdadero verdadeiro prawda x""")
 NO = _words("""false f no n 0 nein non nie nao falsch faux falso falsz""")
+# Columns of yes and no, and of times, that say of a paid order that it may not count.
+FLAGS = _words("""test istest testorder testmode refunded cancelled canceled iscancelled iscanceled deleted isdeleted
+    void voided isvoid storniert storno geloscht testbestellung annule annulato annullato cancelado anulado""")
+ENDED = _words("""cancelledat canceledat cancelledon canceledon cancelleddate canceleddate cancellationdate voidedat
+    refundedat deletedat storniertam stornodatum annulele dateannulation fechacancelacion""")
 TOTALS = _words(
     """total totals grandtotal overalltotal subtotal sum summe gesamt gesamtsumme zwischensumme general totalgeneral
     soustotal suma razem somme totale totali totalegenerale totaal subtotaal totaisgerais insgesamt endsumme ogolem
-    sumarazem pagetotal reporttotal"""
+    sumarazem pagetotal reporttotal tagessumme bonsumme belegsumme auftragssumme rechnungssumme ordertotal invoicetotal
+    totalecomplessivo totaleordine totalcommande totalpedido"""
 )
 NULLS = (
     r"\N", "NULL", "null", "(null)", "<null>", "<NULL>", "- None -", "NaN", "nan", "NaT", "#N/A", "#NULL!", "<NA>", "\0"

@@ -206,7 +206,7 @@ Bestellnummer;Kunde;Kanton;Artikel;Anzahl;Einzelpreis;Gesamtbetrag;Zahlungsart;Z
     # 14.50 + 4.00; without a header, and with the end mark.
     "postgres.copy": Export(
         text="""\
-1\tu1\twest\tkettle\t2\t7.25\t14.50\tcard\tsuccess\t2026-01-31 12:00:00.5+00
+1\tu1\twest\t"kettle\t2\t7.25\t14.50\tcard\tsuccess\t2026-01-31 12:00:00.5+00
 2\tu2\teast\tmug\\twith tab\t1\t4.00\t4.00\t\\N\tsuccess\t2026-02-01 12:00:00+00
 3\t\\N\teast\tback\\\\slash\t1\t4.00\t4.00\tcash\tfailed\t2026-02-02 12:00:00+00
 \\.
@@ -214,6 +214,7 @@ Bestellnummer;Kunde;Kanton;Artikel;Anzahl;Einzelpreis;Gesamtbetrag;Zahlungsart;Z
         says={
             "file.delimiter": "\t",
             "file.quoting": "backslash",
+            "file.quote": "",
             "file.header": HEAD.split(","),
             "furniture.lines": [r"^\\\.$"],
         },
@@ -266,7 +267,91 @@ F3;Petit;France;Tasse;1;4,00 €;4,00 €;Chèque;En attente de paiement;02/02/2
         },
         orders=2,
         revenue="169.40",
-        asks=("the order's own total",),
+    ),
+    # 9.80 + 32.00, and not twice that: each receipt ends with its sum.
+    "kasse.csv": Export(
+        text="""\
+Belegnummer;Datum;Artikel;Menge;Einzelpreis;Betrag;Status
+1001;02.02.2026 09:15;Brot;2;3,50;7,00;bezahlt
+1001;02.02.2026 09:15;Kaffee;1;2,80;2,80;bezahlt
+1001;02.02.2026 09:15;Summe;1;9,80;9,80;bezahlt
+1002;22.02.2026 09:20;Torte;1;32,00;32,00;bezahlt
+1002;22.02.2026 09:20;Summe;1;32,00;32,00;bezahlt
+""",
+        says={"furniture.where": [{"Artikel": ["Summe"]}], "order.rows": "line"},
+        orders=2,
+        revenue="41.80",
+    ),
+    # 2500.00 + 125.00 less 25.00, and 29.98, a cent more than 3 times 9.99.
+    "alv.csv": Export(
+        text="""\
+VBELN;KUNNR;Land;Bezeichnung;Menge;Netto;Nettowert;Währg;Erdat
+4711001;C-100;DE;Pumpe;2;1.250,00;2.500,00;EUR;02.02.2026
+4711002;C-101;AT;Ventil;10;12,50;125,00;EUR;22.02.2026
+4711003;C-101;AT;Ventil;2-;12,50;25,00-;EUR;05.02.2026
+4711004;C-106;DE;Kabel;3;9,99;29,98;EUR;06.02.2026
+""",
+        says={
+            "columns.price.names": ["Netto"],
+            "columns.total_amount.names": ["Nettowert"],
+            "order.currency": "Währg",
+            "order.tolerance": 1,
+        },
+        orders=3,
+        revenue="2629.98",
+    ),
+    # 7.00 + 2.80, and "Einzel" is no name that is known.
+    "einzel.csv": Export(
+        text="""\
+Bestellnummer;Datum;Artikel;Menge;Einzel;Betrag;Status
+1001;02.02.2026;Brot;2;3,50;7,00;bezahlt
+1002;22.02.2026;Kaffee;1;2,80;2,80;bezahlt
+1003;22.02.2026;Kaffee;3;2,80;8,40;offen
+""",
+        says={"columns.price.names": ["Einzel"], "columns.total_amount.names": ["Betrag"], "order.price": "unit"},
+        orders=2,
+        revenue="9.80",
+    ),
+    # 1049.90 in dollars; the order in yen is another currency's.
+    "report.csv": Export(
+        text="""\
+"Order Number","Product Name","Quantity","Unit Price Currency","Unit Price","Total Price Currency","Total Price",\
+"Status","Effective Date"
+"00000101","Desk","2","USD","500.00","USD","1,000.00","Activated","1/30/2026"
+"00000101","Lamp","1","USD","49.90","USD","49.90","Activated","1/30/2026"
+"00000104","Chair","1","JPY","75.00","JPY","75.00","Activated","2/22/2026"
+""",
+        says={"order.currency": "Total Price Currency", "order.report_currency": "USD"},
+        orders=1,
+        revenue="1049.90",
+        asks=("a report is of one currency",),
+    ),
+    # 1250.00 + 128.20 in euros: the francs are rejected, and not added.
+    "signs.csv": Export(
+        text="""\
+Bestellnummer;Datum;Kunde;Artikel;Menge;Preis;Summe;Status
+1;31.01.2026;A;Tisch;1;1.250,00 €;1.250,00 €;bezahlt
+2;31.01.2026;B;Stuhl;2;64,10 €;128,20 €;bezahlt
+3;31.01.2026;C;Stuhl;2;64,10 CHF;128,20 CHF;bezahlt
+""",
+        says={"values.currency": ["€"]},
+        orders=2,
+        revenue="1378.20",
+        asks=("amounts are of several currencies",),
+    ),
+    # 9.80 + 32.00; there is no quantity.
+    "till.csv": Export(
+        text="""\
+Order No,Date,Item,Amount,Status
+1001,2026-02-02 09:15,Bread,7.00,paid
+1001,2026-02-02 09:15,Coffee,2.80,paid
+1001,2026-02-02 09:15,TOTAL:,9.80,paid
+1002,2026-02-02 09:20,Cake,32.00,paid
+1002,2026-02-02 09:20,TOTAL:,32.00,paid
+""",
+        says={"furniture.where": [{"Item": ["TOTAL:"]}], "order.rows": "line"},
+        orders=2,
+        revenue="41.80",
     ),
     # 37.40 + 14.80 less 5.00.
     "shop.csv": Export(
@@ -313,6 +398,11 @@ def written(folder: Path, name: str, text: str | bytes, encoding: str = "utf-8")
     path = folder / name
     path.write_bytes(text if isinstance(text, bytes) else text.encode(encoding))
     return path
+
+
+def flat(text: str) -> str:
+    """Return the comments of a proposal without their breaks of lines."""
+    return text.replace("\n# ", " ")
 
 
 def rows(*lines: str, head: str = HEAD) -> str:
@@ -421,6 +511,30 @@ def test_whatever_a_file_holds_there_is_a_valid_profile_or_one_sentence(what: st
         assert re.match(r"[^\n]+ (is|can't be) [^\n]+$", sentence)
 
 
+def test_text_of_copy_has_no_quotes_and_its_preset_is_named(tmp_path: Path) -> None:
+    line = "{0}\tu\twest\t{1}\t1\t4.00\t4.00\tcard\tsuccess\t2026-02-01 12:00:00+00\n"
+    texts = ['"quoted', 'end"', "mug", r"\N"]
+    path = written(tmp_path, "o.tsv", "".join(line.format(*each) for each in enumerate(texts, 1)) + "\\.\n")
+    text = proposed(path)
+    assert "as COPY of PostgreSQL writes it: the preset postgres-copy reads it, too" in flat(text)
+    assert report_of(tmp_path, path, text) == (4, "16.00")
+
+
+def test_what_is_said_of_negative_rows_is_true(tmp_path: Path) -> None:
+    head = "order_id,customer,item,qty,price,total,status,created_at"
+    sold = "1,A,Mug,2,10.00,20.00,paid,2026-01-13 10:00:00"
+    signs = rows(sold, "R1,A,Mug,1,10.00,-10.00,refund,2026-01-13 11:00:00", head=head)
+    text = proposed(written(tmp_path, "o.csv", signs))
+    assert "taken off" not in text.partition("[order]")[0]
+    assert "1 row, the total is negative and quantity and price are not: it is rejected" in flat(text)
+    answered = text.replace('price = "price"', 'price = "total"').replace('# price = "line"', 'price = "line"')
+    assert report_of(tmp_path, tmp_path / "o.csv", answered) == (1, "10.00")
+    prices = rows(sold, "R1,A,Mug,1,-10.00,-10.00,refund,2026-01-13 11:00:00", head=head)
+    text = proposed(written(tmp_path, "o.csv", prices))
+    assert "taken off" not in text.partition("[order]")[0]
+    assert '# returns = "subtract"' in text
+
+
 def test_the_quoting_that_makes_regular_rows_is_proposed(tmp_path: Path) -> None:
     line = "K{0},u,west,{1},3,7.25,21.75,card,success,2025-04-02"
     spark = rows(line.format(1, r'"7\" kettle, steel"'), line.format(2, r"C:\new\table"), line.format(3, "pan"))
@@ -502,6 +616,8 @@ def test_totals_that_differ_in_some_rows_are_asked_for(tmp_path: Path) -> None:
     )
     assert "quantity * price is the total in 2 of 3 rows: the others are rejected (wrong_total)" in text
     assert profile_of(text).order.without_rules == []
+    text = proposed(written(tmp_path, "o.csv", rows(*(line.format(n, t) for n, t in enumerate(["21.75", "20", "25"])))))
+    assert profile_of(text).order.without_rules == ["wrong_total"]
 
 
 def test_titles_and_sums_between_rows_are_furniture_and_a_page_head_stands_again(tmp_path: Path) -> None:
@@ -528,6 +644,100 @@ def test_what_was_refunded_in_part_counts_less_what_was_given_back(tmp_path: Pat
         ),
     )
     assert report_of(tmp_path, path, proposed(path)) == (2, "16.00")
+
+
+def test_a_word_of_sums_that_adds_up_to_nothing_is_asked_for_and_stays(tmp_path: Path) -> None:
+    line = "K{0},u,west,{1},1,{2},{2},card,success,2025-04-02"
+    lines = [line.format(*each) for each in ((1, "kettle", "5.00"), (1, "Total", "7.00"), (2, "Total", "9.00"))]
+    text = proposed(written(tmp_path, "o.csv", rows(*lines)))
+    assert "QUESTION: 2 rows of product have a word of sums, and 0 are the sum" in flat(text)
+    assert '# where = [{"product" = ["Total"]}]' in text
+    assert report_of(tmp_path, tmp_path / "o.csv", text) == (2, "21.00")
+
+
+def test_numbers_are_read_as_the_rest_of_a_german_file_is_written(tmp_path: Path) -> None:
+    head, line = "Bestellung;Datum;Menge;Preis;Summe;Status", "{0};{0}.01.2026;2;1.250;2.500;bezahlt"
+    path = written(tmp_path, "o.csv", rows(line.format(30), line.format(31), head=head))
+    text = proposed(path)
+    assert "4 numbers like 1.234: does this sign group thousands? Here, it does" in flat(text)
+    assert report_of(tmp_path, path, text) == (2, "5000.00")
+
+
+def test_files_whose_decimal_signs_differ_are_asked_for_by_name(tmp_path: Path) -> None:
+    head = "order_no;item;qty;unit_price;total;state;created_at"
+    written(tmp_path, "a.csv", rows("1;Desk;1;1,250.00;1,250.00;paid;2026-01-13", head=head))
+    written(tmp_path, "b.csv", rows("3;Desk;1;250,00;250,00;paid;2026-01-13", head=head))
+    text = flat(proposed(tmp_path / "*.csv"))
+    assert "QUESTION: 1 of 2 files, as b.csv, have another decimal sign than ." in text
+    assert "# QUESTION" not in proposed(tmp_path / "a.csv")
+
+
+def test_ids_that_a_spreadsheet_took_for_numbers_are_asked_for(tmp_path: Path) -> None:
+    line = '"{0}",u,west,kettle,3,7.25,21.75,card,success,2025-04-02'
+    lost = rows(line.format("1,23457E+15"), line.format("1.23457E+15"), line.format("17"))
+    assert "QUESTION: 2 ids are like 1.23E+15" in proposed(written(tmp_path, "o.csv", lost))
+
+
+def test_percents_that_no_key_uses_are_no_form_of_amounts_and_are_told(tmp_path: Path) -> None:
+    line = "K{0},u,west,kettle,3,7.25,card,success,2025-04-02,{1}%"
+    head = "order_id,user_id,region,product,quantity,price,payment_mode,status,timestamp,Rabatt"
+    text = proposed(written(tmp_path, "o.csv", rows(line.format(1, 10), line.format(2, 0), head=head)))
+    assert "# Rabatt has percents, by which nothing is taken off" in text
+    assert not profile_of(text).values.percent
+
+
+def test_a_column_of_types_is_the_status_and_refunds_with_positive_amounts_are_told(tmp_path: Path) -> None:
+    head = "order_id,type,item,qty,unit_price,amount,created"
+    line = "M-{0},{1},Book,{2},20.00,{3},2026-10-25 00:30:00"
+    sold = [line.format(1, "order", 1, "20.00"), line.format(2, "order", 2, "40.00")]
+    path = written(tmp_path, "o.csv", rows(*sold, line.format(2, "refund", 1, "20.00"), head=head))
+    text = proposed(path)
+    assert profile_of(text).status == {"order": "success", "refund": "refunded"}
+    assert '"refund": 1 row of these has a paid order\'s id and an amount that is not negative.' in flat(text)
+    assert report_of(tmp_path, path, text) == (2, "60.00")
+    negative = rows(*sold, line.format(2, "refund", -1, "-20.00"), head=head)
+    assert "no key turns a sign" not in flat(proposed(written(tmp_path, "o.csv", negative)))
+
+
+def test_flags_and_dates_that_say_that_an_order_may_not_count_are_asked_for(tmp_path: Path) -> None:
+    head = "id,date,customer,amount,status,test,refunded,Cancelled at"
+    lines = (
+        "1,2026-01-13,A,30.00,paid,f,0,",
+        "2,2026-01-13,B,20.00,paid,t,1,",
+        "3,2026-01-13,C,5.00,paid,f,0,2026-02-01",
+    )
+    path = written(tmp_path, "o.csv", rows(*lines, head=head))
+    text = proposed(path)
+    assert report_of(tmp_path, path, text) == (3, "55.00")
+    assert '# QUESTION: test is "t" in 1 row' in text
+    assert '# QUESTION: refunded is "1" in 1 row' in text
+    assert "# QUESTION: Cancelled at is filled in 1 row whose status is paid" in text
+    cancelled = text.replace('# where = [{"test"', 'where = [{"test"').replace('# cancelled = "*"', 'cancelled = "*"')
+    joined = cancelled.replace('status = "status"', 'status = {join = ["status", "Cancelled at"]}')
+    again = tmp_path / "again"
+    again.mkdir()
+    assert report_of(again, path, joined) == (1, "30.00")
+
+
+def test_lines_that_a_later_file_has_again_are_asked_for_with_a_key(tmp_path: Path) -> None:
+    head, line = "Order,Line,Date,SKU,Qty,Price,Line total,Status", "{0},{1},2026-01-{0},S{1},1,10.00,10.00,paid"
+    for name, orders in {"a": (13, 14), "b": (14, 15)}.items():
+        written(tmp_path, f"{name}.csv", rows(*(line.format(each, n) for each in orders for n in (1, 2)), head=head))
+    text = proposed(tmp_path / "*.csv")
+    assert "order_id and Line tell all lines apart, and 2 rows stand in a later file again" in flat(text)
+    answered = text.replace("# key = ", "key = ").replace("# repeats = ", "repeats = ")
+    assert report_of(tmp_path, tmp_path / "*.csv", answered) == (3, "60.00")
+
+
+def test_an_order_that_a_later_file_has_again_is_no_order_of_two_lines(tmp_path: Path) -> None:
+    line = "{0},u,west,kettle,3,7.25,21.75,card,{1},2025-04-02"
+    written(tmp_path, "a.csv", rows(line.format(1, "pending"), line.format(2, "success")))
+    head = HEAD.replace("price", "unit_price")
+    written(tmp_path, "b.csv", rows(line.format(1, "success"), line.format(3, "success"), head=head))
+    text = proposed(tmp_path / "*.csv")
+    assert '# repeats = "last"' in text
+    answered = text.replace("# repeats = ", "repeats = ")
+    assert report_of(tmp_path, tmp_path / "*.csv", answered) == (3, "65.25")
 
 
 def test_two_currencies_are_asked_for(tmp_path: Path) -> None:
