@@ -12,7 +12,8 @@ from daskjobs.errors import ConfigError
 from daskjobs.files.tables import column
 from daskjobs.orders.parse import trimmed
 from daskjobs.orders.profiles import FileForm, Profile
-from daskjobs.orders.sources.format import Block
+from daskjobs.orders.profiles.columns import order_ids
+from daskjobs.orders.sources.format import Block, Ints
 
 BOM = "\ufeff"
 
@@ -35,6 +36,7 @@ def sort_out(block: Block, profile: Profile, header: list[str]) -> Block:
         lines = replace(lines, several={row: ends for row, ends in lines.several.items() if not is_furniture[row]})
     return replace(
         block,
+        apart=_apart(block, profile),
         texts=block.texts.filter(pa.array(rest)),
         kept=block.kept[rest],
         malformed={row: reason for row, reason in block.malformed.items() if not is_furniture[row]},
@@ -57,13 +59,7 @@ def causes(block: Block, profile: Profile, header: list[str]) -> Iterator[tuple[
                     f"RE2: {error}"
                 ) from error
             yield f"its text matches {pattern}", _mask(matches)
-    for where in named.where:
-        if where and all(name in block.texts.column_names for name in where):
-            rows = np.ones(len(block.texts), bool)
-            for name, texts in where.items():
-                rows &= _mask(pc.is_in(_text(block, name), pa.array(texts, pa.string())))
-            said = " and ".join(f"{name} is {' or '.join(map(repr, texts))}" for name, texts in where.items())
-            yield said, _of_block(block, rows)
+    yield from _named(block, profile)
     if named.header and header:
         rows = np.ones(len(block.texts), bool)
         for number, (texts, name) in enumerate(zip(block.texts.columns, header, strict=True), 1):
@@ -72,6 +68,27 @@ def causes(block: Block, profile: Profile, header: list[str]) -> Iterator[tuple[
             text = pc.utf8_trim_whitespace(texts.combine_chunks().fill_null(""))
             rows &= _mask(pc.is_in(text, pc.utf8_trim_whitespace(_written(name, number, profile.file))))
         yield "it is the header again", _of_block(block, rows)
+
+
+def _named(block: Block, profile: Profile) -> Iterator[tuple[str, Mask]]:
+    """Yield the causes that a profile names by texts of columns."""
+    for where in profile.furniture.where:
+        if where and all(name in block.texts.column_names for name in where):
+            rows = np.ones(len(block.texts), bool)
+            for name, texts in where.items():
+                rows &= _mask(pc.is_in(_text(block, name), pa.array(texts, pa.string())))
+            said = " and ".join(f"{name} is {' or '.join(map(repr, texts))}" for name, texts in where.items())
+            yield said, _of_block(block, rows)
+
+
+def _apart(block: Block, profile: Profile) -> Ints | None:
+    """Return the rows that are furniture by texts of columns and have an order id: those below may be of that order."""
+    if not profile.furniture.where or "order_id" not in profile.order.fill_down:
+        return None
+    rows = np.zeros(block.rows, bool)
+    for _, each in _named(block, profile):
+        rows |= each
+    return np.flatnonzero(rows & _of_block(block, _mask(pc.not_equal(order_ids(block.texts, profile), ""))))
 
 
 def _written(name: str, number: int, form: FileForm) -> pa.Array:

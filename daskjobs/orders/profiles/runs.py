@@ -44,9 +44,9 @@ class Above(NamedTuple):
     def below(self, block: Block, ids: pa.Array) -> "Above":
         """Return what stands above the block behind this one, which has these ids."""
         if not len(ids):
-            return Above(self.id, self.rows + block.rows, self.malformed or bool(block.malformed))
+            return Above(self.id, self.rows + block.rows, self.malformed or len(_lost(block)) > 0)
         last = int(block.kept[-1])
-        return Above(ids[-1].as_py(), block.rows - 1 - last, any(row > last for row in block.malformed))
+        return Above(ids[-1].as_py(), block.rows - 1 - last, bool(np.any(_lost(block) > last)))
 
 
 def prepared(blocks: Iterable[Block], profile: Profile, source: SourceFile, row: int) -> Iterator[Block]:
@@ -129,10 +129,17 @@ def _begins(block: Block, profile: Profile, above: Above) -> tuple[pa.Array, Boo
     return (ids, begins) if above.id is None else (ids.slice(1), begins[1:])
 
 
+def _lost(block: Block) -> Ints:
+    """Return the rows of which nobody knows whether the next row without an id is of their order: malformed ones, and
+    furniture with an order id.
+    """
+    malformed = np.fromiter(block.malformed, np.int64, len(block.malformed))
+    return np.sort(malformed if block.apart is None else np.concatenate([malformed, block.apart]))
+
+
 def _behind_malformed(block: Block, kept: Ints, above: Above) -> Bools:
     """Return which rows have a malformed row between them and the one before them in ``kept``."""
-    malformed = np.sort(np.fromiter(block.malformed, np.int64, len(block.malformed)))
-    before = np.searchsorted(malformed, kept)
+    before = np.searchsorted(_lost(block), kept)
     behind: Bools = np.diff(before, prepend=before[:1]) > 0
     if above.id is not None and above.malformed:
         behind[1:2] = True
@@ -178,12 +185,14 @@ def _part(block: Block, first: int, end: int) -> Block:
     if end - first == block.rows:
         return block
     low, high = np.searchsorted(block.kept, [first, end]).tolist()
-    lines, furniture = block.lines, block.furniture
+    lines, furniture, apart = block.lines, block.furniture, block.apart
     if lines:
         several = {row - first: count for row, count in lines.several.items() if first <= row < end}
         lines = BlockLines(0 if first else lines.inside, several)
     if furniture is not None:
         furniture = furniture[slice(*np.searchsorted(furniture, [first, end]))] - first
+    if apart is not None:
+        apart = apart[slice(*np.searchsorted(apart, [first, end]))] - first
     return Block(
         rows=end - first,
         texts=block.texts.slice(low, high - low),
@@ -192,6 +201,7 @@ def _part(block: Block, first: int, end: int) -> Block:
         raw=lambda which: block.raw(which + first),
         lines=lines,
         furniture=furniture,
+        apart=apart,
     )
 
 
@@ -208,6 +218,7 @@ def _concatenated(blocks: list[Block]) -> Block:
 
     lines = [(each.lines, start) for each, start in placed if each.lines]
     furniture = [each.furniture + start for each, start in placed if each.furniture is not None]
+    apart = [each.apart + start for each, start in placed if each.apart is not None]
     return Block(
         rows=int(starts[-1]),
         texts=pa.concat_tables([each.texts for each in blocks]).combine_chunks(),
@@ -221,6 +232,7 @@ def _concatenated(blocks: list[Block]) -> Block:
         if lines
         else None,
         furniture=np.concatenate(furniture) if furniture else None,
+        apart=np.concatenate(apart) if apart else None,
     )
 
 

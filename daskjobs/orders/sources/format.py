@@ -229,8 +229,9 @@ class Block:
     ``texts`` holds the fields of the rows that could be read, ``kept`` the place of each of these in the block, and
     ``malformed`` the reason of each other row by its place; ``raw`` returns the text of rows, as it stands in the
     source, by their places. ``lines`` is there where all lines of the file are accounted for. ``furniture`` are the
-    places of rows that a profile takes for no orders; they are neither kept nor malformed. ``runs`` is there where a
-    row is a line of an order: the number of each kept row's run (see `profiles.runs`), from 0.
+    places of rows that a profile takes for no orders; they are neither kept nor malformed. ``apart`` are those of them
+    with an order id of their own. ``runs`` is there where a row is a line of an order: the number of each kept row's
+    run (see `profiles.runs`), from 0.
     """
 
     rows: int
@@ -240,6 +241,7 @@ class Block:
     raw: Callable[[Ints], pa.Array]
     lines: BlockLines | None = None
     furniture: Ints | None = None
+    apart: Ints | None = None
     runs: Ints | None = None
 
 

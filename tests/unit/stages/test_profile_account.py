@@ -297,3 +297,25 @@ def test_refunds_count_line_by_line_unless_they_are_the_orders(tmp_path: Path) -
         quality = json.loads(results["report/quality.json"])
         seen.append((quality["net"], {each["reason"] for each in quality["reasons"]}))
     assert seen == [("12.00", set()), ("10.00", {"differing_refund"})]
+
+
+def test_lines_behind_furniture_with_an_order_id_are_not_those_of_the_order_above(tmp_path: Path) -> None:
+    """B is a test order, which is furniture: its second line, without an id, is no line of A."""
+    header = ",".join([*COLUMNS, "Mode"])
+    lines = [
+        "A,u,r,p,1,1.00,1.00,card,success,2025-04-02,",
+        ",u,r,p,1,1.00,1.00,card,,,",
+        "B,u,r,p,1,1.00,1.00,card,success,2025-04-02,test",
+        ",u,r,p,1,2.00,2.00,card,,,",
+    ]
+    (tmp_path / "o.csv").write_text("\n".join([header, *lines]) + "\n")
+    (tmp_path / "p.toml").write_text(
+        '[order]\nrows = "line"\nfill_down = true\n[furniture]\nwhere = [{Mode = ["test"]}]\n'
+    )
+    for block in (40, 1 << 20):
+        results = inline.run(
+            tmp_path / str(block), str(tmp_path / "o.csv"), block, profile=str(tmp_path / "p.toml"), partitions=2
+        )
+        assert json.loads(results["report/analytics_report.json"]) == {"orders": 1, "revenue": 2.0}
+        reasons = {each["reason"] for each in json.loads(results["report/quality.json"])["reasons"]}
+        assert "missing_order_id" in reasons
