@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -13,14 +14,16 @@ from daskjobs.files.tables import column
 from daskjobs.orders.parse import trimmed
 from daskjobs.orders.profiles import FileForm, Profile
 from daskjobs.orders.profiles.columns import order_ids
-from daskjobs.orders.sources.format import Block, Ints
+
+if TYPE_CHECKING:
+    from daskjobs.orders.sources.format import Block, Ints
 
 BOM = "\ufeff"
 
 Mask = npt.NDArray[np.bool_]
 
 
-def sort_out(block: Block, profile: Profile, header: list[str]) -> Block:
+def sort_out(block: "Block", profile: Profile, header: list[str]) -> "Block":
     """Return a block whose rows that are furniture stand in `Block.furniture`, and nowhere else.
 
     ``header`` is what the file's header says of each of its columns, as `SourceFile.heading` has it.
@@ -45,7 +48,7 @@ def sort_out(block: Block, profile: Profile, header: list[str]) -> Block:
     )
 
 
-def causes(block: Block, profile: Profile, header: list[str]) -> Iterator[tuple[str, Mask]]:
+def causes(block: "Block", profile: Profile, header: list[str]) -> Iterator[tuple[str, Mask]]:
     """Yield each thing that a profile names as furniture, in words, and the rows of a block that are it."""
     named = profile.furniture
     if named.lines:
@@ -70,7 +73,7 @@ def causes(block: Block, profile: Profile, header: list[str]) -> Iterator[tuple[
         yield "it is the header again", _of_block(block, rows)
 
 
-def _named(block: Block, profile: Profile) -> Iterator[tuple[str, Mask]]:
+def _named(block: "Block", profile: Profile) -> Iterator[tuple[str, Mask]]:
     """Yield the causes that a profile names by texts of columns."""
     for where in profile.furniture.where:
         if where and all(name in block.texts.column_names for name in where):
@@ -81,7 +84,7 @@ def _named(block: Block, profile: Profile) -> Iterator[tuple[str, Mask]]:
             yield said, _of_block(block, rows)
 
 
-def _apart(block: Block, profile: Profile) -> Ints | None:
+def _apart(block: "Block", profile: Profile) -> "Ints | None":
     """Return the rows that are furniture by texts of columns and have an order id: those below may be of that order."""
     if not profile.furniture.where or "order_id" not in profile.order.fill_down:
         return None
@@ -102,11 +105,11 @@ def _written(name: str, number: int, form: FileForm) -> pa.Array:
     return pa.array(names, pa.string())
 
 
-def _text(block: Block, name: str) -> pa.Array:
+def _text(block: "Block", name: str) -> pa.Array:
     return trimmed(column(block.texts, name).fill_null(""))
 
 
-def _of_block(block: Block, rows: Mask) -> Mask:
+def _of_block(block: "Block", rows: Mask) -> Mask:
     """Return which rows of a block are those ``rows`` of its texts."""
     mask = np.zeros(block.rows, bool)
     mask[block.kept[rows]] = True

@@ -166,19 +166,23 @@ def _of_numbers(profile: Profile) -> dict[str, str]:
         )
         said["unreadable_price"] = f"The price is not {amount}."
         said[UNREADABLE_REFUND] = f"The refund is not {amount}."
+    if profile.columns.get("price", Column()).sum:
+        said["unreadable_price"] = f"The price is a sum, and not each part of it is {amount}."
     if profile.order.total:
         said["unreadable_total"] = f"The order's total, or a part of it, is not {amount}."
     elif total.sum:
         said["unreadable_total"] = f"The total_amount is a sum, and not each part of it is {amount}."
     elif total.computed:
         said["unreadable_total"] = (
-            "The total_amount is quantity times price, and one of these can't be read, or it has more than sixteen "
-            "digits before the cents."
+            "The total_amount can't be computed: quantity or price can't be read, or is too large."
         )
     elif not usual:
         said["unreadable_total"] = f"The total_amount is not {amount}."
+<<<<<<< HEAD
     if profile.columns.get("price", Column()).sum:
         said["unreadable_price"] = f"The price is a sum, and not each part of it is {amount}."
+=======
+>>>>>>> fixkeys
     return said
 
 

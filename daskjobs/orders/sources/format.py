@@ -266,16 +266,21 @@ def without_nulls(block: Block, nulls: list[str]) -> Block:
 def _maybe(values: pa.StringArray, wanted: list[str]) -> Ints:
     """Return the places of texts that begin and end as one of these does, or with a blank: few, and quickly found."""
     _, offsets, data = values.buffers()
-    if data is None or not len(values):
+    if not len(values) or not data:
         return np.zeros(0, np.int64)
     bounds = np.frombuffer(offsets, np.int32)[values.offset : values.offset + len(values) + 1]
-    rows = np.flatnonzero(np.diff(bounds) >= max(1, min(len(each.encode()) for each in wanted)))
     text = np.frombuffer(data, np.uint8)
-    for at, end in ((bounds[:-1], slice(1)), (bounds[1:] - 1, slice(-1, None))):
-        fits = np.zeros(256, bool)
-        fits[[*BLANKS.encode(), *b"".join(each.encode()[end] for each in wanted)]] = True
-        rows = rows[fits[text[at[rows]]]]
-    return rows
+    rows = np.flatnonzero(_has(text.take(bounds[:-1], mode="clip"), [each[:1] for each in wanted]))
+    rows = rows[bounds[rows] < bounds[rows + 1]]
+    return rows[_has(text[bounds[rows + 1] - 1], [each[-1:] for each in wanted])]
+
+
+def _has(ends: npt.NDArray[np.uint8], characters: list[str]) -> npt.NDArray[np.bool_]:
+    """Tell which bytes are a blank, a tab or of these characters."""
+    found = np.zeros(len(ends), bool)
+    for each in {*BLANKS.encode(), *"".join(characters).encode()}:
+        found |= ends == each
+    return found
 
 
 S = TypeVar("S", bound=SourceFile)

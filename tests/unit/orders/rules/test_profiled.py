@@ -142,8 +142,7 @@ def test_rule_about_totals_is_left_out_where_price_and_total_are_one_column() ->
         (
             Profile("", columns={"total_amount": Column(computed=True)}),
             "unreadable_total",
-            "The total_amount is quantity times price, and one of these can't be read, or it has more than sixteen "
-            "digits before the cents.",
+            "The total_amount can't be computed: quantity or price can't be read, or is too large.",
         ),
         (
             Profile("", values=ValueForm(timestamp=["%d.%m.%Y"])),
