@@ -123,6 +123,13 @@ def runs(found: Guess) -> list[list[int]]:
     return [each for each in places.values() if len(each) > 1]
 
 
+def alike_in(found: Guess, name: str) -> tuple[int, int] | None:
+    """Return in how many orders of several lines all have the same in a column, of how many; None if in the fewer."""
+    texts, several = found.table.columns[name], runs(found)
+    alike = sum(bool(texts[run[0]]) and len({texts[place] for place in run}) == 1 for run in several)
+    return (alike, len(several)) if 2 * alike >= len(several) > 0 else None
+
+
 def _line_form(found: Guess, form: Shape, money: list[str], lines: list[str]) -> Shape:
     several = runs(found)
 

@@ -620,6 +620,16 @@ def test_totals_that_differ_in_some_rows_are_asked_for(tmp_path: Path) -> None:
     assert profile_of(text).order.without_rules == ["wrong_total"]
 
 
+def test_a_total_that_most_orders_repeat_on_their_lines_is_asked_for_and_not_taken_for_the_lines(
+    tmp_path: Path,
+) -> None:
+    line = "K{0},u,west,{1},2,5.00,{2},card,success,2025-04-02"
+    lines = [(1, "kettle", "20.00"), (1, "mug", "20.00"), (2, "kettle", "20.00"), (2, "mug", "21.00")]
+    text = proposed(written(tmp_path, "o.csv", rows(*(line.format(*each) for each in lines))))
+    assert "all lines have the same total_amount in 1 of 2 orders of several: is it the order's own" in flat(text)
+    assert profile_of(text).order.without_rules == []
+
+
 def test_titles_and_sums_between_rows_are_furniture_and_a_page_head_stands_again(tmp_path: Path) -> None:
     head = "Sales report;;;;;\nOrder;Date;Customer;Amount;Currency;Status"
     page = [f"A{n};{n}.01.2026;X;10,00;EUR;paid" for n in (1, 2)] + ["Subtotal;;;20,00;;"]
