@@ -10,6 +10,9 @@ from daskjobs.orders.proposals.guesses import MOST, TOLERANCE, Guess, ranked
 from daskjobs.orders.proposals.words import plain
 
 
+LOOKED_AT = 1000  # texts, that tell whether a column is of amounts
+
+
 @dataclass(frozen=True)
 class Shape:
     """What an order is in the rows: the decisions of [order] and of the columns of its amounts."""
@@ -49,7 +52,7 @@ def used(found: Guess) -> set[str]:
 
 def has_amounts(found: Guess, name: str) -> bool:
     """Tell whether a column is of amounts."""
-    texts = [each for each in found.table.columns[name] if each]
+    texts = [each for each in found.table.columns[name] if each][:LOOKED_AT]
     values = sum(map(bool, map(amount, texts)))
     return bool(values) and values >= 0.7 * len(texts)
 
