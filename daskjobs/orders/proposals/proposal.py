@@ -33,7 +33,7 @@ from daskjobs.orders.proposals.shapes import (
     used,
 )
 from daskjobs.orders.proposals.sums import Sums, sums_of_orders, without_sums
-from daskjobs.orders.proposals.words import ENDED, FLAGS, NO, STATUS_OF, YES, plain
+from daskjobs.orders.proposals.words import ENDED, FLAGS, NO, STATUS_OF, TYPES, YES, plain
 from daskjobs.orders.schema import COLUMNS, PAID, STATUSES
 
 NAMED = 8  # statuses that a preset does not name, at most
@@ -682,7 +682,7 @@ _NOT = {"not", "un", "non", "nicht", "no", "nie", "niet", "nao", "in"}
 def _by_words(text: str) -> str:
     """Return the status that all known words of a text mean, like Completed, shipped; empty where they differ."""
     words = [plain(each) for each in re.split(r"[\s,;:/()_-]+", text) if each]
-    means = {STATUS_OF[each] for each in words if each in STATUS_OF}
+    means = {STATUS_OF[each] for each in words if each in STATUS_OF and each not in TYPES}
     return means.pop() if len(means) == 1 and not _NOT & set(words) else ""
 
 

@@ -9,7 +9,6 @@ from daskjobs.orders.proposals.forms import amount
 from daskjobs.orders.proposals.guesses import MOST, TOLERANCE, Guess, ranked
 from daskjobs.orders.proposals.words import plain
 
-
 LOOKED_AT = 1000  # texts, that tell whether a column is of amounts
 
 

@@ -569,10 +569,15 @@ def test_one_sign_with_three_digits_behind_it_is_asked_for_where_nothing_decides
 
 def test_unknown_statuses_are_asked_for_with_their_counts_and_stay_unmapped(tmp_path: Path) -> None:
     line = "K{0},u,west,kettle,3,7.25,21.75,card,{1},2025-04-02"
-    texts = ["bezahlt", "bezahlt", "Sonderfall", "", '"Completed, shipped"', "nicht bezahlt"]
+    texts = ["bezahlt", "bezahlt", "Sonderfall", "", '"Completed, shipped"', "nicht bezahlt", "Order cancelled"]
     text = proposed(written(tmp_path, "o.csv", rows(*(line.format(n, each) for n, each in enumerate(texts)))))
     status = profile_of(text).status
-    assert status == {"bezahlt": "success", "Completed, shipped": "success", "nicht bezahlt": "pending"}
+    assert status == {
+        "bezahlt": "success",
+        "Completed, shipped": "success",
+        "nicht bezahlt": "pending",
+        "Order cancelled": "cancelled",
+    }
     assert '"" (1), "Sonderfall" (1)' in text
     assert '# pending = ["", "Sonderfall"]' in text
 
