@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from functools import cached_property
-from itertools import combinations, permutations, product
+from itertools import combinations, islice, permutations, product
 
 from daskjobs.orders.proposals import forms
 from daskjobs.orders.proposals.forms import Numbers, Times, amount, numbers
@@ -24,6 +24,7 @@ FEW = 12  # different texts that are few, however few rows there are
 MOST_STATUSES = 60
 CENT = Decimal("0.01")
 MOST_NUMBERS = 12  # columns of numbers of which three are tried together
+TRIED_ROWS = 2000
 MOST_PRODUCTS = Decimal("0.8")  # of the rows, in which an unnamed price times the quantity is the total
 TOLERANCE = 5  # cents that are taken for rounding
 _PARENTHESES = re.compile(r"\s*[(\[][^)\]]*[)\]]\s*")
@@ -319,7 +320,7 @@ def _price_by_product(guess: Guess, columns: _Columns, numeric: list[str], total
     for q, p, t in product(quantities or read, read, totals or read):
         if len({q, p, t}) < 3:
             continue
-        three = zip(quantities.get(q) or read[q], read[p], read[t], strict=True)
+        three = islice(zip(quantities.get(q) or read[q], read[p], read[t], strict=True), TRIED_ROWS)
         rows = [(x, y, z) for x, y, z in three if x is not None and y is not None and z is not None]
         held = [x for x, y, z in rows if abs(x * y - z) <= TOLERANCE * CENT and z]
         telling = sum(x != 1 for x in held)

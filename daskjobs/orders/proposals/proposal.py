@@ -19,6 +19,7 @@ from daskjobs.orders.proposals.guesses import MOST, Guess, guess, named, ranked
 from daskjobs.orders.proposals.sampling import ENCODINGS, Piece, Sheet, sheet
 from daskjobs.orders.proposals.shapes import (
     Shape,
+    alike_in,
     changed,
     has_amounts,
     key_of,
@@ -32,7 +33,7 @@ from daskjobs.orders.proposals.shapes import (
     used,
 )
 from daskjobs.orders.proposals.sums import Sums, sums_of_orders, without_sums
-from daskjobs.orders.proposals.words import ENDED, FLAGS, NO, STATUS_OF, YES, plain
+from daskjobs.orders.proposals.words import ENDED, FLAGS, NO, STATUS_OF, TYPES, YES, plain
 from daskjobs.orders.schema import COLUMNS, PAID, STATUSES
 
 NAMED = 8  # statuses that a preset does not name, at most
@@ -681,7 +682,7 @@ _NOT = {"not", "un", "non", "nicht", "no", "nie", "niet", "nao", "in"}
 def _by_words(text: str) -> str:
     """Return the status that all known words of a text mean, like Completed, shipped; empty where they differ."""
     words = [plain(each) for each in re.split(r"[\s,;:/()_-]+", text) if each]
-    means = {STATUS_OF[each] for each in words if each in STATUS_OF}
+    means = {STATUS_OF[each] for each in words if each in STATUS_OF and each not in TYPES}
     return means.pop() if len(means) == 1 and not _NOT & set(words) else ""
 
 
@@ -761,10 +762,16 @@ def _wrong_total(section: Section, found: Guess, form: Shape) -> None:
     agrees, count = form.agrees
     if form.own or not form.total or not count or agrees >= MOST * count:
         return
+    if form.by_line and (alike := alike_in(found, form.total[0])):
+        section.ask(
+            f"all lines have the same {escaped(form.total[0])} in {_share(*alike, 'orders of several')}: is it the "
+            "order's own total, which counts once? Then:",
+            f"total = {either(form.total)}",
+        )
     rule, seen = '["wrong_total"]', f"quantity * price is the total in {_share(agrees, count, 'rows')}"
     if what := made_of(found, form.total[0]):
         section.say("without_rules", rule, f"the total is {what}")
-    elif agrees <= count / 2:
+    elif agrees <= count / 2 and not form.by_line:  # a total on several lines may be their order's, and count twice
         section.say("without_rules", rule, seen)
     else:
         section.ask(

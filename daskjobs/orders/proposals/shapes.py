@@ -9,6 +9,8 @@ from daskjobs.orders.proposals.forms import amount
 from daskjobs.orders.proposals.guesses import MOST, TOLERANCE, Guess, ranked
 from daskjobs.orders.proposals.words import plain
 
+LOOKED_AT = 1000  # texts, that tell whether a column is of amounts
+
 
 @dataclass(frozen=True)
 class Shape:
@@ -49,7 +51,7 @@ def used(found: Guess) -> set[str]:
 
 def has_amounts(found: Guess, name: str) -> bool:
     """Tell whether a column is of amounts."""
-    texts = [each for each in found.table.columns[name] if each]
+    texts = [each for each in found.table.columns[name] if each][:LOOKED_AT]
     values = sum(map(bool, map(amount, texts)))
     return bool(values) and values >= 0.7 * len(texts)
 
@@ -121,6 +123,13 @@ def runs(found: Guess) -> list[list[int]]:
         if each:
             places.setdefault(each, []).append(place)
     return [each for each in places.values() if len(each) > 1]
+
+
+def alike_in(found: Guess, name: str) -> tuple[int, int] | None:
+    """Return in how many orders of several lines all have the same in a column, of how many; None if in the fewer."""
+    texts, several = found.table.columns[name], runs(found)
+    alike = sum(bool(texts[run[0]]) and len({texts[place] for place in run}) == 1 for run in several)
+    return (alike, len(several)) if 2 * alike >= len(several) > 0 else None
 
 
 def _line_form(found: Guess, form: Shape, money: list[str], lines: list[str]) -> Shape:

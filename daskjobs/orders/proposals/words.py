@@ -7,7 +7,7 @@ preference.
 import re
 import unicodedata
 
-from daskjobs.orders.schema import STATUSES
+from daskjobs.orders.schema import PAID, STATUSES
 
 _LETTERS = str.maketrans({"ł": "l", "ø": "o", "æ": "ae", "œ": "oe", "ß": "ss", "đ": "d", "#": "no", "№": "no"})
 _NUMBER = re.compile(r"n[°º]")
@@ -126,8 +126,7 @@ _STATUSES = {
         settled approved accepted paymentaccepted remotepaymentaccepted paymentreceived processinginprogress
         onbackorderpaid awaitingfulfillment awaitingshipment awaitingpickup closed done sale salesorder closedwon
         activated billed salesorderbilled invoicepaidinfull salesorderpendingfulfillment ok confirmed locked
-        charged charge sold invoiced order purchase verkauf kauf vente venta vendita
-        bezahlt versendet versandt geliefert zugestellt abgeschlossen erledigt
+        charged charge sold invoiced bezahlt versendet versandt geliefert zugestellt abgeschlossen erledigt
         fakturiert berechnet inbearbeitung teilweiseerstattet paye payee payes regle reglee expedie expediee livre
         livree termine terminee terminado pagado pagada completado completada enviado enviada entregado entregada
         procesando cobrado pagato pagata completato completata evaso evasa spedito spedita consegnato consegnata
@@ -154,9 +153,12 @@ _STATUSES = {
         fehler echoue echouee echec refuse refusee erreur fallido fallida rechazado rechazada fallito fallita
         rifiutato nieudane odrzucone blad mislukt geweigerd falhou recusado recusada falhado""",
 }
-STATUS_OF = {word: ours for ours, text in _STATUSES.items() for word in text.split()} | {
-    each: each for each in STATUSES
-}
+TYPES = _words("order purchase verkauf kauf vente venta vendita")  # of rows: they say nothing beside another word
+STATUS_OF = (
+    {word: ours for ours, text in _STATUSES.items() for word in text.split()}
+    | dict.fromkeys(TYPES, PAID)
+    | {each: each for each in STATUSES}
+)
 YES = _words("""true t yes y 1 ja j oui o si s sim tak wahr vrai vero verdadero verdadeiro prawda x""")
 NO = _words("""false f no n 0 nein non nie nao falsch faux falso falsz""")
 # Columns of yes and no, and of times, that say of a paid order that it may not count.

@@ -569,10 +569,15 @@ def test_one_sign_with_three_digits_behind_it_is_asked_for_where_nothing_decides
 
 def test_unknown_statuses_are_asked_for_with_their_counts_and_stay_unmapped(tmp_path: Path) -> None:
     line = "K{0},u,west,kettle,3,7.25,21.75,card,{1},2025-04-02"
-    texts = ["bezahlt", "bezahlt", "Sonderfall", "", '"Completed, shipped"', "nicht bezahlt"]
+    texts = ["bezahlt", "bezahlt", "Sonderfall", "", '"Completed, shipped"', "nicht bezahlt", "Order cancelled"]
     text = proposed(written(tmp_path, "o.csv", rows(*(line.format(n, each) for n, each in enumerate(texts)))))
     status = profile_of(text).status
-    assert status == {"bezahlt": "success", "Completed, shipped": "success", "nicht bezahlt": "pending"}
+    assert status == {
+        "bezahlt": "success",
+        "Completed, shipped": "success",
+        "nicht bezahlt": "pending",
+        "Order cancelled": "cancelled",
+    }
     assert '"" (1), "Sonderfall" (1)' in text
     assert '# pending = ["", "Sonderfall"]' in text
 
@@ -618,6 +623,16 @@ def test_totals_that_differ_in_some_rows_are_asked_for(tmp_path: Path) -> None:
     assert profile_of(text).order.without_rules == []
     text = proposed(written(tmp_path, "o.csv", rows(*(line.format(n, t) for n, t in enumerate(["21.75", "20", "25"])))))
     assert profile_of(text).order.without_rules == ["wrong_total"]
+
+
+def test_a_total_that_most_orders_repeat_on_their_lines_is_asked_for_and_not_taken_for_the_lines(
+    tmp_path: Path,
+) -> None:
+    line = "K{0},u,west,{1},2,5.00,{2},card,success,2025-04-02"
+    lines = [(1, "kettle", "20.00"), (1, "mug", "20.00"), (2, "kettle", "20.00"), (2, "mug", "21.00")]
+    text = proposed(written(tmp_path, "o.csv", rows(*(line.format(*each) for each in lines))))
+    assert "all lines have the same total_amount in 1 of 2 orders of several: is it the order's own" in flat(text)
+    assert profile_of(text).order.without_rules == []
 
 
 def test_titles_and_sums_between_rows_are_furniture_and_a_page_head_stands_again(tmp_path: Path) -> None:
