@@ -178,8 +178,6 @@ def _of_numbers(profile: Profile) -> dict[str, str]:
         )
     elif not usual:
         said["unreadable_total"] = f"The total_amount is not {amount}."
-    if profile.columns.get("price", Column()).sum:
-        said["unreadable_price"] = f"The price is a sum, and not each part of it is {amount}."
     return said
 
 
