@@ -267,8 +267,8 @@ class Reader:
             return True
         if self.order.get("price") == "line":
             return sign["price"] > 0 > sign["total"]
-        sale = quantity is not None and not back
-        return sign["quantity"] == sign["price"] == -1 or (sale and sign["price"] > 0 > sign["total"])
+        sale = sign["quantity"] == sign["price"] == 1
+        return sign["quantity"] == sign["price"] == -1 or (sale and sign["total"] < 0)
 
     def judge(self, row: Row) -> None:
         values = row.values

@@ -47,18 +47,18 @@ def _negative_total(orders: pd.DataFrame) -> pd.Series:
 def _contradictory_row(orders: pd.DataFrame) -> pd.Series:
     if not any((orders[name] < 0).any() for name in SIGNED):  # as in most blocks
         return pd.Series(np.zeros(len(orders), bool), orders.index)
-    quantity, price, total, known = _cells(orders)
-    back = (quantity < 0) | (price < 0)
-    wrong = ((quantity < 0) & (price < 0)) | (back & (total > 0)) | (~back & (price > 0) & (total < 0))
-    return pd.Series(wrong & known, orders.index)
+    quantity, price, total, _ = _cells(orders)  # what isn't known is 0, of neither sign
+    back, sale = (quantity < 0) | (price < 0), (quantity > 0) & (price > 0)
+    wrong = ((quantity < 0) & (price < 0)) | (back & (total > 0)) | (sale & (total < 0))
+    return pd.Series(wrong, orders.index)
 
 
 @rule(_UNCLEAR)
 def _contradictory_line(orders: pd.DataFrame) -> pd.Series:
     """Judge rows whose price is that of the whole line: its sign is the total's, whatever the quantity's is."""
-    quantity, price, total, known = _cells(orders)
+    quantity, price, total, _ = _cells(orders)
     wrong = (((quantity < 0) | (price < 0)) & (total > 0)) | ((price > 0) & (total < 0))
-    return pd.Series(wrong & known, orders.index)
+    return pd.Series(wrong, orders.index)
 
 
 @rule("The quantity is zero.")
