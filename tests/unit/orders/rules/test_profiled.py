@@ -70,7 +70,7 @@ def test_total_is_held_against_what_the_profile_says_of_it(
         (SUBTRACT, (3, 725, -2175), ["wrong_total", "contradictory_signs"]),
         (SUBTRACT, (-3, -725, 2175), ["contradictory_signs"]),
         (SUBTRACT, (-3, -725, -2175), ["wrong_total", "contradictory_signs"]),
-        (SUBTRACT, (-3, None, 2175), ["unreadable_price"]),
+        (SUBTRACT, (-3, None, 2175), ["unreadable_price", "contradictory_signs"]),
         (OrderForm(returns="subtract", price="line"), (-3, -2175, -2175), []),
         (OrderForm(returns="subtract", price="line"), (3, -2175, -2175), []),
         (OrderForm(returns="subtract", price="line"), (-3, 2175, 2175), ["contradictory_signs"]),
