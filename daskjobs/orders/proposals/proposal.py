@@ -338,8 +338,10 @@ def _columns(found: Guess, form: Shape) -> Section:
         elif ours == "timestamp":
             section.ask("which column is the order's time? None looks like one, and a run needs it.", 'timestamp = "…"')
         elif ours == "status":
-            section.ask("which column says whether an order is paid? None does, so each row counts as paid.")
-            section.say("status", f"{{constant = {quoted(PAID)}}}", NO_COLUMN)
+            section.ask(
+                "which column says whether an order is paid? None looks like it. If each row is of a paid order:",
+                f"status = {{constant = {quoted(PAID)}}}",
+            )
         else:
             section.say(ours, "{absent = true}", NO_COLUMN)
     return section
