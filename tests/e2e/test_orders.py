@@ -73,7 +73,8 @@ def test_shops_export_is_reported_by_a_preset_and_by_a_profile_and_rules_in_s3(n
         files.pipe(f"daskjobs/shop/{name}", text)
     options = {"input": "s3://daskjobs/shop/shopify.csv", "workers": 1, "worker_cpu": "20m", "partitions": 3}
     own = {"profile": "s3://daskjobs/shop/mine.toml", "rules": "s3://daskjobs/shop/rules.py"}
-    workflows = [namespace.finished(namespace.submit(**options, **each)) for each in ({"profile": "shopify"}, own)]
+    names = [namespace.submit(**options, **each) for each in ({"profile": "shopify"}, own)]
+    workflows = [namespace.finished(name) for name in names]
     for workflow in workflows:
         assert workflow["status"]["phase"] == "Succeeded", json.dumps(workflow["status"])[:3000]
     uids = [each["metadata"]["uid"] for each in workflows]
