@@ -52,7 +52,7 @@ def workers(client: Client) -> list[str]:
     return list(client.scheduler_info(n_workers=-1)["workers"])
 
 
-def wait_until(good: Callable[[], object], seconds: float = 30) -> None:
+def wait_until(good: Callable[[], object], seconds: float = 90) -> None:
     end = time.monotonic() + seconds
     while not good():
         assert time.monotonic() < end
