@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -152,6 +153,12 @@ def read_pieces(storage: Storage, name: str, pieces: list[Piece]) -> Iterator[pa
             if hashlib.sha256(data).hexdigest() != piece.sha256:
                 raise damaged(storage.uri(name))
             yield pq.ParquetFile(pa.BufferReader(data)).read(use_threads=False)
+
+
+def mask(booleans: pa.Array | pa.ChunkedArray) -> npt.NDArray[np.bool_]:
+    """Return booleans as numpy has them, false in place of null."""
+    found: npt.NDArray[np.bool_] = booleans.fill_null(False).to_numpy(zero_copy_only=False)
+    return found
 
 
 def column(table: pa.Table, name: str) -> Any:

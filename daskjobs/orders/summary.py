@@ -134,11 +134,6 @@ def by_period(days: pa.Table, count: int) -> tuple[str, pa.Table]:
     raise AssertionError("years are the last")
 
 
-def by_status(orders: pa.Table) -> dict[str, int]:
-    """Return how many orders have each status."""
-    return counts_of(column(orders, "status"))
-
-
 def counts_of(texts: pa.Array) -> dict[str, int]:
     """Return how often each text is there."""
     return {count["values"]: count["counts"] for count in texts.value_counts().to_pylist()}

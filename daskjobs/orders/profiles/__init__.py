@@ -31,6 +31,15 @@ class FileForm:
     nulls: list[str] = field(default_factory=list)
 
 
+def signed(name: str) -> tuple[int, str]:
+    """Return the sign of a column in a sum, and its name.
+
+    >>> signed("-Discount"), signed("Subtotal")
+    ((-1, 'Discount'), (1, 'Subtotal'))
+    """
+    return (-1 if name.startswith("-") else 1), name.removeprefix("-").removeprefix("+").strip()
+
+
 @dataclass(frozen=True)
 class Column:
     """[columns]: where the values of one of our columns come from; exactly one of the first six says it.
@@ -48,6 +57,11 @@ class Column:
     join: list[str] = field(default_factory=list)
     computed: bool = False
     empty: str | None = None
+
+    @property
+    def sources(self) -> list[str]:
+        """The file's columns that its values come from; of ``names``, these are the first one that a file has."""
+        return [*self.names, *(signed(each)[1] for each in self.sum), *self.join]
 
 
 @dataclass(frozen=True)
@@ -136,6 +150,15 @@ class Profile:
     order: OrderForm = field(default_factory=OrderForm)
     furniture: Furniture = field(default_factory=Furniture)
 
+    def column(self, ours: str) -> Column:
+        """Return where the values of one of our columns come from.
+
+        It is what the profile says of it, or the file's column of the same name; an order's own total is a sum.
+        """
+        if ours == "total_amount" and self.order.total:
+            return Column(sum=self.order.total)
+        return self.columns.get(ours, Column(names=[ours]))
+
     @property
     def by_line(self) -> bool:
         """Whether a row is a line of an order."""
@@ -156,12 +179,3 @@ class Profile:
     def counts(self) -> bool:
         """Whether a row may count for something else than one order and its total_amount."""
         return self.by_line or self.nets or bool(self.order.total)
-
-
-def signed(name: str) -> tuple[int, str]:
-    """Return the sign of a column in a sum, and its name.
-
-    >>> signed("-Discount"), signed("Subtotal")
-    ((-1, 'Discount'), (1, 'Subtotal'))
-    """
-    return (-1 if name.startswith("-") else 1), name.removeprefix("-").removeprefix("+").strip()

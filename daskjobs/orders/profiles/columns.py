@@ -13,7 +13,7 @@ from daskjobs.errors import InputError
 from daskjobs.orders.header import first_row
 from daskjobs.orders.money import MONEY, cents_of, decimals_of
 from daskjobs.orders.parse import mapped, trimmed
-from daskjobs.orders.profiles import ANY, Column, Profile, signed
+from daskjobs.orders.profiles import ANY, Profile, signed
 from daskjobs.orders.profiles.timestamps import times
 from daskjobs.orders.profiles.values import amounts, ids, quantities
 from daskjobs.orders.schema import COLUMNS, COUNTS, STATUSES
@@ -30,21 +30,16 @@ MOST_CENTS = 10**18 - 1  # as many as MONEY holds
 class Arranged:
     """Rows under our names: typed ``orders``, with the other columns as text.
 
-    ``refunds`` are amounts, as positive decimals of scale 2: an empty one is 0, and where one can't be read, it is 0
-    and total_amount is null, so that the row is rejected as unreadable_total. ``currencies`` are codes in upper case,
-    and ``keys`` the texts of the columns of `OrderForm.key`, joined by the character U+001F, which stands nowhere
-    else in them; each of the three is None where the profile names none.
+    ``refunds`` are amounts, as positive decimals of scale 2: an empty one is 0, and one that can't be read is null, so
+    that `worth.faults` rejects its row. ``currencies`` are codes in upper case, and ``keys`` the texts of the columns
+    of `OrderForm.key`, joined by the character U+001F, which stands nowhere else in them; each of the three is None
+    where the profile names none.
     """
 
     orders: pa.Table
     refunds: pa.Array | None = None
     currencies: pa.Array | None = None
     keys: pa.Array | None = None
-
-
-def column_of(profile: Profile, ours: str) -> Column:
-    """Return where one of our columns comes from: what the profile says, or the file's column of the same name."""
-    return profile.columns.get(ours, Column(names=[ours]))
 
 
 def needed(profile: Profile) -> list[list[str]]:
@@ -55,24 +50,20 @@ def needed(profile: Profile) -> list[list[str]]:
 def _needed(profile: Profile) -> Iterator[list[str]]:
     order = profile.order
     for ours in COLUMNS:
-        column = column_of(profile, ours)
+        column = profile.column(ours)
         if ours == "total_amount" and order.total:
             continue
-        if column.names:
-            yield column.names
-        yield from ([name] for name in [*(signed(each)[1] for each in column.sum), *column.join])
-    yield from ([signed(each)[1]] for each in order.total)
-    yield from ([name] for name in (order.refunds, order.currency) if name)
+        yield from [column.names] if column.names else ([name] for name in column.sources)
+    total = profile.column("total_amount").sources if order.total else []
+    yield from ([name] for name in (*total, order.refunds, order.currency) if name)
     yield from ([name] for name in order.key if name not in COLUMNS)
     yield from ([name] for where in profile.furniture.where for name in where)
 
 
 def amount_names(profile: Profile) -> set[str]:
     """Return the names that a file's columns of quantities and amounts may have."""
-    order = profile.order
-    of = [column_of(profile, ours) for ours in ("quantity", "price", "total_amount")]
-    sums = [*order.total, *(name for each in of for name in each.sum)]
-    return {*(name for each in of for name in each.names), *(signed(each)[1] for each in sums), order.refunds} - {""}
+    of = [profile.column(ours) for ours in ("quantity", "price", "total_amount")]
+    return {profile.order.refunds, *(name for each in of for name in each.sources)} - {""}
 
 
 def raw_names(header: list[str], profile: Profile, name: str) -> list[str]:
@@ -126,8 +117,8 @@ def _unique(names: Iterable[str], taken: Iterable[str] = ()) -> list[str]:
 
 def used(columns: list[str], profile: Profile) -> dict[str, str]:
     """Return which of a file's columns has the values of each of ours, where it is one column."""
-    found = {ours: _first_of(column_of(profile, ours).names, columns) for ours in COLUMNS}
-    return {ours: name for ours, name in found.items() if name and not (ours == "total_amount" and profile.order.total)}
+    found = {ours: _first_of(profile.column(ours).names, columns) for ours in COLUMNS}
+    return {ours: name for ours, name in found.items() if name}
 
 
 def others(columns: list[str], profile: Profile) -> dict[str, str]:
@@ -166,18 +157,15 @@ def arranged(texts: pa.Table, profile: Profile, extra: list[str]) -> Arranged:
     """
     order, values = profile.order, profile.values
     columns = {ours: _typed(texts, profile, ours) for ours in COLUMNS if ours != "total_amount"}
-    if order.total:
-        total = _sum(texts, profile, order.total)
-    elif column_of(profile, "total_amount").computed:
-        total = _product(columns["quantity"], columns["price"])
+    if profile.column("total_amount").computed:
+        columns["total_amount"] = _product(columns["quantity"], columns["price"])
     else:
-        total = _typed(texts, profile, "total_amount")
+        columns["total_amount"] = _typed(texts, profile, "total_amount")
     refunds = None
     if order.refunds:
         given = trimmed(_of(texts, order.refunds))
         read = pc.if_else(pc.equal(given, ""), 0, amounts(given, values))
         refunds = pc.abs(read).cast(MONEY)
-    columns["total_amount"] = total
     orders = pa.table({ours: columns[ours] for ours in COLUMNS})
     here = others(texts.column_names, profile)
     for name in dict.fromkeys([*here, *extra]):
@@ -187,15 +175,15 @@ def arranged(texts: pa.Table, profile: Profile, extra: list[str]) -> Arranged:
 
 
 def _typed(texts: pa.Table, profile: Profile, ours: str) -> pa.Array:
-    column, values = column_of(profile, ours), profile.values
+    column, values = profile.column(ours), profile.values
     if ours == "status" and column.constant in STATUSES and column.constant not in profile.status:
         return _text(texts, profile, ours)  # which isn't one of the file's others
     if column.sum:
         return _sum(texts, profile, column.sum, column.empty)
+    if ours == "order_id":
+        return order_ids(texts, profile)
     text = _text(texts, profile, ours)
     match ours:
-        case "order_id":
-            return order_ids(texts, profile)
         case "user_id":
             return text if values.ids == "exact" else ids(text, values)
         case "quantity":
@@ -216,7 +204,7 @@ def _of(texts: pa.Table, name: str) -> pa.Array:
 
 def _text(texts: pa.Table, profile: Profile, ours: str) -> pa.Array:
     """Return the texts of one of our columns, as the file has them."""
-    column = column_of(profile, ours)
+    column = profile.column(ours)
     if column.constant is not None:
         return pa.repeat(column.constant, len(texts))
     if column.join:

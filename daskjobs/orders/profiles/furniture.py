@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from daskjobs.errors import ConfigError
-from daskjobs.files.tables import column
+from daskjobs.files.tables import column, mask
 from daskjobs.orders.parse import trimmed
 from daskjobs.orders.profiles import FileForm, Profile
 from daskjobs.orders.profiles.columns import order_ids
@@ -61,7 +61,7 @@ def causes(block: "Block", profile: Profile, header: list[str]) -> Iterator[tupl
                     f"the profile {profile.name}: [furniture] lines has {pattern!r}, which is no regular expression of "
                     f"RE2: {error}"
                 ) from error
-            yield f"its text matches {pattern}", _mask(matches)
+            yield f"its text matches {pattern}", mask(matches)
     yield from _named(block, profile)
     if named.header and header:
         rows = np.ones(len(block.texts), bool)
@@ -69,7 +69,7 @@ def causes(block: "Block", profile: Profile, header: list[str]) -> Iterator[tupl
             if not rows.any():
                 break
             text = pc.utf8_trim_whitespace(texts.combine_chunks().fill_null(""))
-            rows &= _mask(pc.is_in(text, pc.utf8_trim_whitespace(_written(name, number, profile.file))))
+            rows &= mask(pc.is_in(text, pc.utf8_trim_whitespace(_written(name, number, profile.file))))
         yield "it is the header again", _of_block(block, rows)
 
 
@@ -79,7 +79,7 @@ def _named(block: "Block", profile: Profile) -> Iterator[tuple[str, Mask]]:
         if where and all(name in block.texts.column_names for name in where):
             rows = np.ones(len(block.texts), bool)
             for name, texts in where.items():
-                rows &= _mask(pc.is_in(_text(block, name), pa.array(texts, pa.string())))
+                rows &= mask(pc.is_in(_text(block, name), pa.array(texts, pa.string())))
             said = " and ".join(f"{name} is {' or '.join(map(repr, texts))}" for name, texts in where.items())
             yield said, _of_block(block, rows)
 
@@ -91,7 +91,7 @@ def _apart(block: "Block", profile: Profile) -> "Ints | None":
     rows = np.zeros(block.rows, bool)
     for _, each in _named(block, profile):
         rows |= each
-    return np.flatnonzero(rows & _of_block(block, _mask(pc.not_equal(order_ids(block.texts, profile), ""))))
+    return np.flatnonzero(rows & _of_block(block, mask(pc.not_equal(order_ids(block.texts, profile), ""))))
 
 
 def _written(name: str, number: int, form: FileForm) -> pa.Array:
@@ -111,11 +111,6 @@ def _text(block: "Block", name: str) -> pa.Array:
 
 def _of_block(block: "Block", rows: Mask) -> Mask:
     """Return which rows of a block are those ``rows`` of its texts."""
-    mask = np.zeros(block.rows, bool)
-    mask[block.kept[rows]] = True
-    return mask
-
-
-def _mask(rows: pa.Array) -> Mask:
-    mask: Mask = rows.fill_null(False).to_numpy(zero_copy_only=False)
-    return mask
+    found = np.zeros(block.rows, bool)
+    found[block.kept[rows]] = True
+    return found

@@ -17,10 +17,10 @@ import pyarrow.compute as pc
 
 from daskjobs.errors import InputError
 from daskjobs.files.tables import column
-from daskjobs.orders.profiles import Profile, signed
-from daskjobs.orders.profiles.columns import column_of, order_ids
+from daskjobs.orders.profiles import Profile
+from daskjobs.orders.profiles.columns import order_ids
 from daskjobs.orders.profiles.furniture import sort_out
-from daskjobs.orders.sources.format import Block, BlockLines, Ints, SourceFile
+from daskjobs.orders.sources.format import Block, BlockLines, Ints, SourceFile, joined
 
 RUN_ROWS = 1 << 17  # of a run, in memory at once; about as many as of a block
 RUN_BYTES = 64 << 20  # of a run's texts
@@ -95,15 +95,13 @@ def _bound(held: list[Block], name: str, end: int) -> None:
 
 def _sources(columns: list[str], profile: Profile, ours: str) -> list[str]:
     """Return which of a file's columns the values of one of ours come from, or of total, refunds or currency."""
-    order = profile.order
-    if ours == "total":
-        names = [signed(each)[1] for each in order.total]
-    elif ours in ("refunds", "currency"):
-        names = [getattr(order, ours)]
-    else:
-        of = column_of(profile, ours)
-        names = [each for each in of.names if each in columns][:1] or [signed(each)[1] for each in of.sum] or of.join
-    return [each for each in names if each in columns]
+    if ours in ("refunds", "currency"):
+        return [each for each in [getattr(profile.order, ours)] if each in columns]
+    if ours == "total" and not profile.order.total:
+        return []
+    of = profile.column("total_amount" if ours == "total" else ours)
+    found = [each for each in of.sources if each in columns]
+    return found[:1] if of.names else found
 
 
 def _filled_down(columns: list[str], profile: Profile) -> list[str]:
@@ -168,15 +166,15 @@ def _down(text: pa.Array, begins: Bools, empty: Bools) -> pa.Array:
 
 def _joined(held: list[tuple[Block, Bools]], profile: Profile) -> Block:
     """Return blocks that follow each other as one, with its runs, and with order fields filled down."""
-    block = _concatenated([each for each, _ in held])
+    block = joined([each for each, _ in held])
     begins = np.concatenate([each for _, each in held])
     begins[:1] = True
     texts = block.texts
     ids = _sources(texts.column_names, profile, ORDER_ID)
-    unnamed = _empty(order_ids(texts, profile))
     for name in _filled_down(texts.column_names, profile):
         at, text = texts.column_names.index(name), column(texts, name)
-        texts = texts.set_column(at, name, _down(text, begins, unnamed if name in ids else _empty(text)))
+        empty = _empty(order_ids(block.texts, profile) if name in ids else text)
+        texts = texts.set_column(at, name, _down(text, begins, empty))
     return replace(block, texts=texts, runs=np.cumsum(begins) - 1)
 
 
@@ -202,37 +200,6 @@ def _part(block: Block, first: int, end: int) -> Block:
         lines=lines,
         furniture=furniture,
         apart=apart,
-    )
-
-
-def _concatenated(blocks: list[Block]) -> Block:
-    """Return blocks that follow each other as one."""
-    if len(blocks) == 1:
-        return blocks[0]
-    starts = np.cumsum([0, *(each.rows for each in blocks)])
-    placed = list(zip(blocks, starts.tolist(), strict=False))
-
-    def raw(which: Ints) -> pa.Array:
-        of = np.split(which, np.searchsorted(which, starts[1:-1]))
-        return pa.concat_arrays([each.raw(rows - start) for (each, start), rows in zip(placed, of, strict=True)])
-
-    lines = [(each.lines, start) for each, start in placed if each.lines]
-    furniture = [each.furniture + start for each, start in placed if each.furniture is not None]
-    apart = [each.apart + start for each, start in placed if each.apart is not None]
-    return Block(
-        rows=int(starts[-1]),
-        texts=pa.concat_tables([each.texts for each in blocks]).combine_chunks(),
-        kept=np.concatenate([each.kept + start for each, start in placed]),
-        malformed={row + start: reason for each, start in placed for row, reason in each.malformed.items()},
-        raw=raw,
-        lines=BlockLines(
-            sum(each.inside for each, _ in lines),
-            {row + start: count for each, start in lines for row, count in each.several.items()},
-        )
-        if lines
-        else None,
-        furniture=np.concatenate(furniture) if furniture else None,
-        apart=np.concatenate(apart) if apart else None,
     )
 
 

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from daskjobs.errors import InputError
-from daskjobs.files.tables import column
+from daskjobs.files.tables import column, mask
 from daskjobs.orders.money import cents_of, decimals_of
 from daskjobs.orders.profiles import Profile
 from daskjobs.orders.profiles.columns import Arranged
@@ -25,10 +25,10 @@ def faults(found: Arranged) -> dict[str, Mask]:
     """Return the rows that are rejected for what no rule sees, by reason."""
     masks = dict[str, Mask]()
     if found.refunds is not None:
-        masks[UNREADABLE_REFUND] = _mask(found.refunds.is_null())
+        masks[UNREADABLE_REFUND] = mask(found.refunds.is_null())
     if found.currencies is not None:
         unpriced = pc.equal(found.currencies.fill_null(""), "")
-        masks[MISSING_CURRENCY] = _mask(pc.and_(unpriced, pc.equal(found.orders["status"].fill_null(""), PAID)))
+        masks[MISSING_CURRENCY] = mask(pc.and_(unpriced, pc.equal(found.orders["status"].fill_null(""), PAID)))
     return masks
 
 
@@ -39,7 +39,7 @@ def returned(orders: pa.Table, profile: Profile) -> Mask:
     back: Mask = _cents(orders["total_amount"]) < 0
     if not own_total(profile):  # else one line of an order may go back, and the order is paid all the same
         price = column(orders, "price")
-        back |= (_cents(price) < 0) & (True if price.null_count == 0 else _mask(price.is_valid()))
+        back |= (_cents(price) < 0) & (True if price.null_count == 0 else mask(price.is_valid()))
         back |= column(orders, "quantity").fill_null(0).to_numpy() < 0
     return back
 
@@ -49,7 +49,7 @@ def foreign(found: Arranged, profile: Profile) -> Mask:
     chosen = profile.order.report_currency
     if found.currencies is None or not chosen:
         return np.zeros(len(found.orders), bool)
-    return _mask(pc.not_equal(found.currencies, chosen.upper())) & _paid(found)
+    return mask(pc.not_equal(found.currencies, chosen.upper())) & _paid(found)
 
 
 def counted(orders: pa.Table, found: Arranged, profile: Profile, heads: Mask) -> pa.Table:
@@ -97,13 +97,7 @@ def currencies(found: Arranged, profile: Profile, valid: Mask) -> dict[str, int]
 
 
 def _paid(found: Arranged) -> Mask:
-    return _mask(pc.equal(column(found.orders, "status"), PAID))
-
-
-def _mask(rows: pa.Array) -> Mask:
-    """Return booleans as numpy has them, false in place of null."""
-    mask: Mask = rows.fill_null(False).to_numpy(zero_copy_only=False)
-    return mask
+    return mask(pc.equal(column(found.orders, "status"), PAID))
 
 
 def _cents(amounts: pa.Array | pa.ChunkedArray) -> npt.NDArray[np.int64]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from daskjobs.display import escaped, listed
 from daskjobs.orders.dialect import BACKSLASH, RFC4180
-from daskjobs.orders.profiles import ANY, ISO, Column
+from daskjobs.orders.profiles import ANY, ISO
 from daskjobs.orders.profiles.reading import parse_profile, preset, preset_of
 from daskjobs.orders.proposals.forms import Times, amount, invisible
 from daskjobs.orders.proposals.guesses import MOST, Guess, guess, named, ranked
@@ -183,7 +183,7 @@ def _of_preset(found: Guess, name: str) -> list[str]:
     """Return what is to be known of files that have the columns of a preset: the statuses that it doesn't name."""
     profile, lead = parse_profile(preset(name), name), Section("")
     lead.note(f"The columns are those of the preset {name}, which stands below: --profile {name} reads it as it is.")
-    column = profile.columns.get("status", Column(names=["status"]))
+    column = profile.column("status")
     if column.names and ANY not in profile.status:
         texts = Counter(each.strip(" \t") for each in found.table.values(column.names))
         if others := [text for text in texts if text not in profile.status and (text or not profile.by_line)]:

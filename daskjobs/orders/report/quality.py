@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from daskjobs.errors import LostWorkError
 from daskjobs.files.documents import to_json
 from daskjobs.orders.profiles import Profile
-from daskjobs.orders.validation.limit import not_understood
+from daskjobs.orders.validation.limit import not_understood, ranked
 from daskjobs.orders.validation.result import NAMED, Ledger, Lines, LongRows, Score, UnreadFiles
 
 MOST_NAMED = 5  # currencies, in a sentence
@@ -93,17 +93,13 @@ def mixed(currencies: Mapping[str, int], chosen: str) -> str:
 
     ``currencies`` counts the paid rows in each; ``chosen`` is the report's, if it was chosen.
     """
-    found = ", ".join(f"{name or '(empty)'} {rows:,}" for name, rows in _first(currencies))
+    found = ", ".join(f"{name or '(empty)'} {rows:,}" for name, rows in ranked(currencies)[:MOST_NAMED])
     found += f" and {len(currencies) - MOST_NAMED} more" if len(currencies) > MOST_NAMED else ""
     if chosen and currencies and chosen not in currencies:
         return f"no paid row is in {chosen}, of which the report was to be: their currencies are {found}"
     if not chosen and len(currencies) > 1:
         return f"the paid rows are of {len(currencies)} currencies ({found}), which can't be added up"
     return ""
-
-
-def _first(counts: Mapping[str, int]) -> list[tuple[str, int]]:
-    return sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))[:MOST_NAMED]
 
 
 def notes(profile: Profile | None) -> list[str]:
@@ -160,10 +156,7 @@ def _utf8(files: Sequence[str]) -> str:
 
 def most_frequent(counts: dict[str, int], sentences: dict[str, str]) -> list[Reason]:
     """Return the reasons with their sentences, the most frequent first."""
-    return [
-        Reason(reason, count, sentences.get(reason, ""))
-        for reason, count in sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
-    ]
+    return [Reason(reason, count, sentences.get(reason, "")) for reason, count in ranked(counts)]
 
 
 def scored(scores: dict[str, Score]) -> dict[str, Scored]:

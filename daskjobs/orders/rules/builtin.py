@@ -9,6 +9,7 @@ nothing, since the rule about unreadable values has rejected that row already.
 from collections.abc import Callable
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from daskjobs.orders.profiles import Profile
@@ -16,6 +17,7 @@ from daskjobs.orders.rules.functions import SENTENCE, rule
 from daskjobs.orders.schema import PAID, STATUSES
 
 Rule = Callable[[pd.DataFrame], pd.Series]
+FACTORS = ("quantity", "price_cents", "total_cents")  # of which the last one is the product of the others
 
 # Reasons of rows that could not be split into fields, and so are not in a frame.
 WRONG_FIELDS = "wrong_number_of_fields"
@@ -64,6 +66,22 @@ def of_lines(profile: Profile | None) -> dict[str, str]:
     }
 
 
+def cells(orders: pd.DataFrame) -> list[npt.NDArray[np.int64]]:
+    """Return the columns `FACTORS` of a frame, with zeros in place of null."""
+    return [orders[name].fillna(0).to_numpy(np.int64) for name in FACTORS]
+
+
+def far_from_product(orders: pd.DataFrame, tolerance: int = 0) -> pd.Series:
+    """Return the rows whose total isn't quantity times price, to so many cents; a row that lacks one isn't asked."""
+    quantity, price, total = cells(orders)
+    wraps = np.abs(quantity.astype(float) * price) > 4e18  # more than any total can be
+    far = np.abs(quantity * price - total) > tolerance if tolerance else quantity * price != total
+    far |= wraps
+    for name in FACTORS:
+        far &= orders[name].notna().to_numpy()
+    return pd.Series(far, orders.index)
+
+
 @rule("The order_id is empty.")
 def missing_order_id(orders: pd.DataFrame) -> pd.Series:
     return orders["order_id"] == ""
@@ -96,13 +114,7 @@ def unreadable_total(orders: pd.DataFrame) -> pd.Series:
 
 @rule("The total_amount is not quantity times price, to the cent.")
 def wrong_total(orders: pd.DataFrame) -> pd.Series:
-    columns = [orders[name] for name in ("quantity", "price_cents", "total_cents")]
-    quantity, price, total = (column.fillna(0).to_numpy(np.int64) for column in columns)
-    wraps = np.abs(quantity.astype(float) * price) > 4e18  # more than any total can be
-    wrong = (quantity * price != total) | wraps
-    for column in columns:
-        wrong &= column.notna().to_numpy()
-    return pd.Series(wrong, orders.index)
+    return far_from_product(orders)
 
 
 @rule("The status is none of success, failed, pending, cancelled and refunded, in lower case, and not mapped to one.")

@@ -3,16 +3,18 @@
 from dataclasses import replace
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from daskjobs.orders.money import amount_text
-from daskjobs.orders.profiles import Column, OrderForm, Profile, ValueForm
+from daskjobs.orders.profiles import OrderForm, Profile, ValueForm
 from daskjobs.orders.rules.builtin import (
     DUPLICATES,
+    FACTORS,
     MALFORMED,
     RULES,
     Rule,
+    cells,
+    far_from_product,
     negative_price,
     of_lines,
     quantity_below_one,
@@ -20,8 +22,6 @@ from daskjobs.orders.rules.builtin import (
 )
 from daskjobs.orders.rules.functions import SENTENCE, rule
 from daskjobs.orders.schema import STATUSES
-
-Numbers = npt.NDArray[np.int64]
 
 # Reasons that `worth.faults` finds: what they look at isn't in the frame of a rule.
 MISSING_CURRENCY, UNREADABLE_REFUND = "missing_currency", "unreadable_refund"
@@ -34,7 +34,6 @@ NEGATIVE_TOTAL, CONTRADICTORY_SIGNS = "negative_total", "contradictory_signs"
 PROFILED = (NEGATIVE_TOTAL, CONTRADICTORY_SIGNS, *FAULTS)
 _AT = [*RULES].index(wrong_total.__name__) + 1
 _ORDER = (*[*RULES][:_AT], NEGATIVE_TOTAL, CONTRADICTORY_SIGNS, *[*RULES][_AT:])
-SIGNED = ("quantity", "price_cents", "total_cents")
 _UNCLEAR = "It is no sale and no return, since the signs of its quantity, price and total_amount don't fit together."
 
 
@@ -45,9 +44,9 @@ def _negative_total(orders: pd.DataFrame) -> pd.Series:
 
 @rule(_UNCLEAR)
 def _contradictory_row(orders: pd.DataFrame) -> pd.Series:
-    if not any((orders[name] < 0).any() for name in SIGNED):  # as in most blocks
+    if not any((orders[name] < 0).any() for name in FACTORS):  # as in most blocks
         return pd.Series(np.zeros(len(orders), bool), orders.index)
-    quantity, price, total, _ = _cells(orders)  # what isn't known is 0, of neither sign
+    quantity, price, total = cells(orders)  # what isn't known is 0, of neither sign
     back, sale = (quantity < 0) | (price < 0), (quantity > 0) & (price > 0)
     wrong = ((quantity < 0) & (price < 0)) | (back & (total > 0)) | (sale & (total < 0))
     return pd.Series(wrong, orders.index)
@@ -56,7 +55,7 @@ def _contradictory_row(orders: pd.DataFrame) -> pd.Series:
 @rule(_UNCLEAR)
 def _contradictory_line(orders: pd.DataFrame) -> pd.Series:
     """Judge rows whose price is that of the whole line: its sign is the total's, whatever the quantity's is."""
-    quantity, price, total, _ = _cells(orders)
+    quantity, price, total = cells(orders)
     wrong = (((quantity < 0) | (price < 0)) & (total > 0)) | ((price > 0) & (total < 0))
     return pd.Series(wrong, orders.index)
 
@@ -66,36 +65,19 @@ def _zero_quantity(orders: pd.DataFrame) -> pd.Series:
     return orders["quantity"] == 0
 
 
-def _far_from_product(orders: pd.DataFrame, tolerance: int = 0) -> pd.Series:
-    quantity, price, total, known = _cells(orders)
-    far = np.abs(quantity * price - total) > tolerance
-    far |= np.abs(quantity.astype(float) * price) > 4e18  # where the product wraps
-    return pd.Series(far & known, orders.index)
-
-
 def _far_from_price(orders: pd.DataFrame, tolerance: int = 0) -> pd.Series:
     return (orders["total_cents"] - orders["price_cents"]).abs() > tolerance
 
 
-def _cells(orders: pd.DataFrame) -> tuple[Numbers, Numbers, Numbers, npt.NDArray[np.bool_]]:
-    """Return quantity, price and total_amount, with zeros in place of null, and the rows that have all three."""
-    columns = [orders[name] for name in SIGNED]
-    quantity, price, total = (column.fillna(0).to_numpy(np.int64) for column in columns)
-    known = np.ones(len(orders), bool)
-    for column in columns:
-        known &= column.notna().to_numpy()
-    return quantity, price, total, known
-
-
 def left_out(profile: Profile) -> dict[str, str]:
     """Return the built-in rules that a profile leaves out, in their order, each with the reason."""
-    order, total = profile.order, profile.columns.get("total_amount")
+    order, total = profile.order, profile.column("total_amount")
     out = dict.fromkeys(order.without_rules, "the profile names it in without_rules")
     if order.total:
         out[wrong_total.__name__] = "the total_amount is the order's own total"
-    elif total and total.computed:
+    elif total.computed:
         out[wrong_total.__name__] = "the total_amount is computed"
-    elif total and total.sum:
+    elif total.sum:
         out[wrong_total.__name__] = "the total_amount is a sum of columns"
     elif _is_one_column(profile):
         out[wrong_total.__name__] = "price and total_amount are one column"
@@ -104,7 +86,7 @@ def left_out(profile: Profile) -> dict[str, str]:
 
 def _is_one_column(profile: Profile) -> bool:
     """Tell whether price and total_amount are the same text of each row, so that one can't contradict the other."""
-    price, total = (profile.columns.get(ours, Column(names=[ours])) for ours in ("price", "total_amount"))
+    price, total = (profile.column(ours) for ours in ("price", "total_amount"))
     return (
         profile.order.price == "line"
         and price.names == total.names != []
@@ -131,7 +113,7 @@ def _totals(order: OrderForm) -> dict[str, Rule]:
     if order.price == "unit" and not order.tolerance:
         return {}
     far, product = (
-        (_far_from_price, "the price") if order.price == "line" else (_far_from_product, "quantity times price")
+        (_far_from_price, "the price") if order.price == "line" else (far_from_product, "quantity times price")
     )
     within = f"to within {amount_text(order.tolerance)}" if order.tolerance else "to the cent"
     name = wrong_total.__name__
@@ -153,7 +135,7 @@ def _of_values(profile: Profile) -> dict[str, str]:
 
 
 def _of_numbers(profile: Profile) -> dict[str, str]:
-    values, total = profile.values, profile.columns.get("total_amount", Column())
+    values, total = profile.values, profile.column("total_amount")
     usual = replace(values, timestamp=[], zone="", hour_twice="", ids="exact") == ValueForm()
     amount, said = AMOUNT, {}
     if not usual:
@@ -166,7 +148,7 @@ def _of_numbers(profile: Profile) -> dict[str, str]:
         )
         said["unreadable_price"] = f"The price is not {amount}."
         said[UNREADABLE_REFUND] = f"The refund is not {amount}."
-    if profile.columns.get("price", Column()).sum:
+    if profile.column("price").sum:
         said["unreadable_price"] = f"The price is a sum, and not each part of it is {amount}."
     if profile.order.total:
         said["unreadable_total"] = f"The order's total, or a part of it, is not {amount}."

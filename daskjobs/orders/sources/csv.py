@@ -7,11 +7,10 @@ from typing import IO, ClassVar, Literal
 
 from daskjobs.errors import InputError, UsageError
 from daskjobs.orders.dialect import BACKSLASH, COMMAS, NONE, Dialect
-from daskjobs.orders.profiles import Column, Profile, signed
+from daskjobs.orders.profiles import Profile
 from daskjobs.orders.sources import fields, lines, unpack
 from daskjobs.orders.sources.format import Block, HeaderLines, InputFile, Ints, without_nulls
 from daskjobs.orders.sources.lines import BOM, LAST, MORE, LinesFormat, LinesSource, RowEnds
-from daskjobs.orders.sources.names import needed_names
 from daskjobs.orders.sources.quotes import row_ends
 
 DELIMITERS = (",", ";", "\t", "|")  # tried in this order, unless one is given
@@ -211,10 +210,9 @@ def _order_test(columns: list[str], file: InputFile) -> Callable[[list[str]], bo
 
 def _places(ours: str, places: dict[str, int], profile: Profile) -> list[int]:
     """Return the places of the columns that the values of one of ours come from."""
-    if ours == "total_amount" and profile.order.total:
-        return [places[signed(each)[1]] for each in profile.order.total]
-    found = [places[name] for name in needed_names(profile)[ours] if name in places]
-    return found[:1] if profile.columns.get(ours, Column(names=[ours])).names else found
+    column = profile.column(ours)
+    found = [places[name] for name in column.sources if name in places]
+    return found[:1] if column.names else found
 
 
 def _may_be_empty(ours: str, profile: Profile) -> bool:
@@ -222,7 +220,7 @@ def _may_be_empty(ours: str, profile: Profile) -> bool:
     order = profile.order
     filled = "total" if ours == "total_amount" and order.total else ours
     return (
-        profile.columns.get(ours, Column()).empty is not None
+        profile.column(ours).empty is not None
         or filled in order.fill_down
         or f"unreadable_{ours}" in order.without_rules
     )

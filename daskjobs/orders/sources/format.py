@@ -245,6 +245,34 @@ class Block:
     runs: Ints | None = None
 
 
+def joined(blocks: list[Block]) -> Block:
+    """Return the rows of blocks that have the same columns, one block after another, as one block."""
+    if len(blocks) == 1:
+        return blocks[0]
+    starts = np.cumsum([0, *(each.rows for each in blocks)])
+    placed = list(zip(blocks, starts.tolist(), strict=False))
+
+    def raw(which: Ints) -> pa.Array:
+        of = np.split(which, np.searchsorted(which, starts[1:-1]))
+        some = [each.raw(rows - start) for (each, start), rows in zip(placed, of, strict=True) if len(rows)]
+        return pa.concat_arrays(some) if some else pa.array([], pa.string())
+
+    counted = [(each.lines, start) for each, start in placed if each.lines]
+    several = {row + start: count for each, start in counted for row, count in each.several.items()}
+    furniture = [each.furniture + start for each, start in placed if each.furniture is not None]
+    apart = [each.apart + start for each, start in placed if each.apart is not None]
+    return Block(
+        rows=int(starts[-1]),
+        texts=pa.concat_tables([each.texts for each in blocks]).combine_chunks(),
+        kept=np.concatenate([each.kept + start for each, start in placed]),
+        malformed={row + start: reason for each, start in placed for row, reason in each.malformed.items()},
+        raw=raw,
+        lines=BlockLines(sum(each.inside for each, _ in counted), several) if counted else None,
+        furniture=np.concatenate(furniture) if furniture else None,
+        apart=np.concatenate(apart) if apart else None,
+    )
+
+
 def without_nulls(block: Block, nulls: list[str]) -> Block:
     """Return a block in which texts that are one of ``nulls``, but for blanks and tabs around them, are empty."""
     if not nulls:

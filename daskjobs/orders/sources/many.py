@@ -9,12 +9,11 @@ from itertools import accumulate
 from typing import IO, Any, TypeVar
 
 import numpy as np
-import pyarrow as pa
 
 from daskjobs.errors import InputError
 from daskjobs.files.storage import Storage
 from daskjobs.orders.sources import format_of, lines
-from daskjobs.orders.sources.format import Block, BlockLines, Ints, RowRange, SourceFile
+from daskjobs.orders.sources.format import Block, Ints, RowRange, SourceFile, joined
 from daskjobs.orders.sources.lines import LAST, LinesFormat
 
 SMALL_BYTES = 64 << 10  # of a file, or of a range of rows, that is read whole
@@ -161,7 +160,7 @@ def blocks(storage: Storage, files: Mapping[int, SourceFile], parts: list[RowRan
 
     each = in_turn(read, parts, storage.requests(source.read))
     if read_blocks := [block for found in each for block in found]:
-        yield _joined(read_blocks)
+        yield joined(read_blocks)
 
 
 def starts(files: Mapping[int, SourceFile], parts: list[RowRange]) -> tuple[tuple[int, str, int], ...]:
@@ -193,32 +192,3 @@ def _lines(storage: Storage, files: Mapping[int, SourceFile], parts: list[RowRan
         if not data.endswith(b"\n"):
             pieces[number] += b"\n"
     return b"".join(pieces), np.cumsum([len(piece) for piece in pieces])
-
-
-def _joined(blocks: list[Block]) -> Block:
-    """Return the rows of some blocks, which have the same columns, as one block."""
-    ends = np.cumsum([block.rows for block in blocks])
-    begins = ends - [block.rows for block in blocks]
-    numbered = list(zip(begins.tolist(), blocks, strict=True))
-
-    def raw(which: Ints) -> pa.Array:
-        cuts = np.searchsorted(which, ends)
-        each = [
-            block.raw(which[low:high] - begin)
-            for low, high, (begin, block) in zip([0, *cuts[:-1]], cuts, numbered, strict=True)
-            if low < high
-        ]
-        return pa.concat_arrays(each) if each else pa.array([], pa.string())
-
-    counted = [block.lines for block in blocks if block.lines]
-    several = {
-        begin + row: count for begin, block in numbered if block.lines for row, count in block.lines.several.items()
-    }
-    return Block(
-        rows=int(ends[-1]),
-        texts=pa.concat_tables([block.texts for block in blocks]).combine_chunks(),
-        kept=np.concatenate([begin + block.kept for begin, block in numbered]),
-        malformed={begin + row: reason for begin, block in numbered for row, reason in block.malformed.items()},
-        raw=raw,
-        lines=BlockLines(sum(each.inside for each in counted), several) if counted else None,
-    )

@@ -4,7 +4,7 @@ from collections import Counter
 
 from daskjobs.errors import InputError, UsageError
 from daskjobs.orders.header import first_row
-from daskjobs.orders.profiles import Column, Profile, signed
+from daskjobs.orders.profiles import Profile
 from daskjobs.orders.schema import COLUMNS, STATUSES
 
 
@@ -82,11 +82,5 @@ def needed_names(profile: Profile) -> dict[str, list[str]]:
     >>> needed_names(Profile("mine", columns={"price": Column(names=["Preis", "Einzelpreis"])}))["price"]
     ['Preis', 'Einzelpreis']
     """
-    found = {}
-    for ours in COLUMNS:
-        column = profile.columns.get(ours, Column(names=[ours]))
-        found[ours] = [*column.names, *(signed(each)[1] for each in column.sum), *column.join]
-    order = profile.order
-    return found | {
-        "": [name for name in (*(signed(each)[1] for each in order.total), order.refunds, order.currency) if name]
-    }
+    found = {ours: profile.column(ours).sources for ours in COLUMNS}
+    return found | {"": [name for name in (profile.order.refunds, profile.order.currency) if name]}

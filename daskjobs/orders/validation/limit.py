@@ -54,15 +54,18 @@ class Limit:
         )
 
 
+def ranked(counts: Mapping[str, int]) -> list[tuple[str, int]]:
+    """Return counts with their names, the largest first."""
+    return sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
+
+
 def _most(reasons: Mapping[str, int]) -> str:
     """Return the reasons with the most rows, and how many more there are.
 
     >>> _most({"wrong_total": 2, "negative_price": 0, "unreadable_price": 7})
     'unreadable_price 7, wrong_total 2'
     """
-    counts = sorted(
-        ((reason, count) for reason, count in reasons.items() if count), key=lambda pair: (-pair[1], pair[0])
-    )
+    counts = ranked({reason: count for reason, count in reasons.items() if count})
     more = f" and {len(counts) - SHOWN} more reasons" if len(counts) > SHOWN else ""
     return ", ".join(f"{reason} {count}" for reason, count in counts[:SHOWN]) + more
 

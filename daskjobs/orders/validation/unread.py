@@ -9,6 +9,7 @@ from daskjobs.files.tables import column
 from daskjobs.orders.plan import Partition
 from daskjobs.orders.rules.builtin import MALFORMED
 from daskjobs.orders.sources.format import SourceFile
+from daskjobs.orders.summary import counts_of
 from daskjobs.orders.validation.result import UnreadRows
 
 # A row that is rejected for one of these was not understood; the other reasons are about what it says.
@@ -28,7 +29,7 @@ class Unread:
     def add(self, rejected: pa.Table, furniture: pa.Array | None = None) -> None:
         """Add the rejected rows of a block, and the sources of the rows that are furniture."""
         if furniture is not None:
-            self._furniture.update(_counted(furniture))
+            self._furniture.update(counts_of(furniture))
         reasons = column(rejected, "reasons")
         rows, each = pc.list_parent_indices(reasons), reasons.flatten()
         lost = pc.unique(rows.filter(pc.is_in(each, REASONS)))
@@ -38,9 +39,9 @@ class Unread:
         if sources[0] == sources[-1]:  # the files of a block stand one after another, so this is its only one
             source = sources[0].as_py()
             self._rows[source] += len(lost)
-            self._reasons.setdefault(source, Counter()).update(_counted(each))
+            self._reasons.setdefault(source, Counter()).update(counts_of(each))
             return
-        self._rows.update(_counted(sources.take(lost)))
+        self._rows.update(counts_of(sources.take(lost)))
         pairs = pa.table({"source": sources.take(rows), "reason": each}).group_by(["source", "reason"])
         for pair in pairs.aggregate([([], "count_all")]).to_pylist():
             self._reasons.setdefault(pair["source"], Counter())[pair["reason"]] += pair["count_all"]
@@ -56,7 +57,3 @@ class Unread:
             if count and count == self._rows[name] + self._furniture[name]:
                 found[str(file)] = UnreadRows(self._rows[name], dict(self._reasons.get(name, {})))
         return found
-
-
-def _counted(texts: pa.Array) -> dict[str, int]:
-    return {each["values"]: each["counts"] for each in pc.value_counts(texts).to_pylist()}
