@@ -7,6 +7,7 @@ import click
 
 from daskjobs import events
 from daskjobs.cli.parameters import Sectioned, option, settings, stage_options, text_option
+from daskjobs.cli.streams import check_written
 from daskjobs.cli.terminal import say
 from daskjobs.cluster.backends import settings_of
 from daskjobs.cluster.kubernetes import KubernetesSettings, kubernetes_packages
@@ -40,6 +41,7 @@ def explain(run: str, row: int, source: str, patterns: tuple[str, ...]) -> None:
     for line in explained.verdict:
         say(line)
     say(f"text       {explained.raw}")
+    check_written()
 
 
 @click.command(START, cls=Sectioned)

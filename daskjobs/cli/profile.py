@@ -3,6 +3,7 @@
 import click
 
 from daskjobs.cli.propose import propose
+from daskjobs.cli.streams import check_written
 from daskjobs.cli.terminal import say
 
 
@@ -20,6 +21,7 @@ def list_presets() -> None:
     width = max(map(len, texts), default=0)
     for name, text in texts.items():
         say(f"{name:{width}}  {about(text)}")
+    check_written()
 
 
 @profile.command()
@@ -29,6 +31,7 @@ def show(name: str) -> None:
     from daskjobs.orders.profiles.reading import preset  # imported late: it loads pyarrow
 
     click.echo(preset(name).encode(), nl=False)
+    check_written()
 
 
 profile.add_command(propose)

@@ -6,6 +6,7 @@ import shlex
 import click
 
 from daskjobs.cli.parameters import option
+from daskjobs.cli.streams import check_written
 from daskjobs.cli.terminal import say
 from daskjobs.display import shown
 from daskjobs.errors import InputError, UsageError
@@ -40,4 +41,5 @@ def propose(files: tuple[str, ...], ignore_table: bool) -> None:
     pieces = sampling.take(Storage(os.getcwd()), list(names))
     for line in proposal.propose(pieces, len(names)).splitlines():
         click.echo(line)
+    check_written()
     say(NEXT.format(" ".join(f"--input {shlex.quote(shown(file))}" for file in files)), err=True)

@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
+from daskjobs.errors import StorageError
+
 
 class _Lenient(io.FileIO):
     """An output that drops what it can't write, and keeps the first error and the last byte it was given."""
@@ -91,6 +93,18 @@ def _tell_lost(stream: Any) -> None:
     raw = getattr(getattr(stream, "buffer", None), "raw", None)
     if isinstance(raw, _Lenient) and raw.lost and raw.lost.errno != errno.EPIPE:
         print(f"daskjobs: standard output could not be written: {raw.lost.strerror}", file=sys.stderr)
+
+
+def check_written() -> None:
+    """Raise StorageError if standard output lost anything, unless its reader has gone away.
+
+    A command calls it whose output is all of its result: no one would miss the rest of a profile that was cut.
+    """
+    sys.stdout.flush()
+    raw = getattr(getattr(sys.stdout, "buffer", None), "raw", None)
+    if isinstance(raw, _Lenient) and raw.lost and raw.lost.errno != errno.EPIPE:
+        lost, raw.lost = raw.lost, None
+        raise StorageError(f"standard output could not be written: {lost.strerror}")
 
 
 def flush() -> None:

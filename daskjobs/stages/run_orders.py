@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from datetime import date
 from decimal import Decimal
 from functools import cached_property
+from numbers import Integral
 from typing import TYPE_CHECKING, Any, Protocol, Unpack
 
 from daskjobs.cluster.public import ClusterKeywords, cluster_flags
@@ -92,7 +93,7 @@ class OrdersResult:
             frame: pd.DataFrame = pq.read_table(file).to_pandas(types_mapper=pd.ArrowDtype)
         return frame
 
-    def explain(self, row: int, source: str = "") -> "Explained":
+    def explain(self, row: int, source: AnyPath = "") -> "Explained":
         """Say what became of a row: its partition, its text, and each reason for its rejection.
 
         ``row`` counts from 1 in its file; with several files, ``source`` is the end of the file's name.
@@ -100,7 +101,11 @@ class OrdersResult:
         """
         from daskjobs.stages.explain import explain
 
-        return explain(self._context, row, source)
+        if isinstance(row, bool) or not isinstance(row, Integral):
+            raise UsageError(f"row must be the number of a row in its file, like 7, got {row!r}")
+        if not isinstance(source, str | os.PathLike):
+            raise UsageError(f"source must be a file's name, or the end of it, got {source!r}")
+        return explain(self._context, int(row), os.fspath(source))
 
 
 def run_orders(

@@ -31,6 +31,8 @@ def runs() -> None:
     assert_type(result.report, str)
     assert_type(result.rows.rejected, int)
     assert_type(result.explain(7, source="a.csv").reasons, dict[str, str])
+    result.explain(7, source=Path("a.csv"))
+    result.explain("7")  # type: ignore[arg-type]
     daskjobs.run_orders(Path("a.csv"), run=Path("runs"), rules=Path("mine.py"), backend="tcp://host:8786", workers=2)
     daskjobs.run_orders(rows=1000, seed=3, max_rejected=0.5)
     daskjobs.run_orders("a.csv", rules=[early], as_of=date(2026, 11, 29))

@@ -202,6 +202,8 @@ def read_profile(storage: Storage, where: str) -> Profile:
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
+        if data.startswith(b"\x1f\x8b"):
+            raise ConfigError(f"the profile {name} is compressed: unpack it, a profile is plain TOML") from error
         line = data.count(b"\n", 0, error.start) + 1
         raise ConfigError(f"the profile {name}, line {line}: it is not UTF-8; save it as UTF-8") from error
     return parse_profile(text, name)

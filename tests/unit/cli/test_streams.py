@@ -94,3 +94,14 @@ def test_bug_shows_its_stack_trace_without_what_is_secret_in_it(tmp_path: Path) 
     assert "Traceback" in done.stderr
     assert "TypeError: https://host/a\n" in done.stderr
     assert "hunter2" not in done.stderr.replace("raise TypeError('https://me:hunter2@host/a?sig=hunter2')", "")
+
+
+@pytest.mark.parametrize("command", ["profile list", "profile show shopify", "profile propose orders.csv"])
+def test_command_fails_whose_only_result_could_not_be_written(tmp_path: Path, command: str) -> None:
+    (tmp_path / "orders.csv").write_text("order_id,price\nA1,1.00\n")
+    done = shell(f"$D {command} > /dev/full", tmp_path)
+    assert (done.returncode, done.stderr) == (
+        20,
+        "daskjobs: standard output could not be written: No space left on device\n",
+    )
+    assert shell(f"$D {command} | true", tmp_path).returncode == 0

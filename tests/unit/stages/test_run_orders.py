@@ -52,6 +52,15 @@ def orders_of(folder: Path) -> Path:
     return folder / "mine.csv"
 
 
+def test_explain_says_what_a_row_and_a_source_must_be(tmp_path: Path) -> None:
+    result = daskjobs.run_orders(orders_of(tmp_path), run=tmp_path / "run", **HERE)
+    for number in ("3", None, 3.0, True):
+        with pytest.raises(UsageError, match=r"row must be the number of a row in its file, like 7, got"):
+            result.explain(number)  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match=r"source must be a file's name, or the end of it, got 7"):
+        result.explain(3, 7)  # type: ignore[arg-type]
+
+
 def test_result_has_the_reports_numbers_the_rejected_rows_and_what_became_of_each(tmp_path: Path) -> None:
     result = daskjobs.run_orders(orders_of(tmp_path), run=tmp_path / "run", rules=[bulk], **HERE)
     assert (result.orders, result.revenue) == (1, Decimal("21.00"))
@@ -64,6 +73,8 @@ def test_result_has_the_reports_numbers_the_rejected_rows_and_what_became_of_eac
     assert result.rejected.explode("reasons").groupby("reasons").size().to_dict() == {"bulk": 1, "unreadable_price": 1}
     assert result.explain(3).reasons == {"bulk": "The order is of more than 100 pieces."}
     assert result.explain(4, "mine.csv").status == "failed"
+    assert result.explain(4, Path("mine.csv")).status == "failed"
+    assert result.explain(np.int64(4)).status == "failed"
     assert Path(result.report) == tmp_path / "run/report/report.html"
     assert "<html" in Path(result.report).read_text()
     assert result.run_uri == str(tmp_path / "run")
