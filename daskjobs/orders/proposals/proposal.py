@@ -15,12 +15,13 @@ from daskjobs.orders.dialect import BACKSLASH, RFC4180
 from daskjobs.orders.profiles import ANY, ISO
 from daskjobs.orders.profiles.reading import parse_profile, preset, preset_of
 from daskjobs.orders.proposals.forms import Times, amount, invisible
-from daskjobs.orders.proposals.guesses import MOST, Guess, guess, named, ranked
+from daskjobs.orders.proposals.guesses import MOST, MOST_STATUSES, Guess, guess, named, ranked
 from daskjobs.orders.proposals.sampling import ENCODINGS, Piece, Sheet, sheet
 from daskjobs.orders.proposals.shapes import (
     Shape,
     alike_in,
     changed,
+    differ,
     has_amounts,
     key_of,
     made_of,
@@ -33,7 +34,19 @@ from daskjobs.orders.proposals.shapes import (
     used,
 )
 from daskjobs.orders.proposals.sums import Sums, sums_of_orders, without_sums
-from daskjobs.orders.proposals.words import ENDED, FLAGS, NO, STATUS_OF, TYPES, YES, plain
+from daskjobs.orders.proposals.words import (
+    CENTS,
+    ENDED,
+    FLAGS,
+    NO,
+    NO_SALE,
+    PAID_AT,
+    REFUND_STEMS,
+    STATUS_OF,
+    TYPES,
+    YES,
+    plain,
+)
 from daskjobs.orders.schema import COLUMNS, PAID, STATUSES
 
 NAMED = 8  # statuses that a preset does not name, at most
@@ -342,9 +355,25 @@ def _columns(found: Guess, form: Shape) -> Section:
                 "which column says whether an order is paid? None looks like it. If each row is of a paid order:",
                 f"status = {{constant = {quoted(PAID)}}}",
             )
+            _by_times(section, found)
         else:
             section.say(ours, "{absent = true}", NO_COLUMN)
     return section
+
+
+def _by_times(section: Section, found: Guess) -> None:
+    """Ask whether a column of times says, by being filled, which rows are paid or cancelled."""
+    for name, texts in found.table.columns.items():
+        filled = sum(map(bool, texts))
+        if 0 < filled < len(texts) and plain(name) in PAID_AT | ENDED:
+            what, empty, other = (
+                ("paid", "pending", PAID) if plain(name) in PAID_AT else ("cancelled", PAID, "cancelled")
+            )
+            section.ask(
+                f"{escaped(name)} is filled in {_share(filled, len(texts), 'rows')}: are these {what}? Then:",
+                f'status = {quoted(name)}  # and in [status] {empty} = "" and {other} = "{ANY}"',
+            )
+            return
 
 
 def _seen(found: Guess, ours: str) -> str:
@@ -393,6 +422,7 @@ def _money_columns(section: Section, found: Guess, form: Shape) -> None:
         section.say("quantity", either(quantity), _numbers_seen(found, quantity))
     else:
         section.say("quantity", '{constant = "1"}', NO_COLUMN)
+    _cents(section, [*price, *total, *form.own])
     if price:
         section.say("price", either(price), _numbers_seen(found, price))
     elif total:
@@ -422,16 +452,50 @@ def _money_columns(section: Section, found: Guess, form: Shape) -> None:
         seen += f"; it is {sum_of}"
     known = {*total, *form.own, *price, *used(found), *ranked(found.table.columns, "subtotal")}
     others = [each for each in ranked(found.table.columns, "total") if each not in known and has_amounts(found, each)]
-    if others and not (count and agrees >= MOST * count) and not form.by_line:
+    agreed = bool(count) and agrees >= MOST * count
+    if agreed:  # and so the other one is only asked about where it is another number in the same rows
+        others = [each for each in others if differ(found, total[0], each)]
+    if form.by_line:
+        others = [each for each in others if agreed and not alike_in(found, each)]
+    if others:
         section.ask(
-            f"is {escaped(total[0])} or {escaped(others[0])} the order's total? The other answer:",
-            f"total_amount = {quoted(others[0])}",
+            f"is {escaped(total[0])} or {escaped(others[0])} the {'line' if form.by_line else 'order'}'s total? "
+            "The other answer:",
+            f"total_amount = {quoted(others[0])}"
+            + ('  # and in [order] without_rules = ["wrong_total"]' if agreed else ""),
         )
-    if total[0] in ranked(found.table.columns, "subtotal") and (extra := sum_parts(found, total[0])):
+    if (
+        not (agreed and others)
+        and total[0] in ranked(found.table.columns, "subtotal")
+        and (extra := sum_parts(found, total[0]))
+    ):
         section.ask(
             "does the total have shipping, tax and discounts? With them:", f"total_amount = {{sum = {_list(extra)}}}"
         )
+    _in_no_total(section, found, form)
     section.say("total_amount", either(total), seen)
+
+
+def _in_no_total(section: Section, found: Guess, form: Shape) -> None:
+    """Name shipping that stands on each line of its orders: no sum of lines has it once."""
+    for name in ranked(found.table.columns, "shipping") if form.by_line else ():
+        amounts = found.amounts([name])
+        if any(amounts) and alike_in(found, name) and not made_of(found, form.total[0]):
+            section.ask(
+                f"{escaped(name)} is in no line's total, and doesn't count; all lines of an order have the same. If it "
+                "shall count: no key adds it once, so export the order's own total, too."
+            )
+
+
+def _cents(section: Section, names: list[str]) -> None:
+    """Ask about amounts whose column says that they are cents."""
+    words = {name: {plain(each) for each in re.split(r"[^A-Za-z]+|(?<=[a-z])(?=[A-Z])", name)} for name in names}
+    if cents := [escaped(name) for name in words if CENTS & words[name]]:
+        do = "does" if len(cents) == 1 else "do"
+        section.ask(
+            f"{do} {' and '.join(cents)} have cents, as the name says? They are taken for whole units, and the revenue "
+            "is a hundred times too large. No key divides: export amounts like 19.99."
+        )
 
 
 def _without_money(section: Section) -> None:
@@ -564,18 +628,7 @@ def _status(found: Guess, form: Shape) -> Section:
     counts = Counter(found.texts("status"))
     if form_fill:
         del counts[""]
-    answers = all(plain(each) in YES | NO for each in counts if each) and not any(
-        plain(each) in STATUS_OF for each in counts
-    )
-    words = dict[str, str]()
-    for text in sorted(counts, key=lambda each: (-counts[each], each)):
-        word = plain(text)
-        if answers and text:
-            words[text] = PAID if word in YES else "pending"
-        elif word in STATUS_OF:
-            words[text] = STATUS_OF[word]
-        elif text and (guessed := _by_words(text)):
-            words[text] = guessed
+    words = _meanings(found)
     returned = _negative(found, words)
     if returned:
         names = ", ".join(map(quoted, returned))
@@ -620,6 +673,24 @@ def _status(found: Guess, form: Shape) -> Section:
         said = any(ours == PAID for ours in words.values()) and any(text != ours for text, ours in words.items())
         section.lines.append(f"# {'pending' if said else PAID} = {_list(shown)}")
     return section
+
+
+def _meanings(found: Guess) -> dict[str, str]:
+    """Return what each status means that is a known word, or yes or no, the most frequent first."""
+    counts = Counter(found.texts("status"))
+    answers = all(plain(each) in YES | NO for each in counts if each) and not any(
+        plain(each) in STATUS_OF for each in counts
+    )
+    words = dict[str, str]()
+    for text in sorted(counts, key=lambda each: (-counts[each], each)):
+        word = plain(text)
+        if answers and text:
+            words[text] = PAID if word in YES else "pending"
+        elif word in STATUS_OF:
+            words[text] = STATUS_OF[word]
+        elif text and (guessed := _by_words(text)):
+            words[text] = guessed
+    return words
 
 
 def _negative(found: Guess, words: dict[str, str]) -> list[str]:
@@ -736,9 +807,41 @@ def _order(found: Guess, form: Shape) -> Section:
     if names := found.names.get("refunds"):
         amounts = [each for each in found.amounts(names) if each]
         section.say("refunds", quoted(names[0]), f"what was given back, in {rows_of(len(amounts))}")
+        _refunds_of_lines(section, found, form)
+    else:
+        _refunds_by_stem(section, found)
     _currency(section, found)
     _wrong_total(section, found, form)
     return section
+
+
+def _refunds_of_lines(section: Section, found: Guess, form: Shape) -> None:
+    """Ask whether the refund on each line is the order's, where all lines have the same."""
+    if not form.by_line or form.own or "refunds" in form.fill:
+        return
+    amounts = found.amounts(found.names["refunds"])
+    several = [run for run in runs(found) if any(amounts[place] for place in run)]
+    alike = sum(len({amounts[place] for place in run}) == 1 for run in several)
+    if several and alike >= MOST * len(several):
+        section.ask(
+            f"all lines have the same refund in {_share(alike, len(several), 'orders of several')}: is it the order's, "
+            "which counts once? Then:",
+            f"fill_down = {_list([*form.fill, 'refunds'])}",
+        )
+
+
+def _refunds_by_stem(section: Section, found: Guess) -> None:
+    """Ask about amounts that no key uses, and whose name has to do with refunds."""
+    taken = {name for names in found.names.values() for name in names}
+    for name in found.table.columns:
+        if name not in taken and any(stem in plain(name) for stem in REFUND_STEMS) and has_amounts(found, name):
+            count = sum(map(bool, found.amounts([name])))
+            if count:
+                section.ask(
+                    f"{escaped(name)} has amounts in {rows_of(count)}: were these given back? Then:",
+                    f"refunds = {quoted(name)}",
+                )
+                return
 
 
 def _again(section: Section, found: Guess) -> None:
@@ -893,15 +996,40 @@ def _furniture(found: Guess, of_orders: Sums | None) -> Section:
 
 
 def _flags(section: Section, found: Guess, tables: list[str]) -> None:
-    """Ask about columns of yes and no, like test or refunded, that no key uses."""
+    """Ask about columns that no key uses, and that say of paid rows that they are none: test = yes, type = Refund."""
     taken = {name for names in found.names.values() for name in names}
+    words = _meanings(found) | {"": PAID}  # where there is no status, or an order's first line has it
+    paid = [words.get(text) == PAID for text in found.texts("status")]
     for name, texts in found.table.columns.items():
-        counts = Counter(each for each in texts if each)
-        said = [each for each in counts if plain(each) in YES]
-        if name in taken or plain(name) not in FLAGS or not said or not all(plain(each) in YES | NO for each in counts):
+        if name in taken or len(set(texts)) > MOST_STATUSES:
             continue
-        rows = sum(counts[each] for each in said)
-        section.ask(
-            f"{escaped(name)} is {either(said)} in {rows_of(rows)}: do these count like all others? If they don't:",
-            f"where = [{', '.join([*tables, f'{{{quoted(name)} = {_list(said)}}}'])}]",
-        )
+        said = _of_flag(name, set(texts) - {""}) or _no_sales(name, set(texts) - {""})
+        places = [
+            place for place, each in enumerate(texts) if each in said and paid[place] and not found.is_negative(place)
+        ]
+        shown = sorted({texts[place] for place in places})
+        if places and any(each and each not in said for each in texts):
+            section.ask(
+                f"{escaped(name)} is {either(shown)} in {rows_of(len(places))}: do these count like all others? If "
+                "they don't:",
+                f"where = [{', '.join([*tables, f'{{{quoted(name)} = {_list(shown)}}}'])}]",
+            )
+
+
+def _of_flag(name: str, texts: set[str]) -> set[str]:
+    """Return the texts that mean yes in a column of yes and no."""
+    if plain(name) not in FLAGS or not all(plain(each) in YES | NO for each in texts):
+        return set()
+    return {each for each in texts if plain(each) in YES}
+
+
+def _no_sales(name: str, texts: set[str]) -> set[str]:
+    """Return the texts that mean a refund, a test or the like, or in another column of statuses what isn't paid."""
+    status = bool(ranked([name], "status")) and "fulfil" not in plain(name)
+    return {
+        each
+        for each in texts
+        if (word := plain(each)) in NO_SALE
+        or STATUS_OF.get(word, PAID) not in (PAID, "pending")
+        or (status and STATUS_OF.get(word) == "pending")
+    }

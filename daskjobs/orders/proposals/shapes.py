@@ -56,6 +56,16 @@ def has_amounts(found: Guess, name: str) -> bool:
     return bool(values) and values >= 0.7 * len(texts)
 
 
+def differ(found: Guess, one: str, other: str) -> bool:
+    """Tell whether two columns of amounts are different ones: both are there in most rows, and not the same in some."""
+    both = [
+        first == second
+        for first, second in zip(found.amounts([one]), found.amounts([other]), strict=True)
+        if first is not None and second is not None
+    ]
+    return not all(both) and 2 * len(both) > found.table.count
+
+
 def _lines(found: Guess) -> tuple[bool, int, int]:
     """Return whether rows are lines of orders, how many rows repeat an id, and how many of these are no new line."""
     if "order_id" not in found.names:

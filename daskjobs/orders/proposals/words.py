@@ -75,7 +75,9 @@ NAMES = {
         importe totaleordine totale importototale importo razem suma kwota kwotarazem wartoscbrutto
         wartosczamowienia dozaplaty totaal totaalbedrag orderbedrag bedrag valortotal totalpedido totaldopedido
         valor revenue sales gross grossamount brutto bruttobetrag brut lordo amount betrag netsales nrevenue
-        netamount netvalue net netto subtotal""",
+        netamount netvalue net netto subtotal
+        grosstotal totalgross gesamtbrutto totalbrutto bruttosumme summebrutto nettotal totalnet gesamtnetto totalnetto
+        nettosumme summenetto totalinclvat totalincltax totalexclvat totalexcltax totalexvat totalht""",
     "payment_mode": """paymentmode paymentmethod paymentmethodtitle paymenttype paymentsourcetype payment payby tender
         tendertype zahlungsart zahlungsmethode zahlungsweise zahlart bezahlmethode moyendepaiement modedepaiement
         modepaiement modereglement paiement reglement metododepago mediodepago formadepago metodopago formapago
@@ -101,7 +103,8 @@ NAMES = {
         devise monnaie moneda divisa valuta waluta moeda waers waerk wrg waehrg wahrg whrg curr ccy iso isocode
         totalpricecurrency totalcurrency amountcurrency""",
     "refunds": """refundedamount amountrefunded refundamount totalrefunded totalrefundedamount refunds refund refunded
-        partialrefunds orderrefundamount erstattet erstattung erstattungsbetrag ruckerstattung rembourse
+        partialrefunds orderrefundamount orderrefund orderrefunds refundtotal refundedtotal amtrefunded
+        erstattet erstattung erstattungsbetrag ruckerstattung rembourse
         montantrembourse remboursement reembolso reembolsado importereembolsado importeporreembolsar rimborso
         rimborsato importorimborsato zwrot kwotazwrotu terugbetaald terugbetaling restituicao""",
     "line": """line lineno linenumber lineid linenum lineitemid orderitemid itemno pos posnr posno position zeile ligne
@@ -166,6 +169,13 @@ FLAGS = _words("""test istest testorder testmode refunded cancelled canceled isc
     void voided isvoid storniert storno geloscht testbestellung annule annulato annullato cancelado anulado""")
 ENDED = _words("""cancelledat canceledat cancelledon canceledon cancelleddate canceleddate cancellationdate voidedat
     refundedat deletedat storniertam stornodatum annulele dateannulation fechacancelacion""")
+PAID_AT = _words("""paidat datepaid paidon paidondate paymentdate bezahltam bezahldatum zahlungsdatum payele
+    datepaiement datedepaiement fechapago fechadepago datapagamento dataplatnosci betaaldatum betaaldop datapago""")
+# What a row is in a column besides its status, if it is no sale. A column of these says it of a whole order or line.
+NO_SALE = _words("""test testing sandbox demo dummy gutschrift creditnote creditmemo credit avoir notadecredito
+    notacredito notadicredito korekta creditnota chargeback return""")
+REFUND_STEMS = ("refund", "erstatt", "rembours", "reembols", "rimbors", "zwrot", "zwroc", "terugbeta")
+CENTS = _words("cent cents ct pence pennies minor centimes centavos centimos centesimi grosz groszy")
 TOTALS = _words(
     """total totals grandtotal overalltotal subtotal sum summe gesamt gesamtsumme zwischensumme general totalgeneral
     soustotal suma razem somme totale totali totalegenerale totaal subtotaal totaisgerais insgesamt endsumme ogolem

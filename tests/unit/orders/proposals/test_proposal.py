@@ -410,7 +410,9 @@ def rows(*lines: str, head: str = HEAD) -> str:
 
 
 def report_of(folder: Path, pattern: str | Path, proposal: str) -> tuple[int, str]:
-    answered = proposal.replace("# status = {constant", "status = {constant")  # where each row is of a paid order
+    answered = proposal
+    if "\nstatus = " not in proposal:
+        answered = proposal.replace("# status = {constant", "status = {constant")  # each row is of a paid order
     profile = written(folder, "mine.toml", answered)
     results = inline.run(folder / "run", str(pattern), profile=str(profile))
     report = json.loads(results["report/analytics_report.json"])
@@ -848,3 +850,127 @@ def test_what_is_no_file_is_one_sentence(
     assert isinstance(ran.exception, DaskjobsError)
     assert words in str(ran.exception)
     assert "--input" not in str(ran.exception)
+
+
+TIMED = "id,created,{},email,sku,qty,price,total\n"
+LINES = "order_no,customer,date,item,qty,price,{},status\n"
+OTHER_READINGS = {
+    # The price without VAT, or with it: 11.90 + 23.80.
+    "net and gross": (
+        "order,date,customer,item,qty,net price,net total,vat,gross total,state\n"
+        "1,2026-03-14,a,x,1,10.00,10.00,1.90,11.90,paid\n2,2026-03-14,a,y,2,10.00,20.00,3.80,23.80,paid\n",
+        "is net total or gross total the order's total?",
+        {
+            'total_amount = "net total"': 'total_amount = "gross total"',
+            "[status]": '[order]\nwithout_rules = ["wrong_total"]\n[status]',
+        },
+        ("30.00", "35.70"),
+    ),
+    # Each line has the refund of its order: 10 + 15 + 10 less 5, and not less 10.
+    "the order's refund on each line": (
+        LINES.format("line_total,refunded")
+        + "1,a,2026-03-14,x,1,10.00,10.00,5.00,paid\n1,a,2026-03-14,y,1,15.00,15.00,5.00,paid\n"
+        "2,b,2026-03-15,x,1,10.00,10.00,0.00,paid\n",
+        "all lines have the same refund in 1 of 1 orders of several",
+        {"# fill_down = ": "fill_down = "},
+        ("25.00", "30.00"),
+    ),
+    # A column that is amounts, and says by its name that they went back.
+    "a refund of an unknown name": (
+        LINES.format("total,sum of refunds")
+        + "1,a,2026-03-14,x,1,10.00,10.00,5.00,paid\n2,b,2026-03-15,x,1,10.00,10.00,0.00,paid\n",
+        "sum of refunds has amounts in 1 row: were these given back?",
+        {"# refunds = ": "refunds = "},
+        ("20.00", "15.00"),
+    ),
+    "orders of a test": (
+        LINES.format("total,mode")
+        + "1,a,2026-03-14,x,1,10.00,10.00,live,paid\n2,b,2026-03-15,x,1,15.00,15.00,test,paid\n"
+        "3,b,2026-03-15,x,1,7.00,7.00,test,failed\n",
+        'mode is "test" in 1 row',
+        {"# where = ": "where = "},
+        ("25.00", "10.00"),
+    ),
+    "refunds as rows with positive amounts": (
+        LINES.format("total,type")
+        + "1,a,2026-03-14,x,1,10.00,10.00,Sale,completed\n2,b,2026-03-15,x,1,15.00,15.00,Refund,completed\n",
+        'type is "Refund" in 1 row',
+        {"# where = ": "where = "},
+        ("25.00", "10.00"),
+    ),
+    "a second status": (
+        LINES.format("total,payment_status")
+        + "1,a,2026-03-14,x,1,10.00,10.00,paid,completed\n2,b,2026-03-15,x,1,15.00,15.00,voided,completed\n",
+        'payment_status is "voided" in 1 row',
+        {"# where = ": "where = "},
+        ("25.00", "10.00"),
+    ),
+    "times of payment": (
+        TIMED.format("paid at") + "1,2026-03-14,2026-03-15,a,x,1,10.00,10.00\n2,2026-03-14,,a,x,2,10.00,20.00\n",
+        "paid at is filled in 1 of 2 rows: are these paid?",
+        {'# status = "paid at"': 'status = "paid at"', "[columns]": '[status]\npending = ""\nsuccess = "*"\n[columns]'},
+        ("30.00", "10.00"),
+    ),
+    "times of cancellation": (
+        TIMED.format("cancelled at") + "1,2026-03-14,2026-03-15,a,x,1,10.00,10.00\n2,2026-03-14,,a,x,2,10.00,20.00\n",
+        "cancelled at is filled in 1 of 2 rows: are these cancelled?",
+        {
+            '# status = "cancelled at"': 'status = "cancelled at"',
+            "[columns]": '[status]\nsuccess = ""\ncancelled = "*"\n[columns]',
+        },
+        ("30.00", "20.00"),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", OTHER_READINGS)
+def test_two_readings_are_a_question_and_the_other_answer_gives_the_other_revenue(name: str, tmp_path: Path) -> None:
+    text, question, answers, (as_proposed, answered) = OTHER_READINGS[name]
+    path = written(tmp_path, "o.csv", text)
+    proposal = proposed(path)
+    assert f"QUESTION: {question}" in flat(proposal)
+    for folder, profile, revenue in (
+        (tmp_path / "a", proposal, as_proposed),
+        (tmp_path / "b", replaced(proposal, answers), answered),
+    ):
+        folder.mkdir()
+        assert report_of(folder, path, profile)[1] == revenue
+
+
+def replaced(text: str, words: dict[str, str]) -> str:
+    for old, new in words.items():
+        assert old in text
+        text = text.replace(old, new)
+    return text
+
+
+@pytest.mark.parametrize(
+    ("text", "question"),
+    [
+        (
+            LINES.format("total").replace("price", "Price (cents)") + "1,a,2026-03-14,x,1,1000,1000,paid\n",
+            "does Price (cents) have cents, as the name says?",
+        ),
+        (
+            LINES.format("priceCents,totalCents").replace("price,", "")
+            + "1,a,2026-03-14,x,1,1000,1000,paid\n1,a,2026-03-14,x,2,1000,2000,paid\n",
+            "do priceCents and totalCents have cents, as the name says?",
+        ),
+        (
+            LINES.format("line_total,shipping")
+            + "1,a,2026-03-14,x,1,10.00,10.00,5.00,paid\n1,a,2026-03-14,y,1,15.00,15.00,5.00,paid\n",
+            "shipping is in no line's total, and doesn't count",
+        ),
+    ],
+)
+def test_what_no_key_can_say_is_said_to_whoever_reads_the_proposal(tmp_path: Path, text: str, question: str) -> None:
+    assert f"QUESTION: {question}" in flat(proposed(written(tmp_path, "o.csv", text)))
+
+
+def test_nothing_is_asked_where_the_other_reading_says_the_same(tmp_path: Path) -> None:
+    text = (
+        LINES.format("total,grand total,type,payment status,refunded")
+        + "1,a,2026-03-14,x,1,10.00,10.00,10.00,Sale,paid,0.00,completed\n"
+        "2,b,2026-03-15,x,1,15.00,15.00,15.00,Refund,voided,0.00,cancelled\n"
+    )
+    assert "QUESTION:" not in proposed(written(tmp_path, "o.csv", text))
