@@ -34,9 +34,8 @@ def test_run_by_argo_gives_the_laptops_results_and_leaves_nothing(
         shown = {parameter["name"]: parameter["value"] for parameter in status["outputs"]["parameters"]}
         assert (int(shown["orders"]), float(shown["revenue"])) == (report["orders"], report["revenue"])
         assert (shown["validate-rows-in"], shown["validate-rows-out"]) == ("50000", "48076")
-        assert 2 <= int(shown["validate-workers"]) <= 5  # on a slow node, work doesn't wait for the last ones
         assert float(shown["validate-seconds"]) > 0
-        assert_ran_on_five(namespace, uid)
+        assert_ran_on_five(namespace, uid, shown)
         assert json.loads(namespace.read(uid, "cleanup/receipt.json"))["remaining"] == []
         outputs = [node.get("outputs", {}) for node in pods_of(workflow)]
         artifacts = {artifact["name"] for each in outputs for artifact in each.get("artifacts", [])}
@@ -46,9 +45,11 @@ def test_run_by_argo_gives_the_laptops_results_and_leaves_nothing(
     assert namespace.dask_objects() == []
 
 
-def assert_ran_on_five(namespace: Namespace, uid: str) -> None:
+def assert_ran_on_five(namespace: Namespace, uid: str, shown: dict[str, str]) -> None:
     facts = json.loads(namespace.read(uid, "validate/facts.json"))
     assert (facts["cluster"], facts["workers_wanted"]) == ("kubernetes", 5)
+    # Work begins with the first worker: on a busy node it may be done before the second one has come.
+    assert 1 <= facts["workers"] == int(shown["validate-workers"]) <= 5
     assert facts["how"] == "reused"  # by validate, in another pod than the one that asked for it
     assert ("why" in facts) == (facts["workers"] < 5)
     resources = json.loads(namespace.read(uid, "report/facts.json"))["stages"]["validate"]["resources"]

@@ -190,9 +190,13 @@ def read_profile(storage: Storage, where: str) -> Profile:
     except UnavailableError:
         raise
     except (InputError, StorageError) as error:
-        raise ConfigError(
-            f"--profile can't be read: {error}; give a preset, or the path or URI of a TOML file"
-        ) from error
+        stem = where.rpartition("/")[2].removesuffix(".toml")
+        hint = (
+            f"the preset is --profile {stem}"
+            if stem in presets()
+            else "give a preset, or the path or URI of a TOML file"
+        )
+        raise ConfigError(f"--profile can't be read: {error}; {hint}") from error
     except ConfigError as error:
         raise ConfigError(f"--profile can't be read: {error}") from error
     if len(data) > MOST_BYTES:
