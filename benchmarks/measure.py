@@ -37,15 +37,20 @@ def medians(found: dict[Kind, list[Figures]]) -> dict[Kind, Figures]:
     }
 
 
-def measured(command: list[str]) -> tuple[Figures, str]:
+def measured(command: list[str], checkout: Path | None = None) -> tuple[Figures, str]:
     """Run a command; return its wall and CPU seconds, and its peak of memory in MB, and what it printed.
+
+    With ``checkout``, it imports daskjobs from there.
 
     Time and CPU are those until the last of its processes has ended. The peak is the kernel's of the largest one, or
     that of the sum over its tree, sampled, where that is higher; pages that processes share count once.
     """
     ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1)  # what outlives its parent is ours to wait for
     started, before = time.monotonic(), resource.getrusage(resource.RUSAGE_CHILDREN)
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+    environment = {**os.environ, "PYTHONPATH": str(checkout)} if checkout else None
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, cwd=checkout, env=environment
+    ) as process:
         assert process.stdout is not None
         peaks, done = [0], threading.Event()
         watcher = threading.Thread(target=_watch, args=(process.pid, peaks, done))
