@@ -138,3 +138,6 @@ def janitor(namespace: str, delete_timeout: float, pending_timeout: float) -> No
         from daskjobs.cluster.kubernetes.janitor import sweep
     for line in sweep(KubernetesSettings(namespace=namespace, delete_timeout=delete_timeout), pending_timeout):
         say(line)
+
+
+COMMANDS = {str(each.name): each for each in (explain, cluster, dashboard, doctor, janitor)}

@@ -1,50 +1,120 @@
 """The command line: `daskjobs run`, a command for each stage, and a few more."""
 
 import io
-import json
 import os
 import sys
 import traceback
-from functools import partial
-from itertools import chain
-from pathlib import Path
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import click
 
-from daskjobs import events
 from daskjobs.cli import streams
-from daskjobs.cli.artifacts import show, showing
-from daskjobs.cli.commands import START, cluster, dashboard, doctor, explain, janitor, start_ahead
-from daskjobs.cli.parameters import Sectioned, settings, stage_options, text_option
-from daskjobs.cli.profile import profile
-from daskjobs.cli.step import step, step_cleanup
-from daskjobs.cli.terminal import print_report, say, short, with_bar
+from daskjobs.cli.terminal import say
 from daskjobs.display import shown
-from daskjobs.errors import ClusterError, ConfigError, DaskjobsError, UsageError
-from daskjobs.files.storage import explained
+from daskjobs.errors import ConfigError, DaskjobsError
 from daskjobs.pipeline import ending
-from daskjobs.pipeline.context import AccountedError
-from daskjobs.pipeline.stage import Stage
-from daskjobs.stages import STAGES, cleanup, generate, new_context, run_all, run_stage
-from daskjobs.stages.run_settings import Context
 from daskjobs.version import __version__
 
-REPEATS = "Reads what earlier stages wrote under --run, and does nothing when that has not changed."
-SHORT_HELP = 200  # characters, in which the first sentence of each command has room
+Commands = Mapping[str, click.Command]
+
+
+def _running() -> Commands:
+    from daskjobs.cli import running
+
+    return running.COMMANDS
+
+
+def _others() -> Commands:
+    from daskjobs.cli import commands
+
+    return commands.COMMANDS
+
+
+def _profile() -> Commands:
+    from daskjobs.cli.profile import profile
+
+    return {"profile": profile}
+
+
+def _step() -> Commands:
+    from daskjobs.cli import step
+
+    return step.COMMANDS
+
+
+# The help's groups of commands in their order, each command with its first sentence, so that the help need not import
+# them; a test compares the sentences with the commands' own.
+COMMANDS = {
+    "Commands": {
+        "run": "Run all stages on this machine, or on the Dask cluster that --cluster names, and print the report.",
+        "profile": "List the presets for --profile, print one, or propose a profile for your files.",
+        "explain": "Show a row of the input, its partition, and why it was rejected.",
+        "step": "Call a function with a Dask client, on a cluster of its own, and print its result as JSON.",
+        "dashboard": "Forward the Dask dashboard of a running workflow to this machine, and follow its progress until "
+        "its work ends.",
+        "doctor": "Check this machine, or a Kubernetes cluster, for what a run needs, and say what is missing.",
+    },
+    "For a Dask cluster on Kubernetes": {
+        "cluster": "Ask for a run's Dask cluster on Kubernetes before validate needs it, and don't wait for it.",
+        "janitor": "Remove Dask clusters on Kubernetes whose run has ended or is gone, or which are past their "
+        "deadline.",
+        "step-cleanup": "Remove what a step left of its Dask cluster, wait until each object is gone, and write a "
+        "receipt.",
+    },
+    "What pods run": {
+        "generate": "Write synthetic orders with known anomalies.",
+        "split": "Find partitions of whole rows, without copying the data.",
+        "validate": "Check every partition in parallel on a Dask cluster.",
+        "merge": "Prove that every row is there exactly once, and commit them as one dataset.",
+        "clean": "Keep the paid orders.",
+        "report": "Write analytics_report.json, quality.json, facts.json and report.html.",
+        "cleanup": "Remove what the run left running, and write the receipt.",
+        "stages": "Run several stages in one process, as a pod does.",
+    },
+}
+NAMES = [name for listed in COMMANDS.values() for name in listed]
+# What imports a command, where that is not `_running`.
+IMPORTED_BY = {
+    "profile": _profile,
+    **dict.fromkeys(("step", "step-cleanup"), _step),
+    **dict.fromkeys(("explain", "dashboard", "doctor", "cluster", "janitor"), _others),
+}
+
+
+class Imported(Mapping[str, click.Command]):
+    """The commands by their names; each is imported when it is looked up, since it needs only some libraries."""
+
+    def __getitem__(self, name: str) -> click.Command:
+        if name not in NAMES:
+            raise KeyError(name)
+        return IMPORTED_BY.get(name, _running)()[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(NAMES)
+
+    def __len__(self) -> int:
+        return len(NAMES)
 
 
 class Grouped(click.Group):
-    """A group whose help lists the commands in the order and the groups of the table `COMMANDS`."""
+    """A group whose help lists the commands as the table `COMMANDS` does."""
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002  # click's
         """Write the groups."""
-        for title, commands in COMMANDS.items():
+        for title, listed in COMMANDS.items():
             with formatter.section(title):
-                formatter.write_dl([(str(each.name), each.get_short_help_str(SHORT_HELP)) for each in commands])
+                formatter.write_dl([*listed.items()])
 
 
-@click.group(cls=Grouped, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+_commands: Any = Imported()  # which click only reads
+
+
+@click.group(
+    cls=Grouped,
+    commands=_commands,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+)
 @click.version_option(__version__)
 def main() -> None:
     """Check orders in parallel, and report them to the cent.
@@ -59,93 +129,6 @@ def main() -> None:
     11 bad configuration or version mismatch; 12 the function of a step failed;
     20 storage, 21 cluster, 22 lost work (these three may pass on a second try).
     """
-
-
-@click.command(cls=Sectioned)
-@stage_options
-def run(log_level: str | None, **values: Any) -> None:
-    """Run all stages on this machine, or on the Dask cluster that --cluster names, and print the report."""
-    events.configure(log_level or "warning")
-    chosen = settings(values, whole=True)
-    say(f"run        {short(chosen.run_uri)}")
-    context = new_context(chosen)
-    print_report(context, run_all(context, with_bar))
-
-
-_outputs = text_option(
-    "--outputs", "A local directory for copies of the results, and for counts as <stage>/rows/<name>."
-)
-_given = text_option(
-    "--given", "A local directory of manifests, <stage>.json: fail unless the run's manifests equal these."
-)
-
-
-def _stage_command(stage: Stage) -> click.Command:
-    @click.command(stage.name, cls=Sectioned, help=f"{stage.summary} {REPEATS}")
-    @partial(stage_options, cleanup=stage is cleanup.STAGE)
-    @_outputs
-    @_given
-    def command(log_level: str | None, outputs: str, given: str, **values: Any) -> None:
-        events.configure(log_level or "info")
-        if not values["run_uri"] and stage is not generate.STAGE:
-            raise UsageError(f"daskjobs {stage.name} needs --run: where the stages before it wrote their files")
-        context = new_context(settings(values))
-        _accept(context, given)
-        _do(stage.name, context, outputs)
-
-    return command
-
-
-def _accept(context: Context, given: str) -> None:
-    """Raise RefusedError unless the run's manifests equal those in a folder."""
-    for path in sorted(Path(given).glob("*.json")) if given else ():
-        with explained(f"read {path}"):
-            data = path.read_bytes()
-        context.accept(path.stem, data)
-
-
-def _do(name: str, context: Context, outputs: str) -> None:
-    """Run one stage, copy its artifacts, and print what it did."""
-    if outputs:
-        context = showing(context, outputs)
-    try:
-        manifest = run_stage(name, context)
-    except (AccountedError, ClusterError):  # report has written its account, or cleanup its receipt
-        if outputs:
-            show(context, name, {}, outputs)
-        raise
-    if outputs:
-        show(context, name, manifest.rows, outputs)
-    said = {"stage": name, "run": context.settings.run_uri, "skipped": manifest.skipped}
-    say(json.dumps({**said, "rows": manifest.rows}))
-
-
-@click.command(cls=Sectioned)
-@click.argument("names", nargs=-1, required=True, type=click.Choice([START, *STAGES]), metavar="STAGE…")
-@stage_options
-@_outputs
-@_given
-def stages(names: tuple[str, ...], log_level: str | None, outputs: str, given: str, **values: Any) -> None:
-    """Run several stages in one process, as a pod does. The name `cluster` means `daskjobs cluster`."""
-    events.configure(log_level or "info")
-    if not values["run_uri"]:
-        raise UsageError("daskjobs stages needs --run: where they write their files")
-    with new_context(settings(values)).held() as context:
-        _accept(context, given)
-        for name in names:
-            try:
-                start_ahead(context) if name == START else _do(name, context, outputs)
-            except DaskjobsError as error:
-                raise type(error)(f"{name}: {error}") from error
-
-
-COMMANDS = {
-    "Commands": (run, profile, explain, step, dashboard, doctor),
-    "For a Dask cluster on Kubernetes": (cluster, janitor, step_cleanup),
-    "What pods run": (*map(_stage_command, STAGES.values()), stages),
-}
-for _command in chain(*COMMANDS.values()):
-    main.add_command(_command)
 
 
 def entry() -> None:

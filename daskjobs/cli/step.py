@@ -193,3 +193,6 @@ def _argument(pair: str) -> tuple[str, object]:
         return name, value
     except RecursionError:
         raise UsageError(f"--arg {TOO_DEEP}, got {quoted(pair)}") from None
+
+
+COMMANDS = {str(each.name): each for each in (step, step_cleanup)}

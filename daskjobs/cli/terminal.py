@@ -1,19 +1,10 @@
-"""Prints the progress and the results of `daskjobs run`."""
+"""Prints lines for people."""
 
 import os
-import sys
-import time
-from collections.abc import Mapping
-from dataclasses import replace
 
 import click
 
 from daskjobs.display import escaped
-from daskjobs.files.documents import parse
-from daskjobs.orders.report.quality import Quality
-from daskjobs.pipeline.manifest import Manifest
-from daskjobs.stages import report, run_stage
-from daskjobs.stages.run_settings import Context
 
 
 def say(text: str, err: bool = False) -> None:
@@ -21,51 +12,6 @@ def say(text: str, err: bool = False) -> None:
     click.echo(escaped(text), err=err)
 
 
-def with_bar(name: str, context: Context) -> Manifest:
-    """Run a stage with a progress bar or, if standard error is no terminal, a line of text."""
-    started = time.monotonic()
-    with click.progressbar(
-        length=1000, label=f"{name:9}", show_eta=False, width=24, file=sys.stderr, item_show_func=lambda item: item
-    ) as bar:
-
-        def progress(share: float) -> None:
-            bar.update(max(0, round(share * 998) - bar.pos), bar.current_item)
-
-        def tell(text: str) -> None:
-            bar.update(1, escaped(text)) if sys.stderr.isatty() else say(f"{'':10} {text}", err=True)
-
-        manifest = run_stage(name, replace(context, progress=progress, tell=tell))
-        took = "skipped: nothing has changed" if manifest.skipped else f"{time.monotonic() - started:.1f} s"
-        bar.update(1000 - bar.pos, f"{bar.current_item}, {took}" if bar.current_item else took)
-    return manifest
-
-
 def short(path: str) -> str:
     """Return a path relative to the working directory, if it is inside it."""
     return os.path.relpath(path) if path.startswith(os.getcwd() + os.sep) else path
-
-
-def print_report(context: Context, manifests: Mapping[str, Manifest]) -> None:
-    """Print the numbers of a run's report, and the path of its page."""
-    rows = manifests[report.NAME].counted(report.ReportRows)
-    quality = parse(context.vouched(report.NAME, report.QUALITY), Quality)
-    reasons = ", ".join(f"{reason.reason} {reason.rows:,}" for reason in quality.reasons)
-    say(f"orders     {rows.paid_orders:,}")
-    say(f"revenue    {rows.revenue}{f' {quality.currency}' if quality.currency else ''}")
-    if quality.net:
-        say(f"gross      {quality.gross}")
-        say(f"refunds    {quality.refunds}")
-        say(f"net        {quality.net}")
-    for rule, why in quality.without_rules.items():
-        say(f"unchecked  {rule}, since {why}")
-    if quality.elsewhere:
-        say(
-            f"others     {', '.join(f'{name} {rows:,}' for name, rows in quality.elsewhere.items())}, counted as unpaid"
-        )
-    if rows.furniture:
-        say(f"furniture  {rows.furniture:,} of {rows.rows_in:,}")
-    say(f"rejected   {rows.rejected:,} of {rows.rows_in:,}{f' ({reasons})' if reasons else ''}")
-    say(f"unpaid     {rows.unpaid:,}")
-    for warning in quality.warnings:
-        say(f"warning    {warning}")
-    say(f"report     {short(context.storage.uri(report.PAGE))}")

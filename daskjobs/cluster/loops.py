@@ -5,7 +5,7 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
-from weakref import ref
+from weakref import WeakKeyDictionary, ref
 
 from distributed.utils import LoopRunner
 from tornado.ioloop import IOLoop
@@ -23,17 +23,20 @@ def silent_loop() -> Iterator[IOLoop]:
     runner = LoopRunner()
     runner.start()
     loop: Any = runner.loop
-    silence = _Silence(loop.asyncio_loop)
-    places = {handler for name in ("", *LOGGERS) for handler in logging.getLogger(name).handlers}
-    for each in places:
-        each.addFilter(silence)
+    _silences[loop.asyncio_loop] = _Silence(loop.asyncio_loop)
+    silence(loop.asyncio_loop)
     try:
         yield loop
     finally:
         runner.stop()
         if not loop.asyncio_loop.is_running():
-            for each in places:
-                each.removeFilter(silence)
+            _silences.pop(loop.asyncio_loop).remove()
+
+
+def silence(loop: asyncio.AbstractEventLoop) -> None:
+    """Keep a silent loop silent where a library that was imported since has added handlers of log lines."""
+    if loop in _silences:
+        _silences[loop].add()
 
 
 class _Silence(logging.Filter):
@@ -41,7 +44,18 @@ class _Silence(logging.Filter):
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__()
-        self._loop = ref(loop)
+        self._loop, self._places = ref(loop), set[logging.Handler]()
+
+    def add(self) -> None:
+        """Add this filter to all handlers that there are now."""
+        self._places |= {handler for name in ("", *LOGGERS) for handler in logging.getLogger(name).handlers}
+        for each in self._places:
+            each.addFilter(self)
+
+    def remove(self) -> None:
+        """Remove this filter."""
+        for each in self._places:
+            each.removeFilter(self)
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Tell whether to keep a line."""
@@ -51,3 +65,6 @@ class _Silence(logging.Filter):
             return asyncio.get_running_loop() is not self._loop()
         except RuntimeError:  # this thread has no event loop
             return True
+
+
+_silences = WeakKeyDictionary[asyncio.AbstractEventLoop, _Silence]()

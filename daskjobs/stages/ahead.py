@@ -18,6 +18,6 @@ def ahead(context: Context) -> str:
     if start_ahead is None or context.storage.size(validate.STAGE.manifest) is not None:
         return "left to validate"
     lease.mark(settings.run_uri)  # these facts may be the run's first file, since generate begins at the same time
-    how, objects = start_ahead(settings.cluster, validate.workload())
+    how, objects = start_ahead(settings.cluster, validate.workload(settings))
     context.note(validate.NAME, {**context.facts(validate.NAME), "objects": [asdict(each) for each in objects]})
     return how

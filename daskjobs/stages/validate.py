@@ -48,6 +48,7 @@ PARTITION_FILES = {
     "result": "validate/part-*/result.json",
 }
 Gathered = Callable[..., list[Any]]  # what `gather` does, with this run's connection
+SPARED = f"{__package__}.spared"  # not imported here, since it is for processes that only work for this run
 PROCESS_ROWS = 5_000_000  # from here on, processes are faster than threads in spite of their slow start, on two cores
 
 
@@ -56,11 +57,12 @@ def partition_files(number: int) -> dict[str, str]:
     return {content: numbered(name, number) for content, name in PARTITION_FILES.items()}
 
 
-def workload() -> Workload:
+def workload(settings: Settings) -> Workload:
     """Return what the partitions' tasks ask of their workers."""
     from daskjobs.orders.validation import partition
 
-    return Workload(preload=(partition.__name__,), results=False)
+    own = not settings.rules and not settings.rule_functions
+    return Workload(preload=(*((SPARED,) if own else ()), partition.__name__), results=False)
 
 
 def execute(context: Context) -> Manifest:
@@ -112,7 +114,11 @@ def _check(context: Context, rules: dict[str, str], ruleset: "Ruleset", settings
     with bounded() as bound:
         bound(waits, ClusterError.exit_code, f"the Dask cluster didn't come up within {waits:g} s, and nothing answers")
         work = replace(
-            workload(), processes=processes, environment=_environment(), check=context.storage.check, tell=context.tell
+            workload(context.settings),
+            processes=processes,
+            environment=_environment(),
+            check=context.storage.check,
+            tell=context.tell,
         )
         with connect(cluster, work) as connection:
             bound(timeout, LostWorkError.exit_code, f"--timeout {timeout:g} is over, and nothing answers: allow more")

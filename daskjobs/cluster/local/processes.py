@@ -12,7 +12,6 @@ import logging
 import os
 import signal
 import subprocess
-import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
@@ -25,6 +24,7 @@ import distributed
 from distributed import Status, nanny
 from distributed.process import AsyncProcess
 
+from daskjobs.cluster.local.environment import briefly
 from daskjobs.cluster.local.servers import calm
 from daskjobs.errors import ConfigError
 
@@ -33,7 +33,6 @@ from daskjobs.errors import ConfigError
 SAFE = {"PYTHONSAFEPATH": "1", "PYTHONWARNINGS": "ignore:resource_tracker"}
 MAIN = ("init_main_from_name", "init_main_from_path")
 
-_starting = threading.Lock()  # held while os.environ has additional variables
 _context: ContextVar["_Context"] = ContextVar("context")
 
 
@@ -70,25 +69,6 @@ def fork_server(folder: str, preload: Sequence[str], environment: Mapping[str, s
         yield _Context(server)
     finally:
         server.end()
-
-
-@contextmanager
-def briefly(values: Mapping[str, str]) -> Iterator[None]:
-    """Add variables to os.environ in this block, unless they are set, for code that takes them from nowhere else."""
-    with _starting:
-        added = {name: value for name, value in values.items() if name not in os.environ}
-        os.environ.update(added)
-        try:
-            yield
-        finally:
-            for name in added:
-                os.environ.pop(name, None)
-
-
-def environment_now() -> dict[str, str]:
-    """Return a copy of this process's environment, without variables that `briefly` has added."""
-    with _starting:
-        return dict(os.environ)
 
 
 class _Server(forkserver.ForkServer):

@@ -17,7 +17,6 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
 from mmap import mmap
-from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any
 
@@ -28,10 +27,9 @@ from daskjobs.cluster.addresses import free
 from daskjobs.cluster.clients import closing
 from daskjobs.cluster.connection import ClusterFacts, Connection, End, Requested, Workload
 from daskjobs.cluster.local import LocalSettings
-from daskjobs.cluster.local.processes import Nanny, briefly, environment_now, fork_server
+from daskjobs.cluster.local.environment import environment_now
 from daskjobs.cluster.local.servers import GuardedScheduler, LinkedCluster, QuietWorker
 from daskjobs.cluster.loops import silent_loop
-from daskjobs.cluster.security import new_key_pair
 from daskjobs.cluster.tuning import QUIET, TRIES
 from daskjobs.cores import cores
 from daskjobs.errors import ClusterError, ConfigError
@@ -57,7 +55,6 @@ def local_cluster(settings: LocalSettings, workload: Workload) -> Iterator[Conne
     _find(workload.preload)
     with ExitStack() as stack:
         folder = stack.enter_context(_folder())
-        _import_pages(folder)
         worker = stack.enter_context(_processes(settings, workload, folder)) if workload.processes else _threads()
         loop = stack.enter_context(silent_loop())
         cluster = stack.enter_context(_cluster(workers, worker, settings, address, folder, loop))
@@ -86,18 +83,22 @@ def local_cluster(settings: LocalSettings, workload: Workload) -> Iterator[Conne
 class _Kind:
     """A class of workers with its options, and the options that the scheduler has as well."""
 
+    processes: bool
     worker: type
     options: dict[str, Any]
     common: dict[str, Any]
 
 
 def _threads() -> _Kind:
-    return _Kind(QuietWorker, {}, {"security": Security(), "protocol": "inproc://"})
+    return _Kind(False, QuietWorker, {}, {"security": Security(), "protocol": "inproc://"})
 
 
 @contextmanager
 def _processes(settings: LocalSettings, workload: Workload, folder: str) -> Iterator[_Kind]:
     """Give workers in processes, which get a copy of this process's environment as it is now."""
+    from daskjobs.cluster.local.processes import Nanny, fork_server  # imported late: threads need neither
+    from daskjobs.cluster.security import new_key_pair
+
     environment = environment_now()
     # The user's variables take precedence.
     with fork_server(folder, [FORKED, *workload.preload], {**workload.environment, **environment}) as context:
@@ -108,7 +109,7 @@ def _processes(settings: LocalSettings, workload: Workload, folder: str) -> Iter
             "env": {**environment, "__DASK_PARENT_PID": str(os.getpid())},  # Dask sets no title of that process
             "config": {**QUIET, "temporary-directory": folder, "distributed.worker.http.routes": []},
         }
-        yield _Kind(Nanny, options, {"security": security, "protocol": "tls://", "host": LOOPBACK})
+        yield _Kind(True, Nanny, options, {"security": security, "protocol": "tls://", "host": LOOPBACK})
 
 
 @contextmanager
@@ -147,7 +148,7 @@ def _cluster(
             try:
                 yield cluster
             finally:
-                if kind.worker is Nanny:
+                if kind.processes:
                     with suppress(OSError):  # the loop may not answer in time: `closing` then ends what it can
                         cluster.sync(_kill, cluster, callback_timeout=KILL_SECONDS)
     finally:
@@ -210,15 +211,6 @@ def _try_threads(count: int) -> None:
         over.set()
         for thread in started:
             thread.join()
-
-
-def _import_pages(folder: str) -> None:
-    """Import the dashboard; bokeh looks for settings in the home directory, so a user without one gets ``folder``."""
-    try:
-        Path.home()
-    except RuntimeError:
-        with briefly({"HOME": folder}):
-            import distributed.dashboard.scheduler  # noqa: F401
 
 
 def _find(modules: tuple[str, ...]) -> None:

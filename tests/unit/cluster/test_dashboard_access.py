@@ -2,8 +2,11 @@
 
 import asyncio
 import http.client
+import json
 import re
+import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -128,6 +131,62 @@ def test_dashboard_streams_to_its_own_pages_alone(shown: Shown) -> None:
     assert asyncio.run(stream(f"http://{address}"))
     with pytest.raises(Exception, match="403"):
         asyncio.run(stream("http://127.0.0.1:1"))
+
+
+def document(link: str) -> str:
+    """The document of a page, which bokeh sends through a WebSocket, for who opens the link."""
+    host, path, query = urlsplit(link).netloc, urlsplit(link).path, urlsplit(link).query
+    cookie = get(host, f"{path}?{query}").headers["Set-Cookie"].partition(";")[0]
+    token = re.findall(r'"token":"([^"]+)"', get(host, path, Cookie=cookie).read().decode())[0]
+
+    async def pulled() -> str:
+        request = HTTPRequest(f"ws://{host}{path}/ws", headers={"Cookie": cookie})
+        connection = await websocket_connect(request, subprotocols=["bokeh", token])
+        await connection.read_message()
+        for part in (json.dumps({"msgid": "1", "msgtype": "PULL-DOC-REQ"}), "{}", "{}"):
+            await connection.write_message(part)
+        said = ""
+        while "PULL-DOC-REPLY" not in said:
+            said = str(await connection.read_message())
+        document = [await connection.read_message() for _ in range(2)][1]  # after the reply's metadata
+        connection.close()
+        return str(document)
+
+    return asyncio.run(asyncio.wait_for(pulled(), 30))
+
+
+def test_tasks_that_ran_before_anybody_looked_are_on_the_page() -> None:
+    with local_cluster(SETTINGS, Workload()) as connection:
+        assert connection.client.submit(pow, 2, 3, key="nobody-looked-yet").result(timeout=20) == 8
+        link = connection.facts.dashboard
+        assert "nobody-looked-yet" in document(link.replace("/status?", "/individual-task-stream?"))
+        assert "nobody-looked-yet" in document(link)
+
+
+def test_pages_are_added_once_for_all_who_ask_at_the_same_time_and_not_for_who_may_not_see_them() -> None:
+    with local_cluster(SETTINGS, Workload()) as connection:
+        link, cluster = urlsplit(connection.facts.dashboard), connection.client.cluster
+        pages = cluster.scheduler.http_application.applications
+        assert get(link.netloc, link.path).status == get(link.netloc, f"{link.path}?token=x").status == 403
+        assert pages == []
+        with ThreadPoolExecutor(4) as pool:
+            answers = list(pool.map(lambda _: get(link.netloc, f"{link.path}?{link.query}").status, range(4)))
+        assert (answers, len(pages)) == ([302] * 4, 1)
+
+
+def test_pages_that_cannot_be_imported_are_a_sentence_and_are_there_once_they_can(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with local_cluster(SETTINGS, Workload()) as connection:
+        link, client = urlsplit(connection.facts.dashboard), connection.client
+        with monkeypatch.context() as patch:
+            patch.setitem(sys.modules, "distributed.dashboard.scheduler", None)
+            answer = get(link.netloc, f"{link.path}?{link.query}")
+            said = answer.read().decode()
+        assert answer.status == 503
+        assert re.fullmatch(r"The dashboard can't be shown: \w+: .*distributed.dashboard.scheduler.*\n", said)
+        assert client.submit(pow, 2, 3).result(timeout=20) == 8
+        assert get(link.netloc, f"{link.path}?{link.query}").status == 302
 
 
 def test_workers_have_no_pages() -> None:

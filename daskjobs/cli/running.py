@@ -1,0 +1,119 @@
+"""`daskjobs run`, and the commands of stages, which pods run."""
+
+import json
+import os
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import click
+
+from daskjobs import events
+from daskjobs.cli.commands import START, start_ahead
+from daskjobs.cli.parameters import Sectioned, settings, stage_options, text_option
+from daskjobs.cli.progress import print_report, with_bar
+from daskjobs.cli.terminal import say, short
+from daskjobs.errors import ClusterError, DaskjobsError, UsageError
+from daskjobs.files.arrow import spare_pandas
+from daskjobs.files.storage import explained
+from daskjobs.pipeline.context import AccountedError
+from daskjobs.pipeline.stage import Stage
+from daskjobs.stages import STAGES, cleanup, generate, new_context, run_all, run_stage
+from daskjobs.stages.run_settings import Context, Settings
+
+REPEATS = "Reads what earlier stages wrote under --run, and does nothing when that has not changed."
+
+
+@click.command(cls=Sectioned)
+@stage_options
+def run(log_level: str | None, **values: Any) -> None:
+    """Run all stages on this machine, or on the Dask cluster that --cluster names, and print the report."""
+    events.configure(log_level or "warning")
+    chosen = settings(values, whole=True)
+    say(f"run        {short(chosen.run_uri)}")
+    context = _context(chosen)
+    print_report(context, run_all(context, with_bar))
+
+
+_outputs = text_option(
+    "--outputs", "A local directory for copies of the results, and for counts as <stage>/rows/<name>."
+)
+_given = text_option(
+    "--given", "A local directory of manifests, <stage>.json: fail unless the run's manifests equal these."
+)
+
+
+def _context(chosen: Settings, only: str = "") -> Context:
+    """Return the context of a process that does nothing but this run, or this stage of it.
+
+    So libraries need not start what that won't use: numpy would start threads for linear algebra (0.04 s), and pyarrow
+    would import pandas (0.15 s).
+    """
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # which Dask's workers have in any case
+    if not chosen.rules and only != cleanup.NAME:  # rules of the user's get frames of pandas; cleanup reads no data
+        spare_pandas()
+    return new_context(chosen)
+
+
+def _stage_command(stage: Stage) -> click.Command:
+    @click.command(stage.name, cls=Sectioned, help=f"{stage.summary} {REPEATS}")
+    @partial(stage_options, cleanup=stage is cleanup.STAGE)
+    @_outputs
+    @_given
+    def command(log_level: str | None, outputs: str, given: str, **values: Any) -> None:
+        events.configure(log_level or "info")
+        if not values["run_uri"] and stage is not generate.STAGE:
+            raise UsageError(f"daskjobs {stage.name} needs --run: where the stages before it wrote their files")
+        context = _context(settings(values), stage.name)
+        _accept(context, given)
+        _do(stage.name, context, outputs)
+
+    return command
+
+
+def _accept(context: Context, given: str) -> None:
+    """Raise RefusedError unless the run's manifests equal those in a folder."""
+    for path in sorted(Path(given).glob("*.json")) if given else ():
+        with explained(f"read {path}"):
+            data = path.read_bytes()
+        context.accept(path.stem, data)
+
+
+def _do(name: str, context: Context, outputs: str) -> None:
+    """Run one stage, copy its artifacts, and print what it did."""
+    if outputs:
+        from daskjobs.cli.artifacts import show, showing  # imported late: a run on a laptop has none
+
+        context = showing(context, outputs)
+    try:
+        manifest = run_stage(name, context)
+    except (AccountedError, ClusterError):  # report has written its account, or cleanup its receipt
+        if outputs:
+            show(context, name, {}, outputs)
+        raise
+    if outputs:
+        show(context, name, manifest.rows, outputs)
+    said = {"stage": name, "run": context.settings.run_uri, "skipped": manifest.skipped}
+    say(json.dumps({**said, "rows": manifest.rows}))
+
+
+@click.command(cls=Sectioned)
+@click.argument("names", nargs=-1, required=True, type=click.Choice([START, *STAGES]), metavar="STAGE…")
+@stage_options
+@_outputs
+@_given
+def stages(names: tuple[str, ...], log_level: str | None, outputs: str, given: str, **values: Any) -> None:
+    """Run several stages in one process, as a pod does. The name `cluster` means `daskjobs cluster`."""
+    events.configure(log_level or "info")
+    if not values["run_uri"]:
+        raise UsageError("daskjobs stages needs --run: where they write their files")
+    with _context(settings(values)).held() as context:
+        _accept(context, given)
+        for name in names:
+            try:
+                start_ahead(context) if name == START else _do(name, context, outputs)
+            except DaskjobsError as error:
+                raise type(error)(f"{name}: {error}") from error
+
+
+COMMANDS = {str(each.name): each for each in (run, *map(_stage_command, STAGES.values()), stages)}
