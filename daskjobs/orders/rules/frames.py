@@ -11,6 +11,7 @@ from pandas.api.extensions import ExtensionArray
 from pandas.api.types import is_bool_dtype, is_numeric_dtype
 from pandas.arrays import ArrowExtensionArray
 
+from daskjobs.files.tables import plain_texts
 from daskjobs.orders.money import cents_of
 from daskjobs.orders.rules.builtin import Mask
 
@@ -22,6 +23,7 @@ def frame(orders: pa.Table) -> pd.DataFrame:
     `reset_index`, pandas' new labels count from 0, and a mask with these would silently mean other rows.
     """
     money = {"price": "price_cents", "total_amount": "total_cents"}
+    orders = plain_texts(orders)
     columns = {name: orders[name] for name in orders.column_names if name not in money}
     for source, name in money.items():
         amounts = orders[source].combine_chunks()

@@ -105,7 +105,7 @@ def judge(
     is known of runs elsewhere, and ``seen_runs`` is the number of the partition's `Judged.runs` before this block.
     """
     bits = {reason: 1 << index for index, reason in enumerate(ruleset.sentences)}
-    found = arranged(block.texts, profile, extra) if profile else Arranged(typed(block.texts, statuses))
+    found = arranged(block.texts, profile, extra) if profile else Arranged(typed(block.fields, statuses))
     orders = found.orders
     for name in set(extra) - set(orders.column_names):
         orders = orders.append_column(name, pa.nulls(len(orders), pa.string()))
