@@ -161,6 +161,14 @@ def mask(booleans: pa.Array | pa.ChunkedArray) -> npt.NDArray[np.bool_]:
     return found
 
 
+def plain_texts(table: pa.Table) -> pa.Table:
+    """Return a table with plain texts in place of those of a dictionary."""
+    for at, kind in enumerate(table.schema.types):
+        if pa.types.is_dictionary(kind):
+            table = table.set_column(at, table.column_names[at], table.column(at).cast(kind.value_type))
+    return table
+
+
 def column(table: pa.Table, name: str) -> Any:
     """Return one column as one array."""
     return table[name].combine_chunks()

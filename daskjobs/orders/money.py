@@ -13,10 +13,13 @@ def cents_of(amounts: pa.Array) -> npt.NDArray[np.int64]:
     return words[2 * amounts.offset :: 2][: len(amounts)]
 
 
-def decimals_of(cents: npt.NDArray[np.int64]) -> pa.Array:
-    """Return integer cents as decimals of scale 2."""
-    words = np.stack([cents, cents >> 63], axis=1)
-    return pa.Decimal128Array.from_buffers(MONEY, len(cents), [None, pa.py_buffer(words)])
+def decimals_of(cents: npt.NDArray[np.int64], known: npt.NDArray[np.bool_] | None = None) -> pa.Array:
+    """Return integer cents as decimals of scale 2, and null where they are not ``known``."""
+    words = np.empty((len(cents), 2), np.int64)
+    words[:, 0] = cents
+    np.right_shift(cents, 63, out=words[:, 1])
+    valid = None if known is None or known.all() else pa.py_buffer(np.packbits(known, bitorder="little"))
+    return pa.Decimal128Array.from_buffers(MONEY, len(cents), [valid, pa.py_buffer(words)])
 
 
 def amount_text(cents: int) -> str:

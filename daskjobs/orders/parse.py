@@ -3,10 +3,13 @@
 from collections.abc import Callable, Sequence
 from datetime import date, datetime
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from daskjobs.orders.money import MONEY
+from daskjobs.files.tables import mask
+from daskjobs.orders.money import MONEY, cents_of, decimals_of
+from daskjobs.orders.plain import Plain
 from daskjobs.orders.schema import TIME
 
 Form = tuple[str, str]  # a pattern, and its replacement
@@ -30,6 +33,9 @@ _LAST = pa.scalar(datetime(9999, 12, 31, 23, 59, 59, 999_999), TIME)
 
 def trimmed(text: pa.Array) -> pa.Array:
     """Return texts without the spaces and tabs around them."""
+    content = text.buffers()[2]
+    if content and not (np.frombuffer(content, np.uint8) <= ord(" ")).any():  # as usual: that is soon known
+        return text
     return pc.utf8_trim(text, " \t")
 
 
@@ -146,17 +152,71 @@ READERS = {
 }
 
 
-def typed(texts: pa.Table, statuses: dict[str, str] | None = None) -> pa.Table:
-    """Return a table of texts with its quantities, amounts and times parsed, and null for unreadable values.
+def _plain_quantities(fields: Plain, name: str) -> pa.Array:
+    values, known = fields.whole_numbers(name)
+    rest = np.flatnonzero(~known)
+    if 2 * len(rest) > len(values):
+        return quantities(fields.text(name))
+    if len(rest):
+        others = quantities(fields.text(name, rest))
+        values[rest], known[rest] = others.fill_null(0).to_numpy(), mask(others.is_valid())
+    return pa.array(values, mask=None if known.all() else ~known)
 
-    ``statuses`` maps the file's statuses to ours; others stay as they are.
+
+def _plain_amounts(fields: Plain, name: str) -> pa.Array:
+    cents, known = fields.cents(name)
+    rest = np.flatnonzero(~known)
+    if 2 * len(rest) > len(cents):
+        return amounts(fields.text(name))
+    if len(rest):
+        others = amounts(fields.text(name, rest))
+        cents[rest], known[rest] = cents_of(others), mask(others.is_valid())
+    return decimals_of(cents, known)
+
+
+# As `READERS` do, but from fields that are no texts yet. What a column has besides the usual is read as texts.
+PLAIN_READERS: dict[str, Callable[[Plain, str], pa.Array]] = {
+    "region": Plain.repeated,
+    "product": Plain.repeated,
+    "quantity": _plain_quantities,
+    "price": _plain_amounts,
+    "total_amount": _plain_amounts,
+    "payment_mode": Plain.repeated,
+    "status": lambda fields, name: each_kind(fields.repeated(name), trimmed),
+}
+
+
+def each_kind(text: pa.Array, change: Callable[[pa.Array], pa.Array]) -> pa.Array:
+    """Return what ``change`` makes of texts, which may be those of a dictionary, of which it then gets each once."""
+    if not pa.types.is_dictionary(text.type):
+        return change(text)
+    changed = change(text.dictionary)
+    if changed.equals(text.dictionary):
+        return text
+    return changed.take(text.indices).dictionary_encode()  # some may be the same now
+
+
+def _read(text: pa.Array, name: str) -> pa.Array:
+    return READERS[name](text) if name in READERS else text
+
+
+def _read_plain(fields: Plain, name: str) -> pa.Array:
+    return PLAIN_READERS[name](fields, name) if name in PLAIN_READERS else _read(fields.text(name), name)
+
+
+def typed(fields: pa.Table | Plain, statuses: dict[str, str] | None = None) -> pa.Table:
+    """Return a table of the fields, with quantities, amounts and times parsed, and null for unreadable values.
+
+    Of the others, texts that repeat may be those of a dictionary. ``statuses`` maps the file's statuses to ours; others
+    stay as they are.
     """
-    for name, read in READERS.items():
-        texts = texts.set_column(texts.schema.get_field_index(name), name, read(texts[name].combine_chunks()))
+    if isinstance(fields, Plain):
+        columns = {name: _read_plain(fields, name) for name in fields.columns}
+    else:
+        columns = {name: _read(fields[name].combine_chunks(), name) for name in fields.column_names}
     if statuses:
-        at = texts.schema.get_field_index("status")
-        texts = texts.set_column(at, "status", mapped(texts["status"].combine_chunks(), statuses))
-    return texts
+        columns["status"] = each_kind(columns["status"], lambda text: mapped(text, statuses))
+    return pa.table(columns)
 
 
 def mapped(status: pa.Array, statuses: dict[str, str]) -> pa.Array:

@@ -2,11 +2,10 @@
 
 from dataclasses import replace
 
-import pandas as pd
 import pyarrow as pa
 
 from daskjobs.files.tables import ColumnWriting
-from daskjobs.orders.money import MONEY, cents_of
+from daskjobs.orders.money import MONEY
 
 COLUMNS = (
     "order_id",
@@ -66,30 +65,3 @@ def orders_schema(extra: list[str], counts: bool = False) -> pa.Schema:
     return pa.schema(
         [(name, TYPES.get(name, pa.string())) for name in COLUMNS] + [(name, pa.string()) for name in extra] + [*added]
     )
-
-
-def frame(orders: pa.Table) -> pd.DataFrame:
-    """Return the frame that rules get: Arrow types, and money as integer cents in price_cents and total_cents.
-
-    The frame shares the table's memory, so that memory is read-only. The labels count from 1: after a merge or
-    `reset_index`, pandas' new labels count from 0, and a mask with these would silently mean other rows.
-    """
-    money = {"price": "price_cents", "total_amount": "total_cents"}
-    columns = {name: orders[name] for name in orders.column_names if name not in money}
-    for source, name in money.items():
-        amounts = orders[source].combine_chunks()
-        columns[name] = pa.array(cents_of(amounts), mask=amounts.is_null().to_numpy(zero_copy_only=False))
-    table = pa.table(columns)
-    table = pa.table([_read_only(each) for each in table.columns], table.column_names)
-    typed: pd.DataFrame = table.to_pandas(types_mapper=pd.ArrowDtype, use_threads=False)
-    typed.index = pd.RangeIndex(1, len(typed) + 1)
-    return typed
-
-
-def _read_only(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Return a column of plain values that shares the memory, with read-only buffers."""
-    chunks = []
-    for chunk in column.chunks:
-        buffers = [None if each is None else pa.py_buffer(memoryview(each).toreadonly()) for each in chunk.buffers()]
-        chunks.append(pa.Array.from_buffers(chunk.type, len(chunk), buffers, -1, chunk.offset))
-    return pa.chunked_array(chunks, column.type)

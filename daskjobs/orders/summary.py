@@ -1,11 +1,16 @@
 """Sums of orders and revenue by day, region and product."""
 
+from decimal import Context, Decimal
+
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from daskjobs.files.digest import Output
 from daskjobs.files.storage import Storage
 from daskjobs.files.tables import column, row_groups
+from daskjobs.orders.money import cents_of, decimals_of
 from daskjobs.orders.profiles import Profile
 from daskjobs.orders.schema import COUNTS
 from daskjobs.orders.validation.result import Amounts
@@ -13,7 +18,13 @@ from daskjobs.orders.validation.result import Amounts
 DIMENSIONS = ("day", "region", "product")
 REVENUE = pa.decimal128(38, 2)
 SCHEMA = pa.schema([("dimension", pa.string()), ("value", pa.string()), ("orders", pa.int64()), ("revenue", REVENUE)])
+MOST_DAYS = 1 << 16  # of which each has a place of its own
+MOST_CENTS = 10**18 - 1  # as many as a decimal of cents holds
+EXACT = Context(prec=REVENUE.precision)
 LEAST_LINES = 1 << 16  # collected before they are added up
+
+
+Ints = npt.NDArray[np.int64]
 
 
 def dimensions(profile: Profile | None) -> tuple[str, ...]:
@@ -31,28 +42,56 @@ def own_total(profile: Profile) -> bool:
 
 def summarize(orders: pa.Table, profile: Profile | None = None) -> pa.Table:
     """Return the orders and revenue of each day, region and product, in `SCHEMA`."""
-    days = orders["timestamp"].cast(pa.date32())
     if profile and profile.counts:
-        amounts = {"count": orders["orders"], "total": pc.subtract(orders["gross"], orders["refunded"])}
-        counting = "count", "sum"
+        counts = column(orders, "orders").to_numpy()
+        cents = cents_of(column(orders, "gross")) - cents_of(column(orders, "refunded"))
     else:
-        amounts, counting = {"total": orders["total_amount"]}, ("total", "count")
+        counts, cents = None, cents_of(column(orders, "total_amount"))
     parts = []
     for dimension in dimensions(profile):
-        keys = days if dimension == "day" else orders[dimension]
-        sums = (
-            pa.table({"value": keys, **amounts})
-            .group_by("value", use_threads=False)
-            .aggregate([counting, ("total", "sum")])
-        )
+        values, codes = _days(orders) if dimension == "day" else _kinds(column(orders, dimension))
+        rows = np.bincount(codes, minlength=len(values))
+        some = np.flatnonzero(rows)
         columns = [
-            pa.repeat(dimension, len(sums)),
-            sums["value"].cast(pa.string()),
-            sums["_".join(counting)],
-            sums["total_sum"].cast(REVENUE),
+            pa.repeat(dimension, len(some)),
+            values.take(pa.array(some)).cast(pa.string()),
+            pa.array((rows if counts is None else _sums(codes, counts, len(values)))[some]),
+            _revenue(codes, cents, len(values)).take(pa.array(some)),
         ]
         parts.append(pa.table(columns, schema=SCHEMA))
     return pa.concat_tables(parts)
+
+
+def _days(orders: pa.Table) -> tuple[pa.Array, Ints]:
+    """Return some days, and which of them is that of each row."""
+    days = column(orders, "timestamp").cast(pa.date32()).cast(pa.int32()).to_numpy()
+    first, last = (int(days.min()), int(days.max())) if len(days) else (0, -1)
+    if last - first < MOST_DAYS:
+        known, codes = np.arange(first, last + 1, dtype=np.int32), days - first
+    else:
+        known, codes = np.unique(days, return_inverse=True)
+    return pa.array(known).cast(pa.date32()), codes
+
+
+def _kinds(texts: pa.Array) -> tuple[pa.Array, Ints]:
+    """Return some texts, of which each is there once, and which of them is that of each row."""
+    coded = texts if pa.types.is_dictionary(texts.type) else texts.dictionary_encode("encode")
+    return coded.dictionary, coded.indices.to_numpy()
+
+
+def _sums(codes: Ints, values: Ints, count: int) -> Ints:
+    sums = np.zeros(count, np.int64)
+    np.add.at(sums, codes, values)
+    return sums
+
+
+def _revenue(codes: Ints, cents: Ints, count: int) -> pa.Array:
+    """Return the sums of cents by code, which are exact however large they are."""
+    if len(cents) * max(int(cents.max(initial=0)), -int(cents.min(initial=0))) <= MOST_CENTS:
+        return decimals_of(_sums(codes, cents, count)).cast(REVENUE)
+    high, low = _sums(codes, cents >> 32, count).tolist(), _sums(codes, cents & 0xFFFFFFFF, count).tolist()
+    sums = ((over << 32) + under for over, under in zip(high, low, strict=True))
+    return pa.array([Decimal(each).scaleb(-2, EXACT) for each in sums], REVENUE)
 
 
 class Total:

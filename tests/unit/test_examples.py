@@ -37,7 +37,10 @@ PAGES = {
 README, TUTORIAL, STEP = (PAGES[name] for name in ("README.md", "docs/tutorial.md", "docs/step.md"))
 ACTIVATE = ". .venv/bin/activate"
 # Pages whose Python is a file of rules, and the lines that stand above it in such a file.
-RULES = {"docs/orders.md": "", "CONTRIBUTING.md": "import pandas as pd\nfrom daskjobs import rule\n"}
+RULES = {
+    "docs/orders.md": "",
+    "CONTRIBUTING.md": "from daskjobs import rule\nfrom daskjobs.orders.rules.builtin import Mask, Orders\n",
+}
 FILE = re.compile(r"# (\S+\.(?:py|toml))\n")
 CELL = "--- cell ---"
 NUMBERS = r"^ *((?:orders|revenue|gross|refunds|net|unchecked|furniture|rejected|unpaid)  .*)$"

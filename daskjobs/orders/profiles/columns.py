@@ -258,8 +258,7 @@ def _product(quantity: pa.Array, price: pa.Array) -> pa.Array:
 
 
 def _masked(cents: np.ndarray, known: np.ndarray) -> pa.Array:
-    money = decimals_of(np.where(known, cents, 0))
-    return money if known.all() else pc.if_else(pa.array(known), money, None)
+    return decimals_of(np.where(known, cents, 0), known)
 
 
 def _statuses(text: pa.Array, statuses: dict[str, str]) -> pa.Array:

@@ -40,7 +40,7 @@ def sort_out(block: "Block", profile: Profile, header: list[str]) -> "Block":
     return replace(
         block,
         apart=_apart(block, profile),
-        texts=block.texts.filter(pa.array(rest)),
+        fields=block.texts.filter(pa.array(rest)),
         kept=block.kept[rest],
         malformed={row: reason for row, reason in block.malformed.items() if not is_furniture[row]},
         lines=lines,

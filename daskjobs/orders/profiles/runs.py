@@ -175,7 +175,7 @@ def _joined(held: list[tuple[Block, Bools]], profile: Profile) -> Block:
         at, text = texts.column_names.index(name), column(texts, name)
         empty = _empty(order_ids(block.texts, profile) if name in ids else text)
         texts = texts.set_column(at, name, _down(text, begins, empty))
-    return replace(block, texts=texts, runs=np.cumsum(begins) - 1)
+    return replace(block, fields=texts, runs=np.cumsum(begins) - 1)
 
 
 def _part(block: Block, first: int, end: int) -> Block:
@@ -193,7 +193,7 @@ def _part(block: Block, first: int, end: int) -> Block:
         apart = apart[slice(*np.searchsorted(apart, [first, end]))] - first
     return Block(
         rows=end - first,
-        texts=block.texts.slice(low, high - low),
+        fields=block.texts.slice(low, high - low),
         kept=block.kept[low:high] - first,
         malformed={row - first: reason for row, reason in block.malformed.items() if first <= row < end},
         raw=lambda which: block.raw(which + first),

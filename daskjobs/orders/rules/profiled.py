@@ -3,17 +3,16 @@
 from dataclasses import replace
 
 import numpy as np
-import pandas as pd
 
 from daskjobs.orders.money import amount_text
 from daskjobs.orders.profiles import OrderForm, Profile, ValueForm
 from daskjobs.orders.rules.builtin import (
     DUPLICATES,
-    FACTORS,
     MALFORMED,
     RULES,
+    Mask,
+    Orders,
     Rule,
-    cells,
     far_from_product,
     negative_price,
     of_lines,
@@ -38,35 +37,38 @@ _UNCLEAR = "It is no sale and no return, since the signs of its quantity, price 
 
 
 @rule("The total_amount is below zero.")
-def _negative_total(orders: pd.DataFrame) -> pd.Series:
-    return orders["total_cents"] < 0
+def _negative_total(orders: Orders) -> Mask:
+    return orders.total.values < 0
 
 
 @rule(_UNCLEAR)
-def _contradictory_row(orders: pd.DataFrame) -> pd.Series:
-    if not any((orders[name] < 0).any() for name in FACTORS):  # as in most blocks
-        return pd.Series(np.zeros(len(orders), bool), orders.index)
-    quantity, price, total = cells(orders)  # what isn't known is 0, of neither sign
+def _contradictory_row(orders: Orders) -> Mask:
+    quantity, price, total = (each.values for each in orders.factors)  # what isn't known is 0, of neither sign
+    if min(each.min(initial=0) for each in (quantity, price, total)) == 0:  # as in most blocks
+        return np.zeros(len(total), bool)
     back, sale = (quantity < 0) | (price < 0), (quantity > 0) & (price > 0)
-    wrong = ((quantity < 0) & (price < 0)) | (back & (total > 0)) | (sale & (total < 0))
-    return pd.Series(wrong, orders.index)
+    wrong: Mask = ((quantity < 0) & (price < 0)) | (back & (total > 0)) | (sale & (total < 0))
+    return wrong
 
 
 @rule(_UNCLEAR)
-def _contradictory_line(orders: pd.DataFrame) -> pd.Series:
+def _contradictory_line(orders: Orders) -> Mask:
     """Judge rows whose price is that of the whole line: its sign is the total's, whatever the quantity's is."""
-    quantity, price, total = cells(orders)
-    wrong = (((quantity < 0) | (price < 0)) & (total > 0)) | ((price > 0) & (total < 0))
-    return pd.Series(wrong, orders.index)
+    quantity, price, total = (each.values for each in orders.factors)
+    wrong: Mask = (((quantity < 0) | (price < 0)) & (total > 0)) | ((price > 0) & (total < 0))
+    return wrong
 
 
 @rule("The quantity is zero.")
-def _zero_quantity(orders: pd.DataFrame) -> pd.Series:
-    return orders["quantity"] == 0
+def _zero_quantity(orders: Orders) -> Mask:
+    zero: Mask = orders.quantity.known & (orders.quantity.values == 0)
+    return zero
 
 
-def _far_from_price(orders: pd.DataFrame, tolerance: int = 0) -> pd.Series:
-    return (orders["total_cents"] - orders["price_cents"]).abs() > tolerance
+def _far_from_price(orders: Orders, tolerance: int = 0) -> Mask:
+    price, total = orders.price, orders.total
+    far: Mask = np.abs(total.values - price.values) > tolerance
+    return far & price.known & total.known
 
 
 def left_out(profile: Profile) -> dict[str, str]:

@@ -9,33 +9,31 @@ from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from datetime import date
 from functools import lru_cache, partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
-import pandas as pd
 import pyarrow as pa
-from pandas.api.extensions import ExtensionArray
-from pandas.api.types import is_bool_dtype, is_numeric_dtype
-from pandas.arrays import ArrowExtensionArray
 
 from daskjobs.display import shown
 from daskjobs.errors import ConfigError
 from daskjobs.files.storage import Storage
 from daskjobs.orders.profiles import Profile
 from daskjobs.orders.rules.beside import NOTHING, Beside, Loader, read_file
-from daskjobs.orders.rules.builtin import OF_LINES, RULES, SENTENCES, Rule
+from daskjobs.orders.rules.builtin import OF_LINES, RULES, SENTENCES, Mask, Orders
 from daskjobs.orders.rules.contract import CONTEXT, RuleContext, takes_context
 from daskjobs.orders.rules.file import rules_in
 from daskjobs.orders.rules.functions import SENTENCE, Functions, load_functions
 from daskjobs.orders.rules.profiled import PROFILED, rules_of, sentences_of
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 FUNCTIONS = "run_orders(rules=…)"  # the name of rules that were given as functions
 MOST = 40  # rules of the user's own: a row's reasons are the bits of one integer
 MOST_TEXT = 500  # characters of what a rule raised, in an error message
 MOST_NAMED = 20  # columns, in an error message
 
-Mask = npt.NDArray[np.bool_]
+OwnRule = Callable[..., Any]  # one of the user's: from a frame of pandas, and the context if it takes one
 
 
 @dataclass(frozen=True)
@@ -57,7 +55,7 @@ class Ruleset:
     beside: Beside = NOTHING
 
     @property
-    def own(self) -> dict[str, Rule]:
+    def own(self) -> dict[str, OwnRule]:
         """Return the user's own rules, by name."""
         own = _load(self.code, self.name, self.beside) if self.name else {}
         if self.profile:
@@ -70,13 +68,21 @@ class Ruleset:
         said = sentences_of(self.profile) if self.profile else SENTENCES
         return {**said, **{name: _sentence(name, rule) for name, rule in self.own.items()}}
 
-    def masks(self, frame: pd.DataFrame, twice: bool = False) -> Iterator[tuple[str, Mask]]:
-        """Yield each rule's name and the rows that it rejects. Raises ConfigError when one of the user's fails.
-
-        With ``twice``, the user's run again on the later half of the rows alone, and must reject the same of them.
-        """
+    def masks(self, orders: pa.Table, twice: bool = False) -> Iterator[tuple[str, Mask]]:
+        """Yield each rule's name and the rows of typed ``orders`` that it rejects; ``twice`` is that of `own_masks`."""
+        seen = Orders(orders)
         for name, rule in (rules_of(self.profile) if self.profile else RULES).items():
-            yield name, mask(rule, frame)
+            yield name, rule(seen)
+        if self.name:
+            from daskjobs.orders.rules.frames import frame
+
+            yield from self.own_masks(frame(orders), twice)
+
+    def own_masks(self, frame: "pd.DataFrame", twice: bool = False) -> Iterator[tuple[str, Mask]]:
+        """Yield the name of each of the user's own rules and the rows that it rejects. Raises ConfigError if one fails.
+
+        With ``twice``, they run again on the later half of the rows alone, and must reject the same of them.
+        """
         for name, rule in self.own.items():
             rejected = self._mask(name, rule, frame)
             if twice:
@@ -90,8 +96,10 @@ class Ruleset:
                     )
             yield name, rejected
 
-    def _mask(self, name: str, rule: Callable[..., Any], frame: pd.DataFrame) -> Mask:
+    def _mask(self, name: str, rule: OwnRule, frame: "pd.DataFrame") -> Mask:
         """Return the rows that one of the user's rules rejects."""
+        from daskjobs.orders.rules.frames import aligned
+
         if not len(frame):  # pandas may return another type than booleans for no rows
             return np.zeros(0, bool)
         context = {CONTEXT: self.context} if takes_context(rule, name) else {}
@@ -135,62 +143,8 @@ def read_rules(storage: Storage, where: str, functions: Functions | None = None,
     return Ruleset(source, shown(where), hashed, context, beside=beside)
 
 
-def mask(rule: Rule, frame: pd.DataFrame) -> Mask:
-    """Return the mask of a built-in rule; a null rejects nothing."""
-    return rule(frame).to_numpy(dtype=bool, na_value=False)
-
-
-def aligned(given: object, index: pd.Index) -> Mask:
-    """Return the mask of rejected rows from what a user's rule returned for a frame with this index.
-
-    A Series is aligned by its index, which must have the frame's labels, in any order. A list or an array, without an
-    index, is in the order of the rows. A null rejects nothing. Raises TypeError, which says what is wrong.
-    """
-    if isinstance(given, pa.Array | pa.ChunkedArray):
-        given = ArrowExtensionArray(given)
-    if given is None:
-        raise TypeError("it gave nothing (None), as a function without a return does")
-    if (
-        not isinstance(given, pd.Series | pd.Index | ExtensionArray | np.ndarray | list | tuple)
-        or getattr(given, "ndim", 1) != 1
-    ):
-        raise TypeError(f"it gave {type(given).__name__}, which is no mask")
-    if len(given) != len(index):
-        raise TypeError(f"it gave {len(given)} values for {len(index)} rows")
-    values = given if isinstance(given, pd.Series) else pd.Series(given, index)
-    if values.index is not index and not (_is_number(values.index) and values.index.equals(index)):
-        values = values.iloc[_places(values.index, index)]
-    if isinstance(values.dtype, np.dtype | pd.BooleanDtype | pd.ArrowDtype) and is_bool_dtype(values.dtype):
-        return np.array(values.to_numpy(dtype=bool, na_value=False))  # a copy, since the rule may change its own later
-    rejected, some = np.zeros(len(index), bool), values.notna().to_numpy(bool)
-    known = values[some].tolist()
-    if not all(isinstance(value, bool | np.bool_) for value in known):
-        raise TypeError(f"it gave {values.dtype}, not booleans")
-    rejected[some] = known
-    return rejected
-
-
-def _places(given: pd.Index, index: pd.Index) -> npt.NDArray[np.intp]:
-    """Return the position in a mask's index of each label of a frame's index."""
-    places = given.get_indexer(index) if _is_number(given) and given.is_unique else np.full(1, -1)
-    if (places < 0).any():
-        raise TypeError(
-            "it gave a mask whose index is not the frame's (merge, reset_index and a new Series have one of their "
-            "own): keep the frame's index, or return mask.to_numpy() if its values are in the order of the rows"
-        )
-    return places
-
-
-def _is_number(index: pd.Index) -> bool:
-    """Tell whether labels are numbers, as a frame's are: pandas would also match False to 0, and an interval."""
-    if isinstance(index, pd.MultiIndex):
-        return False
-    kind = index.infer_objects().dtype
-    return is_numeric_dtype(kind) and not is_bool_dtype(kind)
-
-
 @lru_cache(maxsize=4)
-def _load(code: str | bytes, name: str, beside: Beside) -> dict[str, Rule]:
+def _load(code: str | bytes, name: str, beside: Beside) -> dict[str, OwnRule]:
     said = ""
     try:
         loaded: Any = load_functions(code) if isinstance(code, bytes) else Loader(code, name, beside).load()
@@ -198,14 +152,14 @@ def _load(code: str | bytes, name: str, beside: Beside) -> dict[str, Rule]:
         said = f"{_line(error, name)} can't be imported: {_told(error)}{_missing(error)}"
     if said:
         raise ConfigError(f"{name}{said}")
-    own: dict[str, Rule] = loaded if isinstance(code, bytes) else rules_in(loaded, code, name)
+    own: dict[str, OwnRule] = loaded if isinstance(code, bytes) else rules_in(loaded, code, name)
     if not own or len(own) > MOST:
         raise ConfigError(f"{name} has {len(own)} rules: from 1 to {MOST} functions without a leading underscore")
     _refuse_taken(own, SENTENCES, name)
     return own
 
 
-def _refuse_taken(own: dict[str, Rule], names: Collection[str], name: str) -> None:
+def _refuse_taken(own: dict[str, OwnRule], names: Collection[str], name: str) -> None:
     taken = sorted(own.keys() & {*names})
     if taken:
         raise ConfigError(f"{name} defines {', '.join(taken)}, which is a built-in rule: give it another name")
@@ -228,10 +182,10 @@ def _where(error: BaseException, rule: Any, name: str) -> str:
     return line and f"{line[:-1]} of {shown(file)},"
 
 
-def _columns(error: BaseException, frame: pd.DataFrame) -> str:
+def _columns(error: BaseException, frame: "pd.DataFrame") -> str:
     """Return the names of the frame's columns if an error says that one is missing, else an empty text."""
     missing = error.args[:1] if type(error) is KeyError else ()
-    if type(error) is AttributeError and isinstance(error.obj, pd.DataFrame):
+    if type(error) is AttributeError and isinstance(error.obj, type(frame)):
         missing = (error.name,)
     if not missing or type(missing[0]) is not str or missing[0] in frame.columns:
         return ""
@@ -249,7 +203,7 @@ def _missing(error: BaseException) -> str:
     )
 
 
-def _sentence(name: str, rule: Rule) -> str:
+def _sentence(name: str, rule: OwnRule) -> str:
     """Return a rule's sentence: the one given to `functions.rule`, or else its docstring's first line."""
     said = getattr(rule, SENTENCE, "") or (rule.func if isinstance(rule, partial) else rule).__doc__ or ""
     return (str(said).strip() or name).splitlines()[0]

@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 import pyarrow.csv
 
 from daskjobs.orders.dialect import BACKSLASH, COMMAS, NONE, SPARK, Dialect
+from daskjobs.orders.plain import WORD, Plain, find_fields
 from daskjobs.orders.rules.builtin import NOT_UTF8, WRONG_FIELDS
 from daskjobs.orders.sources.format import Block, BlockLines, Ints
 from daskjobs.orders.sources.lines import BOM, LAST, NEWLINE, raw_rows, raw_texts
@@ -23,9 +24,26 @@ Parsed = tuple[pa.Table, Ints, dict[int, str], int]
 
 def read_block(data: bytes, ends: Ints, columns: list[str], dialect: Dialect = COMMAS) -> Block:
     """Split the rows that end at ``ends`` into fields; bytes after the last row are ignored."""
+    if (plain := _read_plain(data, ends, columns, dialect)) is not None:
+        return plain
     texts, kept, malformed, inside = read_fields(data, ends, columns, dialect)
     lines = BlockLines(inside, _several(data, ends, len(columns), dialect) if inside else {})
     return Block(len(ends), texts, kept, malformed, raw_texts(data, ends), lines)
+
+
+def _read_plain(data: bytes, ends: Ints, columns: list[str], dialect: Dialect) -> Block | None:
+    """Fast path of `read_block`, if no field is quoted and the block is well-formed; else return None."""
+    if not len(ends) or len(data) < WORD or not _is_well_formed(data, ends):
+        return None
+    if _quote(data, int(ends[-1]), dialect) != ("", ""):
+        return None
+    found = find_fields(data, ends, len(columns), dialect.delimiter)
+    if found is None:
+        return None
+    starts, stops, kept = found
+    malformed = dict.fromkeys(np.delete(np.arange(len(ends)), kept).tolist(), WRONG_FIELDS)
+    fields = Plain(data, columns, starts, stops)
+    return Block(len(ends), fields, kept, malformed, raw_texts(data, ends), BlockLines(0, {}))
 
 
 def _several(data: bytes, ends: Ints, width: int, dialect: Dialect) -> dict[int, int]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import IO, ClassVar, Protocol, TypeVar
 
 import numpy as np
@@ -15,6 +16,7 @@ from daskjobs.files.documents import written_as
 from daskjobs.files.storage import Storage
 from daskjobs.orders.dialect import COMMAS, Dialect, InputFormat
 from daskjobs.orders.parse import trimmed
+from daskjobs.orders.plain import Plain
 from daskjobs.orders.profiles import FileForm, Profile
 from daskjobs.orders.profiles.columns import amount_names, raw_names
 from daskjobs.orders.schema import COLUMNS
@@ -226,7 +228,7 @@ class BlockLines:
 class Block:
     """Some ``rows`` of a source, one after another.
 
-    ``texts`` holds the fields of the rows that could be read, ``kept`` the place of each of these in the block, and
+    ``fields`` are those of the rows that could be read, ``kept`` has the place of each of these in the block, and
     ``malformed`` the reason of each other row by its place; ``raw`` returns the text of rows, as it stands in the
     source, by their places. ``lines`` is there where all lines of the file are accounted for. ``furniture`` are the
     places of rows that a profile takes for no orders; they are neither kept nor malformed. ``apart`` are those of them
@@ -235,7 +237,7 @@ class Block:
     """
 
     rows: int
-    texts: pa.Table
+    fields: pa.Table | Plain
     kept: Ints
     malformed: dict[int, str]
     raw: Callable[[Ints], pa.Array]
@@ -243,6 +245,11 @@ class Block:
     furniture: Ints | None = None
     apart: Ints | None = None
     runs: Ints | None = None
+
+    @cached_property
+    def texts(self) -> pa.Table:
+        """The fields as texts."""
+        return self.fields.table() if isinstance(self.fields, Plain) else self.fields
 
 
 def joined(blocks: list[Block]) -> Block:
@@ -263,7 +270,7 @@ def joined(blocks: list[Block]) -> Block:
     apart = [each.apart + start for each, start in placed if each.apart is not None]
     return Block(
         rows=int(starts[-1]),
-        texts=pa.concat_tables([each.texts for each in blocks]).combine_chunks(),
+        fields=pa.concat_tables([each.texts for each in blocks]).combine_chunks(),
         kept=np.concatenate([each.kept + start for each, start in placed]),
         malformed={row + start: reason for each, start in placed for row, reason in each.malformed.items()},
         raw=raw,
@@ -288,7 +295,7 @@ def without_nulls(block: Block, nulls: list[str]) -> Block:
             empty = np.zeros(len(values), bool)
             empty[rows] = True
             texts = texts.set_column(index, texts.column_names[index], pc.if_else(pa.array(empty), "", values))
-    return block if texts is block.texts else replace(block, texts=texts)
+    return block if texts is block.texts else replace(block, fields=texts)
 
 
 def _maybe(values: pa.StringArray, wanted: list[str]) -> Ints:

@@ -16,10 +16,12 @@ from daskjobs.orders.rules.builtin import (
     DUPLICATE,
     DUPLICATE_LINE,
     REJECTED_ORDER,
+    Mask,
+    Orders,
     failed_transaction,
 )
-from daskjobs.orders.rules.ruleset import Mask, Ruleset, mask
-from daskjobs.orders.schema import PAID, QUARANTINE, frame, orders_schema
+from daskjobs.orders.rules.ruleset import Ruleset
+from daskjobs.orders.schema import PAID, QUARANTINE, orders_schema
 from daskjobs.orders.sources.format import Block, Ints
 from daskjobs.orders.summary import counts_of
 from daskjobs.orders.validation.duplicates import NOTHING, Elsewhere
@@ -103,15 +105,15 @@ def judge(
     is known of runs elsewhere, and ``seen_runs`` is the number of the partition's `Judged.runs` before this block.
     """
     bits = {reason: 1 << index for index, reason in enumerate(ruleset.sentences)}
-    found = arranged(block.texts, profile, extra) if profile else Arranged(typed(block.texts, statuses))
+    found = arranged(block.texts, profile, extra) if profile else Arranged(typed(block.fields, statuses))
     orders = found.orders
     for name in set(extra) - set(orders.column_names):
         orders = orders.append_column(name, pa.nulls(len(orders), pa.string()))
-    seen = frame(orders)
-    masks = dict(ruleset.masks(seen, twice)) | (worth.faults(found) if profile else {})
+    masks = dict(ruleset.masks(orders, twice)) | (worth.faults(found) if profile else {})
     judged = np.zeros(len(orders), np.int64)
     for name, rejected in masks.items():
-        judged[rejected] |= bits[name]
+        if rejected.any():
+            judged[rejected] |= bits[name]
     returns = worth.returned(orders, profile) if profile else None
     if profile and returns is not None and block.runs is not None:
         keys = found.keys if profile.order.repeats == "last" else None
@@ -125,7 +127,7 @@ def judge(
     again[passing[repeated[repeated < len(passing)]]] = True
     if again.any():
         judged[again] = bits[DUPLICATE if block.runs is None else DUPLICATE_LINE]
-    anomalies = {name: masks[name] if name in masks else mask(rule, seen) for name, rule in ANOMALIES.items()}
+    anomalies = {name: masks[name] if name in masks else rule(Orders(orders)) for name, rule in ANOMALIES.items()}
     foreign = worth.foreign(found, profile) if profile else np.zeros(len(orders), bool)
     unpaid = anomalies[failed_transaction.__name__] | foreign
     heads, runs = judged == 0, None

@@ -17,7 +17,6 @@ import daskjobs
 import inline
 from conftest import RESULTS, csv_text, row
 from daskjobs.errors import ConfigError, UsageError
-from daskjobs.orders.rules import ruleset
 from daskjobs.orders.rules.contract import RuleContext, clock_in, takes_context
 from daskjobs.orders.rules.functions import functions_of, rule
 from daskjobs.orders.rules.ruleset import FUNCTIONS, Ruleset
@@ -180,9 +179,8 @@ STEADY = {
 
 
 def masks(function: Callable[..., Any], orders: pd.DataFrame, monkeypatch: pytest.MonkeyPatch) -> list[bool]:
-    monkeypatch.setattr(ruleset, "RULES", {})
     monkeypatch.setattr(Ruleset, "own", {"odd": function})
-    ((_, mask),) = Ruleset(name="mine.py", context=CONTEXT).masks(orders, twice=True)
+    ((_, mask),) = Ruleset(name="mine.py", context=CONTEXT).own_masks(orders, twice=True)
     return mask.tolist()
 
 
@@ -273,7 +271,6 @@ def own(*functions: Callable[..., Any]) -> Ruleset:
 
 
 def test_function_is_several_rules_by_its_parameters(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ruleset, "RULES", {})
     rules = own(
         rule("Above {most}.", name="above_1", most=1)(above),
         rule("Above {most:,.2f}.", name="above_3", most=3)(above),
@@ -281,7 +278,7 @@ def test_function_is_several_rules_by_its_parameters(monkeypatch: pytest.MonkeyP
         rule("Since {days} days.", days=2)(since),
         rule("A name, and {braces} as they stand.", name="named", )(lambda orders: orders["quantity"] > 3),
     )  # fmt: skip
-    assert {name: list(mask) for name, mask in rules.masks(ORDERS, twice=True)} == {
+    assert {name: list(mask) for name, mask in rules.own_masks(ORDERS, twice=True)} == {
         "above_1": [False, True, True, True],
         "above_3": [False, False, False, True],
         "above": [False, False, False, True],

@@ -16,7 +16,8 @@ import daskjobs
 import inline
 from conftest import row
 from daskjobs.errors import ConfigError
-from daskjobs.orders.rules.ruleset import Ruleset, aligned
+from daskjobs.orders.rules.frames import aligned
+from daskjobs.orders.rules.ruleset import Ruleset
 from daskjobs.orders.schema import COLUMNS
 from daskjobs.orders.sources import fields
 from daskjobs.orders.sources.quotes import row_ends

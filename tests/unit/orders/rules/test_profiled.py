@@ -1,30 +1,30 @@
 """The built-in rules as a profile changes them."""
 
 from dataclasses import replace
+from datetime import datetime
+from decimal import Decimal
 
-import pandas as pd
+import pyarrow as pa
 import pytest
 
 from daskjobs.errors import ConfigError
+from daskjobs.orders.money import MONEY
 from daskjobs.orders.profiles import Column, OrderForm, Profile, ValueForm
-from daskjobs.orders.rules.builtin import OPTIONAL, RULES, SENTENCES
+from daskjobs.orders.rules.builtin import OPTIONAL, RULES, SENTENCES, Orders
 from daskjobs.orders.rules.profiled import PROFILED, left_out, rules_of, sentences_of
-from daskjobs.orders.rules.ruleset import Ruleset, mask
+from daskjobs.orders.rules.ruleset import Ruleset
 
 SUBTRACT = OrderForm(returns="subtract")
 
 
 def reasons_of(order: OrderForm, quantity: int | None, price: int | None, total: int | None) -> list[str]:
     """The reasons of a row whose other values are good; money in cents."""
-    values = {"quantity": quantity, "price_cents": price, "total_cents": total}
-    frame = pd.DataFrame(
-        {
-            name: pd.array([value], pd.ArrowDtype(pd.core.arrays.arrow.array.pa.int64()))
-            for name, value in values.items()
-        }
-        | {"order_id": ["A1"], "status": ["success"], "timestamp": ["2025-04-02"]}
-    )
-    return [name for name, rule in rules_of(Profile("mine", order=order)).items() if mask(rule, frame)[0]]
+    values = {"price": price, "total_amount": total}
+    money = {name: [None if cents is None else Decimal(cents).scaleb(-2)] for name, cents in values.items()}
+    columns = {name: pa.array(amount, MONEY) for name, amount in money.items()}
+    columns |= {"quantity": pa.array([quantity], pa.int64()), "timestamp": pa.array([datetime(2025, 4, 2)])}
+    orders = Orders(pa.table(columns | {"order_id": ["A1"], "status": ["success"]}))
+    return [name for name, rule in rules_of(Profile("mine", order=order)).items() if rule(orders)[0]]
 
 
 def test_rules_are_the_built_in_ones_when_a_profile_says_nothing_of_them() -> None:

@@ -55,7 +55,7 @@ class FixedFormat(LinesFormat[FixedSource]):
         texts = [[rows[at][start : start + WIDTH].decode() for at in kept] for start in range(0, 200, WIDTH)]
         return Block(
             rows=len(rows),
-            texts=pa.table([pa.array(text, pa.string()) for text in texts], source.columns),
+            fields=pa.table([pa.array(text, pa.string()) for text in texts], source.columns),
             kept=np.array(kept, np.int64),
             malformed={place: WRONG_FIELDS for place in range(len(rows)) if place not in kept},
             raw=raw_texts(data, ends),

@@ -401,7 +401,7 @@ def made(rows: list[tuple[str, str]], first: int) -> Block:
     kept = [at for at, (kind, _) in enumerate(rows) if kind == "k"]
     return Block(
         rows=len(rows),
-        texts=pa.table({"order_id": pa.array([rows[at][1] for at in kept], pa.string())}),
+        fields=pa.table({"order_id": pa.array([rows[at][1] for at in kept], pa.string())}),
         kept=np.array(kept, np.int64),
         malformed={at: "bad" for at, (kind, _) in enumerate(rows) if kind == "m"},
         raw=lambda which: pa.array([str(first + at) for at in which.tolist()], pa.string()),
