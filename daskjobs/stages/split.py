@@ -36,7 +36,6 @@ LEAST, STEP, MOST = 5, 10, 200  # partitions, if their number isn't given
 FEW_BYTES = 160 << 20  # inputs up to this size get the fewest partitions
 IN_PROFILE = ("delimiter", "quoting", "encoding", "columns", "statuses", "currency")  # options that win over a profile
 FEW = 16  # files whose sizes are looked at before they are described
-STREAMS = 4  # parts of a file that are read from an object store at a time, each with tens of MiB in memory
 AT_ONCE_BYTES = 32 << 20  # files up to this size are cut in parallel; of a larger one, the progress is shown
 PARTITION_BYTES = 80 << 20  # a core takes two thirds of a second for it, much longer than the 10 ms between two tasks
 
@@ -243,7 +242,7 @@ def _planned(context: Context, inputs: dict[str, str], profile: "Profile | None"
         reader.let_go(files[number].read)
         return found
 
-    streams = cores() if storage.requests(names[0]) == 1 else max(cores(), STREAMS)
+    streams = storage.streams(names[0])
     if total > len(files) * many.SMALL_BYTES:  # of small files, Python's own work is most of it
         threads = max(threads, cores())
     for parts in in_turn(cut, reader.ahead([file.read for file in files]), threads):
