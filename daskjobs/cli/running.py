@@ -20,6 +20,7 @@ from daskjobs.pipeline.context import AccountedError
 from daskjobs.pipeline.stage import Stage
 from daskjobs.stages import STAGES, cleanup, generate, new_context, run_all, run_stage
 from daskjobs.stages.run_settings import Context, Settings
+from daskjobs.stages.workers import workers_ahead
 
 REPEATS = "Reads what earlier stages wrote under --run, and does nothing when that has not changed."
 
@@ -107,7 +108,7 @@ def stages(names: tuple[str, ...], log_level: str | None, outputs: str, given: s
     events.configure(log_level or "info")
     if not values["run_uri"]:
         raise UsageError("daskjobs stages needs --run: where they write their files")
-    with _context(settings(values)).held() as context:
+    with _context(settings(values)).held() as held, workers_ahead(held) as context:
         _accept(context, given)
         for name in names:
             try:

@@ -10,6 +10,8 @@ from daskjobs.cluster.removed import ObjectName
 from daskjobs.cluster.settings import ClusterSettings
 
 if TYPE_CHECKING:  # its import takes a third of a second, and most commands need no client
+    from multiprocessing.context import ForkServerContext
+
     from distributed import Client
 
 
@@ -22,7 +24,7 @@ class Workload:
     when another process has taken over the cluster, which is not deleted then. All processes look for modules in the
     folder or zip file ``code`` first. ``tell`` takes sentences for people about the wait for the cluster. ``results``
     is False for tasks that write their results elsewhere; such workers never pause for memory. ``node`` is the name of
-    the Argo node that does the work.
+    the Argo node that does the work. Local processes are forked from ``forks``, if a fork server has been started.
     """
 
     processes: bool = False
@@ -33,6 +35,7 @@ class Workload:
     tell: Callable[[str], None] = lambda _: None
     results: bool = True
     node: str = ""
+    forks: ForkServerContext | None = None
 
 
 @dataclass(frozen=True)

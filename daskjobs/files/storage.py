@@ -17,6 +17,7 @@ from fsspec.asyn import AsyncFileSystem
 from fsspec.core import url_to_fs
 from fsspec.implementations.local import LocalFileSystem
 
+from daskjobs.cores import cores
 from daskjobs.errors import ConfigError, DaskjobsError, InputError, StorageError
 from daskjobs.files import web
 from daskjobs.files.digest import HashingFile, Output
@@ -31,6 +32,7 @@ AHEAD_BYTES = 16 << 20  # of a remote file that are read ahead: s3fs' default, 5
 S3_RETRIES = 2  # by s3fs, each of which includes the client's retries above
 REQUESTS = 32  # to an object store at a time, of small files
 WEB_REQUESTS = 4  # to a web server, which may refuse to serve more
+STREAMS = 4  # read from an object store at a time, of large files
 SYNC_THREADS = 8  # so that the disk writes files together: 54 files take 0.02 s, and 0.1 s one by one
 NOT_OURS = (PermissionError, NotADirectoryError, IsADirectoryError, FileExistsError)
 CLIENT_LIBRARIES = ("botocore", "aiobotocore", "aiohttp")  # their errors are not all OSErrors
@@ -275,6 +277,10 @@ class Storage:
         """Return how many small files like this one to ask for at a time: more doesn't help, or is a burden."""
         fs, _ = self._input(name)
         return 1 if isinstance(fs, LocalFileSystem) else WEB_REQUESTS if web.is_web(fs) else REQUESTS
+
+    def streams(self, name: str) -> int:
+        """Return how many parts of large files like this one to read at a time: each may have tens of MiB in memory."""
+        return cores() if isinstance(self._input(name)[0], LocalFileSystem) else max(cores(), STREAMS)
 
     def holds(self, name: str, expected: Output) -> bool:
         """Read a file to its end, and tell whether its bytes are as ``expected``."""

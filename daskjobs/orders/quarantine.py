@@ -1,16 +1,19 @@
 """The rejected rows of all partitions, as Parquet and CSV in the order of the source, and by file, to be mended."""
 
 from collections.abc import Iterable, Iterator
-from itertools import groupby, pairwise
-from operator import itemgetter
+from contextlib import ExitStack, closing
+from itertools import pairwise
+from typing import Any, Self
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
 
+from daskjobs.cores import cores, in_turn
 from daskjobs.display import escaped
-from daskjobs.files.digest import Output
+from daskjobs.files.ahead import ahead
+from daskjobs.files.digest import HashingFile, Output
 from daskjobs.files.storage import Storage
 from daskjobs.files.tables import column, rebatched, row_groups, writing
 from daskjobs.orders.schema import QUARANTINE, WRITING
@@ -18,6 +21,8 @@ from daskjobs.orders.sources.fields import standalone_row, standalone_rows
 from daskjobs.orders.sources.format import SourceFile
 from daskjobs.orders.sources.lines import BOM
 
+GROUPS_AHEAD = 2  # row groups that are read while others are prepared
+PREPARING = 3  # threads that prepare rows; one writes them, and more would wait for it
 FORMULA = r"[-=+@\x{ff1d}\x{ff0b}\x{ff0d}\x{ff20}]"  # the first character of a formula; four are full-width
 STARTS = pa.array(list("-=+@\t\r\n \uff1d\uff0b\uff0d\uff20"))  # first characters of texts that `AT_START` may match
 AT_START = rf"^([\t\r\n]| *{FORMULA})"
@@ -27,18 +32,96 @@ AFTER_SEPARATOR = rf'([;\t\r\n][ "]*)({FORMULA})'
 MERGED = pa.schema([field for field in QUARANTINE if field.name != "partition"])
 
 
-def gather(storage: Storage, parts: dict[str, Output], parquet: str, csv: str) -> dict[str, Output]:
-    """Write the rows of the partitions' files, ``parts``, to one file of Parquet and one of CSV."""
-    groups = (group.select(MERGED.names) for name in parts for group in row_groups(storage, name, parts[name]))
-    with writing(storage, parquet, MERGED, WRITING) as (table, file), storage.write(csv) as text:
+def gather(
+    storage: Storage, parts: dict[str, Output], parquet: str, csv: str, files: Iterable[tuple[str, SourceFile]]
+) -> dict[str, Output]:
+    """Write the rows of the partitions' files, ``parts``, to one file of Parquet and one of CSV, and to one by source.
+
+    The last ones have the rejected rows of each file that has some, as they stood there, below its header if it has
+    one. ``files`` are those of the input, each after the name of the file to write. Rows are read and prepared in
+    threads, and written in their order.
+    """
+    read = (group.select(MERGED.names) for name in parts for group in row_groups(storage, name, parts[name]))
+    sources = {file.name: (name, file) for name, file in files}
+
+    def prepared(batch: pa.Table) -> tuple[pa.Table, pa.Buffer, list[tuple[str, Any]]]:
+        return batch, _cells(batch), [(source, _standalone(rows, sources[source][1])) for source, rows in _runs(batch)]
+
+    with (
+        closing(ahead(read, GROUPS_AHEAD)) as groups,
+        writing(storage, parquet, MERGED, WRITING) as (table, file),
+        storage.write(csv) as text,
+        _BySource(storage, sources) as by_source,
+    ):
         text.write((",".join(MERGED.names) + "\n").encode())
-        for batch in rebatched(groups, "raw"):
+        for batch, cells, rejected in in_turn(prepared, rebatched(groups, "raw"), min(cores(), PREPARING)):
             table.write_table(batch)
-            reasons = pc.binary_join(batch["reasons"], ";")
-            source, raw = no_formula(batch["source"]), no_formula(visible(batch["raw"]))
-            cells = pa.table([batch["row"], source, reasons, raw], MERGED.names)
-            pa.csv.write_csv(cells, text, pa.csv.WriteOptions(include_header=False))
-    return {parquet: file.output, csv: text.output}
+            text.write(cells)
+            for source, rows in rejected:
+                by_source.write(source, rows)
+    return {parquet: file.output, csv: text.output, **by_source.outputs}
+
+
+def _cells(batch: pa.Table) -> pa.Buffer:
+    """Return the lines of a CSV file that spreadsheets can open safely."""
+    reasons = pc.binary_join(batch["reasons"], ";")
+    source, raw = no_formula(batch["source"]), no_formula(visible(batch["raw"]))
+    cells = pa.table([batch["row"], source, reasons, raw], MERGED.names)
+    lines = pa.BufferOutputStream()
+    pa.csv.write_csv(cells, lines, pa.csv.WriteOptions(include_header=False))
+    return lines.getvalue()
+
+
+def _standalone(rows: pa.ChunkedArray, file: SourceFile) -> Any:
+    """Return the bytes of rows as `standalone_rows` writes them; of most, Arrow does that."""
+    text = rows.combine_chunks()
+    whole = pc.binary_join(pa.ListArray.from_arrays(pa.array([0, len(text)], pa.int32()), text), "\n")
+    lines = whole.buffers()[2].to_pybytes() + b"\n"
+    if any(mark in lines for mark in (file.dialect.quote + "\\\r").encode()):
+        return standalone_rows(text.to_pylist(), file.dialect).encode()
+    return lines
+
+
+class _BySource:
+    """Writes the rejected rows of each source to a file of its own, one after another, as `gather` describes.
+
+    ``outputs`` is complete when the ``with`` block has ended.
+    """
+
+    def __init__(self, storage: Storage, sources: dict[str, tuple[str, SourceFile]]) -> None:
+        self.outputs = dict[str, Output]()
+        self._storage, self._sources = storage, sources
+        self._stack, self._source = ExitStack(), ""
+        self._text: HashingFile
+
+    def write(self, source: str, rows: Any) -> None:
+        """Write rows of a source, behind those that it has so far."""
+        if source != self._source:
+            self._finish()
+            name, file = self._sources[source]
+            self._text, self._source = self._stack.enter_context(self._storage.write(name)), source
+            if file.encoding:  # so that a profile that names another one reads it as UTF-8
+                self._text.write(BOM)
+            self._text.write(file.before.encode())
+            if file.header:
+                self._text.write(standalone_row(file.header, file.dialect).encode())
+        self._text.write(rows)
+
+    def _finish(self) -> None:
+        if self._source:
+            name, file = self._sources[self._source]
+            self._text.write(file.after.encode())
+            self._stack.close()
+            self.outputs[name] = self._text.output
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        if error[0] is None:
+            self._finish()
+        else:
+            self._stack.__exit__(*error)
 
 
 def visible(cells: pa.ChunkedArray) -> pa.ChunkedArray:
@@ -67,32 +150,6 @@ def no_formula(cells: pa.ChunkedArray) -> pa.ChunkedArray:
     ):
         cells = pc.replace_substring_regex(cells, AFTER_SEPARATOR, r"\1'\2")
     return cells
-
-
-def by_file(
-    storage: Storage, parquet: str, vouched: Output, files: Iterable[tuple[str, SourceFile]]
-) -> dict[str, Output]:
-    """Write the rejected rows of each file that has some, as they stood there, below its header if it has one.
-
-    ``parquet`` is what `gather` wrote; ``files`` are those of the input, each after the name of the file to write.
-    """
-    sources = {file.name: (name, file) for name, file in files}
-    groups = row_groups(storage, parquet, vouched, ["source", "raw"])
-    pieces = (piece for rows in groups for piece in _runs(rows))
-    outputs = dict[str, Output]()
-    for source, rejected in groupby(pieces, itemgetter(0)):
-        name, file = sources[source]
-        with storage.write(name) as text:
-            if file.encoding:  # so that a profile that names another one reads it as UTF-8
-                text.write(BOM)
-            text.write(file.before.encode())
-            if file.header:
-                text.write(standalone_row(file.header, file.dialect).encode())
-            for _, raw in rejected:
-                text.write(standalone_rows(raw.to_pylist(), file.dialect).encode())
-            text.write(file.after.encode())
-        outputs[name] = text.output
-    return outputs
 
 
 def _runs(rows: pa.Table) -> Iterator[tuple[str, pa.ChunkedArray]]:

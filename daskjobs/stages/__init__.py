@@ -12,6 +12,7 @@ from daskjobs.errors import ConfigError, DaskjobsError
 from daskjobs.pipeline.manifest import Manifest
 from daskjobs.stages import clean, cleanup, generate, merge, report, split, validate
 from daskjobs.stages.run_settings import Context, Settings
+from daskjobs.stages.workers import workers_ahead
 
 STAGES = {
     stage.name: stage
@@ -45,7 +46,8 @@ def run_all(context: Context, run: Callable[[str, Context], Manifest] = run_stag
     """Run all stages with ``run``, and return their manifests by name; cleanup runs last, even after a failure."""
     with context.held() as held:
         try:
-            manifests = {name: run(name, held) for name in STAGES if name != cleanup.NAME}
+            with workers_ahead(held) as early:
+                manifests = {name: run(name, early) for name in STAGES if name != cleanup.NAME}
         except BaseException:
             with suppress(DaskjobsError):  # the first failure is the one to report
                 run_stage(cleanup.NAME, held)

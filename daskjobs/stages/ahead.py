@@ -6,6 +6,7 @@ from daskjobs.cluster.backends import backend_of
 from daskjobs.pipeline import lease
 from daskjobs.stages import validate
 from daskjobs.stages.run_settings import Context
+from daskjobs.stages.workers import workload
 
 
 def ahead(context: Context) -> str:
@@ -18,6 +19,6 @@ def ahead(context: Context) -> str:
     if start_ahead is None or context.storage.size(validate.STAGE.manifest) is not None:
         return "left to validate"
     lease.mark(settings.run_uri)  # these facts may be the run's first file, since generate begins at the same time
-    how, objects = start_ahead(settings.cluster, validate.workload(settings))
+    how, objects = start_ahead(settings.cluster, workload(settings))
     context.note(validate.NAME, {**context.facts(validate.NAME), "objects": [asdict(each) for each in objects]})
     return how

@@ -4,7 +4,6 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
-from daskjobs.cores import cores
 from daskjobs.files.documents import written_as
 from daskjobs.pipeline.context import Done
 from daskjobs.pipeline.manifest import Manifest
@@ -44,7 +43,7 @@ def _clean(context: Context) -> Done:
     statuses = Counter(merged.statuses)
     files = [partition_files(part.partition) for part in merged.partitions]
     outputs = {each["paid"]: context.output(merge.NAME, each["paid"]) for each in files}
-    with ThreadPoolExecutor(cores()) as pool:
+    with ThreadPoolExecutor(context.storage.streams(context.storage.root)) as pool:
         for number, _ in enumerate(pool.map(context.storage.verify, outputs, outputs.values()), 1):
             context.progress(number / len(outputs))
     sums = summary.read(

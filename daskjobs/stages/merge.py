@@ -3,8 +3,10 @@
 import logging
 from collections import Counter
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
+from daskjobs.cores import in_turn
 from daskjobs.errors import LostWorkError
 from daskjobs.events import event
 from daskjobs.files.digest import Output
@@ -87,9 +89,7 @@ def _merge(context: Context) -> Done:
     from daskjobs.orders.profiles import worth
 
     storage, plan = context.storage, split.read_plan(context)
-    results = [_result(context, partition.number) for partition in plan.partitions]
-    for partition, result in zip(plan.partitions, results, strict=True):
-        _prove(context, partition, result)
+    results = list(in_turn(partial(_proven, context), plan.partitions, storage.streams(storage.root)))
     rows_in = sum(result.rows.rows_in for result in results)
     if rows_in != plan.rows:
         raise LostWorkError(f"split found {plan.rows} rows, but validate saw {rows_in}: run again from split")
@@ -100,9 +100,8 @@ def _merge(context: Context) -> Done:
         outputs |= {files[content]: context.output(validate.NAME, files[content]) for content in VALID}
     parts = [validate.partition_files(result.partition)["quarantine"] for result in results]
     vouched = {name: context.output(validate.NAME, name) for name in parts}
-    outputs |= quarantine.gather(storage, vouched, QUARANTINE_PARQUET, QUARANTINE_CSV)
     named = [(numbered(REJECTED, number, file.ending), file) for number, file in enumerate(plan.files)]
-    outputs |= quarantine.by_file(storage, QUARANTINE_PARQUET, outputs[QUARANTINE_PARQUET], named)
+    outputs |= quarantine.gather(storage, vouched, QUARANTINE_PARQUET, QUARANTINE_CSV, named)
     reasons, statuses, scores = Counter[str](), Counter[str](), dict[str, Score]()
     currencies = Counter[str]()
     for result in results:
@@ -187,6 +186,12 @@ def _lines(files: "list[SourceFile]", results: list[PartitionResult]) -> Lines:
     if several.rows:
         event("rows.look_like_several", level=logging.WARNING, **to_json(several))
     return lines
+
+
+def _proven(context: Context, partition: "Partition") -> PartitionResult:
+    result = _result(context, partition.number)
+    _prove(context, partition, result)
+    return result
 
 
 def _result(context: Context, number: int) -> PartitionResult:

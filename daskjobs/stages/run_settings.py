@@ -10,6 +10,7 @@ from datetime import date
 from typing import Any, Self
 
 from daskjobs.cluster.backends import backend_of, settings_kinds, settings_of
+from daskjobs.cluster.early import Early
 from daskjobs.cluster.settings import ClusterSettings
 from daskjobs.display import listed, shown
 from daskjobs.errors import UsageError
@@ -192,4 +193,8 @@ class Settings(InputSettings):
                 )
 
 
-Context = StageContext[Settings]
+@dataclass(frozen=True)
+class Context(StageContext[Settings]):
+    """The context of a stage of orders; ``early`` starts workers before validate needs them, if that can be."""
+
+    early: Early | None = field(default=None, repr=False, compare=False)

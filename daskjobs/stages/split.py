@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from fsspec.core import has_magic
 from fsspec.utils import get_protocol
 
-from daskjobs.cores import cores
+from daskjobs.cores import cores, in_turn
 from daskjobs.display import listed
 from daskjobs.errors import ConfigError, DaskjobsError, InputError, StorageError, UsageError
 from daskjobs.files.documents import dump, parse
@@ -21,7 +21,7 @@ from daskjobs.orders.dialect import InputFormat
 from daskjobs.pipeline.context import Done
 from daskjobs.pipeline.manifest import Manifest
 from daskjobs.pipeline.stage import Stage, numbered
-from daskjobs.stages import generate
+from daskjobs.stages import generate, workers
 from daskjobs.stages.given import TABLE
 from daskjobs.stages.run_settings import CURRENCY_ALONE, Context, Settings, refuse_twice
 
@@ -35,6 +35,7 @@ PLAIN_BEFORE = "split/input-*.csv"  # what versions before 0.6.0 unpacked: it ma
 LEAST, STEP, MOST = 5, 10, 200  # partitions, if their number isn't given
 FEW_BYTES = 160 << 20  # inputs up to this size get the fewest partitions
 IN_PROFILE = ("delimiter", "quoting", "encoding", "columns", "statuses", "currency")  # options that win over a profile
+FEW = 16  # files whose sizes are looked at before they are described
 AT_ONCE_BYTES = 32 << 20  # files up to this size are cut in parallel; of a larger one, the progress is shown
 PARTITION_BYTES = 80 << 20  # a core takes two thirds of a second for it, much longer than the 10 ms between two tasks
 
@@ -200,6 +201,9 @@ def _remove_other_table(storage: Storage, inputs: dict[str, str]) -> None:
 
 
 def _planned(context: Context, inputs: dict[str, str], profile: "Profile | None") -> Done:
+    storage, generated = opening(context), not context.settings.input
+    names = [generate.ORDERS] if generated else list(inputs)
+    workers.fork(context, sum((storage.identity(name) or (0,) * 3)[2] for name in names[:FEW]))
     from daskjobs.orders import sources
     from daskjobs.orders.plan import Partition, Plan
     from daskjobs.orders.profiles.columns import extra_names
@@ -207,8 +211,7 @@ def _planned(context: Context, inputs: dict[str, str], profile: "Profile | None"
     from daskjobs.orders.sources import many
     from daskjobs.orders.sources.format import Cuts, RowRange, SourceFile
 
-    storage, generated = opening(context), not context.settings.input
-    said, names = context.settings.input_format, [generate.ORDERS] if generated else list(inputs)
+    said = context.settings.input_format
     reader, threads = many.ReadOnce.of(storage), storage.requests(names[0])
 
     def describe(number: int) -> "SourceFile":
@@ -217,28 +220,32 @@ def _planned(context: Context, inputs: dict[str, str], profile: "Profile | None"
         reader.let_go(names[number], most=many.HELD_BYTES)
         return described
 
-    files = list(many.in_turn(describe, reader.ahead(names), threads))
+    files = list(in_turn(describe, reader.ahead(names), threads))
     # The process that wrote the orders knows whether they have changed: hashing them again takes as long as splitting.
     written = context.written.get(generate.ORDERS) if generated else None
     untouched = written is not None and written == storage.identity(generate.ORDERS)
     sha256 = context.output(generate.NAME, generate.ORDERS).sha256 if generated and not untouched else ""
     weights = [sources.format_of(file).weight(file) for file in files]
     total, befores = sum(weights), list(accumulate(weights, initial=0))
+    workers.fork(context, total)
+    workers.begin(context)
     count = context.settings.partitions or _count(total)
     ranges: list[list[RowRange]] = [[] for _ in range(count)]
 
     def cut(number: int) -> Iterable[tuple[int, RowRange]]:
-        cuts = Cuts(number, befores[number], total, count, sha256, profile)
+        large = weights[number] > AT_ONCE_BYTES
+        cuts = Cuts(number, befores[number], total, count, sha256, profile, streams if large else 1)
         parts = sources.format_of(files[number]).ranges(reader, files[number], cuts)
-        if weights[number] > AT_ONCE_BYTES:
+        if large:
             return parts
         found = list(parts)
         reader.let_go(files[number].read)
         return found
 
+    streams = storage.streams(names[0])
     if total > len(files) * many.SMALL_BYTES:  # of small files, Python's own work is most of it
         threads = max(threads, cores())
-    for parts in many.in_turn(cut, reader.ahead([file.read for file in files]), threads):
+    for parts in in_turn(cut, reader.ahead([file.read for file in files]), threads):
         for partition, part in parts:
             ranges[partition].append(part)
             context.progress((partition + 1) / count)

@@ -12,8 +12,6 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from daskjobs.cluster.backends import connect
-from daskjobs.cluster.connection import Workload
-from daskjobs.cluster.tuning import KEEP_MEMORY
 from daskjobs.configured import dask_configured
 from daskjobs.errors import ClusterError, ConfigError, LostWorkError, StorageError
 from daskjobs.events import event
@@ -28,6 +26,7 @@ from daskjobs.pipeline.manifest import Manifest
 from daskjobs.pipeline.stage import Stage, numbered
 from daskjobs.stages import generate, split
 from daskjobs.stages.run_settings import Context, Settings
+from daskjobs.stages.workers import are_processes, local_workload
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -48,21 +47,11 @@ PARTITION_FILES = {
     "result": "validate/part-*/result.json",
 }
 Gathered = Callable[..., list[Any]]  # what `gather` does, with this run's connection
-SPARED = f"{__package__}.spared"  # not imported here, since it is for processes that only work for this run
-PROCESS_ROWS = 5_000_000  # from here on, processes are faster than threads in spite of their slow start, on two cores
 
 
 def partition_files(number: int) -> dict[str, str]:
     """Return the names of a partition's files, by their content."""
     return {content: numbered(name, number) for content, name in PARTITION_FILES.items()}
-
-
-def workload(settings: Settings) -> Workload:
-    """Return what the partitions' tasks ask of their workers."""
-    from daskjobs.orders.validation import partition
-
-    own = not settings.rules and not settings.rule_functions
-    return Workload(preload=(*((SPARED,) if own else ()), partition.__name__), results=False)
 
 
 def execute(context: Context) -> Manifest:
@@ -90,6 +79,7 @@ def _check(context: Context, rules: dict[str, str], ruleset: "Ruleset", settings
     with dask_configured():
         from daskjobs.cluster.tasks import gather
         from daskjobs.cluster.usage import measured
+    from daskjobs.orders.sources import format_of
     from daskjobs.orders.validation.partition import Task
 
     date = {"as_of": ruleset.context.as_of.isoformat()} if ruleset.context else {}
@@ -109,18 +99,11 @@ def _check(context: Context, rules: dict[str, str], ruleset: "Ruleset", settings
     )
     cluster = context.settings.cluster
     waits, timeout = cluster.longest_start, cluster.timeout
-    processes, why = _processes(plan.rows, ruleset.name)
+    processes, why = are_processes(sum(format_of(file).weight(file) for file in plan.files), ruleset.name)
     event("cluster.chosen", workers="processes" if processes else "threads", why=why)
     with bounded() as bound:
         bound(waits, ClusterError.exit_code, f"the Dask cluster didn't come up within {waits:g} s, and nothing answers")
-        work = replace(
-            workload(context.settings),
-            processes=processes,
-            environment=_environment(),
-            check=context.storage.check,
-            tell=context.tell,
-        )
-        with connect(cluster, work) as connection:
+        with connect(cluster, local_workload(context, processes), context.early) as connection:
             bound(timeout, LostWorkError.exit_code, f"--timeout {timeout:g} is over, and nothing answers: allow more")
             context.tell(f"dashboard {connection.facts.dashboard}")
             objects = connection.facts.objects and context.note(NAME, connection.facts.to_json())
@@ -228,27 +211,6 @@ def _judging(limit: Limit) -> Callable[[Checked], None]:
             raise limit.early(rejected, reasons)
 
     return done
-
-
-def _processes(rows: int, rules: str) -> tuple[bool, str]:
-    """Tell whether local workers should be processes, and why.
-
-    Threads start at once. Processes take half a second more, but don't wait for each other's hold of Python's lock, and
-    keep freed memory (`tuning.KEEP_MEMORY`), which must be set before a process starts. And they can be killed,
-    whatever the user's rules do in them.
-    """
-    if rules:
-        return True, f"{rules} is code of its own, which may run for ever or end its process"
-    if rows < PROCESS_ROWS:
-        return False, f"{rows} rows are soon done: the start of processes pays from {PROCESS_ROWS} rows on"
-    return True, f"{rows} rows are worth the start of processes, which don't wait for each other as threads do"
-
-
-def _environment() -> dict[str, str]:
-    """Return the variables that make worker processes keep freed memory, if this machine's Arrow supports them."""
-    import pyarrow as pa
-
-    return KEEP_MEMORY if "jemalloc" in pa.supported_memory_backends() else {}
 
 
 @contextmanager

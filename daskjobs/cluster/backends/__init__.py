@@ -3,12 +3,14 @@
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import fields
+from functools import partial
 from typing import Any, Protocol, TypeVar
 
 from daskjobs.cluster.backends.kubernetes import Kubernetes
 from daskjobs.cluster.backends.local import Local
 from daskjobs.cluster.backends.remote import Remote
 from daskjobs.cluster.connection import Connection, Workload
+from daskjobs.cluster.early import Early
 from daskjobs.cluster.findings import Finding
 from daskjobs.cluster.removed import ObjectName, Removed
 from daskjobs.cluster.settings import ClusterSettings
@@ -43,6 +45,10 @@ class Backend(Protocol[S]):
     @property
     def start_ahead(self) -> Callable[[S, Workload], tuple[str, list[ObjectName]]] | None:
         """What starts the cluster without waiting for it, and says "created" or "reused"; or None, if nothing does."""
+
+    @property
+    def fork(self) -> Callable[[Workload], AbstractContextManager[Workload]] | None:
+        """What starts the process that workers are forked from, for a workload of processes; None, if nothing does."""
 
     def remove(self, settings: S) -> Removed:
         """Remove the cluster in whatever state it is, and report what was removed and what remains."""
@@ -106,10 +112,21 @@ def _allowed() -> str:
     return " or ".join(f"{name}host:port" if name.endswith("://") else name for name in BACKENDS)
 
 
+def early_workers(settings: ClusterSettings) -> Early | None:
+    """Return what starts the backend's workers before they are needed, or None where that doesn't help."""
+    backend = backend_of(settings)
+    return Early(backend.fork, partial(backend.connect, settings)) if backend.fork else None
+
+
 @contextmanager
-def connect(settings: ClusterSettings, workload: Workload = Workload()) -> Iterator[Connection]:  # noqa: B008  # frozen
+def connect(
+    settings: ClusterSettings,
+    workload: Workload = Workload(),  # noqa: B008  # frozen
+    early: Early | None = None,
+) -> Iterator[Connection]:
     """Give a connection to a Dask cluster that is ready; whatever was started for it ends with the block.
 
+    If ``early`` has begun to start one for this workload, it is that.
     Raises ClusterError when no scheduler or worker answers, and ConfigError when versions differ.
     """
     backend = backend_of(settings)
@@ -117,7 +134,8 @@ def connect(settings: ClusterSettings, workload: Workload = Workload()) -> Itera
         from daskjobs.cluster.clients import answering
     with ExitStack() as stack:
         with answering():
-            connection = stack.enter_context(backend.connect(settings, workload))
+            begun = early.connection() if early and early.begun else backend.connect(settings, workload)
+            connection = stack.enter_context(begun)
         facts = connection.facts.to_json() | {"dashboard": connection.facts.dashboard}
         event("cluster.ready", **{name: value for name, value in facts.items() if name != "objects"})
         yield connection

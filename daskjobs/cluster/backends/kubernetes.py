@@ -18,6 +18,7 @@ class Kubernetes:
 
     settings = KubernetesSettings
     shares_disk = False
+    fork = None  # no worker is a process of this one's
 
     def __init__(self) -> None:
         self._pairs: dict[str, KeyPair] = {}

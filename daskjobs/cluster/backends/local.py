@@ -1,7 +1,8 @@
 """Workers on this machine, which end with the process that starts them."""
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 
 from daskjobs.cluster.addresses import free, host_port
 from daskjobs.cluster.connection import Connection, Workload
@@ -20,7 +21,7 @@ class Local:
 
     settings = LocalSettings
     shares_disk = True
-    start_ahead = None  # local workers start at once
+    start_ahead = None  # local workers live no longer than the process that starts them
 
     def check(self, settings: LocalSettings) -> None:
         """Raise UsageError for more workers than one machine can start."""
@@ -34,6 +35,14 @@ class Local:
         with dask_configured():
             from daskjobs.cluster.local.workers import local_cluster
         return local_cluster(settings, workload)
+
+    @contextmanager
+    def fork(self, workload: Workload) -> Iterator[Workload]:
+        """Start the process that workers are forked from, and give the workload with it."""
+        from daskjobs.cluster.local.forking import forking
+
+        with forking(workload) as forks:
+            yield replace(workload, forks=forks)
 
     def remove(self, settings: LocalSettings) -> Removed:
         """Remove nothing: the workers have ended with the process that started them."""

@@ -20,6 +20,7 @@ class Remote:
     settings = ClusterSettings
     shares_disk = True  # assumed, since it can't be known here
     start_ahead = None  # the scheduler runs already
+    fork = None  # no worker is a process of this one's
 
     def check(self, settings: ClusterSettings) -> None:
         """Raise ValueError when no scheduler can have this address."""

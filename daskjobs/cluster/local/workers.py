@@ -9,15 +9,13 @@ objects of one cluster, and nothing of the process changes but sys.path, to whic
 
 import logging
 import os
-import shutil
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
 from mmap import mmap
-from tempfile import mkdtemp
 from typing import Any
 
 from distributed import Client, Security, SpecCluster
@@ -28,6 +26,8 @@ from daskjobs.cluster.clients import closing
 from daskjobs.cluster.connection import ClusterFacts, Connection, End, Requested, Workload
 from daskjobs.cluster.local import LocalSettings
 from daskjobs.cluster.local.environment import environment_now
+from daskjobs.cluster.local.forking import forking
+from daskjobs.cluster.local.forks import private_folder
 from daskjobs.cluster.local.servers import GuardedScheduler, LinkedCluster, QuietWorker
 from daskjobs.cluster.loops import silent_loop
 from daskjobs.cluster.tuning import QUIET, TRIES
@@ -36,7 +36,6 @@ from daskjobs.errors import ClusterError, ConfigError
 from daskjobs.options import quoted
 
 LOOPBACK = "127.0.0.1"
-FORKED = f"{__package__}.forked"  # not imported here, since it makes the importing process ignore Ctrl-C
 START_SECONDS = 60  # processes may take long to start on a busy machine
 THREAD_BYTES = 32 << 20  # of address space: a thread's stack, mostly of 8 MiB, and what it needs to begin
 KILL_SECONDS = 1.5
@@ -96,12 +95,12 @@ def _threads() -> _Kind:
 @contextmanager
 def _processes(settings: LocalSettings, workload: Workload, folder: str) -> Iterator[_Kind]:
     """Give workers in processes, which get a copy of this process's environment as it is now."""
-    from daskjobs.cluster.local.processes import Nanny, fork_server  # imported late: threads need neither
+    from daskjobs.cluster.local.processes import Nanny  # imported late: threads need neither
     from daskjobs.cluster.security import new_key_pair
 
     environment = environment_now()
-    # The user's variables take precedence.
-    with fork_server(folder, [FORKED, *workload.preload], {**workload.environment, **environment}) as context:
+    forks = nullcontext(workload.forks) if workload.forks else forking(workload)
+    with forks as context:
         security = new_key_pair(settings.timeout).security()  # meanwhile the fork server imports modules
         options = {
             "context": context,
@@ -175,22 +174,15 @@ async def _kill(cluster: SpecCluster) -> None:
 def _folder() -> Iterator[str]:
     """Give a folder for temporary files that only its owner can use.
 
-    Dask puts it first in sys.path and waits for locks in it, and in a shared folder anyone could create it first.
+    Dask puts it first in sys.path and waits for locks in it.
     """
-    try:
-        folder = mkdtemp(prefix="daskjobs-")
-    except OSError as error:
-        raise ConfigError(
-            f"Dask needs a folder for temporary files: {error.strerror or error}; "
-            "set TMPDIR to one that you may write to"
-        ) from error
-    try:
-        yield folder
-    finally:
-        for entry in [each for each in sys.path if each.startswith(folder)]:  # others could create the folder again
-            with suppress(ValueError):  # Dask may remove it meanwhile
-                sys.path.remove(entry)
-        shutil.rmtree(folder, ignore_errors=True)
+    with private_folder() as folder:
+        try:
+            yield folder
+        finally:
+            for entry in [each for each in sys.path if each.startswith(folder)]:  # others could create the folder again
+                with suppress(ValueError):  # Dask may remove it meanwhile
+                    sys.path.remove(entry)
 
 
 def _try_threads(count: int) -> None:

@@ -188,7 +188,7 @@ class Cuts:
 
     ``file`` is the file's position in the input; the files before it weigh ``before``, and all files ``total``.
     ``sha256`` is the hash that the whole file must have, or empty if it is not known. With a ``profile`` of line
-    items, no run of an order's lines is cut.
+    items, no run of an order's lines is cut. So many ``threads`` may cut a file that can be cut in several places.
     """
 
     file: int
@@ -197,6 +197,7 @@ class Cuts:
     count: int
     sha256: str = ""
     profile: Profile | None = None
+    threads: int = 1
 
     @property
     def of_lines(self) -> Profile | None:

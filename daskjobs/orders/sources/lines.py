@@ -1,15 +1,17 @@
 """Read, cut and hash ranges of lines, as CSV and JSON Lines both do; a format says where rows end in a block."""
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from contextlib import closing
+from dataclasses import dataclass, field, replace
 from typing import IO, Any, ClassVar, Generic, TypeVar
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from daskjobs.cores import in_turn
 from daskjobs.errors import InputError
 from daskjobs.files.storage import Storage, damaged
 from daskjobs.orders.dialect import NONE, Dialect
@@ -19,6 +21,7 @@ from daskjobs.orders.sources.format import Block, Cuts, Ints, RowRange, SourceFi
 BLOCK_BYTES = 4 << 20  # read, parsed and written at a time; a task's memory is proportional to it
 BLOCK_ROWS = 1 << 17  # at most, since each row takes memory: a block of only line ends has four million rows
 ROW_BYTES = 64 << 20  # of the longest row; a quote that is not closed within it opens no field
+NEAR_BYTES = 64 << 10  # looked at, before and behind a place where a row is to be found
 BOM = b"\xef\xbb\xbf"
 NEWLINE = ord("\n")
 
@@ -82,11 +85,19 @@ class OpenRange:
 class _Here(Executor):
     """Does the work at once, where there is no next block to read meanwhile: starting a thread would take longer."""
 
+    over = False
+
     def submit(self, function: Callable[..., Any], /, *arguments: Any, **named: Any) -> Future[Any]:
-        """Do it, and return its result."""
+        """Do it, and return its result. Raises RuntimeError after `shutdown`."""
+        if self.over:
+            raise RuntimeError("cannot schedule new futures after shutdown")
         done = Future[Any]()
         done.set_result(function(*arguments, **named))
         return done
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: ARG002  # nothing runs on
+        """Take no more work, so that scans in other threads end with their block."""
+        self.over = True
 
 
 def line_ends(block: bytes, behind: str = MORE) -> Ints:  # noqa: ARG001  # each line is a row, whatever follows
@@ -128,46 +139,108 @@ class LinesFormat(Generic[S]):
         Where a row is a line of an order, a range ends with the run in which it would end.
         Raises StorageError at the end when the whole file doesn't have the expected hash.
         """
-        row, current, whole, row_ends = 1, None, hashlib.sha256(), self.row_ends(source)
-        seam: Seam | None = None
+        if cuts.threads > 1 and not (cuts.of_lines or cuts.sha256):  # both follow the file from its start
+            yield from self._ranges_at_once(storage, source, cuts)
+            return
+        whole = hashlib.sha256() if cuts.sha256 else None
         aside = ThreadPoolExecutor(1) if source.size > BLOCK_BYTES else _Here()
         with storage.open(source.read) as file, aside:
-            whole.update(file.read(source.start))
-            counting: Future[Any] = aside.submit(int)  # counts and hashes a block while the next one is read
-
-            def count_in(part: OpenRange, data: memoryview, last: bool) -> None:
-                part.digest.update(data)
-                if self.counted:
-                    part.lines = (part.lines or 0) + count_lines(data, last)
-                if cuts.sha256:
-                    whole.update(data)
-
-            for offset, block, ends in blocks(file, source.start, source.end, source.name, row_ends):
-                starts, at = np.concatenate([[0], ends[:-1]]), 0  # at: rows of this block in a range already
-                before = offset - source.start
-                while at < len(ends):
-                    begin = int(starts[at])
-                    partition = cuts.partition(before + begin)
-                    upto = int(np.searchsorted(starts, cuts.end(partition) - before))
-                    if seam and current and current.partition != partition:
-                        rest = self._rest(source, seam, block, ends, at)
-                        if rest:
-                            partition, upto = current.partition, at + rest
-                        seam = seam if upto == len(ends) else None
-                    counting.result()
-                    if current is None or current.partition != partition:
-                        if current:
-                            yield current.closed(cuts.file)
-                        current = OpenRange(partition, offset + begin, row)
-                        seam = Seam(cuts.of_lines, source.heading) if cuts.of_lines else None
-                    current.end = offset + int(ends[upto - 1])
-                    last = current.end == source.end
-                    counting = aside.submit(count_in, current, memoryview(block)[begin : int(ends[upto - 1])], last)
-                    current.rows += upto - at
-                    row, at = row + upto - at, upto
-            counting.result()
-        if cuts.sha256 and whole.hexdigest() != cuts.sha256:
+            if whole:
+                whole.update(file.read(source.start))
+            yield from self._scan(file, source, cuts, source.start, aside, whole)
+        if whole and whole.hexdigest() != cuts.sha256:
             raise damaged(storage.uri(source.read))
+
+    def _ranges_at_once(self, storage: Storage, source: S, cuts: Cuts) -> Iterator[tuple[int, RowRange]]:
+        """Yield the same ranges, each cut by one of several threads, from where its first row probably begins.
+
+        Where the range before it turns out to end somewhere else, it is cut again from there.
+        """
+        here = _Here()
+
+        def cut(file: IO[bytes], start: int) -> RowRange:
+            with closing(self._scan(file, source, cuts, start, here)) as ranges:
+                return next(ranges)[1]
+
+        def ahead(partition: int) -> tuple[int, RowRange | Exception | None]:
+            start = -1
+            try:
+                with storage.open(source.read) as file:
+                    start = self._probable_start(file, source, source.start + max(0, cuts.end(partition - 1)))
+                    return start, cut(file, start) if start >= 0 else None
+            except Exception as error:  # perhaps only of this start
+                return start, error
+
+        partitions = range(cuts.partition(0), cuts.partition(self.weight(source) - 1) + 1)
+        at, row = source.start, 1
+        for partition, (start, part) in zip(
+            partitions, in_turn(ahead, partitions, cuts.threads, here.shutdown), strict=True
+        ):
+            if at == source.end or cuts.partition(at - source.start) != partition:  # no row begins in it
+                continue
+            if start != at or part is None:
+                with storage.open(source.read) as file:
+                    part = cut(file, at)
+            elif isinstance(part, Exception):
+                raise part
+            yield partition, replace(part, first_row=row)
+            at, row = part.end, row + part.rows
+
+    def _probable_start(self, file: IO[bytes], source: S, target: int) -> int:
+        """Return where the first row from byte ``target`` on begins, if no quote that is open here hides it; else -1.
+
+        It looks from the first line end on that is some KiB before: rows behind it soon show what quotes mean.
+        """
+        begin = max(source.start, target - NEAR_BYTES)
+        file.seek(begin)
+        data = file.read(min(source.end, target + NEAR_BYTES) - begin)
+        first = data.find(b"\n") + 1 if begin > source.start else 0
+        starts = begin + first + np.append(0, self.row_ends(source)(data[first:], MORE))
+        starts = starts[starts >= target]
+        return int(starts[0]) if len(starts) else -1
+
+    def _scan(
+        self, file: IO[bytes], source: S, cuts: Cuts, begin: int, aside: Executor, whole: Any = None
+    ) -> Generator[tuple[int, RowRange], None, None]:
+        """Yield the ranges of the rows from byte ``begin`` on, where one begins; their numbers count from 1.
+
+        All that is read goes into the hash ``whole``, too, if one is given.
+        """
+        row, current, row_ends = 1, None, self.row_ends(source)
+        seam: Seam | None = None
+        counting: Future[Any] = aside.submit(int)  # counts and hashes a block while the next one is read
+
+        def count_in(part: OpenRange, data: memoryview, last: bool) -> None:
+            part.digest.update(data)
+            if self.counted:
+                part.lines = (part.lines or 0) + count_lines(data, last)
+            if whole:
+                whole.update(data)
+
+        for offset, block, ends in blocks(file, begin, source.end, source.name, row_ends):
+            starts, at = np.concatenate([[0], ends[:-1]]), 0  # at: rows of this block in a range already
+            before = offset - source.start
+            while at < len(ends):
+                first = int(starts[at])
+                partition = cuts.partition(before + first)
+                upto = int(np.searchsorted(starts, cuts.end(partition) - before))
+                if seam and current and current.partition != partition:
+                    rest = self._rest(source, seam, block, ends, at)
+                    if rest:
+                        partition, upto = current.partition, at + rest
+                    seam = seam if upto == len(ends) else None
+                counting.result()
+                if current is None or current.partition != partition:
+                    if current:
+                        yield current.closed(cuts.file)
+                    current = OpenRange(partition, offset + first, row)
+                    seam = Seam(cuts.of_lines, source.heading) if cuts.of_lines else None
+                current.end = offset + int(ends[upto - 1])
+                last = current.end == source.end
+                counting = aside.submit(count_in, current, memoryview(block)[first : int(ends[upto - 1])], last)
+                current.rows += upto - at
+                row, at = row + upto - at, upto
+        counting.result()
         if current:
             yield current.closed(cuts.file)
 

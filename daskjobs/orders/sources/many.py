@@ -2,14 +2,14 @@
 
 import hashlib
 import io
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
-from typing import IO, Any, TypeVar
+from typing import IO, Any
 
 import numpy as np
 
+from daskjobs.cores import in_turn
 from daskjobs.errors import InputError
 from daskjobs.files.storage import Storage
 from daskjobs.orders.sources import format_of, lines
@@ -37,30 +37,6 @@ OWN = (
     "unpacked",
     "utf8",
 )
-
-T = TypeVar("T")
-R = TypeVar("R")
-
-
-def in_turn(function: Callable[[T], R], items: Iterable[T], threads: int) -> Iterator[R]:
-    """Yield what ``function`` returns for each item, in their order; so many threads work on the next ones.
-
-    No more than two items a thread wait for their turn, and after an error none is begun.
-    """
-    if threads < 2:
-        yield from map(function, items)
-        return
-    waiting = list[Future[R]]()
-    pool = ThreadPoolExecutor(threads)
-    try:
-        for item in items:
-            waiting.append(pool.submit(function, item))
-            if len(waiting) > 2 * threads:
-                yield waiting.pop(0).result()
-        for each in waiting:
-            yield each.result()
-    finally:
-        pool.shutdown(cancel_futures=True)
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from daskjobs.cluster import versions
 from daskjobs.cluster.backends import remote
 from daskjobs.errors import ClusterError, ConfigError, InputError, LostWorkError
 from daskjobs.orders.validation import partition
-from daskjobs.stages import validate
+from daskjobs.stages import workers as run_workers
 
 
 @pytest.fixture(scope="module")
@@ -114,10 +114,10 @@ def test_bug_keeps_its_stack_trace_when_a_task_raises_one(pipeline: Pipeline, mo
     assert isinstance(raised.value.__cause__, KeyError)
 
 
-@pytest.mark.parametrize(("rows", "workers"), [(49, "threads"), pytest.param(50, "processes", marks=pytest.mark.slow)])
-def test_workers_are_processes_when_the_rows_are_many(
+@pytest.mark.parametrize(("rows", "workers"), [(20, "threads"), pytest.param(90, "processes", marks=pytest.mark.slow)])
+def test_workers_are_processes_when_the_orders_are_large(
     pipeline: Pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rows: int, workers: str
 ) -> None:
-    monkeypatch.setattr(validate, "PROCESS_ROWS", 50)
+    monkeypatch.setattr(run_workers, "PROCESS_BYTES", 4000)
     pipeline("generate", "split", "validate", rows=rows, workers=1)
     assert json.loads((tmp_path / "run/validate/facts.json").read_text())["workers_are"] == workers

@@ -8,8 +8,11 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -17,12 +20,15 @@ from distributed import Security
 from distributed.comm import connect
 
 from conftest import RESULTS, Pipeline, listening
+from daskjobs import stages
 from daskjobs.cluster.connection import Connection, Workload
-from daskjobs.cluster.local import LocalSettings
+from daskjobs.cluster.local import LocalSettings, forks
 from daskjobs.cluster.local.workers import local_cluster
 from daskjobs.cluster.tuning import KEEP_MEMORY
-from daskjobs.errors import ConfigError
-from daskjobs.stages import validate
+from daskjobs.errors import ConfigError, InputError
+from daskjobs.pipeline.manifest import Manifest
+from daskjobs.stages import workers
+from daskjobs.stages.run_settings import Context, Settings
 
 SETTINGS = LocalSettings(workers=2, dashboard="127.0.0.1:0")
 
@@ -32,7 +38,7 @@ def test_results_are_the_same_bytes_when_workers_are_processes(
     pipeline: Pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pipeline(where="threads", rows=3000)
-    monkeypatch.setattr(validate, "PROCESS_ROWS", 0)
+    monkeypatch.setattr(workers, "PROCESS_BYTES", 0)
     pipeline(where="processes", rows=3000)
     for where in ("threads", "processes"):
         assert json.loads((tmp_path / where / "validate/facts.json").read_text())["workers_are"] == where
@@ -54,9 +60,9 @@ def test_processes_have_todays_variables_and_this_one_keeps_its_own(monkeypatch:
 AS_PROCESSES = """
 import signal
 from daskjobs.cli import main as cli
-from daskjobs.stages import validate
+from daskjobs.stages import workers
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell ignores it for what runs in its background
-validate.PROCESS_ROWS = 0
+workers.PROCESS_BYTES = 0
 cli.entry()
 """
 
@@ -92,6 +98,76 @@ def test_no_worker_process_is_left_nor_a_stack_trace_shown_when_a_run_ends(
     assert not left
     assert "Traceback" not in said
     assert (process.returncode == 0) == (ending is None)
+
+
+@pytest.mark.slow
+def test_no_process_is_left_when_a_run_is_stopped_while_its_workers_start(tmp_path: Path) -> None:
+    options = ["--run", "run", "--rows", "400000", "--workers", "2", "--dashboard", "127.0.0.1:0"]
+    with subprocess.Popen(
+        [sys.executable, "-c", AS_PROCESSES, "run", *options],
+        cwd=tmp_path,
+        start_new_session=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        said = ""
+        while "\nsplit" not in said:
+            line = process.stdout.readline()
+            assert line, said
+            said += line
+        while len(psutil.Process(process.pid).children()) < 2:  # what tracks resources, and the fork server
+            time.sleep(0.01)
+        process.send_signal(signal.SIGTERM)
+        said += process.communicate(timeout=60)[0]
+        assert process.returncode == 128 + signal.SIGTERM
+    assert "Traceback" not in said
+    assert "not everything was closed" not in said
+    deadline = time.monotonic() + 10
+    while left := [each for each in psutil.process_iter() if session(each) == process.pid]:
+        assert time.monotonic() < deadline, left
+
+
+def session(process: psutil.Process) -> int:
+    with suppress(OSError):
+        return os.getsid(process.pid)
+    return 0
+
+
+def test_workers_start_while_split_reads_and_end_with_validate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workers, "PROCESS_BYTES", 0)
+    begun = dict[str, bool]()
+
+    def run(name: str, context: Context) -> Manifest:
+        assert context.early is not None
+        begun[name] = context.early.begun
+        return stages.run_stage(name, context)
+
+    context = stages.new_context(
+        Settings.of(run_uri=str(tmp_path / "run"), rows=100, workers=1, dashboard="127.0.0.1:0")
+    )
+    stages.run_all(context, run)
+    assert json.loads((tmp_path / "run/validate/facts.json").read_text())["workers_are"] == "processes"
+    assert {name for name, early in begun.items() if early} == {"validate"}
+
+
+def test_fork_server_ends_when_split_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workers, "PROCESS_BYTES", 0)
+    (tmp_path / "x.csv").write_text("no,orders\n1,2\n")
+    forked = list[int]()
+    end = forks._Server.end
+
+    def noted(server: Any) -> None:
+        forked.append(server._forkserver_pid)
+        end(server)
+
+    monkeypatch.setattr(forks._Server, "end", noted)
+    context = stages.new_context(Settings.of(run_uri=str(tmp_path / "run"), input=str(tmp_path / "x.csv")))
+    with pytest.raises(InputError, match="order_id"):
+        stages.run_all(context)
+    assert len(forked) == 1
+    assert not psutil.pid_exists(forked[0])
 
 
 @pytest.fixture(params=["threads", "processes"])
@@ -161,12 +237,13 @@ def test_no_module_is_imported_from_a_shared_scratch_folder_and_its_lock_stops_n
         with local_cluster(SETTINGS, Workload(running_in == "processes")) as connection:
             assert not any(entry.startswith(str(shared)) for entry in sys.path)
             planted, path = connection.client.submit(finds).result(timeout=20)
-            (own,) = shared.parent.glob("daskjobs-*")
-            assert own.stat().st_mode & 0o777 == 0o700
+            own = [*shared.parent.glob("daskjobs-*")]  # the cluster's, and the fork server's
+            assert len(own) == (2 if running_in == "processes" else 1)
+            assert {each.stat().st_mode & 0o777 for each in own} == {0o700}
     assert not planted
     assert not any(entry.startswith(str(shared)) for entry in path)
-    assert not own.exists()
-    assert not any(entry.startswith(str(own)) for entry in sys.path)
+    assert not any(each.exists() for each in own)
+    assert not any(entry.startswith(str(each)) for entry in sys.path for each in own)
 
 
 @pytest.mark.slow

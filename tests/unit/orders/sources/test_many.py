@@ -16,6 +16,7 @@ from fsspec.implementations.local import LocalFileSystem
 
 import inline
 from conftest import COLUMNS, GOOD, csv_text, row
+from daskjobs.cores import in_turn
 from daskjobs.errors import InputError
 from daskjobs.orders.sources import many
 
@@ -154,9 +155,9 @@ def test_work_is_done_in_turn_and_ends_at_the_first_error() -> None:
 
     found = list[int]()
     with pytest.raises(InputError, match="the sixth"):
-        found.extend(many.in_turn(work, range(1000), 2))
+        found.extend(in_turn(work, range(1000), 2))
     assert len(done) < 20
-    assert list(many.in_turn(lambda number: number * number, range(50), 4)) == [number**2 for number in range(50)]
+    assert list(in_turn(lambda number: number * number, range(50), 4)) == [number**2 for number in range(50)]
 
 
 def test_small_files_of_a_store_are_requested_once_by_each_stage(
