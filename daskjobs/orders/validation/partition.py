@@ -87,12 +87,12 @@ def check_partition(
     counts.amounts = Amounts() if counting else None
     orders, writing = orders_schema(task.extra, counting), COUNTED_WRITING if counting else WRITING
     schemas = {"paid": orders, "unpaid": orders, "quarantine": QUARANTINE, "summary": summary.SCHEMA}
-    with ExitStack() as stack:
+    with storage.closed_together() as together, ExitStack() as stack:
         opened = {
-            content: stack.enter_context(writing_rows(storage, names[content], schema, writing))
+            content: stack.enter_context(writing_rows(together, names[content], schema, writing))
             for content, schema in schemas.items()
         }
-        take, file, pieces = stack.enter_context(writing_ids(storage, names["ids"], buckets(task.limit.rows)))
+        take, file, pieces = stack.enter_context(writing_ids(together, names["ids"], buckets(task.limit.rows)))
         opened["ids"] = take, file
         runs = Entries(file, buckets(task.limit.rows), RUNS)
         write = {content: take for content, (take, _) in opened.items()}
@@ -225,9 +225,9 @@ def _kept(
     others: dict[str, Piece],
 ) -> Checked | None:
     """Return the result that an earlier attempt left, if it can be used."""
-    if storage.size(names["result"]) is None:
+    data = storage.find(names["result"])
+    if data is None:
         return None
-    data = storage.read(names["result"])
     try:
         result = unsealed(data, PartitionResult)
     except ValueError:
