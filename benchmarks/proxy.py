@@ -71,7 +71,9 @@ class _Line:
         self.proxy, self.loop, self.answer_at = proxy, loop, 0.0
         self.free = [0.0, 0.0]
 
-    async def up(self, client: asyncio.StreamReader, writer: asyncio.StreamWriter, server: asyncio.StreamWriter) -> None:
+    async def up(
+        self, client: asyncio.StreamReader, writer: asyncio.StreamWriter, server: asyncio.StreamWriter
+    ) -> None:
         with suppress(asyncio.IncompleteReadError, ConnectionError):
             while True:
                 head = await client.readuntil(b"\r\n\r\n")

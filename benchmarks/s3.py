@@ -21,7 +21,7 @@ from pathlib import Path
 from shutil import which
 from urllib.request import urlopen
 
-from measure import MACHINE, generated
+from measure import MACHINE, Figures, generated
 
 HERE = Path(__file__).parent
 GATEWAY = which("versitygw") or which("versitygw", path="/opt/cluster/bin")
@@ -57,24 +57,35 @@ def served(folder: Path) -> Iterator[dict[str, str]]:
             each.wait()
 
 
-def once(root: Path, url: str, data: Path, run: str, stages: tuple[str, ...]) -> dict[str, tuple[float, Counter[str]]]:
+def waits(used: dict[str, float]) -> float:
+    """Return the seconds in which tasks neither computed nor waited for a core: for storage, and for each other."""
+    return max(0.0, used["busy_seconds"] - used["cpu_seconds"] - used["queued_seconds"])
+
+
+def once(
+    root: Path, url: str, data: Path, run: str, stages: tuple[str, ...]
+) -> dict[str, tuple[Figures, Counter[str]]]:
     """Run the stages, each in a process; return the seconds of each, and its requests by kind."""
     found = {}
     for stage in stages:
         urlopen(f"{url}/-/requests").read()
-        given = ["--input", "s3://bench/orders.csv"] if stage == "split" else []
+        given = {"split": ["--input", "s3://bench/orders.csv"], "validate": options}.get(stage, [])
         command = [sys.executable, "-m", "daskjobs", stage, "--run", f"s3://bench/{run}", *given]
-        environment = os.environ | KEYS | {"AWS_ENDPOINT_URL": url, "PYTHONPATH": str(root)}
-        started = time.monotonic()
-        done = subprocess.run(command, env=environment, cwd=root, capture_output=True, text=True)
-        seconds = time.monotonic() - started
+        os.environ |= KEYS | {"AWS_ENDPOINT_URL": url, "PYTHONPATH": str(root)}
+        # In a process of its own, since it waits for all children, and the servers are this one's.
+        alone = "import json, measure, sys; print(json.dumps(measure.measured(sys.argv[1:])[0]))"
+        done = subprocess.run([sys.executable, "-c", alone, *command], cwd=HERE, capture_output=True, text=True)
         if done.returncode:
-            sys.exit(f"{' '.join(command)} ended with {done.returncode}: {done.stderr[-2000:]}")
+            sys.exit(f"{done.stdout}{done.stderr}")
+        figures = json.loads(done.stdout)
         facts = data / "bench" / run / stage / "facts.json"
         if facts.exists():
-            seconds = json.loads(facts.read_text())["seconds"]
+            noted = json.loads(facts.read_text())
+            figures["stage"] = noted["seconds"]
+            if used := noted.get("resources", {}).get("used"):
+                figures["tasks"], figures["waits"] = used["cpu_seconds"], waits(used)
         requests = json.loads(urlopen(f"{url}/-/requests").read())
-        found[stage] = seconds, Counter(each["kind"] for each in requests)
+        found[stage] = figures, Counter(each["kind"] for each in requests)
         if os.environ.get("SHOW") == stage:
             for each in requests:
                 print(each["kind"], each["key"], each["range"], each["sent"])
@@ -88,10 +99,11 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--root", type=Path, nargs="+", default=[HERE.parent])
     parser.add_argument("--stages", nargs="+", choices=STAGES, default=STAGES)
+    parser.add_argument("--validate", default="", help="options of validate, like '--threads 2'")
     parser.add_argument("--work", type=Path, help="a folder that keeps the orders for the next time")
     options = parser.parse_args()
     stages = tuple(STAGES[: 1 + max(map(STAGES.index, options.stages))])
-    found: dict[tuple[Path, str], list[dict[str, tuple[float, Counter[str]]]]] = {}
+    found: dict[tuple[Path, str], list[dict[str, tuple[Figures, Counter[str]]]]] = {}
     with tempfile.TemporaryDirectory(dir=options.work) as folder:
         data, kept = Path(folder), (options.work or Path(folder)) / f"orders-{options.rows}"
         if not kept.exists():
@@ -103,7 +115,7 @@ def main() -> None:
                 for root in options.root:
                     for name in list(urls)[:: (-1) ** number]:
                         run = f"run-{name}"
-                        found.setdefault((root, name), []).append(once(root, urls[name], data, run, stages))
+                        found.setdefault((root, name), []).append(once(root, urls[name], data, run, stages, options.validate.split()))
                         subprocess.run(["rm", "-rf", str(data / "bench" / run)], check=True)
     print(f"{MACHINE}, {options.rows:,} rows, medians of {options.rounds} rounds\n")
     print(f"| requests | {' | '.join(KINDS)} | all |\n| --- {'| ---: ' * (len(KINDS) + 1)}|")
@@ -113,15 +125,28 @@ def main() -> None:
             each = " | ".join(str(counts[kind] or "") for kind in KINDS)
             print(f"| {stage} | {each} | {counts.total()} |")
         print()
-    print("| seconds | near | far | ratio | least to most |\n| --- | ---: | ---: | ---: | ---: |")
+    print("Seconds of processes, their CPU, and of stages; and of validate's tasks: CPU, and waits for storage.\n")
+    print("| seconds | process near | far | cpu near | far | stage near | far | ratio | least to most | tasks near | far | waits near | far |")
+    print(f"| --- {'| ---: ' * 12}|")
     for root in options.root:
         for stage in stages:
-            near, far = ([one[stage][0] for one in found[root, name]] for name in ("near", "far"))
-            ratios = sorted(one / other for one, other in zip(far, near, strict=True))
-            print(
-                f"| {stage} | {statistics.median(near):.2f} | {statistics.median(far):.2f} "
-                f"| {statistics.median(ratios):.2f} | {ratios[0]:.2f} to {ratios[-1]:.2f} |"
+            runs = {name: [one[stage][0] for one in found[root, name]] for name in ("near", "far")}
+            cells = [
+                f"{statistics.median(each.get(what, each['wall']) for each in runs[name]):.2f}"
+                for what in ("wall", "cpu", "stage")
+                for name in runs
+            ]
+            ratios = sorted(
+                far.get("stage", far["wall"]) / near.get("stage", near["wall"])
+                for near, far in zip(runs["near"], runs["far"], strict=True)
             )
+            cells += [f"{statistics.median(ratios):.2f}", f"{ratios[0]:.2f} to {ratios[-1]:.2f}"]
+            cells += [
+                f"{statistics.median(each[what] for each in runs[name]):.2f}" if what in runs[name][0] else ""
+                for what in ("tasks", "waits")
+                for name in runs
+            ]
+            print(f"| {stage} | {' | '.join(cells)} |")
         print()
 
 

@@ -21,7 +21,9 @@ class AheadFile(io.RawIOBase):
     wraps the waiting for an answer, to explain its failures.
     """
 
-    def __init__(self, fs: Any, path: str, start: int, end: int, explained: Callable[[], AbstractContextManager[None]]) -> None:
+    def __init__(
+        self, fs: Any, path: str, start: int, end: int, explained: Callable[[], AbstractContextManager[None]]
+    ) -> None:
         super().__init__()
         self._fs, self._path, self._explained = fs, path, explained
         self._at = self._next = start

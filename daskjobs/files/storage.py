@@ -301,6 +301,37 @@ class Storage:
         found = fs.cat_ranges(paths, starts, ends, on_error="return", batch_size=REQUESTS)
         return [each if isinstance(each, bytes) else None for each in found]
 
+    def pieces(self, name: str, places: Sequence[tuple[int, int]]) -> Iterator[bytes]:
+        """Yield parts of a file; an object store is asked for `AHEAD_BYTES` of them, or one, together."""
+        fs, _ = self._input(name)
+        if not places:
+            return
+        if not _has_ranges(fs, self.uri(name)):
+            with explained(f"read {self.uri(name)}"), self.open(name, cache="none") as file:
+                for start, end in places:
+                    file.seek(start)
+                    yield file.read(end - start)
+            return
+        held, size = list[tuple[str, int, int]](), 0
+        for start, end in places:
+            if held and size + end - start > AHEAD_BYTES:
+                yield from self.parts(held)
+                held, size = [], 0
+            held.append((name, start, end))
+            size += end - start
+        yield from self.parts(held)
+
+    def last_bytes(self, name: str, count: int) -> bytes:
+        """Return the last ``count`` bytes of a file, or all where it has fewer. Raises StorageError."""
+        fs, path = self._input(name)
+        with explained(f"read {self.uri(name)}"):
+            if _has_ranges(fs, self.uri(name)):
+                data: bytes = fs.cat_file(path, start=-count)
+                return data
+            with self.open(name) as file:
+                file.seek(max(0, file.seek(0, io.SEEK_END) - count))
+                return file.read()
+
     def _part(self, name: str, start: int, end: int) -> bytes:
         with explained(f"read {self.uri(name)}"), self.open(name, cache="none") as file:
             file.seek(start)
@@ -376,7 +407,7 @@ class Storage:
 
     @contextmanager
     def closed_together(self) -> Iterator["Storage"]:
-        """Give a storage whose files, if they are in an object store, are finished at the end of the block, all at once.
+        """Give a storage whose files, if they are in an object store, are finished together at the end of the block.
 
         In the block, they may not be there yet. Raises the error of the first of them that can't be written.
         """

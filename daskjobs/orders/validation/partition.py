@@ -45,7 +45,8 @@ class Task:
     ``limit`` has the rows of the whole input, and how many of them may be rejected; ``extra`` are its columns that
     aren't ours. ``key`` stands for everything that a result depends on, but for the rows that repeat an id. ``truth``
     is the file of the known anomalies, and what it must hold, where the orders were generated. ``statuses`` says which
-    of our statuses each of the file's stands for. ``secrets`` are those of `Storage`.
+    of our statuses each of the file's stands for. ``kept`` are the partitions of which an earlier attempt has left a
+    result, or None if nobody has looked. ``secrets`` are those of `Storage`.
     """
 
     root: str
@@ -56,6 +57,7 @@ class Task:
     truth: tuple[str, Output] | None
     statuses: dict[str, str] = field(default_factory=dict)
     profile: Profile | None = None
+    kept: frozenset[int] | None = None
     secrets: dict[str, str] = field(default_factory=dict, repr=False)
 
 
@@ -225,7 +227,7 @@ def _kept(
     others: dict[str, Piece],
 ) -> Checked | None:
     """Return the result that an earlier attempt left, if it can be used."""
-    data = storage.find(names["result"])
+    data = storage.find(names["result"]) if task.kept is None or number in task.kept else None
     if data is None:
         return None
     try:
