@@ -18,6 +18,7 @@ from daskjobs.files.storage import Storage, damaged
 PARQUET = {"compression": "lz4", "store_decimal_as_integer": True, "write_page_checksum": True}
 PIECES = {"compression": "lz4", "write_statistics": False, "use_dictionary": False, "store_schema": False}
 HELD_BYTES = 64 << 20  # files up to this size, as most files of partitions, are read into memory whole
+FOOTER_BYTES = 64 << 10  # read at the end of a file, which hold most footers
 BUFFER_BYTES = 1 << 20  # collected before each write: pages are small, and a write takes Python's lock
 GROUP_ROWS, GROUP_BYTES = 1 << 15, 16 << 20  # each row group but a file's last one reaches one of these
 
@@ -105,8 +106,12 @@ def sound(storage: Storage, name: str) -> Iterator[None]:
 
 def footer_rows(storage: Storage, name: str) -> int:
     """Return the number of rows in a Parquet file's footer, without comparing the file with a hash."""
-    with storage.open(name) as file, sound(storage, name):
-        return int(pq.ParquetFile(file).metadata.num_rows)
+    data = storage.last_bytes(name, FOOTER_BYTES)
+    footer = int.from_bytes(data[-8:-4], "little") + 8
+    if footer > len(data):
+        data = storage.last_bytes(name, footer)
+    with sound(storage, name):
+        return int(pq.read_metadata(pa.BufferReader(data)).num_rows)
 
 
 def row_groups(storage: Storage, name: str, expected: Output, columns: list[str] | None = None) -> Iterator[pa.Table]:
@@ -146,13 +151,11 @@ def write_piece(file: HashingFile, table: pa.Table, columns: ColumnWriting) -> P
 
 def read_pieces(storage: Storage, name: str, pieces: list[Piece]) -> Iterator[pa.Table]:
     """Yield tables that `write_piece` wrote. Raises StorageError when their bytes have changed."""
-    with storage.open(name, cache="none") as file:  # other tasks read the neighbouring pieces
-        for piece in pieces:
-            file.seek(piece.start)
-            data = file.read(piece.size)
-            if hashlib.sha256(data).hexdigest() != piece.sha256:
-                raise damaged(storage.uri(name))
-            yield pq.ParquetFile(pa.BufferReader(data)).read(use_threads=False)
+    places = [(piece.start, piece.start + piece.size) for piece in pieces]
+    for piece, data in zip(pieces, storage.pieces(name, places), strict=True):
+        if hashlib.sha256(data).hexdigest() != piece.sha256:
+            raise damaged(storage.uri(name))
+        yield pq.ParquetFile(pa.BufferReader(data)).read(use_threads=False)
 
 
 def mask(booleans: pa.Array | pa.ChunkedArray) -> npt.NDArray[np.bool_]:

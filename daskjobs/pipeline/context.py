@@ -258,7 +258,7 @@ class StageContext(Generic[S]):
 
     def facts(self, stage: str) -> Facts:
         """Return how a stage ran (durations, workers); no result depends on it."""
-        data = self._read(self.stages[stage].facts)
+        data = self.storage.find(self.stages[stage].facts)
         try:
             return parse(data, Facts) if data is not None else {}
         except ValueError as error:
@@ -311,7 +311,7 @@ class StageContext(Generic[S]):
 
     def _committed(self, stage: str) -> Committed | None:
         """Return the manifest in storage, or None if there is none or it can't be read."""
-        data = self._read(self.stages[stage].manifest)
+        data = self.storage.find(self.stages[stage].manifest)
         if data is None:
             return None
         try:
@@ -320,9 +320,6 @@ class StageContext(Generic[S]):
             event("manifest.unreadable", level=logging.WARNING, stage=stage, error=error)
             return None
         return manifest, hashlib.sha256(data).hexdigest()
-
-    def _read(self, name: str) -> bytes | None:
-        return None if self.storage.size(name) is None else self.storage.read(name)
 
     def _remedy(self, stage: str) -> str:
         return f"run `daskjobs {stage} --run {self.settings.run_uri}`"

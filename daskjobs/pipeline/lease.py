@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import fsspec.asyn
 from fsspec.implementations.local import LocalFileSystem
 
 from daskjobs.errors import ConfigError, DaskjobsError, LostWorkError
@@ -233,6 +234,13 @@ def _marked(run: str, fs: Any, root: str) -> bool:
     return MARKER in names
 
 
+async def _get(fs: Any, path: str) -> tuple[str, datetime, bytes]:
+    bucket, key, _ = fs.split_path(path)
+    answer = await fs._call_s3("get_object", Bucket=bucket, Key=key)
+    async with answer["Body"] as body:
+        return answer["ETag"], answer["LastModified"], await body.read()
+
+
 class _Token:
     """The lock of a run in an object store; S3 replaces the object only if its ETag still matches (If-Match).
 
@@ -247,14 +255,12 @@ class _Token:
         """Take the lock when it is free, stale, or held by an earlier attempt of this workflow. Raises InUseError."""
         holder = None
         for _ in range(TRIES):  # another process may be faster
-            self.fs.invalidate_cache()
-            try:
-                tag = self.fs.info(self.path).get("ETag", "")
-                holder = _holder(self.fs.cat_file(self.path))
-            except FileNotFoundError:
-                tag = None
-            if holder and not self._may_take_from(holder):
-                until = self.fs.modified(self.path) + timedelta(seconds=STALE_SECONDS)
+            tag, modified = None, datetime.now(UTC)
+            with suppress(FileNotFoundError):
+                tag, modified, data = self._look()
+                holder = _holder(data)
+            if tag is not None and holder and not self._may_take_from(holder, modified):
+                until = modified + timedelta(seconds=STALE_SECONDS)
                 raise _in_use(self.run, holder, f"; if that process has died, the run is free at {until:%H:%M:%S} UTC")
             if self._put(dump(self.me), tag):
                 if holder:
@@ -262,17 +268,17 @@ class _Token:
                 return
         raise _in_use(self.run, holder)
 
-    def _may_take_from(self, holder: Holder) -> bool:
+    def _may_take_from(self, holder: Holder, modified: datetime) -> bool:
         if holder.token == self.me.token or (self.me.workflow and holder.workflow == self.me.workflow):
             return True
-        age = datetime.now(UTC) - self.fs.modified(self.path)
+        age = datetime.now(UTC) - modified
         return holder.is_dead(self.me) or age > timedelta(seconds=STALE_SECONDS)
 
     def check(self) -> None:
         """Raise LostWorkError unless this process still has the lock."""
         with explained(f"read {self.run}/{LOCK}"):
             try:
-                holder = _holder(self.fs.cat_file(self.path))
+                holder = _holder(self._look()[2])
             except FileNotFoundError:
                 holder = None
         if holder is None or holder.token != self.me.token:
@@ -284,18 +290,31 @@ class _Token:
             with suppress(DaskjobsError), explained(f"renew {self.run}/{LOCK}"):
                 self.check()
                 if not self._put(dump(self.me), self.tag):
-                    self.fs.invalidate_cache()
-                    self.tag = self.fs.info(self.path).get("ETag", "")  # an answer was lost; else the next check fails
+                    self.tag = self._look()[0]  # an answer was lost; else the next check fails
 
     def release(self) -> None:
         """Free the lock, if this process still has it."""
         with explained(f"release {self.run}/{LOCK}"):
-            self.check()
+            if not (self.tag and self._conditional):  # else S3 itself refuses to free another's lock
+                self.check()
             self._put(b"{}\n", self.tag)
+
+    @property
+    def _conditional(self) -> bool:
+        return "s3" in self.fs.protocol
+
+    def _look(self) -> tuple[str, datetime, bytes]:
+        """Return the lock's ETag, when it was written, and its bytes: one request to S3. Raises FileNotFoundError."""
+        if self._conditional:
+            found: tuple[str, datetime, bytes] = fsspec.asyn.sync(self.fs.loop, _get, self.fs, self.path)
+            return found
+        self.fs.invalidate_cache()
+        tag = self.fs.info(self.path).get("ETag", "")  # before the bytes: if they change between, writing is refused
+        return tag, self.fs.modified(self.path), self.fs.cat_file(self.path)
 
     def _put(self, data: bytes, tag: str | None) -> bool:
         """Write the lock if its ETag is still ``tag`` (None: if there is no lock), and tell whether it was written."""
-        condition = {"mode": "create"} if tag is None else {"IfMatch": tag} if "s3" in self.fs.protocol else {}
+        condition = {"mode": "create"} if tag is None else {"IfMatch": tag} if self._conditional else {}
         try:
             answer = self.fs.pipe_file(self.path, data, **condition)
         except FileExistsError:

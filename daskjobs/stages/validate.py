@@ -107,10 +107,11 @@ def _check(context: Context, rules: dict[str, str], ruleset: "Ruleset", settings
             bound(timeout, LostWorkError.exit_code, f"--timeout {timeout:g} is over, and nothing answers: allow more")
             context.tell(f"dashboard {connection.facts.dashboard}")
             objects = connection.facts.objects and context.note(NAME, connection.facts.to_json())
-            results = {partition_files(each.number)["result"] for each in plan.partitions}
-            kept = not results.isdisjoint(context.storage.names(NAME))
+            there = {*context.storage.names(NAME)}
+            kept = frozenset(each.number for each in plan.partitions if partition_files(each.number)["result"] in there)
+            task = replace(task, kept=kept)
             page = _performance(context, connection.client) if connection.watched else nullcontext()
-            with page, measured(connection, len(plan.partitions), kept) as measurement:
+            with page, measured(connection, len(plan.partitions), bool(kept)) as measurement:
                 gathered = partial(
                     gather, connection, time.monotonic() + timeout, progress=context.progress, suspect=ruleset.name
                 )

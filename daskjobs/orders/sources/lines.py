@@ -144,7 +144,7 @@ class LinesFormat(Generic[S]):
             return
         whole = hashlib.sha256() if cuts.sha256 else None
         aside = ThreadPoolExecutor(1) if source.size > BLOCK_BYTES else _Here()
-        with storage.open(source.read) as file, aside:
+        with storage.open(source.read, part=(0, source.end)) as file, aside:
             if whole:
                 whole.update(file.read(source.start))
             yield from self._scan(file, source, cuts, source.start, aside, whole)
@@ -258,7 +258,7 @@ class LinesFormat(Generic[S]):
     def blocks(self, storage: Storage, source: S, part: RowRange) -> Iterator[Block]:
         """Yield a range's rows. Raises InputError at its end when they have changed since split."""
         digest = hashlib.sha256()
-        with storage.open(source.read) as file:
+        with storage.open(source.read, part=(part.start, part.end)) as file:
             for _, data, ends in blocks(file, part.start, part.end, source.name, self.row_ends(source)):
                 digest.update(memoryview(data)[: ends[-1]])
                 yield self.block(source, data, ends)

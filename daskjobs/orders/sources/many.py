@@ -67,11 +67,11 @@ class ReadOnce(Storage):
         if self.used[0] > most and name in self.held:
             self.used[0] -= len(self.held.pop(name))
 
-    def open(self, name: str, cache: str = "readahead") -> IO[bytes]:
+    def open(self, name: str, cache: str = "readahead", part: tuple[int, int] | None = None) -> IO[bytes]:
         """Open a file for reading at any offset. Raises StorageError."""
         if name in self.held:
             return io.BytesIO(self.held[name])
-        opened = super().open(name, cache)
+        opened = super().open(name, cache, part)
         if cache == "none" or name in self.large:
             return opened
         try:

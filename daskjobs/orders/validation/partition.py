@@ -45,7 +45,8 @@ class Task:
     ``limit`` has the rows of the whole input, and how many of them may be rejected; ``extra`` are its columns that
     aren't ours. ``key`` stands for everything that a result depends on, but for the rows that repeat an id. ``truth``
     is the file of the known anomalies, and what it must hold, where the orders were generated. ``statuses`` says which
-    of our statuses each of the file's stands for. ``secrets`` are those of `Storage`.
+    of our statuses each of the file's stands for. ``kept`` are the partitions of which an earlier attempt has left a
+    result, or None if nobody has looked. ``secrets`` are those of `Storage`.
     """
 
     root: str
@@ -56,6 +57,7 @@ class Task:
     truth: tuple[str, Output] | None
     statuses: dict[str, str] = field(default_factory=dict)
     profile: Profile | None = None
+    kept: frozenset[int] | None = None
     secrets: dict[str, str] = field(default_factory=dict, repr=False)
 
 
@@ -87,12 +89,12 @@ def check_partition(
     counts.amounts = Amounts() if counting else None
     orders, writing = orders_schema(task.extra, counting), COUNTED_WRITING if counting else WRITING
     schemas = {"paid": orders, "unpaid": orders, "quarantine": QUARANTINE, "summary": summary.SCHEMA}
-    with ExitStack() as stack:
+    with storage.closed_together() as together, ExitStack() as stack:
         opened = {
-            content: stack.enter_context(writing_rows(storage, names[content], schema, writing))
+            content: stack.enter_context(writing_rows(together, names[content], schema, writing))
             for content, schema in schemas.items()
         }
-        take, file, pieces = stack.enter_context(writing_ids(storage, names["ids"], buckets(task.limit.rows)))
+        take, file, pieces = stack.enter_context(writing_ids(together, names["ids"], buckets(task.limit.rows)))
         opened["ids"] = take, file
         runs = Entries(file, buckets(task.limit.rows), RUNS)
         write = {content: take for content, (take, _) in opened.items()}
@@ -225,9 +227,9 @@ def _kept(
     others: dict[str, Piece],
 ) -> Checked | None:
     """Return the result that an earlier attempt left, if it can be used."""
-    if storage.size(names["result"]) is None:
+    data = storage.find(names["result"]) if task.kept is None or number in task.kept else None
+    if data is None:
         return None
-    data = storage.read(names["result"])
     try:
         result = unsealed(data, PartitionResult)
     except ValueError:
