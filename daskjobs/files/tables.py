@@ -16,7 +16,6 @@ from daskjobs.files.digest import HashingFile, Output, Piece
 from daskjobs.files.storage import Storage, damaged
 
 PARQUET = {"compression": "lz4", "store_decimal_as_integer": True, "write_page_checksum": True}
-PIECES = {"compression": "lz4", "write_statistics": False, "use_dictionary": False, "store_schema": False}
 HELD_BYTES = 64 << 20  # files up to this size, as most files of partitions, are read into memory whole
 FOOTER_BYTES = 64 << 10  # read at the end of a file, which hold most footers
 BUFFER_BYTES = 1 << 20  # collected before each write: pages are small, and a write takes Python's lock
@@ -137,13 +136,11 @@ def _overlaps(row: Any, first: int, end: int) -> bool:
     return bool(row is None or not row.has_min_max or (row.max >= first and row.min < end))
 
 
-def write_piece(file: HashingFile, table: pa.Table, columns: ColumnWriting) -> Piece:
-    """Append a table to a file as a Parquet file of its own, which can be read and verified alone.
-
-    Of ``columns``, only ``ascending`` is used: a piece has neither dictionaries nor statistics.
-    """
+def write_piece(file: HashingFile, table: pa.Table) -> Piece:
+    """Append a table to a file, so that it can be read and verified alone."""
     start, buffer = file.tell(), pa.BufferOutputStream()
-    pq.write_table(table, buffer, column_encoding=columns.encodings(table.schema), **PIECES)
+    with pa.ipc.new_stream(buffer, table.schema) as writer:
+        writer.write_table(table)
     data = buffer.getvalue()
     file.write(data)
     return Piece(start, data.size, hashlib.sha256(data).hexdigest())
@@ -155,7 +152,7 @@ def read_pieces(storage: Storage, name: str, pieces: list[Piece]) -> Iterator[pa
     for piece, data in zip(pieces, storage.pieces(name, places), strict=True):
         if hashlib.sha256(data).hexdigest() != piece.sha256:
             raise damaged(storage.uri(name))
-        yield pq.ParquetFile(pa.BufferReader(data)).read(use_threads=False)
+        yield pa.ipc.open_stream(data).read_all()
 
 
 def mask(booleans: pa.Array | pa.ChunkedArray) -> npt.NDArray[np.bool_]:

@@ -15,11 +15,11 @@ from daskjobs.cluster.backends import connect
 from daskjobs.configured import dask_configured
 from daskjobs.errors import ClusterError, ConfigError, LostWorkError, StorageError
 from daskjobs.events import event
-from daskjobs.files.digest import Piece
+from daskjobs.files.digest import Output, Piece
 from daskjobs.files.documents import dump
 from daskjobs.files.storage import Storage
 from daskjobs.orders.validation.limit import Limit
-from daskjobs.orders.validation.result import Checked, Ledger
+from daskjobs.orders.validation.result import Checked, Ledger, PartitionResult
 from daskjobs.pipeline.context import Done
 from daskjobs.pipeline.ending import bounded
 from daskjobs.pipeline.manifest import Manifest
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 NAME = "validate"
 RULES, PERFORMANCE, REPEATS = "validate/rules.json", "validate/performance.html", "validate/repeats-*.pieces"
 ELSEWHERE = "validate/elsewhere-*.pieces"
+READ_AGAIN, DIVIDED = "validate/ids-*.pieces", "validate/bucket-*.pieces"  # these are gone when the stage has ended
 PARTITION_FILES = {
     "paid": "validate/part-*/paid.parquet",
     "unpaid": "validate/part-*/unpaid.parquet",
@@ -47,6 +48,8 @@ PARTITION_FILES = {
     "result": "validate/part-*/result.json",
 }
 Gathered = Callable[..., list[Any]]  # what `gather` does, with this run's connection
+Found = dict[int, dict[str, Piece]]  # by partition, the pieces of files in which something was found for it
+InBuckets = dict[int, tuple[str, list[list[Piece]]]]  # by partition, a file, and its pieces by bucket
 
 
 def partition_files(number: int) -> dict[str, str]:
@@ -80,11 +83,13 @@ def _check(context: Context, rules: dict[str, str], ruleset: "Ruleset", settings
         from daskjobs.cluster.tasks import gather
         from daskjobs.cluster.usage import measured
     from daskjobs.orders.sources import format_of
+    from daskjobs.orders.validation.duplicates import buckets
     from daskjobs.orders.validation.partition import Task
 
     date = {"as_of": ruleset.context.as_of.isoformat()} if ruleset.context else {}
     depends = [context.output(split.NAME, split.PARTITIONS).sha256, rules | date, settings, context.version]
     plan = split.read_plan(context)
+    count, smaller = buckets(plan.rows, len(plan.partitions))
     ruleset = replace(ruleset, profile=plan.profile)
     task = Task(
         root=context.settings.run_uri,
@@ -95,6 +100,8 @@ def _check(context: Context, rules: dict[str, str], ruleset: "Ruleset", settings
         truth=(generate.TRUTH, plan.truth) if plan.truth else None,
         **settings,
         profile=plan.profile,
+        buckets=count,
+        smaller=smaller,
         secrets=split.opening(context).secrets,
     )
     cluster = context.settings.cluster
@@ -158,7 +165,7 @@ def _validated(gathered: Gathered, task: "Task", plan: "Plan") -> list[Checked]:
     every partition is checked once.
     """
     from daskjobs.cluster.tasks import Job
-    from daskjobs.orders.validation.duplicates import buckets, find_repeats, find_runs
+    from daskjobs.orders.validation.duplicates import find_repeats, find_runs
     from daskjobs.orders.validation.partition import check_partition
 
     def job(number: int, repeats: dict[str, Piece], others: dict[str, Piece]) -> Job:
@@ -166,22 +173,7 @@ def _validated(gathered: Gathered, task: "Task", plan: "Plan") -> list[Checked]:
         arguments = task, partition, plan.files_of(partition), partition_files(number), repeats, others
         return Job(f"partition {number}", arguments, plan.place(partition))
 
-    def searched(find: Callable[..., Any], target: str, pieces: list[list[list[Piece]]]) -> dict[int, dict[str, Piece]]:
-        """Return the pieces of files in which a search in all buckets has found something, by partition."""
-        targets = [numbered(target, bucket) for bucket in range(buckets(plan.rows))]
-        names = [partition_files(each.result.partition)["ids"] for each in checked]
-        jobs = [
-            Job(f"bucket {at}", (task.root, [(name, each[at]) for name, each in zip(names, pieces, strict=True)], into))
-            for at, into in enumerate(targets)
-        ]
-        found: list[dict[int, Piece]] = gathered(find, jobs)
-        by_partition = (
-            (number, {into: each[number] for into, each in zip(targets, found, strict=True) if number in each})
-            for number in range(len(checked))
-        )
-        return {number: each for number, each in by_partition if each}
-
-    def check_again(repeats: dict[int, dict[str, Piece]], others: dict[int, dict[str, Piece]]) -> None:
+    def check_again(repeats: Found, others: Found) -> None:
         numbers = sorted(others or repeats)
         jobs = [job(number, repeats.get(number, {}), others.get(number, {})) for number in numbers]
         for number, each in zip(numbers, gathered(check_partition, jobs), strict=True):
@@ -190,14 +182,68 @@ def _validated(gathered: Gathered, task: "Task", plan: "Plan") -> list[Checked]:
     jobs = [job(number, {}, {}) for number in range(len(plan.partitions))]
     checked: list[Checked] = gathered(check_partition, jobs, done=_judging(task.limit))
     by_line = plan.profile is not None and plan.profile.by_line
-    repeats: dict[int, dict[str, Piece]] = {}
+    repeats: Found = {}
     if not by_line or (plan.profile and plan.profile.order.key):
         last = plan.profile is not None and plan.profile.order.repeats == "last"
-        repeats = searched(partial(find_repeats, last=last), REPEATS, [each.result.ids for each in checked])
+        ids = _ids_in_buckets(gathered, task, [each.result for each in checked])
+        repeats = _searched(gathered, task, partial(find_repeats, last=last), REPEATS, ids)
         check_again(repeats, {})
-    if by_line and (others := searched(find_runs, ELSEWHERE, [each.result.runs for each in checked])):
-        check_again(repeats, others)
+    if by_line:
+        runs = {each.result.partition: (_file(each.result, "ids")[0], each.result.runs) for each in checked}
+        if others := _searched(gathered, task, find_runs, ELSEWHERE, runs):
+            check_again(repeats, others)
     return checked
+
+
+def _file(result: PartitionResult, content: str) -> tuple[str, Output]:
+    """Return the name of a partition's file, and what it must hold."""
+    name = partition_files(result.partition)[content]
+    return name, result.outputs[name]
+
+
+def _ids_in_buckets(gathered: Gathered, task: "Task", results: list[PartitionResult]) -> InBuckets:
+    """Return the ids of the partitions that may have repeated ones.
+
+    Those that such a partition hasn't written are read again from its orders, and written for this search alone.
+    """
+    from daskjobs.cluster.tasks import Job
+    from daskjobs.orders.validation.duplicates import suspected
+    from daskjobs.orders.validation.ids import read_again
+
+    some = [results[number] for number in suspected([each.ids for each in results])]
+    found = {each.partition: (_file(each, "ids")[0], each.ids.buckets) for each in some}
+    jobs, targets = list[Job](), dict[int, str]()
+    for each in some:
+        if not each.ids.buckets:
+            targets[each.partition] = into = numbered(READ_AGAIN, each.partition)
+            noted = _file(each, "ids")[0], each.ids
+            arguments = task.root, _file(each, "paid"), _file(each, "unpaid"), noted, into, task.buckets
+            jobs.append(Job(f"ids {each.partition}", arguments))
+    written = zip(targets.items(), gathered(read_again, jobs), strict=True)
+    return found | {number: (into, pieces) for (number, into), pieces in written}
+
+
+def _searched(gathered: Gathered, task: "Task", find: Callable[..., Any], target: str, entries: InBuckets) -> Found:
+    """Return the pieces of files in which a search in all buckets has found something, by partition."""
+    from daskjobs.cluster.tasks import Job
+    from daskjobs.orders.validation.duplicates import Part, divide
+
+    parts = [
+        [Part(name, pieces[at], number) for number, (name, pieces) in entries.items() if pieces[at]]
+        for at in range(task.buckets)
+    ]
+    if task.smaller > 1:
+        into = [numbered(DIVIDED, at) for at in range(len(parts))]
+        jobs = [Job(f"bucket {at}", (task.root, each, into[at], task.smaller)) for at, each in enumerate(parts)]
+        divided = zip(into, gathered(divide, jobs), strict=True)
+        parts = [[Part(name, pieces)] if pieces else [] for name, smaller in divided for pieces in smaller]
+    targets = {numbered(target, at): each for at, each in enumerate(parts) if each}
+    jobs = [Job(f"bucket {at}", (task.root, each, into)) for at, (into, each) in enumerate(targets.items())]
+    by_partition: Found = {}
+    for name, found in zip(targets, gathered(find, jobs), strict=True):
+        for number, piece in found.items():
+            by_partition.setdefault(number, {})[name] = piece
+    return by_partition
 
 
 def _judging(limit: Limit) -> Callable[[Checked], None]:
@@ -247,7 +293,7 @@ STAGE = Stage(
     NAME,
     "Check every partition in parallel on a Dask cluster.",
     needs=(split.NAME,),
-    files=(RULES, PERFORMANCE, REPEATS, ELSEWHERE, *PARTITION_FILES.values()),
+    files=(RULES, PERFORMANCE, REPEATS, ELSEWHERE, READ_AGAIN, DIVIDED, *PARTITION_FILES.values()),
     rows=Ledger,
     execute=execute,
     artifacts=(PERFORMANCE,),

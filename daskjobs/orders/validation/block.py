@@ -34,9 +34,10 @@ class Judged:
 
     The valid orders, ``paid`` and ``unpaid``, have `orders_schema`, and ``quarantine`` has `QUARANTINE`, all in the
     source's order. ``ids`` are those of all rows that pass every rule, including repeated ones, but for returns; with a
-    profile, they may be other keys, or none. ``reasons`` counts rows by reason (a row may have several), ``statuses``
-    valid rows by status. ``anomalies`` has the row numbers of each known anomaly. ``currencies`` are those of
-    `worth.currencies`. ``runs`` are the ids of the block's runs of lines, and their flags.
+    profile, they may be other keys, or none. ``unpaid_ids`` are the positions of unpaid rows among them. ``reasons``
+    counts rows by reason (a row may have several), ``statuses`` valid rows by status. ``anomalies`` has the row numbers
+    of each known anomaly. ``currencies`` are those of `worth.currencies`. ``runs`` are the ids of the block's runs of
+    lines, and their flags.
     """
 
     paid: pa.Table
@@ -47,6 +48,7 @@ class Judged:
     statuses: dict[str, int]
     anomalies: dict[str, Ints]
     currencies: dict[str, int]
+    unpaid_ids: Ints
     runs: tuple[pa.Array, pa.Array] | None = None
 
 
@@ -157,6 +159,7 @@ def judge(
         statuses={PAID: len(paid)} | counts_of(why),
         anomalies={name: place.rows(block.kept[rows]) for name, rows in anomalies.items()},
         currencies=worth.currencies(found, profile, valid) if profile else {},
+        unpaid_ids=np.flatnonzero(unpaid[passing]),
         runs=runs,
     )
 

@@ -1,130 +1,94 @@
 """Finds all order ids that occur twice, across all partitions, in memory that doesn't grow with the orders.
 
-Each partition writes the ids of its valid rows into buckets by hash, so that equal ids are in the same bucket. Then a
-task for each bucket looks for equal ids in it: it compares hashes first, and texts only if hashes are equal. Where a
-row is a line of an order, the runs of lines are looked for in the same way, an entry each. A task reads only its pieces
-of the files, each with a SHA-256 of its own, because hashing whole files would take longer.
+Only partitions whose ranges of ids overlap, or whose ids don't ascend, can have an id twice (`suspected`). Their ids
+stand in buckets, by hash, as `ids` describes it, and a task for each bucket looks for equal ids in it: it compares
+hashes first, and texts only if hashes are equal. Of very many ids, a bucket is divided into smaller ones before that.
+Where a row is a line of an order, the runs of lines are looked for in the same way, an entry each. A task reads only
+its pieces of the files, each with a SHA-256 of its own, because hashing whole files would take longer.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from daskjobs.files.digest import HashingFile, Piece
+from daskjobs.files.digest import Piece
 from daskjobs.files.storage import Storage
 from daskjobs.files.tables import column, read_pieces, write_piece
-from daskjobs.orders.schema import WRITING
 from daskjobs.orders.sources.format import Ints
+from daskjobs.orders.validation.ids import Buckets, Entries, Hashes, hashes, rank, texts, with_ids
+from daskjobs.orders.validation.result import Ids
 
 BUCKET_ROWS = 5_000_000  # in a bucket, whose task has all of their hashes in memory
-BATCH_ROWS = 1 << 19  # of a partition, collected before they are written, in a piece for each bucket
-SLICE_ROWS = 1 << 16  # hashed at a time
-HASHED_BYTES = 64  # at the end of an id
+MOST_PIECES = 1 << 16  # of all partitions, each of which names its own in its result
+SEEN_BITS = 22  # of a hash, by which most ids are passed over that no other one equals
 
-IDS = pa.schema([("position", pa.uint32()), ("order_id", pa.string())])
-RUNS = pa.schema([*IDS, ("flags", pa.uint8())])
 CODES = pa.schema([("position", pa.uint32()), ("code", pa.uint8())])
 HAS_PAID, HAS_UNPAID, HAS_REJECTED = 1, 2, 4  # flags: which rows are in a run
 NO_HEAD, REJECTED = 1, 2  # codes: another run has the order's head; another run's line rejects the order
 
-Hashes = npt.NDArray[np.uint64]
-Buckets = list[list[Piece]]
 
+@dataclass(frozen=True)
+class Part:
+    """Where entries of a bucket stand: pieces of a file.
 
-def buckets(rows: int) -> int:
-    """Return the number of buckets for the ids of ``rows``."""
-    return max(1, -(-rows // BUCKET_ROWS))
-
-
-def hashes(ids: pa.Array) -> Hashes:
-    """Return a hash of each text, made of its length and its last bytes."""
-    parts = [_hashes(ids.slice(start, SLICE_ROWS)) for start in range(0, len(ids), SLICE_ROWS)]
-    return np.concatenate(parts) if parts else np.empty(0, np.uint64)
-
-
-def _hashes(ids: pa.Array) -> Hashes:
-    offsets = np.frombuffer(ids.buffers()[1], np.int32)[ids.offset : ids.offset + len(ids) + 1].astype(np.int64)
-    text, lengths = np.frombuffer(ids.buffers()[2] or b"", np.uint8), np.diff(offsets)
-    hashed = np.empty(len(ids), np.uint64)
-    alike = lengths.min() == lengths.max()  # usual, and then their bytes are a matrix already
-    for length in [int(lengths[0])] if alike else np.unique(lengths).tolist():
-        rows, size = np.flatnonzero(lengths == length), min(length, HASHED_BYTES)
-        words = np.zeros((len(rows), -(-size // 8) * 8), np.uint8)
-        if alike and size == length:
-            words[:, :size] = text[offsets[0] : offsets[-1]].reshape(-1, length)
-        else:
-            words[:, :size] = text[(offsets[rows + 1] - size)[:, None] + np.arange(size)]
-        sums = np.full(len(rows), length, np.uint64)
-        for word in words.view(np.uint64).T:
-            sums = (sums ^ word) * np.uint64(0x9E3779B97F4A7C15)
-            sums ^= sums >> np.uint64(32)
-        hashed[rows] = sums
-    return hashed
-
-
-class Entries:
-    """Writes the entries of a partition, each an id with what belongs to it, into ``count`` buckets of a file.
-
-    ``pieces`` has the pieces by bucket, and is complete after the last `flush`.
+    They are those of one ``partition``, or each says which one it is of, in a column.
     """
 
-    def __init__(self, file: HashingFile, count: int, schema: pa.Schema = IDS) -> None:
-        self.pieces: Buckets = [[] for _ in range(count)]
-        self._file, self._schema = file, schema
-        self._held: list[list[pa.Array]] = []
-        self._done = self._waiting = 0
-
-    def take(self, ids: pa.Array, *others: pa.Array) -> None:
-        """Take the ids of a block, and the other columns of the schema."""
-        self._held.append([ids, *others])
-        self._waiting += len(ids)
-        if self._waiting >= BATCH_ROWS:
-            self.flush()
-
-    def flush(self) -> None:
-        """Write all entries that are still held."""
-        ids, *others = [pa.concat_arrays(each) for each in zip(*self._held, strict=True)] or [pa.array([], pa.string())]
-        self._held.clear()
-        self._waiting = 0
-        if not len(ids):
-            return
-        count = len(self.pieces)
-        hashed = (hashes(ids) % np.uint64(count)).astype(np.uint16)  # a type that numpy sorts fast
-        order = np.argsort(hashed, kind="stable")
-        at = pa.array(order)
-        table = pa.table([self._done + order, ids.take(at), *(each.take(at) for each in others)], schema=self._schema)
-        self._done += len(ids)
-        ends = np.searchsorted(hashed[order], np.arange(count, dtype=np.uint16), side="right").tolist()
-        for bucket, (start, end) in enumerate(pairwise([0, *ends])):
-            self.pieces[bucket].append(write_piece(self._file, table.slice(start, end - start), WRITING))
+    name: str
+    pieces: list[Piece]
+    partition: int | None = None
 
 
-@contextmanager
-def writing_ids(
-    storage: Storage, name: str, count: int
-) -> Iterator[tuple[Callable[[pa.Array], None], HashingFile, Buckets]]:
-    """Give a function that takes the ids of valid rows, block by block, and writes them into ``count`` buckets.
+def buckets(rows: int, partitions: int) -> tuple[int, int]:
+    """Return the number of buckets for the ids of ``rows``, and into how many each of these is divided.
 
-    Also gives the file and its pieces by bucket, which are complete when the ``with`` block has ended.
+    >>> buckets(10_000_000, 10), buckets(1_000_000_000, 200), buckets(10_000_000_000, 200)
+    ((2, 1), (200, 1), (327, 7))
     """
-    with storage.write(name) as file:
-        ids = Entries(file, count)
-        yield ids.take, file, ids.pieces
-        ids.flush()
+    count = max(1, -(-rows // BUCKET_ROWS))
+    first = min(count, max(1, MOST_PIECES // max(1, partitions)))
+    return first, -(-count // first)
 
 
-def find_repeats(root: str, parts: list[tuple[str, list[Piece]]], target: str, last: bool = False) -> dict[int, Piece]:
+def suspected(ids: list[Ids]) -> list[int]:
+    """Return the partitions that may have an id in common, or one twice, from what each says of its ids."""
+    some = [number for number, each in enumerate(ids) if each.rows]
+    if any(ids[number].least is None or ids[number].most is None for number in some):
+        return some
+    ranges = sorted((rank(ids[number].least or ""), rank(ids[number].most or ""), number) for number in some)
+    found = {number for number in some if not ids[number].ascending}
+    highest = None  # of the ranges up to here, the one that goes on the longest
+    for each in ranges:
+        if highest and each[0] <= highest[1]:
+            found |= {highest[2], each[2]}
+        highest = each if highest is None else max(highest, each, key=lambda one: one[1])
+    return sorted(found)
+
+
+def divide(root: str, parts: list[Part], target: str, count: int) -> Buckets:
+    """Divide a bucket into ``count`` smaller ones, in a file ``target``, whose entries say which partition they are of.
+
+    Returns the pieces by smaller bucket.
+    """
+    storage = Storage(root)
+    with storage.write(target) as file:
+        smaller = Entries(file, count, again=True)
+        for part, entries in _bucket(storage, parts):
+            smaller.take_all(_placed(entries, part))
+        smaller.flush()
+    return smaller.pieces
+
+
+def find_repeats(root: str, parts: list[Part], target: str, last: bool = False) -> dict[int, Piece]:
     """Look for equal ids in a bucket, and write the position of each but the first, or ``last``, to ``target``.
 
-    ``parts`` are the files that `writing_ids` wrote, in the order of the partitions, each with its pieces of this
-    bucket. Returns the piece of ``target`` for each partition that has repeated ids. All hashes of the bucket are in
-    memory at once; if a hash occurs twice, the ids themselves are read again, piece by piece.
+    ``parts`` has the bucket's entries. Returns the piece of ``target`` for each partition that has repeated ids. All
+    hashes of the bucket are in memory at once; if a hash occurs twice, the ids themselves are read again, piece by
+    piece.
     """
     storage = Storage(root)
     suspects = _suspects(storage, parts)
@@ -138,7 +102,7 @@ def find_repeats(root: str, parts: list[tuple[str, list[Piece]]], target: str, l
     return _by_partition(storage, target, suspects.filter(pa.array(repeats)).select(["partition", "position"]))
 
 
-def find_runs(root: str, parts: list[tuple[str, list[Piece]]], target: str) -> dict[int, Piece]:
+def find_runs(root: str, parts: list[Part], target: str) -> dict[int, Piece]:
     """Look for orders of several runs in a bucket, and write what that means for each run to ``target``.
 
     An order has one head: in its first run with a paid row, or without one, in its first run; the others get `NO_HEAD`.
@@ -162,22 +126,40 @@ def find_runs(root: str, parts: list[tuple[str, list[Piece]]], target: str) -> d
     return _by_partition(storage, target, told.filter(pa.array(codes > 0)))
 
 
-def _suspects(storage: Storage, parts: list[tuple[str, list[Piece]]]) -> pa.Table:
-    """Return the entries of a bucket of which others have the same hash, each with its ``partition``."""
-    hashed = [hashes(column(ids, "order_id")) for _, ids in _bucket(storage, parts)]
+def _suspects(storage: Storage, parts: list[Part]) -> pa.Table:
+    """Return the entries of a bucket of which others have the same hash, in the order of their rows."""
+    hashed = [hashes(column(entries, "order_id")) for _, entries in _bucket(storage, parts)]
+    twice = _twice(hashed)
+    if not len(twice):
+        return pa.table({})
+    low = np.uint64((1 << SEEN_BITS) - 1)
+    seen = np.zeros(1 << SEEN_BITS, bool)
+    seen[twice & low] = True
+    tables = []
+    for (part, entries), known in zip(_bucket(storage, parts), hashed, strict=True):
+        rows = np.flatnonzero(seen[known & low])  # most others needn't be searched for
+        at = np.minimum(np.searchsorted(twice, known[rows]), len(twice) - 1)
+        some = _placed(entries.take(pa.array(rows[twice[at] == known[rows]])), part)
+        tables.append(with_ids(some, texts(column(some, "order_id"))))
+    found = pa.concat_tables(tables)
+    places = column(found, "partition").to_numpy().astype(np.int64) << 32 | column(found, "position").to_numpy()
+    return found if (np.diff(places) > 0).all() else found.take(pa.array(np.argsort(places)))
+
+
+def _twice(hashed: list[Hashes]) -> Hashes:
+    """Return the hashes that occur twice, each once, sorted."""
     ordered = np.concatenate([np.empty(0, np.uint64), *hashed])
     ordered.sort()  # in place: a copy would take a quarter of this task's memory
     twice = ordered[1:][ordered[1:] == ordered[:-1]]
-    del ordered
-    twice = twice[np.diff(twice, prepend=~twice[:1]) != 0]  # each once, and still sorted
-    if not len(twice):
-        return pa.table({})
-    tables = []
-    for (part, ids), known in zip(_bucket(storage, parts), hashed, strict=True):
-        at = np.minimum(np.searchsorted(twice, known), len(twice) - 1)  # several times as fast as np.isin
-        some = ids.filter(pa.array(twice[at] == known))
-        tables.append(some.append_column("partition", pa.repeat(pa.scalar(part, pa.int64()), len(some))))
-    return pa.concat_tables(tables)
+    once: Hashes = twice[np.diff(twice, prepend=~twice[:1]) != 0]
+    return once
+
+
+def _placed(entries: pa.Table, part: Part) -> pa.Table:
+    """Return entries with their partition, if they don't say it themselves."""
+    if part.partition is None:
+        return entries
+    return entries.append_column("partition", pa.repeat(pa.scalar(part.partition, pa.uint32()), len(entries)))
 
 
 def _by_partition(storage: Storage, target: str, found: pa.Table) -> dict[int, Piece]:
@@ -187,16 +169,16 @@ def _by_partition(storage: Storage, target: str, found: pa.Table) -> dict[int, P
     columns = [name for name in found.column_names if name != "partition"]
     with storage.write(target) as file:
         return {
-            part: write_piece(file, found.filter(pc.equal(found["partition"], part)).select(columns), WRITING)
+            part: write_piece(file, found.filter(pc.equal(found["partition"], part)).select(columns))
             for part in pc.unique(found["partition"]).to_pylist()
         }
 
 
-def _bucket(storage: Storage, parts: list[tuple[str, list[Piece]]]) -> Iterator[tuple[int, pa.Table]]:
-    """Yield the ids of a bucket's pieces, each table with the number of its partition."""
-    for part, (name, pieces) in enumerate(parts):
-        for ids in read_pieces(storage, name, pieces):
-            yield part, ids
+def _bucket(storage: Storage, parts: list[Part]) -> Iterator[tuple[Part, pa.Table]]:
+    """Yield the entries of a bucket, piece by piece."""
+    for part in parts:
+        for entries in read_pieces(storage, part.name, part.pieces):
+            yield part, entries
 
 
 def positions(storage: Storage, pieces: dict[str, Piece]) -> Ints:

@@ -23,7 +23,8 @@ from daskjobs.orders.schema import COUNTED_WRITING, QUARANTINE, WRITING, orders_
 from daskjobs.orders.sources import many
 from daskjobs.orders.sources.format import Block, Ints, SourceFile
 from daskjobs.orders.validation.block import Judged, Place, judge
-from daskjobs.orders.validation.duplicates import RUNS, Entries, buckets, elsewhere, positions, writing_ids
+from daskjobs.orders.validation.duplicates import elsewhere, positions
+from daskjobs.orders.validation.ids import RUNS, Entries, PartitionIds
 from daskjobs.orders.validation.limit import Limit
 from daskjobs.orders.validation.result import (
     NAMED,
@@ -45,8 +46,9 @@ class Task:
     ``limit`` has the rows of the whole input, and how many of them may be rejected; ``extra`` are its columns that
     aren't ours. ``key`` stands for everything that a result depends on, but for the rows that repeat an id. ``truth``
     is the file of the known anomalies, and what it must hold, where the orders were generated. ``statuses`` says which
-    of our statuses each of the file's stands for. ``kept`` are the partitions of which an earlier attempt has left a
-    result, or None if nobody has looked. ``secrets`` are those of `Storage`.
+    of our statuses each of the file's stands for. ``buckets`` is the number of them that ids are written into,
+    and ``smaller`` that of those into which each is then divided. ``kept`` are the partitions of which an earlier
+    attempt has left a result, or None if nobody has looked. ``secrets`` are those of `Storage`.
     """
 
     root: str
@@ -58,6 +60,8 @@ class Task:
     statuses: dict[str, str] = field(default_factory=dict)
     profile: Profile | None = None
     kept: frozenset[int] | None = None
+    buckets: int = 1
+    smaller: int = 1
     secrets: dict[str, str] = field(default_factory=dict, repr=False)
 
 
@@ -94,10 +98,10 @@ def check_partition(
             content: stack.enter_context(writing_rows(together, names[content], schema, writing))
             for content, schema in schemas.items()
         }
-        take, file, pieces = stack.enter_context(writing_ids(together, names["ids"], buckets(task.limit.rows)))
-        opened["ids"] = take, file
-        runs = Entries(file, buckets(task.limit.rows), RUNS)
         write = {content: take for content, (take, _) in opened.items()}
+        file = stack.enter_context(together.write(names["ids"]))
+        ids = PartitionIds(file, task.buckets, not repeats and _ids_found_again(task.profile))
+        runs = Entries(file, task.buckets, RUNS)
         alone = task.truth is not None or _by_line(task)  # an order's lines are of one file
         for parts in many.together(partition.ranges, files, alone):
             source, row = files[parts[0].file], parts[0].first_row
@@ -122,7 +126,7 @@ def check_partition(
                 write["paid"](plain_texts(judged.paid))
                 write["unpaid"](plain_texts(judged.unpaid))
                 write["quarantine"](judged.quarantine)
-                write["ids"](judged.ids)
+                ids.take(judged.ids, judged.unpaid_ids)
                 if judged.runs:
                     runs.take(*judged.runs)
                 sums.add(summary.summarize(judged.paid, task.profile))
@@ -133,6 +137,7 @@ def check_partition(
                 if task.limit.ends_early(counts.rejected):
                     raise task.limit.early(counts.rejected, counts.reasons)
                 row += block.rows
+        told_ids = ids.end()
         runs.flush()
         write["summary"](sums.sums())
     counts.prove(partition.rows)
@@ -146,8 +151,8 @@ def check_partition(
         lines=counts.lines,
         several=counts.several,
         scores=counts.scores,
-        outputs={names[content]: file.output for content, (_, file) in opened.items()},
-        ids=pieces,
+        outputs={names["ids"]: file.output} | {names[content]: each.output for content, (_, each) in opened.items()},
+        ids=told_ids,
         unread=counts.unread.files(partition, files),
         currencies=_counted(counts.currencies),
         amounts=counts.amounts,
@@ -156,6 +161,11 @@ def check_partition(
     )
     pa.default_memory_pool().release_unused()  # else an idle worker would look as large as a busy one
     return Checked(result, storage.put(names["result"], sealed(result)))
+
+
+def _ids_found_again(profile: Profile | None) -> bool:
+    """Tell whether the ids that no two rows may have in common are those of the paid and the unpaid orders."""
+    return profile is None or not (profile.by_line or profile.order.key or profile.order.returns == "subtract")
 
 
 def _by_line(task: Task) -> bool:
@@ -238,10 +248,9 @@ def _kept(
         return None
     if others and others != result.elsewhere:
         return None
-    count = buckets(task.limit.rows)
-    if result.outputs.keys() != {*names.values()} - {names["result"]} or len(result.ids) != count:
+    if result.outputs.keys() != {*names.values()} - {names["result"]}:
         return None
-    if len(result.runs) != (count if _by_line(task) else 0):
+    if len(result.ids.buckets) not in (0, task.buckets) or len(result.runs) != (task.buckets if _by_line(task) else 0):
         return None
     if not all(
         storage.size(name) == output.size and storage.holds(name, output) for name, output in result.outputs.items()

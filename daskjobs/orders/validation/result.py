@@ -128,12 +128,29 @@ class UnreadFiles:
 
 
 @dataclass(frozen=True)
+class Ids:
+    """What a partition says of the ids of its rows that pass every rule, in the order of the rows.
+
+    They go from ``least`` to ``most``, and are ``ascending`` if each one is above the one before; None stands for an id
+    that is too long to be named. ``buckets`` are the pieces of the file that has them, by bucket. If it has none,
+    ``unpaid`` are those that say which of the ids are of unpaid.parquet; the others are of paid.parquet.
+    """
+
+    rows: int
+    ascending: bool
+    least: str | None
+    most: str | None
+    buckets: list[list[Piece]]
+    unpaid: list[Piece]
+
+
+@dataclass(frozen=True)
 class PartitionResult:
     """The result of a partition.
 
     ``key`` identifies everything that it depends on, except ``repeats``: the pieces, by file name, that say which of
     its rows repeat an id. ``statuses`` counts the valid rows, ``reasons`` the rejected ones. ``scores`` are by anomaly.
-    ``ids`` are the pieces with its ids, by bucket. ``unread`` are the files of which it understood no row, by their
+    ``unread`` are the files of which it understood no row, by their
     place in the input. Only a profile brings the rest: ``currencies`` counts the valid rows that are paid in each
     currency, and ``amounts`` are the sums of the paid ones. Where a row is a line of an order, ``runs`` are the pieces
     with the runs of orders' lines, and ``elsewhere`` says what was found in other runs of the same orders, as
@@ -150,7 +167,7 @@ class PartitionResult:
     several: list[LongRow]
     scores: dict[str, Score]
     outputs: dict[str, Output]
-    ids: list[list[Piece]]
+    ids: Ids
     unread: dict[str, UnreadRows] = field(default_factory=dict)
     currencies: dict[str, int] = field(default_factory=dict)
     amounts: Amounts | None = None

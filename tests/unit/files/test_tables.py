@@ -35,7 +35,7 @@ def test_rows_between_are_those_asked_for_when_they_lie_in_several_row_groups(tm
 def test_piece_is_read_alone_and_refused_when_it_has_changed(tmp_path: Path) -> None:
     storage = Storage(str(tmp_path))
     with storage.write("x.pieces") as file:
-        pieces = [write_piece(file, TABLE.slice(start, 500), COLUMNS) for start in (0, 500)]
+        pieces = [write_piece(file, TABLE.slice(start, 500)) for start in (0, 500)]
     assert [table["row"][0].as_py() for table in read_pieces(storage, "x.pieces", pieces[::-1])] == [500, 0]
     data = bytearray((tmp_path / "x.pieces").read_bytes())
     data[pieces[1].start + 50] ^= 1

@@ -23,7 +23,7 @@ from daskjobs.orders.money import MONEY
 from daskjobs.orders.profiles import OrderForm, Profile, runs
 from daskjobs.orders.schema import COLUMNS
 from daskjobs.orders.sources.format import Block, BlockLines
-from daskjobs.orders.validation import duplicates, partition
+from daskjobs.orders.validation import duplicates, ids, partition
 from daskjobs.orders.validation.heads import Lines, differing_totals, find_heads
 
 GAP = 3  # malformed rows that don't end a run
@@ -191,8 +191,9 @@ def run(
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(duplicates, "BATCH_ROWS", 3)
+    monkeypatch.setattr(ids, "SORTED_ROWS", 3)
     monkeypatch.setattr(duplicates, "BUCKET_ROWS", 4)
+    monkeypatch.setattr(duplicates, "MOST_PIECES", 6)  # so that most buckets are divided
     monkeypatch.setattr(runs, "SEAM_ROWS", 1)
     monkeypatch.setattr(runs, "GAP_ROWS", GAP)
 
