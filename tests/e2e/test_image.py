@@ -1,4 +1,4 @@
-"""The image that the pods run: its bill of materials."""
+"""The image that the pods run: its bill of materials, its user, its bytecode."""
 
 import json
 
@@ -40,3 +40,16 @@ def test_image_has_no_program_that_changes_its_user_and_pip_is_that_of_daskjobs(
     """What `pip install` brings to an image that begins with this one is where the Python of daskjobs looks."""
     code, said = namespace.ended(namespace.pod(LOOK))
     assert (code, said) == (0, "")
+
+
+COMPILED = """
+import os, sys
+import daskjobs.cli.main, daskjobs.orders.validation.partition, distributed.cli.dask_worker, kr8s, s3fs
+print([name for name, module in sys.modules.items() if not os.path.exists(getattr(module, "__cached__", None) or "/")])
+"""
+
+
+def test_no_pod_compiles_what_it_imports_because_the_image_has_the_bytecode(namespace: Namespace) -> None:
+    """That of the standard library, too, which python:3.13-slim comes without; a pod could not even keep it."""
+    code, said = namespace.ended(namespace.pod('python -c "$SCRIPT"', SCRIPT=COMPILED))
+    assert (code, said) == (0, "[]\n")
