@@ -115,7 +115,9 @@ def main() -> None:
                 for root in options.root:
                     for name in list(urls)[:: (-1) ** number]:
                         run = f"run-{name}"
-                        found.setdefault((root, name), []).append(once(root, urls[name], data, run, stages, options.validate.split()))
+                        found.setdefault((root, name), []).append(
+                            once(root, urls[name], data, run, stages, options.validate.split())
+                        )
                         subprocess.run(["rm", "-rf", str(data / "bench" / run)], check=True)
     print(f"{MACHINE}, {options.rows:,} rows, medians of {options.rounds} rounds\n")
     print(f"| requests | {' | '.join(KINDS)} | all |\n| --- {'| ---: ' * (len(KINDS) + 1)}|")
@@ -126,7 +128,9 @@ def main() -> None:
             print(f"| {stage} | {each} | {counts.total()} |")
         print()
     print("Seconds of processes, their CPU, and of stages; and of validate's tasks: CPU, and waits for storage.\n")
-    print("| seconds | process near | far | cpu near | far | stage near | far | ratio | least to most | tasks near | far | waits near | far |")
+    print(
+        "| seconds | process near | far | cpu near | far | stage near | far | ratio | least to most | tasks near | far | waits near | far |"
+    )
     print(f"| --- {'| ---: ' * 12}|")
     for root in options.root:
         for stage in stages:

@@ -16,31 +16,29 @@ from daskjobs.errors import ConfigError, DaskjobsError
 from daskjobs.pipeline import ending
 from daskjobs.version import __version__
 
-Commands = Mapping[str, click.Command]
 
-
-def _running() -> Commands:
+def _running(name: str) -> click.Command:
     from daskjobs.cli import running
 
-    return running.COMMANDS
+    return running.command(name)
 
 
-def _others() -> Commands:
-    from daskjobs.cli import commands
-
-    return commands.COMMANDS
-
-
-def _profile() -> Commands:
+def _profile(_: str) -> click.Command:
     from daskjobs.cli.profile import profile
 
-    return {"profile": profile}
+    return profile
 
 
-def _step() -> Commands:
+def _step(name: str) -> click.Command:
     from daskjobs.cli import step
 
-    return step.COMMANDS
+    return step.COMMANDS[name]
+
+
+def _other(name: str) -> click.Command:
+    from daskjobs.cli import commands
+
+    return commands.COMMANDS[name]
 
 
 # The help's groups of commands in their order, each command with its first sentence, so that the help need not import
@@ -78,7 +76,7 @@ NAMES = [name for listed in COMMANDS.values() for name in listed]
 IMPORTED_BY = {
     "profile": _profile,
     **dict.fromkeys(("step", "step-cleanup"), _step),
-    **dict.fromkeys(("explain", "dashboard", "doctor", "cluster", "janitor"), _others),
+    **dict.fromkeys(("explain", "dashboard", "doctor", "cluster", "janitor"), _other),
 }
 
 
@@ -88,7 +86,7 @@ class Imported(Mapping[str, click.Command]):
     def __getitem__(self, name: str) -> click.Command:
         if name not in NAMES:
             raise KeyError(name)
-        return IMPORTED_BY.get(name, _running)()[name]
+        return IMPORTED_BY.get(name, _running)(name)
 
     def __iter__(self) -> Iterator[str]:
         return iter(NAMES)

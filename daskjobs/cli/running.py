@@ -117,4 +117,6 @@ def stages(names: tuple[str, ...], log_level: str | None, outputs: str, given: s
                 raise type(error)(f"{name}: {error}") from error
 
 
-COMMANDS = {str(each.name): each for each in (run, *map(_stage_command, STAGES.values()), stages)}
+def command(name: str) -> click.Command:
+    """Return the command `run`, `stages` or a stage's, and make no other."""
+    return {"run": run, "stages": stages}.get(name) or _stage_command(STAGES[name])

@@ -145,6 +145,13 @@ def test_help_tells_what_people_use_from_what_is_for_a_cluster_and_what_pods_run
     assert pods == [*STAGES, "stages"]
 
 
+def test_help_has_the_first_sentence_of_each_command() -> None:
+    for sentences in cli.COMMANDS.values():
+        for name, sentence in sentences.items():
+            assert cli.main.commands[name].get_short_help_str(200) == sentence
+            assert cli.main.commands[name].name == name
+
+
 def test_help_of_a_run_has_the_options_of_its_input_the_run_the_dask_cluster_and_each_backend() -> None:
     found = listed("run")
     assert list(found)[:4] == ["The input", "The run", "The Dask cluster", "On this machine"]

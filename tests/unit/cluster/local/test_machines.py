@@ -8,8 +8,10 @@ import tempfile
 from pathlib import Path
 
 import pytest
+from dask.system import cpu_count
 
 from daskjobs.cluster.public import dask_cluster
+from daskjobs.cores import cores
 from daskjobs.errors import ConfigError
 
 CLUSTER = """
@@ -17,6 +19,11 @@ from daskjobs.cluster.public import dask_cluster
 from daskjobs.errors import ConfigError
 with dask_cluster(dashboard="127.0.0.1:0", processes=False) as client:
     print(client.submit(pow, 2, 3).result(), len(client.ncores()))
+"""
+PAGE = """
+    from http.cookiejar import CookieJar
+    from urllib.request import HTTPCookieProcessor, build_opener
+    print(build_opener(HTTPCookieProcessor(CookieJar())).open(client.dashboard_link).status, "page")
 """
 NO_HOME = """
 import os, pwd
@@ -45,9 +52,36 @@ def test_workers_are_as_many_as_the_cores_that_the_process_may_use(tmp_path: Pat
     assert (done.stdout, done.stderr) == ("8 1\n", "")
 
 
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        ({}, None),
+        ({"cpu/cpu.cfs_quota_us": "-1", "cpu/cpu.cfs_period_us": "100000"}, None),
+        ({"cpu/cpu.cfs_quota_us": "50000", "cpu/cpu.cfs_period_us": "100000"}, 1),
+        ({"cpu.max": "max 100000"}, None),
+        ({"cpu.max": "100000 100000"}, 1),
+        ({"cpu.max": "99900000 100000"}, None),
+    ],
+)
+def test_cores_are_as_few_as_the_containers_limit_says(
+    files: dict[str, str], expected: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = Path("/proc/self/cgroup").read_text().strip().split(":")[-1].strip("/")
+    for name, text in files.items():
+        path = tmp_path / ("" if name.startswith("cpu/") else own) / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"{text}\n")
+    monkeypatch.setattr("daskjobs.cores.CGROUPS", tmp_path)
+    assert cores() == (expected or len(os.sched_getaffinity(0)))
+
+
+def test_cores_are_those_that_dask_counts() -> None:
+    assert cores() == cpu_count()
+
+
 def test_user_without_a_home_directory_has_a_cluster_and_no_variable_more(tmp_path: Path) -> None:
-    done = python(f"{NO_HOME}{CLUSTER}print('HOME' in os.environ)", tmp_path)
-    assert done.stdout.split()[::2] == ["8", "False"], done.stderr
+    done = python(f"{NO_HOME}{CLUSTER}{PAGE}print('HOME' in os.environ)", tmp_path)
+    assert done.stdout.split()[::2] == ["8", "200", "False"], done.stderr
 
 
 @pytest.mark.parametrize(
