@@ -22,7 +22,7 @@ CACHED = 1 << 18  # bytes that are compared at a time: these stay in a core's ca
 WORD = 8  # bytes
 ZEROS = np.uint64(int.from_bytes(b"0" * WORD, "little"))
 POINT = np.uint64((ord(".") ^ ord("0")) << 40)  # in a word, before two digits, after `ZEROS` were taken off
-BEFORE_POINT, BEHIND_POINT = np.uint64(0xFFFFFFFFFF), np.uint64(0xFFFF << 48)  # the bytes of a word
+BEFORE_POINT, AT_POINT, BEHIND_POINT = map(np.uint64, (0xFFFFFFFFFF, 0xFF << 40, 0xFFFF << 48))
 SIXES, HIGH = np.uint64(0x0606060606060606), np.uint64(0xF0F0F0F0F0F0F0F0)
 MOST_WORDS = 4  # of a text that repeats
 MOST_TEXTS = 100  # different ones, in a column of such
@@ -80,7 +80,7 @@ class Plain:
         starts, stops = self._bounds(name)
         lengths = stops - starts
         digits = self._words(stops, lengths, 0, ZEROS) ^ POINT
-        known = _are_digits(digits) & (lengths > 3) & (lengths <= 2 * WORD)
+        known = _are_digits(digits) & (digits & AT_POINT == 0) & (lengths > 3) & (lengths <= 2 * WORD)
         cents = _number(((digits & BEFORE_POINT) << np.uint64(8)) | (digits & BEHIND_POINT))
         if lengths.max(initial=0) > WORD:
             more = self._words(stops, lengths, 1, ZEROS)

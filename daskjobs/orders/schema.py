@@ -47,6 +47,7 @@ WRITING = ColumnWriting(
         "source",
         "dimension",
     ),
+    coded=("region", "product", "payment_mode", "status"),
     ascending=("row", "position", "timestamp"),  # mostly ascending
     # None for texts: these take longer than the rest of their writing, and let hardly any reader skip a row group.
     statistics=("row", "partition", *TYPES),

@@ -12,7 +12,7 @@ from daskjobs.events import event
 from daskjobs.files.digest import Output, Piece
 from daskjobs.files.documents import sealed, unsealed
 from daskjobs.files.storage import Storage
-from daskjobs.files.tables import column, plain_texts, rows_between, writing_rows
+from daskjobs.files.tables import column, rows_between, writing_rows
 from daskjobs.orders import summary
 from daskjobs.orders.plan import Partition
 from daskjobs.orders.profiles import Profile
@@ -123,8 +123,8 @@ def check_partition(
                     told,
                     counts.runs,
                 )
-                write["paid"](plain_texts(judged.paid))
-                write["unpaid"](plain_texts(judged.unpaid))
+                write["paid"](judged.paid)
+                write["unpaid"](judged.unpaid)
                 write["quarantine"](judged.quarantine)
                 ids.take(judged.ids, judged.unpaid_ids)
                 if judged.runs:
