@@ -28,16 +28,17 @@ class ColumnWriting:
 
     Columns with ``few_values`` are dictionary-encoded, ``ascending`` integers and times are stored as differences (not
     the input's own columns of such names, which are texts), and columns with ``statistics`` have their minimum and
-    maximum in each row group.
+    maximum in each row group. ``amounts`` are stored as differences, too: these need fewer bits than the amounts have.
     """
 
     few_values: tuple[str, ...] = ()
     ascending: tuple[str, ...] = ()
+    amounts: tuple[str, ...] = ()
     statistics: tuple[str, ...] = ()
 
     def encodings(self, schema: pa.Schema) -> dict[str, str]:
         """Return the encodings of the columns for which pyarrow's default isn't used."""
-        names = (name for name in self.ascending if name in schema.names)
+        names = (name for name in self.ascending + self.amounts if name in schema.names)
         return {name: "DELTA_BINARY_PACKED" for name in names if not pa.types.is_string(schema.field(name).type)}
 
 

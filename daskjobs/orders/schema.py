@@ -49,6 +49,7 @@ WRITING = ColumnWriting(
         "dimension",
     ),
     ascending=("row", "position", "timestamp"),  # mostly ascending
+    amounts=("price", "total_amount", "gross"),
     # None for texts: these take longer than the rest of their writing, and let hardly any reader skip a row group.
     statistics=("row", "partition", *TYPES),
 )
