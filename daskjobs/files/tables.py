@@ -28,13 +28,13 @@ class ColumnWriting:
 
     Columns with ``few_values`` are dictionary-encoded, ``ascending`` integers and times are stored as differences (not
     the input's own columns of such names, which are texts), and columns with ``statistics`` have their minimum and
-    maximum in each row group. ``amounts`` are stored as differences, too: these need fewer bits than the amounts have.
+    maximum in each row group.
     """
 
     few_values: tuple[str, ...] = ()
     ascending: tuple[str, ...] = ()
-    amounts: tuple[str, ...] = ()
     statistics: tuple[str, ...] = ()
+    amounts: tuple[str, ...] = ()  # stored as differences, too, which need fewer bits than the amounts themselves
 
     def encodings(self, schema: pa.Schema) -> dict[str, str]:
         """Return the encodings of the columns for which pyarrow's default isn't used."""
