@@ -1,7 +1,7 @@
 """Get the next items of an iterator in a thread, while the caller works on the one before."""
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 
@@ -9,7 +9,7 @@ T = TypeVar("T")
 END: Any = object()
 
 
-def ahead(items: Iterable[T], count: int = 1) -> Iterator[T]:
+def ahead(items: Iterable[T], count: int = 1) -> Generator[T, None, None]:
     """Yield the same items; up to ``count`` of the next ones are got in a thread meanwhile.
 
     An error of ``items`` is raised where its item would have been yielded. When this generator ends, by whatever, so
