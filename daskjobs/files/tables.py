@@ -38,10 +38,11 @@ class ColumnWriting:
     coded: tuple[str, ...] = ()
     ascending: tuple[str, ...] = ()
     statistics: tuple[str, ...] = ()
+    amounts: tuple[str, ...] = ()  # stored as differences, too, which need fewer bits than the amounts themselves
 
     def encodings(self, schema: pa.Schema) -> dict[str, str]:
         """Return the encodings of the columns for which pyarrow's default isn't used."""
-        names = (name for name in self.ascending if name in schema.names)
+        names = (name for name in self.ascending + self.amounts if name in schema.names)
         return {name: "DELTA_BINARY_PACKED" for name in names if not pa.types.is_string(schema.field(name).type)}
 
     def schema(self, schema: pa.Schema) -> pa.Schema:

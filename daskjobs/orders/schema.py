@@ -49,6 +49,7 @@ WRITING = ColumnWriting(
     ),
     coded=("region", "product", "payment_mode", "status"),
     ascending=("row", "position", "timestamp"),  # mostly ascending
+    amounts=("price", "total_amount", "gross"),
     # None for texts: these take longer than the rest of their writing, and let hardly any reader skip a row group.
     statistics=("row", "partition", *TYPES),
 )

@@ -1,3 +1,4 @@
+from decimal import Decimal
 from pathlib import Path
 
 import pyarrow as pa
@@ -21,6 +22,17 @@ def test_columns_are_written_as_asked_for_and_those_that_a_file_does_not_have_ar
     assert "DELTA_BINARY_PACKED" in row.encodings
     assert [column.has_dictionary_page for column in (row, kind, text)] == [False, True, False]
     assert [column.is_stats_set for column in (row, kind, text)] == [True, False, False]
+
+
+def test_amounts_are_stored_as_differences_and_read_as_they_were_texts_of_such_a_name_as_texts(tmp_path: Path) -> None:
+    amounts = pa.array([Decimal(cents).scaleb(-2) for cents in (10**17, -(10**17), 0, 5)], pa.decimal128(18, 2))
+    table = pa.table({"price": amounts, "gross": ["1", "2", "3", "4"]})
+    columns = ColumnWriting(amounts=("price", "gross", "absent"))
+    with writing(Storage(str(tmp_path)), "x.parquet", table.schema, columns) as (writer, _):
+        writer.write_table(table)
+    group = pq.read_metadata(tmp_path / "x.parquet").row_group(0)
+    assert ["DELTA_BINARY_PACKED" in group.column(number).encodings for number in range(2)] == [True, False]
+    assert pq.read_table(tmp_path / "x.parquet").equals(table)
 
 
 def test_rows_between_are_those_asked_for_when_they_lie_in_several_row_groups(tmp_path: Path) -> None:
