@@ -20,7 +20,6 @@ from daskjobs import stages
 from daskjobs.cluster import tasks, usage
 from daskjobs.cluster.connection import ClusterFacts
 from daskjobs.display import escaped
-from daskjobs.orders.report import page
 from daskjobs.orders.sources import lines
 from daskjobs.pipeline.context import AccountedError
 from daskjobs.stages import new_context, run_stage, validate
@@ -46,16 +45,12 @@ def _gather(*arguments: Any, done: Callable[[Any], None] = lambda _: None, **_: 
 
 @contextmanager
 def stages_inline(block_bytes: int = lines.BLOCK_BYTES, real: bool = False) -> Iterator[None]:
-    """Let stages that run in the block do without Dask, unless they are ``real``.
-
-    The page, which is slow to draw, is left out.
-    """
+    """Let stages that run in the block do without Dask, unless they are ``real``."""
     with pytest.MonkeyPatch.context() as patch:
         if not real:
             patch.setattr(validate, "connect", _connected)
             patch.setattr(tasks, "gather", _gather)
             patch.setattr(usage, "measured", lambda *_: nullcontext(usage.Measurement()))
-        patch.setattr(page, "page", lambda *_: b"")
         patch.setattr(lines, "BLOCK_BYTES", block_bytes)
         yield
 

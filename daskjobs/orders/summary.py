@@ -159,18 +159,20 @@ def most(lines: pa.Table, count: int) -> pa.Table:
 
 
 def by_period(days: pa.Table, count: int) -> tuple[str, pa.Table]:
-    """Return the shortest period, "day", "month" or "year", with at most ``count`` lines, and the lines summed by it.
+    """Return the shortest period, "day", "month", "year" or "decade", with at most ``count`` lines, and their sums.
 
-    The value of a line is the first day of its period. The period is the year even if there are more than ``count``.
+    ``days`` are sorted. The value of a line is the first day of its period. Decades may be more than ``count``.
     """
-    for period, length, first in (("day", 10, ""), ("month", 7, "-01"), ("year", 4, "-01-01")):
+    if len(days) <= count:
+        return "day", days
+    for period, length, first in (("month", 7, "-01"), ("year", 4, "-01-01"), ("decade", 3, "0-01-01")):
         starts = pc.binary_join_element_wise(pc.utf8_slice_codeunits(days["value"], 0, length), first, "")
         total = Total()
         total.add(days.set_column(1, "value", starts))
         summed = of(total.sums(), "day")
-        if len(summed) <= count or period == "year":
+        if len(summed) <= count or period == "decade":
             return period, summed
-    raise AssertionError("years are the last")
+    raise AssertionError("decades are the last")
 
 
 def counts_of(texts: pa.Array) -> dict[str, int]:

@@ -23,11 +23,11 @@ from daskjobs.orders.validation.limit import Limit, not_understood, proposal
 from daskjobs.pipeline.context import AccountedError, Done
 from daskjobs.pipeline.manifest import Manifest
 from daskjobs.pipeline.stage import Stage
-from daskjobs.stages import clean, merge, validate
+from daskjobs.stages import clean, generate, merge, split, validate
 from daskjobs.stages.run_settings import Context
 
 if TYPE_CHECKING:
-    from daskjobs.orders.report.page import ResourcesSection
+    from daskjobs.orders.report.page import About, ResourcesSection
 
 NAME = "report"
 REPORT, QUALITY, PAGE = "report/analytics_report.json", "report/quality.json", "report/report.html"
@@ -124,12 +124,16 @@ def _write(context: Context) -> Done:
     if not rejected and merged.unread:
         rejected, todo = not_understood(merged.unread), UNREAD
     broken = rejected or unclear
-    outputs = {
-        QUALITY: context.storage.put(QUALITY, dump(quality)),
-        PAGE: context.storage.put(
-            PAGE, page(None if unclear else revenue, quality, sums, _resources(context), broken, notes(profile))
-        ),
-    }
+    html = page(
+        None if unclear else revenue,
+        quality,
+        sums,
+        _about(context),
+        _resources(context),
+        broken,
+        notes(profile),
+    )
+    outputs = {QUALITY: context.storage.put(QUALITY, dump(quality)), PAGE: context.storage.put(PAGE, html)}
     if broken and not rejected:
         raise AccountedError(
             f"{unclear}; {QUALITY} counts them: choose one with --currency, or with report_currency in the profile"
@@ -150,6 +154,20 @@ def _write(context: Context) -> Done:
     # These may differ between runs of the same data.
     facts = {stage: context.facts(stage) for stage in context.stages if stage != NAME}
     return Done(outputs, rows, {"stages": {"cores": cores(), **{stage: each for stage, each in facts.items() if each}}})
+
+
+def _about(context: Context) -> "About":
+    """Return what the page says first: what data it is about, and when split has read them."""
+    from daskjobs.orders.report.page import About
+
+    planned, generated = context.manifest(split.NAME), generate.STAGE.manifest
+    return About(
+        run=context.settings.run_uri,
+        files=list(planned.inputs),
+        begun=context.facts(split.NAME).get("started", "")[:16].replace("T", " "),
+        version=context.version,
+        seed=context.manifest(generate.NAME).settings["seed"] if generated in planned.inputs else None,
+    )
 
 
 def _resources(context: Context) -> "ResourcesSection | None":

@@ -1,36 +1,35 @@
-"""report.html: one self-contained page with the numbers, the reject reasons, and the plots."""
+"""report.html: what it is about, the numbers, what needs attention, the plots, and the rest."""
 
-import json
-import re
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import date
 from decimal import Decimal
-from importlib.resources import files
-from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from bokeh.embed import components
-from bokeh.models import ColumnDataSource, DataRange1d, FixedTicker, HoverTool, NumeralTickFormatter, PlainText
-from bokeh.plotting import figure
-from bokeh.resources import Resources
-from bokeh.settings import settings
-from jinja2 import Environment
 
-from daskjobs.display import escaped
+from daskjobs.orders.report.html import Html, amount, counted, document, repeated, share
+from daskjobs.orders.report.plots import Line, bars, columns, lines
 from daskjobs.orders.report.quality import Quality
 from daskjobs.orders.summary import by_period, most, of
 
 BARS = 20  # at most in one plot
-MOST_DAYS = 4000  # points of the plot by day: ten years
-MOST_NAME, MOST_LABEL = 200, 40  # characters of a name in the tooltip of its bar, and beside the bar
-PERIODS = {"day": "%F", "month": "%Y-%m", "year": "%Y"}
-COLOR = "#2b6cb0"
-SHORT = "0.[0]a"  # 1.2m
-TOOLTIPS = [("revenue", "@revenue{0,0.00}"), ("orders", "@orders{0,0}")]
-_UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+MOST_DAYS = 1100  # columns of the plot by day: three years
+FILES = 3  # named at most
+
+
+@dataclass(frozen=True)
+class About:
+    """What a page is about: its run, the names of the files, when they were read, and what made it.
+
+    ``seed`` is that of generated orders.
+    """
+
+    run: str
+    files: Sequence[str]
+    begun: str
+    version: str
+    seed: int | None = None
 
 
 @dataclass(frozen=True)
@@ -70,6 +69,7 @@ def page(
     revenue: int | None,
     quality: Quality,
     summary: pa.Table,
+    about: About,
     resources: ResourcesSection | None,
     broken: str = "",
     notes: Sequence[str] = (),
@@ -77,115 +77,238 @@ def page(
     """Render the page: ``revenue`` in cents, ``quality`` as in quality.json, ``summary`` as clean writes it.
 
     ``broken`` says why the run has failed, if it has; ``revenue`` is None if it is in no one currency, and then nothing
-    is plotted. ``notes`` are sentences about the plots. ``resources`` are shown in the only section that may differ
-    between two runs of the same data.
+    is plotted. ``notes`` are sentences about the plots. Two runs of the same data differ in what shows ``about`` and
+    ``resources``, and nowhere else.
     """
+    total = "" if revenue is None else amount(Decimal(revenue).scaleb(-2))
+    orders = counted(quality.paid_orders, "order")
+    title = f"{'Failed. ' if broken else ''}Orders: {orders}, {total or 'no'} revenue"
+    failed = Html(
+        '<p class="warning"><b>This run has failed, and there is no analytics_report.json:</b> {}.</p>'
+    ).format(broken)
+    return document(
+        title,
+        [
+            Html("<h1>Orders report</h1>"),
+            _about(about, quality, of(summary, "day")),
+            failed if broken else Html(""),
+            _profile(quality),
+            _numbers(total, quality),
+            _attention(quality),
+            *(_plots(quality, summary, notes) if summary.num_rows and revenue is not None else ()),
+            _account(quality),
+            _scores(quality),
+            _resources(resources) if resources else Html(""),
+        ],
+    )
+
+
+def _about(about: About, quality: Quality, days: pa.Table) -> Html:
+    """Say what data the page is about."""
+    files = ", ".join(about.files[:FILES])
+    more = f" and {len(about.files) - FILES:,} more" if len(about.files) > FILES else ""
+    said = [
+        ("Orders", f"generated, with the seed {about.seed}")
+        if about.seed is not None
+        else ("File" if len(about.files) == 1 else f"{len(about.files):,} files", f"{files}{more}"),
+        ("Rows", f"{quality.rows.rows_in:,}"),
+        ("Days", _days(days)),
+        ("Run", about.run),
+        ("Date", f"{about.begun} UTC" if about.begun else ""),
+        ("Made by", f"daskjobs {about.version}"),
+    ]
+    shown = repeated("<div><dt>{}</dt><dd>{}</dd></div>\n", [(name, text) for name, text in said if text])
+    return Html('<dl id="about">\n{}</dl>').format(shown)
+
+
+def _days(days: pa.Table) -> str:
+    """Say which days the paid orders cover, and on how many of them there is none."""
+    if not len(days):
+        return "none, since there are no paid orders"
+    first, last = (text.as_py() for text in pc.min_max(days["value"]).values())
+    if first == last:
+        return str(first)
+    covered = date.fromisoformat(last).toordinal() - date.fromisoformat(first).toordinal() + 1
+    without = f" ({covered - len(days):,} of these days without paid orders)" if covered > len(days) else ""
+    return f"{first} to {last}{without}"
+
+
+def _profile(quality: Quality) -> Html:
+    if not quality.profile:
+        return Html("")
+    left_out = "; ".join(f"{rule}, since {why}" for rule, why in quality.without_rules.items())
+    return Html('<p class="note">Read as the profile {} says.{}</p>').format(
+        quality.profile, Html(" <b>Not checked:</b> {}.").format(left_out) if left_out else ""
+    )
+
+
+def _numbers(revenue: str, quality: Quality) -> Html:
+    rows, currency = quality.rows, f", {quality.currency}" if quality.currency else ""
+    amounts = (
+        [("Gross", amount(quality.gross)), ("Refunds", amount(quality.refunds)), ("Net revenue", revenue)]
+        if quality.net
+        else [("Revenue", revenue or "none")]
+    )
+    unpaid = "orders" if quality.orders is None else "rows"
+    judged = rows.rows_in - rows.furniture
+    said = [
+        ("Paid orders", f"{quality.paid_orders:,}", ""),
+        *((f"{name}{currency}", text, "") for name, text in amounts),
+        ("Rows rejected", f"{rows.rejected:,}", f"{share(rows.rejected, judged)} of {judged:,}"),
+        (f"Unpaid {unpaid}", f"{rows.unpaid:,}", ""),
+    ]
+    part = Html('<dd class="note">{}</dd>')
+    return Html('<dl class="numbers">\n{}</dl>').format(
+        repeated(
+            "<div><dt>{}</dt><dd>{}</dd>{}</div>\n",
+            ((name, text, part.format(more) if more else "") for name, text, more in said),
+        )
+    )
+
+
+def _attention(quality: Quality) -> Html:
+    """Show warnings, and why rows were rejected."""
+    elsewhere = ", ".join(f"{rows:,} in {name}" for name, rows in quality.elsewhere.items())
+    judged = quality.rows.rows_in - quality.rows.furniture
+    parts = [
+        repeated('<p class="warning"><b>Warning:</b> {}.</p>\n', ([warning] for warning in quality.warnings)),
+        Html('<p class="note">The report is of {}. Paid in other currencies, and counted as unpaid: {}.</p>\n').format(
+            quality.currency, elsewhere
+        )
+        if elsewhere
+        else "",
+        Html(
+            "<table>\n<thead><tr><th>Why rows were rejected</th>"
+            '<th class="n">Rows</th><th class="n">Share</th></tr></thead>\n<tbody>\n{}</tbody>\n</table>\n'
+            '<p class="note">A row with several reasons is counted under each. Each rejected row, with its reasons, is '
+            "in merge/quarantine.csv.</p>"
+        ).format(
+            repeated(
+                '<tr><td>{}<br/><span class="note">{}</span></td><td class="n">{:,}</td><td class="n">{}</td></tr>\n',
+                ((_broken(line.reason), line.rule, line.rows, share(line.rows, judged)) for line in quality.reasons),
+            )
+        )
+        if quality.reasons
+        else Html("<p>No row was rejected.</p>"),
+    ]
+    return Html("<h2>What needs attention</h2>\n{}").format(Html("").join(parts))
+
+
+def _plots(quality: Quality, summary: pa.Table, notes: Sequence[str]) -> Iterator[Html]:
+    note = Html('<p class="note">{}</p>')
+    unit = f"Revenue, {quality.currency or 'in the currency of the orders'}"
     period, days = by_period(of(summary, "day"), MOST_DAYS)
-    lines = {name: of(summary, name) for name in ("region", "product")}
-    shown = {name: most(each, BARS) for name, each in lines.items()}
-    with _random_ids():
-        plots = {
-            f"Revenue by {period}": _days(period, days),
-            **{f"Revenue by {name}": _bars(each) for name, each in shown.items() if len(each)},
-        }
-        script, divs = components(dict(plots)) if summary.num_rows and revenue is not None else ("", {})
-    own = [name for each in shown.values() for name in each["value"].to_pylist()]
-    fixed = _fixed_ids(json.dumps([script, divs]), own)
-    script, divs = json.loads(fixed)
-    source = (files("daskjobs.orders.report") / "page.html.j2").read_text("utf-8")
-    environment = Environment(autoescape=True)
-    environment.filters["seen"] = escaped
-    template = environment.from_string(source)
-    html = template.render(
-        revenue_text="no" if revenue is None else f"{Decimal(revenue).scaleb(-2):,.2f}",
-        quality=quality,
-        bokeh=Resources(mode="inline", components=["bokeh"]).render_js() if divs else "",
-        script=script,
-        plots=divs,
-        period=period,
-        most_days=MOST_DAYS,
-        many=[name for name in lines if len(lines[name]) > BARS],
-        bars=BARS,
-        resources=resources,
-        broken=broken,
-        notes=notes,
-        of_currency=f", {quality.currency}" if quality.currency else "",
-        amount=lambda text: f"{Decimal(text):,.2f}",
+    if len(days):
+        yield columns(period, lines(days), unit)
+    if period != "day":
+        yield note.format(f"There are more than {MOST_DAYS:,} days, so the plot shows their sums by {period}.")
+    for name in ("region", "product"):
+        all_lines = of(summary, name)
+        if not len(all_lines):
+            continue
+        shown, others = lines(most(all_lines, BARS)), None
+        if len(all_lines) > BARS:
+            orders, revenue = (pc.sum(all_lines[each]).as_py() for each in ("orders", "revenue"))
+            others = Line(
+                f"the other {len(all_lines) - BARS:,}",
+                orders - sum(line.orders for line in shown),
+                revenue - sum(line.revenue for line in shown),
+            )
+        yield bars(name, shown, others, unit)
+        if others:
+            yield note.format(
+                f"The plot by {name} shows the {BARS} with the most revenue; {others.value} come to "
+                f"{amount(others.revenue)}."
+            )
+    yield from map(note.format, notes)
+
+
+def _account(quality: Quality) -> Html:
+    """Show the account of every row and line."""
+    rows, counts = quality.rows, quality.lines
+    furniture = f" + {rows.furniture:,} furniture, which the profile names" if rows.furniture else ""
+    unpaid = ", ".join(f"{count:,} {status}" for status, count in quality.unpaid_by_status.items())
+    orders = (
+        f"; the paid rows are {counted(quality.orders, 'order')}" if quality.orders not in (None, rows.paid) else ""
     )
-    return html.encode()
-
-
-@contextmanager
-def _random_ids() -> Iterator[None]:
-    """Let bokeh give its elements random ids, which can be told from what users wrote, and numbered."""
-    chosen = settings.simple_ids()  # by the program, which may draw plots of its own
-    settings.simple_ids = False
-    try:
-        yield
-    finally:
-        settings.simple_ids = chosen
-
-
-def _fixed_ids(html: str, names: list[str]) -> str:
-    """Number the random ids that bokeh gives its elements, so that the same report is the same bytes.
-
-    An id that stands in ``names`` is the user's own.
-    """
-    ids = dict.fromkeys(_UUID.findall(" ".join(names)))
-    fixed: dict[str, str] = {}
-    return _UUID.sub(
-        lambda match: match[0] if match[0] in ids else fixed.setdefault(match[0], f"plot-{len(fixed)}"), html
+    said = [
+        f"{rows.rows_in:,} rows came in = {rows.valid:,} valid + {rows.rejected:,} rejected{furniture}; "
+        f"valid = {rows.paid:,} paid + {rows.unpaid:,} unpaid{f': {unpaid}' if unpaid else ''}{orders}."
+    ]
+    if counts.in_files:
+        outside = (
+            f" + {counts.outside:,} before and after the rows, which the profile leaves out" if counts.outside else ""
+        )
+        said.append(
+            f"{counts.in_files:,} lines in the CSV files = {counted(counts.headers, 'header line')} + "
+            f"{counted(counts.rows, 'row')} + {counts.inside_quotes:,} line ends inside quoted fields{outside}."
+        )
+    return Html("<h2>The account of every row</h2>\n{}").format(
+        repeated("<p>{}</p>\n", ([sentence] for sentence in said))
     )
 
 
-def _days(period: str, days: pa.Table) -> figure:
-    plot = _figure(x_axis_type="datetime", y_range=_from_zero(days))
-    source = _source(days, value=np.array(days["value"].to_pylist(), "datetime64[ms]"))
-    plot.line("value", "revenue", source=source, color=COLOR, line_width=2)
-    plot.scatter("value", "revenue", source=source, color=COLOR, size=4, alpha=0.4)
-    tooltips = [(period, f"@value{{{PERIODS[period]}}}"), *TOOLTIPS]
-    plot.add_tools(HoverTool(tooltips=tooltips, formatters={"@value": "datetime"}))
-    plot.yaxis.formatter = NumeralTickFormatter(format=SHORT)
-    return plot
+def _scores(quality: Quality) -> Html:
+    if not quality.scores:
+        return Html("")
+    rows = (
+        (
+            _broken(anomaly),
+            f"{score.true_positives:,} found, {score.false_negatives:,} missed, {score.false_positives:,} false",
+            *("none" if each is None else f"{each:.4f}" for each in (score.precision, score.recall)),
+        )
+        for anomaly, score in quality.scores.items()
+    )
+    return Html(
+        "<h2>How well the rules found the known anomalies</h2>\n<table>\n<thead><tr><th>Anomaly</th>"
+        '<th class="n">Precision</th><th class="n">Recall</th></tr></thead>\n<tbody>\n{}</tbody>\n</table>'
+    ).format(
+        repeated(
+            '<tr><td>{}<br/><span class="note">{}</span></td><td class="n">{}</td><td class="n">{}</td></tr>\n',
+            rows,
+        )
+    )
 
 
-def _bars(most: pa.Table) -> figure:
-    """Draw a bar for each line, the first on top, at positions 0, 1, …, since names need not be unique."""
-    names = list(map(_label, most["value"].to_pylist()))
-    places = list(range(len(most)))[::-1]
-    plot = _figure(y_range=(-0.5, len(most) - 0.5), x_range=_from_zero(most), height=90 + 24 * len(most))
-    source = _source(most, name=names, place=places)
-    plot.hbar(y="place", right="revenue", source=source, height=0.7, color=COLOR)
-    plot.add_tools(HoverTool(tooltips=[("", "@name"), *TOOLTIPS]))
-    plot.xaxis.formatter = NumeralTickFormatter(format=SHORT)
-    plot.yaxis.ticker = FixedTicker(ticks=places)
-    # As PlainText, else bokeh would take text between dollar signs for a formula.
-    plot.yaxis.major_label_overrides = {
-        place: PlainText(text=name if len(name) <= MOST_LABEL else f"{name[: MOST_LABEL - 1]}…")
-        for place, name in zip(places, names, strict=True)
-    }
-    plot.ygrid.visible = False
-    return plot
+def _resources(resources: ResourcesSection) -> Html:
+    asked, used, wanted = resources.asked, resources.used, resources.next
+    lost = f" at the end, {used.lost:,} lost" if used.lost else ""
+    rows = [
+        (
+            "Dask workers",
+            f"{asked.workers:,}",
+            f"{used.workers:,}{lost}, busy for {used.busy_seconds:,.1f} s in all",
+            f"{wanted.workers:,}" if wanted.workers else "",
+        ),
+        (
+            "CPU of a worker",
+            asked.worker_cpu or "nothing",
+            f"{used.cores:.2f} cores while busy, {used.cpu_seconds:,.1f} s in all; {used.queued_seconds:,.1f} s "
+            "waiting for a core",
+            wanted.worker_cpu,
+        ),
+        (
+            "Memory of a worker's process",
+            asked.worker_memory or "nothing",
+            f"{_size(used.memory_bytes)} on average, {_size(used.peak_bytes)} at its peak",
+            wanted.worker_memory,
+        ),
+    ]
+    return Html(
+        '<section id="resources">\n<h2>Resources</h2>\n<table>\n<thead><tr><td></td><th>Requested</th><th>Used</th>'
+        "<th>Next time</th></tr></thead>\n<tbody>\n{}</tbody>\n</table>\n<ul>{}</ul>\n"
+        '<p class="note">The advice is for the same orders in the same partitions. Memory is the resident memory of '
+        "the largest worker process, with its peak since it started; facts.json has each worker's.</p>\n</section>"
+    ).format(
+        repeated('<tr><th scope="row">{}</th><td>{}</td><td>{}</td><td>{}</td></tr>\n', rows),
+        repeated("<li>{}</li>\n", ([sentence] for sentence in resources.advice)),
+    )
 
 
-def _from_zero(lines: pa.Table) -> DataRange1d:
-    """Return the range of an axis of revenue, which begins at zero unless more was given back than paid."""
-    least = pc.min(lines["revenue"]).as_py() or 0
-    return DataRange1d(start=0) if least >= 0 else DataRange1d()
+def _broken(name: str) -> Html:
+    """Return a name that may be broken after its underscores, so that it fits beside numbers on a phone."""
+    return Html("_<wbr/>").join(name.split("_"))
 
 
-def _label(name: str) -> str:
-    """Return a name as the plots show it: on one line, and visible even if it is empty."""
-    text = escaped(name[:MOST_NAME])
-    return f"{text}…" if len(name) > MOST_NAME else text or "(empty)"
-
-
-def _source(lines: pa.Table, **columns: Any) -> ColumnDataSource:
-    revenue = list(map(float, lines["revenue"].to_pylist()))
-    return ColumnDataSource({**columns, "revenue": revenue, "orders": lines["orders"].to_pylist()})
-
-
-def _figure(**options: Any) -> figure:
-    plot = figure(**{"height": 280, "sizing_mode": "stretch_width", "toolbar_location": None, "tools": "", **options})
-    plot.outline_line_color = None
-    return plot
+def _size(count: int) -> str:
+    return f"{count / 2**30:,.1f} GiB" if count >= 1 << 30 else f"{count / 2**20:,.1f} MiB"
