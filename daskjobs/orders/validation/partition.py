@@ -83,18 +83,31 @@ def check_partition(
     kept = _kept(storage, partition.number, names, task, repeats, others)
     if kept is not None:
         return kept
+    with storage.closed_together() as together:
+        return _checked(together, task, partition, files, names, repeats, others)
+
+
+def _checked(
+    storage: Storage,
+    task: Task,
+    partition: Partition,
+    files: dict[int, SourceFile],
+    names: dict[str, str],
+    repeats: dict[str, Piece],
+    others: dict[str, Piece],
+) -> Checked:
     counts = _Counts(partition.number, scored=task.truth is not None)
     repeated, told, sums = positions(storage, repeats), elsewhere(storage, others), summary.Total()
     counting = task.profile is not None and task.profile.counts
     counts.amounts = Amounts() if counting else None
     orders, writing = orders_schema(task.extra, counting), COUNTED_WRITING if counting else WRITING
     schemas = {"paid": orders, "unpaid": orders, "quarantine": QUARANTINE, "summary": summary.SCHEMA}
-    with storage.closed_together() as together, ExitStack() as stack:
+    with ExitStack() as stack:
         opened = {
-            content: stack.enter_context(writing_rows(together, names[content], schema, writing))
+            content: stack.enter_context(writing_rows(storage, names[content], schema, writing))
             for content, schema in schemas.items()
         }
-        take, file, pieces = stack.enter_context(writing_ids(together, names["ids"], buckets(task.limit.rows)))
+        take, file, pieces = stack.enter_context(writing_ids(storage, names["ids"], buckets(task.limit.rows)))
         opened["ids"] = take, file
         runs = Entries(file, buckets(task.limit.rows), RUNS)
         write = {content: take for content, (take, _) in opened.items()}
