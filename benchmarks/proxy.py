@@ -140,8 +140,10 @@ def proxy(upstream: str, delay: float = 0.0, rate: float = 0.0, port: int = 0) -
         started.set()
         async with server:
             await ended.wait()
-        for task in asyncio.all_tasks() - {asyncio.current_task()}:
+        tasks = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in tasks:
             task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     thread = threading.Thread(target=loop.run_until_complete, args=(run(),), daemon=True)
     thread.start()

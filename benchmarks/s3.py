@@ -63,7 +63,7 @@ def waits(used: dict[str, float]) -> float:
 
 
 def once(
-    root: Path, url: str, data: Path, run: str, stages: tuple[str, ...]
+    root: Path, url: str, data: Path, run: str, stages: tuple[str, ...], options: list[str]
 ) -> dict[str, tuple[Figures, Counter[str]]]:
     """Run the stages, each in a process; return the seconds of each, and its requests by kind."""
     found = {}
@@ -128,10 +128,9 @@ def main() -> None:
             print(f"| {stage} | {each} | {counts.total()} |")
         print()
     print("Seconds of processes, their CPU, and of stages; and of validate's tasks: CPU, and waits for storage.\n")
-    print(
-        "| seconds | process near | far | cpu near | far | stage near | far | ratio | least to most | tasks near | far | waits near | far |"
-    )
-    print(f"| --- {'| ---: ' * 12}|")
+    names = [f"{what} {name}" for what in ("process", "cpu", "stage") for name in ("near", "far")]
+    names += ["ratio", "least to most", "tasks near", "far", "waits near", "far"]
+    print(f"| seconds | {' | '.join(names)} |\n| --- {'| ---: ' * len(names)}|")
     for root in options.root:
         for stage in stages:
             runs = {name: [one[stage][0] for one in found[root, name]] for name in ("near", "far")}

@@ -8,9 +8,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, suppress
 from typing import Any
 
-PIECE_BYTES = 4 << 20  # of a request
+PIECE_BYTES, FIRST_BYTES = 4 << 20, 1 << 20  # of a request, and of those for the first piece, which is waited for
 PIECES = 4  # requested ahead of the one that is read
-PART_BYTES = 16 << 20  # of an upload; a smaller file is written in one request
+PART_BYTES = 8 << 20  # of an upload; a smaller file is written in one request
 
 
 class AheadFile(io.RawIOBase):
@@ -28,7 +28,8 @@ class AheadFile(io.RawIOBase):
         self._fs, self._path, self._explained = fs, path, explained
         self._at = self._next = start
         self._end = end
-        self._pieces = deque[tuple[int, Future[bytes]]]()
+        self._small = start + PIECE_BYTES if end - start > PIECE_BYTES else start
+        self._pieces = deque[tuple[int, int, Future[bytes]]]()
 
     def read(self, count: int | None = -1) -> bytes:
         """Return the next ``count`` bytes, or fewer where the file ends."""
@@ -37,7 +38,7 @@ class AheadFile(io.RawIOBase):
             self._forget()
         if not self._pieces:
             self._next = self._at
-        while self._pieces and self._pieces[0][0] + PIECE_BYTES <= self._at:
+        while self._pieces and self._pieces[0][1] <= self._at:
             self._pieces.popleft()
         found, index = list[memoryview](), 0
         while self._at < end:
@@ -45,13 +46,13 @@ class AheadFile(io.RawIOBase):
                 self._request()
             if index == len(self._pieces):
                 break
-            start, future = self._pieces[index]
+            start, upto, future = self._pieces[index]
             with self._explained():
-                data = future.result()
+                data = _answered(future)
             part = memoryview(data)[self._at - start : end - start]
             found.append(part)
             self._at += len(part)
-            if len(data) < min(PIECE_BYTES, self._end - start):
+            if len(data) < upto - start:
                 break  # the file has ended
             index += 1
         return found[0].tobytes() if len(found) == 1 else b"".join(found)
@@ -88,13 +89,30 @@ class AheadFile(io.RawIOBase):
         super().close()
 
     def _request(self) -> None:
-        start, self._next = self._next, min(self._next + PIECE_BYTES, self._end)
+        start, size = self._next, FIRST_BYTES if self._next < self._small else PIECE_BYTES
+        self._next = start + size if start + size + FIRST_BYTES <= self._end else self._end  # no request for a rest
         asked = self._fs._cat_file(self._path, start=start, end=self._next)
-        self._pieces.append((start, run_coroutine_threadsafe(asked, self._fs.loop)))
+        self._pieces.append((start, self._next, run_coroutine_threadsafe(asked, self._fs.loop)))
 
     def _forget(self) -> None:
         while self._pieces:
-            self._pieces.popleft()[1].cancel()
+            self._pieces.popleft()[2].cancel()
+
+
+def _answered(request: Future[bytes]) -> bytes:
+    """Return what a store has answered: nothing where a file ends before the bytes that were asked for."""
+    try:
+        return request.result()
+    except OSError as error:
+        if not is_beyond_end(error):
+            raise
+        return b""
+
+
+def is_beyond_end(error: OSError) -> bool:
+    """Tell whether a store refuses to give bytes because a file has none there."""
+    answer = getattr(error.__cause__, "response", {})
+    return bool(answer.get("ResponseMetadata", {}).get("HTTPStatusCode") == 416)
 
 
 class BehindFile:

@@ -87,19 +87,32 @@ def check_partition(
     kept = _kept(storage, partition.number, names, task, repeats, others)
     if kept is not None:
         return kept
+    with storage.closed_together() as together:
+        return _checked(together, task, partition, files, names, repeats, others)
+
+
+def _checked(
+    storage: Storage,
+    task: Task,
+    partition: Partition,
+    files: dict[int, SourceFile],
+    names: dict[str, str],
+    repeats: dict[str, Piece],
+    others: dict[str, Piece],
+) -> Checked:
     counts = _Counts(partition.number, scored=task.truth is not None)
     repeated, told, sums = positions(storage, repeats), elsewhere(storage, others), summary.Total()
     counting = task.profile is not None and task.profile.counts
     counts.amounts = Amounts() if counting else None
     orders, writing = orders_schema(task.extra, counting), COUNTED_WRITING if counting else WRITING
     schemas = {"paid": orders, "unpaid": orders, "quarantine": QUARANTINE, "summary": summary.SCHEMA}
-    with storage.closed_together() as together, ExitStack() as stack:
+    with ExitStack() as stack:
         opened = {
-            content: stack.enter_context(writing_rows(together, names[content], schema, writing))
+            content: stack.enter_context(writing_rows(storage, names[content], schema, writing))
             for content, schema in schemas.items()
         }
         write = {content: take for content, (take, _) in opened.items()}
-        file = stack.enter_context(together.write(names["ids"]))
+        file = stack.enter_context(storage.write(names["ids"]))
         ids = PartitionIds(file, task.buckets, not repeats and _ids_found_again(task.profile))
         runs = Entries(file, task.buckets, RUNS)
         alone = task.truth is not None or _by_line(task)  # an order's lines are of one file

@@ -13,12 +13,13 @@ from daskjobs.files.storage import Storage, filesystem
 from daskjobs.stages import new_context, run_stage
 from daskjobs.stages.run_settings import Settings
 
-# Writes more of an object than s3fs holds in memory, which begins its upload, and is killed.
+# Writes more of an object than is held in memory, waits until its upload has begun, and is killed.
 KILLED = """
 import os, signal, sys
 from daskjobs.files.storage import Storage
 with Storage(sys.argv[1]).write("orders/orders.csv") as file:
-    file.write(bytes(51 << 20))
+    for _ in range(2):
+        file.write(bytes(51 << 20))
     os.kill(os.getpid(), signal.SIGKILL)
 """
 
