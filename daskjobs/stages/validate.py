@@ -20,6 +20,7 @@ from daskjobs.events import event
 from daskjobs.files.digest import Piece
 from daskjobs.files.documents import dump
 from daskjobs.files.storage import Storage
+from daskjobs.orders import validation
 from daskjobs.orders.validation.limit import Limit
 from daskjobs.orders.validation.result import Checked, Ledger
 from daskjobs.pipeline.context import Done
@@ -58,9 +59,8 @@ def partition_files(number: int) -> dict[str, str]:
 
 def workload() -> Workload:
     """Return what the partitions' tasks ask of their workers."""
-    from daskjobs.orders.validation import partition
-
-    return Workload(preload=(partition.__name__,), results=False)
+    # It is only named here, since `daskjobs cluster` doesn't run it: it would load Arrow and more.
+    return Workload(preload=(f"{validation.__name__}.partition",), results=False)
 
 
 def execute(context: Context) -> Manifest:
