@@ -5,12 +5,13 @@ Of one workflow, a table of its hops; of several, one table with the sums of eac
 From the status of the Workflow and of its pods, which are there for ten minutes after its end; KUBECONFIG names the
 cluster. A row is a stage on the way that took longest, from the workflow's creation to the end of its last pod:
 
-- Argo: from the end of the pod before it until Argo's controller made this one
+- Argo: from the end of the pod before it, as Kubernetes had it, until Argo's controller made this one
 - pod start: until its first container runs (scheduling, volumes, Argo's init container)
 - Dask start: what validate waited for its cluster, as its log says
 - work: the rest of the time that its container ran, the start of Python included; several stages in one pod, each from
   the end of the one before it, as the pod's log has it
-- pod end: until its last container, which saves what Argo shows, has ended
+- pod end: until its last container, which saves what Argo shows, has ended; and unless it is the last pod, until
+  Kubernetes says that the pod has ended, which is what Argo's controller waits for
 
 Kubernetes notes whole seconds, so that a cell may be one off; the sums are exact.
 """
@@ -53,25 +54,35 @@ def hops(namespace: str, workflow: str) -> list[Hop]:
     nodes = [node for node in found["status"]["nodes"].values() if node["type"] == "Pod" and node.get("finishedAt")]
     if missing := [node["displayName"] for node in nodes if node["id"] not in by_node]:
         sys.exit(f"the pods of {', '.join(missing)} are gone: Argo removes them ten minutes after the end")
-    way: list[Hop] = []
-    for node, before in longest(nodes, moment(found["metadata"]["creationTimestamp"])):
-        way += of_pod(namespace, node, by_node[node["id"]], before)
+    before, way = moment(found["metadata"]["creationTimestamp"]), list[Hop]()
+    nodes = longest(nodes)
+    for node, later in zip(nodes, [*nodes[1:], None], strict=True):
+        pod, end = by_node[node["id"]], moment(node["finishedAt"])
+        if later:
+            end = max(end, min(moment(later["startedAt"]), gone(pod)))
+        way += of_pod(namespace, node, pod, before, end)
+        before = end
     return way
 
 
-def longest(nodes: list[dict[str, Any]], created: float) -> list[tuple[dict[str, Any], float]]:
-    """Walk from the last pod back to the first, each time to the one that ended last before it, and when that was."""
+def longest(nodes: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Walk from the last pod back to the first, each time to the one that ended last before it; return their order."""
     way = []
     node = max(nodes, key=lambda each: moment(each["finishedAt"]))
     while node:
+        way.append(node)
         earlier = [each for each in nodes if moment(each["finishedAt"]) <= moment(node["startedAt"]) and each != node]
-        last = max(earlier, key=lambda each: moment(each["finishedAt"]), default=None)
-        way.append((node, moment(last["finishedAt"]) if last else created))
-        node = last or {}
+        node = max(earlier, key=lambda each: moment(each["finishedAt"]), default={})
     return way[::-1]
 
 
-def of_pod(namespace: str, node: dict[str, Any], pod: dict[str, Any], before: float) -> list[Hop]:
+def gone(pod: dict[str, Any]) -> float:
+    """Return when Kubernetes had taken down a pod's network, which is when it says that the pod has ended."""
+    conditions = {each["type"]: each for each in pod["status"]["conditions"]}
+    return moment(conditions.get("PodReadyToStartContainers", conditions["Ready"])["lastTransitionTime"])
+
+
+def of_pod(namespace: str, node: dict[str, Any], pod: dict[str, Any], before: float, over: float) -> list[Hop]:
     """Return the hops of one pod: a stage for each that its log names, or the whole as one."""
     (main,) = [each for each in pod["status"]["containerStatuses"] if each["name"] == "main"]
     began, runs, end = (
@@ -88,7 +99,7 @@ def of_pod(namespace: str, node: dict[str, Any], pod: dict[str, Any], before: fl
     if said := DASK_START.search(log):
         rows[-1].seconds["Dask start"] = float(said[1])
         rows[-1].seconds["work"] -= float(said[1])
-    rows[-1].seconds["pod end"] = moment(node["finishedAt"]) - end
+    rows[-1].seconds["pod end"] = over - end
     return rows
 
 

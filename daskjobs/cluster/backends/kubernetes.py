@@ -29,7 +29,7 @@ class Kubernetes:
     def connect(self, settings: KubernetesSettings, workload: Workload) -> AbstractContextManager[Connection]:
         """Create the cluster, or reuse the one that was started ahead, and delete it at the end."""
         with kubernetes_packages():
-            from daskjobs.cluster.kubernetes.lifecycle import ephemeral_cluster
+            from daskjobs.cluster.kubernetes.ephemeral import ephemeral_cluster
         return ephemeral_cluster(settings, workload, self._pairs)
 
     def start_ahead(self, settings: KubernetesSettings, workload: Workload) -> tuple[str, list[ObjectName]]:

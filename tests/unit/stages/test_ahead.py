@@ -1,4 +1,6 @@
 import json
+import subprocess
+import sys
 
 import pytest
 
@@ -25,3 +27,11 @@ def test_cluster_says_what_it_needs_when_it_has_no_run(daskjobs: Command) -> Non
         2,
         "daskjobs: daskjobs cluster needs --run: where the stages write their files\n",
     )
+
+
+def test_pod_that_asks_for_the_cluster_loads_neither_dask_nor_arrow() -> None:
+    """It starts beside generate, whose time it would take."""
+    code = "import sys, daskjobs.cluster.kubernetes.lifecycle as _; from daskjobs.stages.validate import workload"
+    code += "; print(workload().preload[0], {'dask', 'distributed', 'numpy', 'pyarrow', 'pandas'} & {*sys.modules})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout == "daskjobs.orders.validation.partition set()\n"

@@ -8,6 +8,7 @@ from daskjobs.cluster.kubernetes import (
     KubernetesSettings,
     admission,
     dashboard,
+    ephemeral,
     examination,
     lifecycle,
     reach,
@@ -25,7 +26,7 @@ def kube(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.Fixtur
 
     It grants what k8s/ grants to the service account that the module names as ACCOUNT, or everything.
     """
-    for module in (admission, lifecycle, removal, dashboard, examination, reach, secret):
+    for module in (admission, lifecycle, ephemeral, removal, dashboard, examination, reach, secret):
         monkeypatch.setattr(module, "POLL_SECONDS", 0.01)
     for name in ("CERTIFICATE", "KEY"):  # whose files this machine has not
         monkeypatch.setattr(secret, name, tmp_path / name)

@@ -12,12 +12,12 @@ from distributed import Client, LocalCluster
 
 from daskjobs.cluster.backends.kubernetes import Kubernetes
 from daskjobs.cluster.connection import Workload
-from daskjobs.cluster.kubernetes import KubernetesSettings, admission, lifecycle, secret
+from daskjobs.cluster.kubernetes import KubernetesSettings, admission, ephemeral, lifecycle, secret
 from daskjobs.cluster.kubernetes.api import own_pod
+from daskjobs.cluster.kubernetes.ephemeral import ephemeral_cluster
 from daskjobs.cluster.kubernetes.lifecycle import (
     Ensured,
     ensure,
-    ephemeral_cluster,
     make_group,
     release,
     start_ahead,
@@ -65,9 +65,9 @@ def scheduler_and_workers(workers: int) -> LocalCluster:
 def answer_at(dask: LocalCluster, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lifecycle, "new_key_pair", lambda _: PAIR)
     monkeypatch.setattr(lifecycle, "scheduler_host", lambda _: urlsplit(dask.scheduler_address).hostname)
-    monkeypatch.setattr(lifecycle, "scheduler_address", lambda _: dask.scheduler_address)
+    monkeypatch.setattr(ephemeral, "scheduler_address", lambda _: dask.scheduler_address)
     monkeypatch.setattr(lifecycle, "DASHBOARD_PORT", dask.scheduler.http_server.port)
-    monkeypatch.setattr(lifecycle, "GATHER_SECONDS", 0.05)
+    monkeypatch.setattr(ephemeral, "GATHER_SECONDS", 0.05)
 
 
 @pytest.fixture
@@ -337,14 +337,14 @@ def test_time_in_the_queue_is_told_and_is_no_part_of_the_start(
     held, said = hold(kube, "scheduler", "worker", looks=18), list[str]()
     with scheduler_and_workers(0) as cluster:
         answer_at(cluster, monkeypatch)
-        healthy, count = lifecycle.is_healthy, lifecycle.count_workers
+        healthy, count = lifecycle.is_healthy, ephemeral.count_workers
         monkeypatch.setattr(lifecycle, "is_healthy", lambda host: "scheduler" not in held and healthy(host))
 
         def count_admitted(client: Client) -> int:
             cluster.scale(0 if held else 1)
             return count(client)
 
-        monkeypatch.setattr(lifecycle, "count_workers", count_admitted)
+        monkeypatch.setattr(ephemeral, "count_workers", count_admitted)
         with ephemeral_cluster(queued, Workload(tell=said.append), {}) as connection:
             facts = connection.facts
     assert said == [f"waiting for the queue batch to admit the Dask {each}'s pod" for each in ("scheduler", "worker")]
