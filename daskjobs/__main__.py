@@ -6,8 +6,9 @@ from daskjobs.cli import streams
 from daskjobs.pipeline import ending
 
 # Python collects garbage after this many new objects. With its default of 700 it does so again and again while
-# libraries are imported, whose objects stay: a run of 50,000 rows takes a tenth longer.
-NEW_OBJECTS = 100_000
+# libraries are imported, whose objects stay: a run of 50,000 rows takes a tenth longer. With 100,000 it did so three
+# times, each of which looks at all new objects, for another tenth; a small run makes fewer than this.
+NEW_OBJECTS = 500_000
 
 
 def entry() -> None:

@@ -26,7 +26,7 @@ SETTINGS = LocalSettings(workers=2, dashboard="127.0.0.1:0")
 
 
 def get(address: str, path: str, **headers: str) -> http.client.HTTPResponse:
-    connection = http.client.HTTPConnection(address, timeout=10)
+    connection = http.client.HTTPConnection(address, timeout=60)  # on a busy machine, pages take long
     connection.request("GET", path, headers=headers)
     return connection.getresponse()
 
