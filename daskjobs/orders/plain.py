@@ -30,11 +30,11 @@ SAMPLE = 1024  # rows; where most of them differ, texts don't repeat
 
 @dataclass(frozen=True)
 class Plain:
-    """The fields of rows: those of column ``n`` begin at ``starts[n]`` of ``data``, and end before ``stops[n]``."""
+    """The fields of rows, which begin at ``begins`` of ``data``: those of column ``n`` end before ``stops[n]``."""
 
     data: bytes
     columns: list[str]
-    starts: list[Ints]
+    begins: Ints
     stops: list[Ints]
 
     def __len__(self) -> int:
@@ -92,8 +92,9 @@ class Plain:
         return cents, known
 
     def _bounds(self, name: str) -> tuple[Ints, Ints]:
+        """Return where a column's fields begin, and where they end."""
         at = self.columns.index(name)
-        return self.starts[at], self.stops[at]
+        return self.stops[at - 1] + 1 if at else self.begins, self.stops[at]
 
     @cached_property
     def _has_zeros(self) -> bool:
@@ -123,10 +124,10 @@ class Plain:
         return words
 
 
-def find_fields(data: bytes, ends: Ints, width: int, delimiter: str) -> tuple[list[Ints], list[Ints], Ints] | None:
-    """Return where fields begin, and where they end, a column after another, and the rows that they are of.
+def find_fields(data: bytes, ends: Ints, width: int, delimiter: str) -> tuple[Ints, list[Ints], Ints] | None:
+    """Return where rows begin, where their fields end, a column after another, and which rows these are.
 
-    These are the rows that have as many fields as ``width``. Returns None unless each line is a row.
+    They are those that have as many fields as ``width``. Returns None unless each line is a row.
     """
     end, text = int(ends[-1]), np.frombuffer(data, np.uint8)
     separators, newlines = _separators(text[:end], ord(delimiter))
@@ -144,10 +145,9 @@ def find_fields(data: bytes, ends: Ints, width: int, delimiter: str) -> tuple[li
         of_rows = np.searchsorted(stops, last)
         rows = np.flatnonzero(np.diff(of_rows, prepend=-1) == width)
         by_column = stops[of_rows[rows] - np.arange(width)[::-1, None]]
-    starts = [np.concatenate([[0], ends[:-1]])[rows], *(each + 1 for each in by_column[:-1])]
     if b"\r" in data:
-        by_column[-1] -= (by_column[-1] > starts[-1]) & (text[by_column[-1] - 1] == RETURN)
-    return starts, list(by_column), rows
+        by_column[-1] -= text[by_column[-1] - 1] == RETURN
+    return np.concatenate([[0], ends[:-1]])[rows], list(by_column), rows
 
 
 def _separators(text: Bytes, delimiter: int) -> tuple[Bools, int]:
