@@ -15,7 +15,6 @@ Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
 Words = npt.NDArray[np.uint64]
 Bytes = npt.NDArray[np.uint8]
-Codes = npt.NDArray[np.int32]
 
 NEWLINE, RETURN = b"\n\r"
 CACHED = 1 << 18  # bytes that are compared at a time: these stay in a core's cache
@@ -25,19 +24,17 @@ POINT = np.uint64((ord(".") ^ ord("0")) << 40)  # in a word, before two digits, 
 BEFORE_POINT, AT_POINT, BEHIND_POINT = map(np.uint64, (0xFFFFFFFFFF, 0xFF << 40, 0xFFFF << 48))
 SIXES, HIGH = np.uint64(0x0606060606060606), np.uint64(0xF0F0F0F0F0F0F0F0)
 MOST_WORDS = 4  # of a text that repeats
-MOST_TEXTS = 100  # different ones, in a column of such
-SLOTS = 14  # bits of the place of such a text in a table
-SAMPLE = 128  # rows that are looked at one by one to find new texts
-FACTORS = tuple(np.uint64(0x9E3779B97F4A7C15 * odd % 2**64) for odd in range(1, 17, 2))  # each mixes the bits of a word
+MOST_TEXTS = 1000  # different ones, in a column of such
+SAMPLE = 1024  # rows; where most of them differ, texts don't repeat
 
 
 @dataclass(frozen=True)
 class Plain:
-    """The fields of rows: those of column ``n`` begin at ``starts[n]`` of ``data``, and end before ``stops[n]``."""
+    """The fields of rows, which begin at ``begins`` of ``data``: those of column ``n`` end before ``stops[n]``."""
 
     data: bytes
     columns: list[str]
-    starts: list[Ints]
+    begins: Ints
     stops: list[Ints]
 
     def __len__(self) -> int:
@@ -59,11 +56,17 @@ class Plain:
         words = [self._words(stops, lengths, at) for at in range(-(-int(lengths.max(initial=0)) // WORD))]
         if not 0 < len(words) <= MOST_WORDS or self._has_zeros:
             return self.text(name)
-        coded = _coded(words)
-        if coded is None:
+        if len(np.unique(words[0][:SAMPLE])) > SAMPLE // 2:
             return self.text(name)
-        codes, rows = coded
-        return pa.DictionaryArray.from_arrays(codes, self.text(name, rows))
+        width = WORD * len(words)  # of the bytes of a text, of which some are zero
+        keys = words[0] if len(words) == 1 else np.stack(words[::-1], axis=1)
+        kind = pa.uint64() if len(words) == 1 else pa.binary(width)
+        coded = pa.Array.from_buffers(kind, len(lengths), [None, pa.py_buffer(keys)]).dictionary_encode()
+        if len(coded.dictionary) > MOST_TEXTS:
+            return self.text(name)
+        known = coded.dictionary.buffers()[1].to_pybytes()
+        each = (known[at : at + width].replace(b"\0", b"") for at in range(0, len(coded.dictionary) * width, width))
+        return pa.DictionaryArray.from_arrays(coded.indices, pa.array([text.decode() for text in each], pa.string()))
 
     def whole_numbers(self, name: str) -> tuple[Ints, Bools]:
         """Return a column's whole numbers, and which of its fields are one: of one to eight digits."""
@@ -89,8 +92,9 @@ class Plain:
         return cents, known
 
     def _bounds(self, name: str) -> tuple[Ints, Ints]:
+        """Return where a column's fields begin, and where they end."""
         at = self.columns.index(name)
-        return self.starts[at], self.stops[at]
+        return self.stops[at - 1] + 1 if at else self.begins, self.stops[at]
 
     @cached_property
     def _has_zeros(self) -> bool:
@@ -120,10 +124,10 @@ class Plain:
         return words
 
 
-def find_fields(data: bytes, ends: Ints, width: int, delimiter: str) -> tuple[list[Ints], list[Ints], Ints] | None:
-    """Return where fields begin, and where they end, a column after another, and the rows that they are of.
+def find_fields(data: bytes, ends: Ints, width: int, delimiter: str) -> tuple[Ints, list[Ints], Ints] | None:
+    """Return where rows begin, where their fields end, a column after another, and which rows these are.
 
-    These are the rows that have as many fields as ``width``. Returns None unless each line is a row.
+    They are those that have as many fields as ``width``. Returns None unless each line is a row.
     """
     end, text = int(ends[-1]), np.frombuffer(data, np.uint8)
     separators, newlines = _separators(text[:end], ord(delimiter))
@@ -141,10 +145,9 @@ def find_fields(data: bytes, ends: Ints, width: int, delimiter: str) -> tuple[li
         of_rows = np.searchsorted(stops, last)
         rows = np.flatnonzero(np.diff(of_rows, prepend=-1) == width)
         by_column = stops[of_rows[rows] - np.arange(width)[::-1, None]]
-    starts = [np.concatenate([[0], ends[:-1]])[rows], *(each + 1 for each in by_column[:-1])]
     if b"\r" in data:
-        by_column[-1] -= (by_column[-1] > starts[-1]) & (text[by_column[-1] - 1] == RETURN)
-    return starts, list(by_column), rows
+        by_column[-1] -= text[by_column[-1] - 1] == RETURN
+    return np.concatenate([[0], ends[:-1]])[rows], list(by_column), rows
 
 
 def _separators(text: Bytes, delimiter: int) -> tuple[Bools, int]:
@@ -186,48 +189,3 @@ def _number(digits: Words) -> Ints:
     pairs = (digits * np.uint64(10) + (digits >> np.uint64(8))) & np.uint64(0x00FF00FF00FF00FF)
     fours = (pairs * np.uint64(100) + (pairs >> np.uint64(16))) & np.uint64(0x0000FFFF0000FFFF)
     return ((fours * np.uint64(10_000) + (fours >> np.uint64(32))) & np.uint64(0xFFFFFFFF)).view(np.int64)
-
-
-def _coded(words: list[Words]) -> tuple[Codes, Ints] | None:
-    """Number the kinds of rows, of which each has some words.
-
-    Returns each row's number, and a row of each kind; or None where there are many kinds.
-    """
-    kinds = dict[tuple[int, ...], int]()
-    codes, left = np.zeros(len(words[0]), np.int32), np.arange(len(words[0]))
-    of_left = words
-    while len(left):
-        for row, *kind in zip(left[:SAMPLE].tolist(), *(each[:SAMPLE].tolist() for each in of_left), strict=True):
-            kinds.setdefault(tuple(kind), row)
-        known = np.array(list(kinds), np.uint64).T
-        found = _table(list(known)) if len(kinds) <= MOST_TEXTS else None
-        if found is None:
-            return None
-        factor, table = found
-        coded = table[_slots(of_left, factor)]
-        same = np.logical_and.reduce([of_kinds[coded] == each for of_kinds, each in zip(known, of_left, strict=True)])
-        if len(left) == len(codes) and same.all():  # as usual
-            codes = coded
-            break
-        codes[left[same]] = coded[same]
-        left, of_left = left[~same], [each[~same] for each in of_left]
-    return codes, np.array(list(kinds.values()))
-
-
-def _table(kinds: list[Words]) -> tuple[np.uint64, Codes] | None:
-    """Return a factor by which each kind has a slot of its own, and the numbers of the kinds at their slots."""
-    for factor in FACTORS:
-        slots = _slots(kinds, factor)
-        if len(np.unique(slots)) == len(slots):
-            table = np.zeros(1 << SLOTS, np.int32)
-            table[slots] = np.arange(len(slots))
-            return factor, table
-    return None
-
-
-def _slots(words: list[Words], factor: np.uint64) -> Ints:
-    mixed = words[0] * factor
-    for each in words[1:]:
-        mixed = ((mixed >> np.uint64(32)) ^ mixed ^ each) * factor
-    mixed >>= np.uint64(8 * WORD - SLOTS)
-    return mixed.view(np.int64)

@@ -40,9 +40,9 @@ def _read_plain(data: bytes, ends: Ints, columns: list[str], dialect: Dialect) -
     found = find_fields(data, ends, len(columns), dialect.delimiter)
     if found is None:
         return None
-    starts, stops, kept = found
+    begins, stops, kept = found
     malformed = dict.fromkeys(np.delete(np.arange(len(ends)), kept).tolist(), WRONG_FIELDS)
-    fields = Plain(data, columns, starts, stops)
+    fields = Plain(data, columns, begins, stops)
     return Block(len(ends), fields, kept, malformed, raw_texts(data, ends), BlockLines(0, {}))
 
 
