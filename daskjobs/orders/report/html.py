@@ -35,13 +35,13 @@ def amount(value: Decimal | str) -> str:
     return f"{Decimal(value):,.2f}"
 
 
-def counted(count: int, one: str, more: str = "") -> str:
+def counted(count: int, noun: str) -> str:
     """Return a count with its noun.
 
-    >>> counted(1, "row"), counted(2000, "row"), counted(2, "day", "of the days")
-    ('1 row', '2,000 rows', '2 of the days')
+    >>> counted(1, "row"), counted(2000, "row")
+    ('1 row', '2,000 rows')
     """
-    return f"{count:,} {one if count == 1 else more or f'{one}s'}"
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def share(part: int, whole: int) -> str:

@@ -113,7 +113,7 @@ def columns(period: str, sums: Sequence[Line], unit: str) -> Html:
     heights = [("" if tick else "zero", ABOVE + up(tick, HEIGHT), short(tick)) for tick in ticks]
     named = [(NAMES[period].format(line.value), line) for line in sums]
     said = f"{_extremes(period, named)}."
-    label = Html('<text class="{}" x="{}" y="{}" text-anchor="middle">{}</text>')
+    label = '<text class="{}" x="{}" y="{}" text-anchor="middle">{}</text>'
     plot = Html(
         '<p>{}</p>\n<p class="axis">{}</p>\n'
         '<svg class="plot" width="100%" height="{}" role="img" aria-label="Revenue by {}. {}">\n{}'

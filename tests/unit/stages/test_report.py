@@ -8,6 +8,7 @@ import pytest
 
 from conftest import Pipeline, row
 from daskjobs.errors import InputError
+from daskjobs.version import __version__
 
 OWN = ("split", "validate", "merge", "clean", "report")
 
@@ -111,3 +112,21 @@ def test_page_has_no_resources_when_the_facts_of_validate_are_not_what_it_writes
     page.unlink()
     pipeline("report")
     assert 'id="resources"' not in page.read_text()
+
+
+def test_page_says_first_which_file_and_run_it_is_of_and_when_it_was_read(
+    pipeline: Pipeline, orders_file: Callable[..., Path], tmp_path: Path
+) -> None:
+    pipeline(*OWN, input=str(orders_file(row(), row(status="lost"))))
+    page = (tmp_path / "run/report/report.html").read_text()
+    said = dict(re.findall(r"<div><dt>(.*?)</dt><dd>(.*?)</dd></div>", page.partition("</dl>")[0]))
+    started = json.loads((tmp_path / "run/split/facts.json").read_text())["started"]
+    assert said["File"].endswith(".csv")
+    assert (said["Rows"], said["Run"]) == ("2", str(tmp_path / "run"))
+    assert said["Date"] == f"{started[:10]} {started[11:16]} UTC"
+    assert said["Made by"] == f"daskjobs {__version__}"
+
+
+def test_page_of_generated_orders_says_so_with_their_seed(pipeline: Pipeline, tmp_path: Path) -> None:
+    pipeline(rows=10, seed=8)
+    assert "<dd>generated, with the seed 8</dd>" in (tmp_path / "run/report/report.html").read_text()
