@@ -148,7 +148,7 @@ def judge(
     for index, reason in block.malformed.items():
         codes[index] = bits[reason]
     bad = np.flatnonzero(codes)
-    paid, not_paid = (orders.filter(pa.array(valid & rows)) for rows in (~unpaid, unpaid))
+    paid, not_paid = (_only(orders, valid & rows) for rows in (~unpaid, unpaid))
     why = worth.statuses(found, foreign).filter(pa.array(valid & unpaid)) if profile else column(not_paid, "status")
     return Judged(
         paid=paid,
@@ -162,6 +162,11 @@ def judge(
         unpaid_ids=np.flatnonzero(unpaid[passing]),
         runs=runs,
     )
+
+
+def _only(orders: pa.Table, which: Mask) -> pa.Table:
+    """Return some rows; if these are all, nothing is copied."""
+    return orders if which.all() else orders.filter(pa.array(which))
 
 
 def _entrants(found: Arranged, valid: Mask, returns: Mask | None, profile: Profile | None) -> tuple[Ints, pa.Array]:
