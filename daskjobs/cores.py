@@ -1,7 +1,7 @@
 """The cores that this process may use, and work in several threads."""
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from math import ceil
@@ -38,11 +38,11 @@ def _quota() -> tuple[int, int]:
 
 def in_turn(
     function: Callable[[T], R], items: Iterable[T], threads: int, stop: Callable[[], object] = lambda: None
-) -> Iterator[R]:
+) -> Generator[R, None, None]:
     """Yield what ``function`` returns for each item, in their order; so many threads work on the next ones.
 
     No more than two items a thread wait for their turn, and after an error none is begun. ``stop`` is called at the
-    end, also at an early one, and ends work that takes long.
+    end, also at an early one, and ends work that takes long; close this generator where that end may be early.
     """
     if threads < 2:
         yield from map(function, items)

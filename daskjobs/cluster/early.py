@@ -23,11 +23,13 @@ class Early:
         fork: Callable[[Workload], AbstractContextManager[Workload]],
         connect: Callable[[Workload], AbstractContextManager[Connection]],
     ) -> None:
-        self._fork, self._connect = fork, connect
-        self._stack, self._over = ExitStack(), Event()
+        self._fork, self._connect, self._stack = fork, connect, ExitStack()
+        self._reset()
+
+    def _reset(self) -> None:
         self._workload: Workload | None = None
         self._thread: Thread | None = None
-        self._ready = Future[Connection]()
+        self._ready, self._over = Future[Connection](), Event()
 
     def fork(self, workload: Workload) -> None:
         """Start the process that the workers are forked from; this process does nothing for it meanwhile."""
@@ -38,7 +40,9 @@ class Early:
     def begin(self) -> None:
         """Start the workers in a thread, which imports Dask."""
         if self._workload and not self._thread:
-            thread = Thread(target=copy_context().run, args=(self._hold, self._workload), daemon=True)
+            thread = Thread(
+                target=copy_context().run, args=(self._hold, self._workload, self._ready, self._over), daemon=True
+            )
             with suppress(RuntimeError):  # this process may start no more threads
                 thread.start()
                 self._thread = thread
@@ -61,15 +65,15 @@ class Early:
         self._over.set()
         if self._thread:
             self._thread.join(END_SECONDS)
-        self._thread = None
         self._stack.close()
+        self._reset()
 
-    def _hold(self, workload: Workload) -> None:
+    def _hold(self, workload: Workload, ready: Future[Connection], over: Event) -> None:
         try:
             with self._connect(workload) as connection:
-                self._ready.set_result(connection)
-                self._over.wait()
+                ready.set_result(connection)
+                over.wait()
         except BaseException as error:
-            if self._ready.done():
+            if ready.done():
                 raise
-            self._ready.set_exception(error)  # for the thread that waits
+            ready.set_exception(error)  # for the thread that waits

@@ -52,9 +52,10 @@ def gather(
         writing(storage, parquet, MERGED, WRITING) as (table, file),
         storage.write(csv) as text,
         _BySource(storage, sources) as by_source,
+        closing(in_turn(prepared, rebatched(groups, "raw"), min(cores(), PREPARING))) as batches,
     ):
         text.write((",".join(MERGED.names) + "\n").encode())
-        for batch, cells, rejected in in_turn(prepared, rebatched(groups, "raw"), min(cores(), PREPARING)):
+        for batch, cells, rejected in batches:
             table.write_table(batch)
             text.write(cells)
             for source, rows in rejected:
@@ -76,7 +77,7 @@ def _standalone(rows: pa.ChunkedArray, file: SourceFile) -> Any:
     """Return the bytes of rows as `standalone_rows` writes them; of most, Arrow does that."""
     text = rows.combine_chunks()
     whole = pc.binary_join(pa.ListArray.from_arrays(pa.array([0, len(text)], pa.int32()), text), "\n")
-    lines = whole.buffers()[2].to_pybytes() + b"\n"
+    lines = b"".join([whole[0].as_buffer(), b"\n"])
     if any(mark in lines for mark in (file.dialect.quote + "\\\r").encode()):
         return standalone_rows(text.to_pylist(), file.dialect).encode()
     return lines
@@ -119,7 +120,8 @@ class _BySource:
 
     def __exit__(self, *error: Any) -> None:
         if error[0] is None:
-            self._finish()
+            with self._stack:
+                self._finish()
         else:
             self._stack.__exit__(*error)
 

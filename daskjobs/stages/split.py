@@ -1,8 +1,8 @@
 """Find partitions of whole rows, without copying files that can be read in ranges."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Generator, Iterable, Sequence
+from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -28,6 +28,7 @@ from daskjobs.stages.run_settings import CURRENCY_ALONE, Context, Settings, refu
 if TYPE_CHECKING:
     from daskjobs.orders.plan import Plan
     from daskjobs.orders.profiles import Profile
+    from daskjobs.orders.sources.format import RowRange
 
 NAME = "split"
 PARTITIONS, PLAIN = "split/partitions.json", "split/input-*.plain"
@@ -227,8 +228,7 @@ def _planned(context: Context, inputs: dict[str, str], profile: "Profile | None"
     sha256 = context.output(generate.NAME, generate.ORDERS).sha256 if generated and not untouched else ""
     weights = [sources.format_of(file).weight(file) for file in files]
     total, befores = sum(weights), list(accumulate(weights, initial=0))
-    workers.fork(context, total)
-    workers.begin(context)
+    workers.begin(context, total)
     count = context.settings.partitions or _count(total)
     ranges: list[list[RowRange]] = [[] for _ in range(count)]
 
@@ -245,10 +245,12 @@ def _planned(context: Context, inputs: dict[str, str], profile: "Profile | None"
     streams = storage.streams(names[0])
     if total > len(files) * many.SMALL_BYTES:  # of small files, Python's own work is most of it
         threads = max(threads, cores())
-    for parts in in_turn(cut, reader.ahead([file.read for file in files]), threads):
-        for partition, part in parts:
-            ranges[partition].append(part)
-            context.progress((partition + 1) / count)
+    with closing(in_turn(cut, reader.ahead([file.read for file in files]), threads)) as found:
+        for parts in found:
+            with closing(_each(parts)) as several:
+                for partition, part in several:
+                    ranges[partition].append(part)
+                    context.progress((partition + 1) / count)
     if untouched and written != storage.identity(generate.ORDERS):
         raise damaged(storage.uri(generate.ORDERS))
     others = (extra_names(file.columns, profile) if profile else file.columns for file in files)
@@ -270,6 +272,11 @@ def _planned(context: Context, inputs: dict[str, str], profile: "Profile | None"
     for file in files:
         outputs |= file.written
     return Done(outputs, SplitRows(plan.rows, count))
+
+
+def _each(parts: Iterable[tuple[int, "RowRange"]]) -> "Generator[tuple[int, RowRange], None, None]":
+    """Yield the parts; closing this ends the threads that cut them."""
+    yield from parts
 
 
 def _compared(settings: Settings, manifest: Manifest) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -68,12 +68,20 @@ def fork(context: Context, size: int) -> None:
 
     It imports what they need, beside whatever this process does.
     """
-    settings = context.settings
-    if context.early and are_processes(size, "own rules" if settings.rules or settings.rule_functions else "")[0]:
+    if context.early and _are_processes(context, size):
         context.early.fork(local_workload(context, processes=True))
 
 
-def begin(context: Context) -> None:
-    """Start the workers in a thread, if `fork` has started that process; its imports are not for a process's start."""
+def begin(context: Context, size: int) -> None:
+    """Start the workers in a thread, if they are processes; end what `fork` has started for a wrong ``size`` before.
+
+    The thread imports Dask: it begins when this process has made its own imports.
+    """
+    fork(context, size)
     if context.early:
-        context.early.begin()
+        context.early.begin() if _are_processes(context, size) else context.early.end()
+
+
+def _are_processes(context: Context, size: int) -> bool:
+    settings = context.settings
+    return are_processes(size, "own rules" if settings.rules or settings.rule_functions else "")[0]

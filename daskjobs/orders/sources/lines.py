@@ -185,18 +185,17 @@ class LinesFormat(Generic[S]):
 
         partitions = range(cuts.partition(0), cuts.partition(self.weight(source) - 1) + 1)
         at, row = source.start, 1
-        for partition, (start, part) in zip(
-            partitions, in_turn(ahead, partitions, cuts.threads, here.shutdown), strict=True
-        ):
-            if at == source.end or cuts.partition(at - source.start) != partition:  # no row begins in it
-                continue
-            if start != at or part is None:
-                with storage.open(source.read) as file:
-                    part = cut(file, at)
-            elif isinstance(part, Exception):
-                raise part
-            yield partition, replace(part, first_row=row)
-            at, row = part.end, row + part.rows
+        with closing(in_turn(ahead, partitions, cuts.threads, here.shutdown)) as found:
+            for partition, (start, part) in zip(partitions, found, strict=True):
+                if at == source.end or cuts.partition(at - source.start) != partition:  # no row begins in it
+                    continue
+                if start != at or part is None:
+                    with storage.open(source.read) as file:
+                        part = cut(file, at)
+                elif isinstance(part, Exception):
+                    raise part
+                yield partition, replace(part, first_row=row)
+                at, row = part.end, row + part.rows
 
     def _probable_start(self, file: IO[bytes], source: S, target: int) -> int:
         """Return where the first row from byte ``target`` on begins, if no quote that is open here hides it; else -1.
