@@ -46,12 +46,12 @@ def gather(
 ) -> list[Any]:
     """Call ``work`` for each job on a worker by ``deadline`` (of time.monotonic); return the results in their order.
 
-    There are never more tasks than workers, so a worker that dies has only one job; threads of one process die
-    together, and get all jobs at once. A job whose worker dies each time is given up after the others are done.
-    ``progress`` takes the share of jobs that are done; ``suspect`` names code of the user's that may end a worker.
-    ``done`` takes each result as it arrives; an exception from it cancels the other jobs. Raises LostWorkError when
-    tasks are lost, TooLateError when they don't end in time, ConfigError when a task needs more memory, or kills its
-    worker and code is ``suspect``, and ClusterError when the scheduler doesn't answer any more.
+    There are never more tasks than workers have threads, so one that dies has only one job for each; workers of one
+    process die together, and get all jobs at once. A job whose worker dies each time is given up after the others are
+    done. ``progress`` takes the share of jobs that are done; ``suspect`` names code of the user's that may end a
+    worker. ``done`` takes each result as it arrives; an exception from it cancels the other jobs. Raises LostWorkError
+    when tasks are lost, TooLateError when they don't end in time, ConfigError when a task needs more memory, or kills
+    its worker and code is ``suspect``, and ClusterError when the scheduler doesn't answer any more.
     """
     if not jobs:
         return []
@@ -63,7 +63,7 @@ def gather(
     kind = jobs[0].name.split()[0]
 
     def hand_out() -> None:
-        room = max(0, workers - len(running))
+        room = max(0, workers * connection.settings.threads - len(running))
         for number, job in [waiting.pop(0) for _ in waiting[:room]]:
             key = f"{job.name.replace(' ', '-')}-{mark}"
             running[key] = number, client.submit(work, *job.arguments, key=key, pure=False)

@@ -70,16 +70,20 @@ class Usage(WorkerPlugin):
         """Take the first reading."""
         self._worker, self._samples = worker, worker.monitor.count
         self._cpu, self._busy, self._queued = time.process_time(), 0.0, 0.0
-        self._began = dict[Key, tuple[float, float]]()
+        self._running, self._since = set[Key](), (0.0, 0.0)
 
     def transition(self, key: Key, start: str, finish: str, **_: Any) -> None:
         """Add up the time in which tasks run, and the part of it in which they wait for a core."""
         if finish == "executing" != start:
-            self._began[key] = time.monotonic(), queued_seconds()
-        elif key in self._began:
-            began, queued = self._began.pop(key)
-            self._busy += time.monotonic() - began
-            self._queued += max(0.0, queued_seconds() - queued)
+            if not self._running:
+                self._since = time.monotonic(), queued_seconds()
+            self._running.add(key)
+        elif key in self._running:
+            self._running.remove(key)
+            if not self._running:  # several may run at a time, of which each second counts once
+                began, queued = self._since
+                self._busy += time.monotonic() - began
+                self._queued += max(0.0, queued_seconds() - queued)
 
     def reading(self) -> Reading:
         """Return what the worker has used since it got this plugin."""

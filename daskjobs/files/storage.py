@@ -23,8 +23,8 @@ from daskjobs.files import web
 from daskjobs.files.digest import HashingFile, Output
 from daskjobs.files.remote import PART_BYTES, AheadFile, BehindFile, is_beyond_end
 
-# Bounds on each request, for clients that would otherwise retry for minutes.
 REQUESTS = 32  # to an object store at a time, of small files
+# Bounds on each request, for clients that would otherwise retry for minutes.
 S3_OPTIONS = {
     "config_kwargs": {
         "connect_timeout": 5,

@@ -255,11 +255,11 @@ class _Token:
         """Take the lock when it is free, stale, or held by an earlier attempt of this workflow. Raises InUseError."""
         holder = None
         for _ in range(TRIES):  # another process may be faster
-            tag, modified = None, datetime.now(UTC)
+            tag, modified, holder = None, datetime.now(UTC), None
             with suppress(FileNotFoundError):
                 tag, modified, data = self._look()
                 holder = _holder(data)
-            if tag is not None and holder and not self._may_take_from(holder, modified):
+            if holder and not self._may_take_from(holder, modified):
                 until = modified + timedelta(seconds=STALE_SECONDS)
                 raise _in_use(self.run, holder, f"; if that process has died, the run is free at {until:%H:%M:%S} UTC")
             if self._put(dump(self.me), tag):

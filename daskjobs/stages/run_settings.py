@@ -27,6 +27,7 @@ CURRENCY_ALONE = (
     "or leave --currency out"
 )
 STORES = ("file://", "s3://")  # stores that can write a file whole or not at all, and remove it
+STORE_THREADS = 2  # of a worker whose files are in an object store: one computes while the other waits for an answer
 
 
 def new_run_uri() -> str:
@@ -128,7 +129,9 @@ class Settings(InputSettings):
         names = {each.name for kind in settings_kinds() for each in fields(kind)}
         own = cls(**{name: value for name, value in values.items() if name not in names})
         key = hashlib.sha256(own.run_uri.encode(errors="surrogateescape")).hexdigest()[:12]
+        waits = own.run_uri.startswith("s3://") and not (own.rules or own.rule_functions)
         cluster = {
+            "threads": STORE_THREADS if waits and "://" not in values.get("backend", "") else 1,
             "key": "" if values.get("workflow_uid") else key,
             **{name: value for name, value in values.items() if name in names},
         }

@@ -2,6 +2,7 @@
 
 import socket
 from pathlib import Path
+from typing import Any
 
 import dask
 import pytest
@@ -166,3 +167,20 @@ def test_run_is_refused_when_it_is_a_chain() -> None:
     for run in ("a::b", "simplecache::s3://b/x"):
         with pytest.raises(UsageError, match="^--run must be"):
             Settings(run)
+
+
+@pytest.mark.parametrize(
+    ("given", "threads"),
+    [
+        ({"run_uri": "s3://b/run"}, 2),
+        ({"run_uri": "s3://b/run", "backend": "kubernetes"}, 2),
+        ({"run_uri": "s3://b/run", "threads": 1}, 1),
+        ({"run_uri": "s3://b/run", "rules": "r.py"}, 1),
+        ({"run_uri": "s3://b/run", "backend": "tcp://h:1"}, 1),
+        ({"run_uri": "/runs/1"}, 1),
+        ({"run_uri": "file:///runs/1", "threads": 3}, 3),
+    ],
+)
+def test_workers_have_a_second_thread_where_one_would_wait_for_a_store(given: dict[str, Any], threads: int) -> None:
+    """Not with rules of one's own, which may end a worker, nor where the workers run already."""
+    assert Settings.of(**given).cluster.threads == threads
