@@ -323,11 +323,13 @@ def read_again(
         entries, done = Entries(file, count), 0
         for group in row_groups(storage, *paid, ["order_id"]):
             at = np.arange(done, done + len(group))
-            entries.take(column(group, "order_id"), positions=at + np.searchsorted(before, at, "right"))
+            entries.take(
+                column(group, "order_id").cast(pa.string()), positions=at + np.searchsorted(before, at, "right")
+            )
             done += len(group)
         done = 0
         for group in row_groups(storage, *unpaid, ["order_id"]):
-            entries.take(column(group, "order_id"), positions=positions[done : done + len(group)])
+            entries.take(column(group, "order_id").cast(pa.string()), positions=positions[done : done + len(group)])
             done += len(group)
         entries.flush()
     return entries.pieces
