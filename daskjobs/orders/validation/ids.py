@@ -16,6 +16,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from daskjobs.errors import LostWorkError
 from daskjobs.files.digest import HashingFile, Output, Piece
 from daskjobs.files.storage import Storage
 from daskjobs.files.tables import column, mask, read_pieces, row_groups, write_piece
@@ -320,14 +321,19 @@ def read_again(
     positions = column(pa.concat_tables(tables), "position").to_numpy().astype(np.int64)
     before = positions - np.arange(len(positions))  # so many paid ones stand before each unpaid one
     with storage.write(target) as file:
-        entries, done = Entries(file, count), 0
+        entries, done, other = Entries(file, count), 0, 0
         for group in row_groups(storage, *paid, ["order_id"]):
             at = np.arange(done, done + len(group))
-            entries.take(column(group, "order_id"), positions=at + np.searchsorted(before, at, "right"))
+            at += np.searchsorted(before, at, "right")
+            entries.take(column(group, "order_id").cast(pa.string()), positions=at)
             done += len(group)
-        done = 0
         for group in row_groups(storage, *unpaid, ["order_id"]):
-            entries.take(column(group, "order_id"), positions=positions[done : done + len(group)])
-            done += len(group)
+            at = positions[other : other + len(group)]
+            entries.take(column(group, "order_id").cast(pa.string()), positions=at)
+            other += len(group)
+        if (done + other, other) != (ids.rows, len(positions)):
+            raise LostWorkError(
+                f"{name} tells of {ids.rows} ids, {paid[0]} and {unpaid[0]} of others: run from split again"
+            )
         entries.flush()
     return entries.pieces
