@@ -22,10 +22,10 @@ import numpy as np
 import pyarrow as pa
 from measure import MACHINE, _watch
 
-from daskjobs.cluster.tuning import KEEP_MEMORY
 from daskjobs.files.documents import sealed
 from daskjobs.files.storage import Storage
 from daskjobs.files.tables import writing_rows
+from daskjobs.memory import KEEP_MEMORY
 from daskjobs.orders.schema import WRITING
 from daskjobs.orders.validation import ids
 from daskjobs.orders.validation.duplicates import Part, buckets, divide, find_repeats, positions, suspected

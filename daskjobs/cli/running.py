@@ -16,6 +16,7 @@ from daskjobs.cli.terminal import say, short
 from daskjobs.errors import ClusterError, DaskjobsError, UsageError
 from daskjobs.files.arrow import spare_pandas
 from daskjobs.files.storage import explained
+from daskjobs.memory import keep_memory
 from daskjobs.pipeline.context import AccountedError
 from daskjobs.pipeline.stage import Stage
 from daskjobs.stages import STAGES, cleanup, generate, new_context, run_all, run_stage
@@ -48,11 +49,13 @@ def _context(chosen: Settings, only: str = "") -> Context:
     """Return the context of a process that does nothing but this run, or this stage of it.
 
     So libraries need not start what that won't use: numpy would start threads for linear algebra (0.04 s), and pyarrow
-    would import pandas (0.15 s).
+    would import pandas (0.15 s). And what they have freed is theirs. cleanup reads no data, and needs none of them.
     """
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # which Dask's workers have in any case
-    if not chosen.rules and only != cleanup.NAME:  # rules of the user's get frames of pandas; cleanup reads no data
-        spare_pandas()
+    if only != cleanup.NAME:
+        if not chosen.rules:  # which get frames of pandas
+            spare_pandas()
+        keep_memory()
     return new_context(chosen)
 
 

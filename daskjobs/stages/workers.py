@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from daskjobs.cluster.backends import early_workers
 from daskjobs.cluster.connection import Workload
-from daskjobs.cluster.tuning import KEEP_MEMORY
+from daskjobs.memory import KEEP_MEMORY
 from daskjobs.orders import validation
 from daskjobs.stages.run_settings import Context, Settings
 
@@ -35,7 +35,7 @@ def are_processes(size: int, rules: str) -> tuple[bool, str]:
     """Tell whether local workers should be processes, for ``size`` bytes of orders, and why.
 
     Threads start at once. Processes take half a second more, but don't wait for each other's hold of Python's lock, and
-    keep freed memory (`tuning.KEEP_MEMORY`), which must be set before a process starts. And they can be killed,
+    keep freed memory (`memory.KEEP_MEMORY`), which must be set before a process starts. And they can be killed,
     whatever the user's rules do in them.
     """
     if rules:

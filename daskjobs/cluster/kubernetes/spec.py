@@ -18,6 +18,7 @@ from daskjobs.cluster.kubernetes import TLS, KubernetesSettings, naming, secret
 from daskjobs.cluster.settings import WORKERS_ON_KUBERNETES
 from daskjobs.cluster.tuning import DASK_SHARE, TRIES
 from daskjobs.errors import ConfigError
+from daskjobs.memory import KEEP_MEMORY
 from daskjobs.options import quoted
 
 POD_FIELDS = ("securityContext", "imagePullSecrets", "nodeSelector", "tolerations", "affinity", "priorityClassName")
@@ -206,7 +207,7 @@ def _pod(
         bounds |= secret.environment(naming.scheduler_address(settings))
     if workload.code:  # before the image's own path, which this process has, too
         bounds["PYTHONPATH"] = os.pathsep.join(filter(None, [workload.code, os.environ.get("PYTHONPATH", "")]))
-    tuned = tuning.KEEP_MEMORY | tuning.variables(tuning.QUIET)
+    tuned = KEEP_MEMORY | tuning.variables(tuning.QUIET)
     entries = [*_entries(tuned), *given, *_entries(bounds)]  # of two with the same name, the later one counts
     container["env"] = list({entry["name"]: entry for entry in entries}.values())
     cpu, memory, disk = size

@@ -24,8 +24,8 @@ from daskjobs import stages
 from daskjobs.cluster.connection import Connection, Workload
 from daskjobs.cluster.local import LocalSettings, forks
 from daskjobs.cluster.local.workers import local_cluster
-from daskjobs.cluster.tuning import KEEP_MEMORY
 from daskjobs.errors import ConfigError, InputError
+from daskjobs.memory import KEEP_MEMORY
 from daskjobs.pipeline.manifest import Manifest
 from daskjobs.stages import workers
 from daskjobs.stages.run_settings import Context, Settings
