@@ -1,6 +1,7 @@
 """The rejected rows of all partitions, as Parquet and CSV in the order of the source, and by file, to be mended."""
 
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from itertools import pairwise
 from typing import Any, Self
@@ -53,13 +54,15 @@ def gather(
         storage.write(csv) as text,
         _BySource(storage, sources) as by_source,
         closing(in_turn(prepared, rebatched(groups, "raw"), min(cores(), PREPARING))) as batches,
+        ThreadPoolExecutor(1) as aside,
     ):
         text.write((",".join(MERGED.names) + "\n").encode())
         for batch, cells, rejected in batches:
-            table.write_table(batch)
+            written = aside.submit(table.write_table, batch)
             text.write(cells)
             for source, rows in rejected:
                 by_source.write(source, rows)
+            written.result()
     return {parquet: file.output, csv: text.output, **by_source.outputs}
 
 
