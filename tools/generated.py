@@ -6,6 +6,7 @@ What is made stands between two comments, of which the first names a block: a fu
 
 import dataclasses
 import inspect
+import json
 import re
 import textwrap
 from collections.abc import Callable, Iterable, Iterator
@@ -35,6 +36,7 @@ from daskjobs.stages.run_settings import Settings
 ROOT = Path(__file__).parent.parent
 PIPELINE, STEP = "flows/pipeline.yaml", "flows/dask-step.yaml"
 PLACES = (
+    "daskjobs/cli/main.py",
     "daskjobs/cluster/public.py",
     "daskjobs/stages/run_orders.py",
     PIPELINE,
@@ -240,6 +242,11 @@ def stage_table() -> list[str]:
     return table(("stage", "needs", "what it does"), *rows)
 
 
+def stage_sentences() -> list[str]:
+    """Return the entries of the help's table of the stages."""
+    return [f"{json.dumps(stage.name)}: {json.dumps(stage.summary)}," for stage in STAGES.values()]
+
+
 def file_table() -> list[str]:
     """Return the table of all files that stages write, and which of them Argo shows."""
     rows = [
@@ -320,6 +327,7 @@ BLOCKS: dict[str, Callable[[], Iterable[str]]] = {
         for title, pairs in SECTIONS.items()
     },
     "commands": command_table,
+    "stages and their sentences": stage_sentences,
     "options that only some commands have": own_option_table,
     "options as parameters of the pipeline": partial(parameters, OF_PIPELINE),
     "options as variables of the pipeline": partial(variables, OF_PIPELINE, "workflow.parameters"),

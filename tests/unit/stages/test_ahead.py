@@ -31,7 +31,8 @@ def test_cluster_says_what_it_needs_when_it_has_no_run(daskjobs: Command) -> Non
 
 def test_pod_that_asks_for_the_cluster_loads_neither_dask_nor_arrow() -> None:
     """It starts beside generate, whose time it would take."""
-    code = "import sys, daskjobs.cluster.kubernetes.lifecycle as _; from daskjobs.stages.validate import workload"
-    code += "; print(workload().preload[0], {'dask', 'distributed', 'numpy', 'pyarrow', 'pandas'} & {*sys.modules})"
+    code = "import sys, daskjobs.cluster.kubernetes.lifecycle as _; from daskjobs.stages.workers import workload"
+    code += "; from daskjobs.stages.run_settings import Settings; preload = workload(Settings(rules='mine.py')).preload"
+    code += "; print(*preload, {'dask', 'distributed', 'numpy', 'pyarrow', 'pandas'} & {*sys.modules})"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout == "daskjobs.orders.validation.partition set()\n"

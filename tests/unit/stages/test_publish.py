@@ -88,14 +88,14 @@ def test_stale_files_of_its_names_go_and_others_stay(tmp_path: Path) -> None:
 
 
 def test_it_has_a_command_that_shows_its_files_and_counts(tmp_path: Path) -> None:
-    def command(*arguments: str) -> str:
-        code = "import publish; publish.register(); from daskjobs.cli.main import entry; entry()"
-        whole = [sys.executable, "-c", code, *arguments]
+    def command(*arguments: str, then: str = "from daskjobs.cli.main import entry; entry()") -> str:
+        whole = [sys.executable, "-c", f"import publish; publish.register(); {then}", *arguments]
         done = subprocess.run(whole, cwd=TESTS, capture_output=True, text=True, timeout=60, check=True)
         return done.stdout
 
     run(tmp_path / "run")
-    assert f"\n  {publish.NAME} " in command("--help")
+    made = command(then="import sys; sys.path.append('../tools'); import generated as g; print(*g.stage_sentences())")
+    assert f'"{publish.NAME}": "{publish.STAGE.summary}"' in made  # in the table of the help
     said = json.loads(command("publish", "--run", str(tmp_path / "run"), "--outputs", str(tmp_path / "shown")))
     assert (said["stage"], said["skipped"]) == ("publish", True)
     assert latest(tmp_path / "shown") == said["rows"]["published"]
