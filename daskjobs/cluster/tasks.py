@@ -46,12 +46,13 @@ def gather(
 ) -> list[Any]:
     """Call ``work`` for each job on a worker by ``deadline`` (of time.monotonic); return the results in their order.
 
-    There are never more tasks than workers have threads, so one that dies has only one job for each; workers of one
-    process die together, and get all jobs at once. A job whose worker dies each time is given up after the others are
-    done. ``progress`` takes the share of jobs that are done; ``suspect`` names code of the user's that may end a
-    worker. ``done`` takes each result as it arrives; an exception from it cancels the other jobs. Raises LostWorkError
-    when tasks are lost, TooLateError when they don't end in time, ConfigError when a task needs more memory, or kills
-    its worker and code is ``suspect``, and ClusterError when the scheduler doesn't answer any more.
+    A worker has one task at a time or, where there are more jobs than workers, one for each of its threads: so one that
+    dies has few jobs. Workers of one process die together, and get all jobs at once. A job whose worker dies each time
+    is given up after the others are done. ``progress`` takes the share of jobs that are done; ``suspect`` names code of
+    the user's that may end a worker. ``done`` takes each result as it arrives; an exception from it cancels the other
+    jobs. Raises LostWorkError when tasks are lost, TooLateError when they don't end in time, ConfigError when a task
+    needs more memory, or kills its worker and code is ``suspect``, and ClusterError when the scheduler doesn't answer
+    any more.
     """
     if not jobs:
         return []
@@ -61,9 +62,11 @@ def gather(
     killed: list[tuple[Job, KilledWorker]] = []
     workers, looked = (len(jobs), math.inf) if connection.share_process else (0, -math.inf)
     kind = jobs[0].name.split()[0]
+    most = connection.facts.workers_wanted or connection.facts.workers
+    threads = connection.settings.threads if len(jobs) > most else 1  # else those that come later would have none
 
     def hand_out() -> None:
-        room = max(0, workers * connection.settings.threads - len(running))
+        room = max(0, workers * threads - len(running))
         for number, job in [waiting.pop(0) for _ in waiting[:room]]:
             key = f"{job.name.replace(' ', '-')}-{mark}"
             running[key] = number, client.submit(work, *job.arguments, key=key, pure=False)

@@ -101,6 +101,21 @@ def test_no_more_tasks_are_out_than_there_are_workers(threads: Client) -> None:
     assert counting.most <= 2
 
 
+@pytest.mark.parametrize(("wanted", "most"), [(2, 4), (8, 2)])
+def test_worker_has_a_task_for_each_thread_when_there_are_more_jobs_than_workers(wanted: int, most: int) -> None:
+    with (
+        LocalCluster(n_workers=2, threads_per_worker=2, processes=False, dashboard_address="127.0.0.1:0") as cluster,
+        Client(cluster, set_as_default=False) as client,
+    ):
+        counts = CountTasks()
+        cluster.scheduler.add_plugin(counts)
+        settings = ClusterSettings("tcp://127.0.0.1:9", timeout=5.0, threads=2)
+        facts = ClusterFacts("a test", 2, "", workers_wanted=wanted)
+        given = connection(client, settings=settings, facts=facts)
+        assert gather(given, soon(), time.sleep, jobs(*[0.1] * 8)) == [None] * 8
+        assert counts.most == most
+
+
 def test_progress_is_told_here_and_to_who_watches_the_cluster(threads: Client) -> None:
     shares = list[float]()
     gather(connection(threads), soon(), lambda number: number, jobs(1, 2), shares.append)
