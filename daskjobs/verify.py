@@ -191,7 +191,7 @@ def main(arguments: list[str]) -> int:
             verifier.wrong.append(f"{check.__name__} could not go on: {error!r}")
     found, rows = [f"WRONG {each}" for each in verifier.wrong], verifier.rows
     found += [f"open  {each}" for each in verifier.open]
-    right = f"right {rows['success']:,} orders, {verifier.revenue:,} revenue, {rows['rejected']:,} rejected rows"
+    right = f"right: orders {rows['success']:,}, revenue {verifier.revenue}, rejected {rows['rejected']:,}"
     print("\n".join(found or [right]))
     return 1 if verifier.wrong else 3 if verifier.open else 0
 

@@ -58,14 +58,14 @@ def test_generated_run_is_right(pipeline: Pipeline, tmp_path: Path, capsys: pyte
     pipeline(rows=3_000, seed=3)
     report = json.loads((tmp_path / "run/report/analytics_report.json").read_text())
     assert verify.main([str(tmp_path / "run")]) == 0
-    assert f"right {report['orders']:,} orders, {report['revenue']:,.2f} revenue" in capsys.readouterr().out
+    assert f"right: orders {report['orders']:,}, revenue {report['revenue']:.2f}, rejected " in capsys.readouterr().out
 
 
 def test_own_orders_are_counted_again_by_the_file_alone(whole: Path, tmp_path: Path) -> None:
     alone = shutil.copy(verify.__file__, tmp_path / "alone.py")
     command = [sys.executable, "-I", "-S", alone, str(whole / "run")]
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=60)
-    assert (done.returncode, done.stdout) == (0, "right 2 orders, 25.50 revenue, 4 rejected rows\n")
+    assert (done.returncode, done.stdout) == (0, "right: orders 2, revenue 25.50, rejected 4\n")
 
 
 def test_module_is_one_that_an_auditor_can_read() -> None:
@@ -128,7 +128,7 @@ def test_compressed_and_encoded_orders_are_counted_again(tmp_path: Path, capsys:
     (tmp_path / "a.csv.gz").write_bytes(gzip.compress(ORDERS.encode("cp1252")))
     inline.run(tmp_path / "run", str(tmp_path / "a.csv.gz"), encoding="cp1252", **OPTIONS)
     (tmp_path / "a.csv.gz").unlink()  # the run has its plain text
-    assert verified(tmp_path / "run", tmp_path, capsys) == (0, "right 2 orders, 25.50 revenue, 4 rejected rows\n")
+    assert verified(tmp_path / "run", tmp_path, capsys) == (0, "right: orders 2, revenue 25.50, rejected 4\n")
 
 
 def test_what_cannot_be_counted_again_is_said(whole: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
