@@ -223,6 +223,9 @@ def test_every_command_of_a_page_exists_with_its_options_and_its_files(name: str
             elif program == "pip":
                 named = {extra for found in re.findall(r"\[(.*?)\]", part) for extra in found.split(",")}
                 assert named <= set(extras), part
+            elif program == "python" and is_run(part):
+                assert words[0] == "-m"
+                assert (ROOT / words[1].replace(".", "/")).with_suffix(".py").exists(), part
             else:
                 assert is_run(part) is (part == ACTIVATE), f"{part}: run it, or say in NOT_RUN why not"
             if program == "run":

@@ -20,6 +20,7 @@ MAY_IMPORT = {
     "cli": {"stages", "orders", "cluster", "pipeline", "files"} | BOTTOM,
     "__main__": {"cli", "pipeline"},
     "daskjobs": {"stages", "orders", "cluster", "errors", "version"},  # the public face, which no module imports
+    "verify": set(),  # so that it needs none of us
 }
 
 
@@ -143,7 +144,8 @@ def test_no_module_is_imported_by_a_name_in_a_string() -> None:
 
 
 def test_paths_of_a_stages_files_are_typed_in_its_module_alone() -> None:
-    assert typed_paths(MODULES) == set()
+    ours = {name: tree for name, tree in MODULES.items() if name != "daskjobs.verify"}  # which imports none of us
+    assert typed_paths(ours) == set()
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,200 @@
+"""Recompute a run of daskjobs with the standard library alone: python -m daskjobs.verify RUN [FOLDER]
+
+RUN is the folder of a run. FOLDER is where the files of orders lie now, if they aren't where the run read them. This
+file imports nothing of daskjobs, so it can be copied, read and run by itself.
+
+1. Each manifest has the checksum of its own text and the hashes of the manifests before it, and each file that a
+   manifest vouches for has the hash that stands there. A file that no manifest vouches for is named.
+2. Each row of the orders that merge/quarantine.csv doesn't name is counted: its id is new, its total is quantity times
+   price, and what is paid is added up with decimal. Each rejected row stands in the orders as the list shows it.
+3. The ledgers of the manifests, analytics_report.json and quality.json have the numbers that were counted.
+
+It ends with 0 if all is right, with 1 if something is wrong, and with 3 if nothing is wrong but something could not be
+recomputed: Parquet, JSON Lines, CSV that isn't written as in RFC 4180, and orders with a profile.
+"""
+
+import csv
+import hashlib
+import json
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+STAGES = ("generate", "split", "validate", "merge", "clean", "report")
+FREE = ("*/facts.json", "daskjobs-run.*", "cleanup/receipt.json", "validate/performance.html")  # no result needs them
+QUARANTINE = "merge/quarantine.csv"
+csv.field_size_limit(1 << 30)
+
+
+class Verifier:
+    """What was found in the folder ``run``: sentences about what is ``wrong``, and about what is ``open``."""
+
+    def __init__(self, run: Path, folder: Path | None) -> None:
+        self.run, self.folder = run, folder
+        self.wrong: list[str] = []
+        self.open: list[str] = []
+        self.manifests: dict[str, Any] = {}
+        self.rows: Counter[str] = Counter()  # "in", "rejected", and the valid ones by status
+        self.revenue = Decimal(0)
+        self.ids: set[str] = set()
+
+    def hold(self, right: bool, sentence: str) -> None:
+        """Note a sentence about what is wrong, unless it is right."""
+        self.wrong += [] if right else [sentence]
+
+    def read(self, name: str, number: type = float) -> Any:
+        """Return the JSON of a file of the run, with its fractions as such numbers."""
+        try:
+            return json.loads((self.run / name).read_bytes(), parse_float=number)
+        except (ValueError, OSError) as error:
+            raise ValueError(f"{name} can't be read: {error}") from error
+
+    def check_files(self) -> None:
+        """Hold each manifest and each file against the hashes that vouch for them."""
+        known = {file["read"] for file in self.read("split/partitions.json")["files"]}
+        for stage in STAGES:
+            name = f"{stage}/manifest.json"
+            if stage == "generate" and not (self.run / name).exists():
+                continue  # the orders were given
+            self.manifests[stage] = manifest = self.read(name)
+            checksum, known = manifest.pop("checksum", None), known | {name, *manifest["outputs"]}
+            own = hashlib.sha256(f"{json.dumps(manifest, indent=2)}\n".encode()).hexdigest()
+            self.hold(checksum == own, f"{name} doesn't have its checksum")
+            for before, sha256 in manifest["inputs"].items():
+                if before.endswith("/manifest.json"):
+                    self.hold(digest(self.run / before) == sha256, f"{before} isn't what {name} was made from")
+            for file, output in manifest["outputs"].items():
+                self.hold(digest(self.run / file) == output["sha256"], f"{file} isn't what {name} vouches for")
+        for path in sorted(path.relative_to(self.run) for path in self.run.rglob("*") if path.is_file()):
+            if path.as_posix() not in known and not any(path.match(pattern) for pattern in FREE):
+                self.open.append(f"{path.as_posix()} is a file that no manifest vouches for")
+
+    def check_orders(self) -> None:
+        """Read the orders once more, and count every row that isn't rejected."""
+        plan = self.read("split/partitions.json")
+        rejected: dict[str, dict[int, str]] = {file["name"]: {} for file in plan["files"]}
+        with (self.run / QUARANTINE).open(newline="", encoding="utf-8") as text:
+            for row in csv.DictReader(text):
+                number, of_file = int(row["row"]), rejected[row["source"]]
+                self.hold(number not in of_file, f"{QUARANTINE} names row {number} of {row['source']} twice")
+                of_file[number] = row["raw"]
+                self.rows["rejected"] += 1
+        if plan.get("profile"):
+            self.open.append("orders and revenue: only a profile says what an order is in these files")
+            return
+        for number, file in enumerate(plan["files"]):
+            ranges = [each for part in plan["partitions"] for each in part["ranges"] if each["file"] == number]
+            name, path = file["name"], self.find(file)
+            if file["kind"] != "csv" or file["quoting"] != "rfc4180":
+                self.open.append(f"{name}: only CSV is read here, with quotes as in RFC 4180")
+            elif path is None:
+                self.open.append(f"{name} isn't there: name the folder where it lies now")
+            elif all(digest(path, each["start"], each["end"]) == each["sha256"] for each in ranges):
+                with path.open("rb") as data:
+                    header = data.read(file["start"]).decode()
+                    self.hold(file["header"] in header, f"{name} has another header than the run read, {header!r}")
+                    lines = (line.decode(errors="replace") for line in data)
+                    self.count(file, lines, rejected[name], sum(each["rows"] for each in ranges))
+            else:
+                self.wrong.append(f"{name} isn't as it was when the run read it")
+
+    def find(self, file: dict[str, Any]) -> Path | None:
+        """Return where a file of orders lies: in the folder that was given, where it was read, or in the run."""
+        there = Path(unquote(urlsplit(file["read"]).path))
+        places = [self.folder / there.name] if self.folder else []
+        return next((place for place in (*places, there, self.run / file["read"]) if place.is_file()), None)
+
+    def count(self, file: dict[str, Any], lines: Iterator[str], rejected: dict[int, str], rows: int) -> None:
+        """Count the rows of a file, of which there must be so many, without the rejected ones."""
+        reader = csv.reader(lines, delimiter=file["delimiter"], strict=True)
+        statuses = self.manifests["validate"]["settings"].get("statuses", {})
+        for row in range(1, rows + 1):
+            place = f"row {row} of {file['name']}"
+            if row in rejected:
+                shown = rejected[row].rstrip("\r\n")
+                raw = "".join(next(lines, "") for _ in range(shown.count("\n") + 1)).rstrip("\r\n")
+                same = raw.replace("'", "") == shown.replace("'", "")  # the list has some more, as spreadsheets need it
+                plain = raw.isprintable() and raw.isascii()  # other characters are escaped in the list
+                self.hold(same or not plain, f"{place} isn't as {QUARANTINE} shows it")
+                continue
+            try:
+                values = dict(zip(file["columns"], (text.strip(" \t") for text in next(reader)), strict=True))
+                total = Decimal(values["total_amount"])
+                product = Decimal(values["quantity"]) * Decimal(values["price"])
+            except (csv.Error, StopIteration, ValueError, ArithmeticError) as error:
+                self.open.append(f"{file['name']} from row {row} on: Python's csv reads it otherwise ({error})")
+                return
+            self.hold(product == total, f"{place} has the total {total}, and quantity times price is {product}")
+            self.hold(values["order_id"] not in self.ids, f"{place} has the order_id of a row before it")
+            self.ids.add(values["order_id"])
+            status = statuses.get(values["status"], values["status"])
+            self.rows[status] += 1
+            self.revenue += total if status == "success" else 0
+        self.hold(next(lines, None) is None, f"{file['name']} has more rows than the {rows} that split found")
+        self.rows["in"] += rows
+
+    def check_numbers(self) -> None:
+        """Compare the ledgers with each other, with the report, and with what was counted here."""
+        of = {stage: manifest["rows"] for stage, manifest in self.manifests.items()}
+        report, parts = of["report"], of["merge"]["partitions"]
+        for part in (report, of["merge"], *parts):
+            told = part["valid"] + part["rejected"] + part.get("furniture", 0)
+            self.hold(part["in"] == told, f"a ledger has {part['in']} rows in, and {told} valid and rejected: {part}")
+        for name in ("in", "valid", "rejected"):
+            counted = sum(part[name] for part in parts)
+            self.hold(counted == of["merge"][name] == report[name], f"the stages differ in the rows {name}")
+        self.hold(of["split"]["out"] == report["in"], "split found another number of rows than the report has")
+        self.hold(report["valid"] == report["paid"] + report["unpaid"], "valid rows aren't paid + unpaid ones")
+        self.hold(self.rows["rejected"] == report["rejected"], f"{QUARANTINE} has {self.rows['rejected']} rows")
+        written, quality = self.read("report/analytics_report.json", Decimal), self.read("report/quality.json")["rows"]
+        revenue = Decimal(written["revenue"])
+        if "profile" not in self.manifests["split"]["settings"]:  # else an order may be several rows
+            self.hold(written["orders"] == report["paid"], "analytics_report.json has other orders than the ledger")
+        self.hold(revenue == Decimal(report["revenue"]), "analytics_report.json has another revenue than the ledger")
+        for name in ("in", "valid", "rejected", "paid", "unpaid"):
+            self.hold(quality[name] == report[name], f"quality.json and the ledger differ in the rows {name}")
+        if not self.open and not self.wrong:
+            unpaid = {name: rows for name, rows in self.rows.items() if name not in ("in", "rejected", "success")}
+            own = {"in": self.rows["in"], "paid": self.rows["success"], "unpaid": sum(unpaid.values())}
+            for name, rows in own.items():
+                self.hold(rows == report[name], f"{rows} rows {name} were counted, and the report has {report[name]}")
+            self.hold(self.revenue == revenue, f"the paid orders come to {self.revenue}, and the report says {revenue}")
+            self.hold(unpaid == of["clean"]["unpaid_by_status"], f"the unpaid ones were counted as {unpaid}")
+
+
+def digest(path: Path, start: int = 0, end: int | None = None) -> str:
+    """Return the SHA-256 of a file, or of its bytes from ``start`` up to ``end``; an empty text if it isn't there."""
+    if not path.is_file():
+        return ""
+    found, end = hashlib.sha256(), path.stat().st_size if end is None else end
+    with path.open("rb") as data:
+        data.seek(start)
+        while piece := data.read(min(end - data.tell(), 1 << 20)):
+            found.update(piece)
+    return found.hexdigest()
+
+
+def main(arguments: list[str]) -> int:
+    """Verify the run that the arguments name, print what was found, and return the exit code."""
+    if len(arguments) not in (1, 2) or not (Path(arguments[0]) / "report/manifest.json").is_file():
+        print("usage: python -m daskjobs.verify RUN [FOLDER]; RUN is the folder of a run that has a report")
+        return 2
+    verifier = Verifier(Path(arguments[0]), Path(arguments[1]) if arguments[1:] else None)
+    for check in (verifier.check_files, verifier.check_orders, verifier.check_numbers):
+        try:
+            check()
+        except (ValueError, LookupError, TypeError, OSError) as error:
+            verifier.wrong.append(f"{check.__name__} could not go on: {error!r}")
+    found, rows = [f"WRONG {each}" for each in verifier.wrong], verifier.rows
+    found += [f"open  {each}" for each in verifier.open]
+    right = f"right: orders {rows['success']:,}, revenue {verifier.revenue}, rejected {rows['rejected']:,}"
+    print("\n".join(found or [right]))
+    return 1 if verifier.wrong else 3 if verifier.open else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
