@@ -25,7 +25,8 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 STAGES = ("generate", "split", "validate", "merge", "clean", "report")
-FREE = ("*/facts.json", "daskjobs-run.*", "cleanup/receipt.json", "validate/performance.html")  # no result needs them
+OTHERS = ("daskjobs-run.json", "daskjobs-run.lock", "cleanup/receipt.json", "validate/performance.html")
+FREE = {*OTHERS, *(f"{stage}/facts.json" for stage in STAGES)}  # what no manifest vouches for, since no result needs it
 QUARANTINE = "merge/quarantine.csv"
 csv.field_size_limit(1 << 30)
 
@@ -44,7 +45,7 @@ class Verifier:
 
     def hold(self, right: bool, sentence: str) -> None:
         """Note a sentence about what is wrong, unless it is right."""
-        self.wrong += [] if right else [sentence]
+        self.wrong += [sentence][right:]
 
     def read(self, name: str, number: type = float) -> Any:
         """Return the JSON of a file of the run, with its fractions as such numbers."""
@@ -56,22 +57,21 @@ class Verifier:
     def check_files(self) -> None:
         """Hold each manifest and each file against the hashes that vouch for them."""
         known = {file["read"] for file in self.read("split/partitions.json")["files"]}
-        for stage in STAGES:
+        given = not (self.run / "generate/manifest.json").exists()
+        for stage in STAGES[given:]:
             name = f"{stage}/manifest.json"
-            if stage == "generate" and not (self.run / name).exists():
-                continue  # the orders were given
             self.manifests[stage] = manifest = self.read(name)
-            checksum, known = manifest.pop("checksum", None), known | {name, *manifest["outputs"]}
-            own = hashlib.sha256(f"{json.dumps(manifest, indent=2)}\n".encode()).hexdigest()
-            self.hold(checksum == own, f"{name} doesn't have its checksum")
+            text, known = (self.run / name).read_text(), known | {name, *manifest["outputs"]}
+            bare = {key: value for key, value in manifest.items() if key != "checksum"}
+            whole = {**bare, "checksum": hashlib.sha256(f"{json.dumps(bare, indent=2)}\n".encode()).hexdigest()}
+            self.hold(text == f"{json.dumps(whole, indent=2)}\n", f"{name} doesn't have its checksum")
             for before, sha256 in manifest["inputs"].items():
                 if before.endswith("/manifest.json"):
                     self.hold(digest(self.run / before) == sha256, f"{before} isn't what {name} was made from")
             for file, output in manifest["outputs"].items():
                 self.hold(digest(self.run / file) == output["sha256"], f"{file} isn't what {name} vouches for")
-        for path in sorted(path.relative_to(self.run) for path in self.run.rglob("*") if path.is_file()):
-            if path.as_posix() not in known and not any(path.match(pattern) for pattern in FREE):
-                self.open.append(f"{path.as_posix()} is a file that no manifest vouches for")
+        there = {path.relative_to(self.run).as_posix() for path in self.run.rglob("*") if not path.is_dir()}
+        self.open += [f"{name} is a file that no manifest vouches for" for name in sorted(there - known - FREE)]
 
     def check_orders(self) -> None:
         """Read the orders once more, and count every row that isn't rejected."""
@@ -93,14 +93,16 @@ class Verifier:
                 self.open.append(f"{name}: only CSV is read here, with quotes as in RFC 4180")
             elif path is None:
                 self.open.append(f"{name} isn't there: name the folder where it lies now")
-            elif all(digest(path, each["start"], each["end"]) == each["sha256"] for each in ranges):
+            elif path.stat().st_size != file["bytes"]:
+                self.wrong.append(f"{name} has another size than the run read")
+            elif any(digest(path, each["start"], each["end"]) != each["sha256"] for each in ranges):
+                self.wrong.append(f"{name} isn't as it was when the run read it")
+            else:
                 with path.open("rb") as data:
-                    header = data.read(file["start"]).decode()
-                    self.hold(file["header"] in header, f"{name} has another header than the run read, {header!r}")
+                    header = data.read(file["start"]).decode("utf-8-sig", "replace").rstrip("\r\n")
+                    self.hold(header == file["header"], f"{name} has another header than the run read, {header!r}")
                     lines = (line.decode(errors="replace") for line in data)
                     self.count(file, lines, rejected[name], sum(each["rows"] for each in ranges))
-            else:
-                self.wrong.append(f"{name} isn't as it was when the run read it")
 
     def find(self, file: dict[str, Any]) -> Path | None:
         """Return where a file of orders lies: in the folder that was given, where it was read, or in the run."""
@@ -158,9 +160,8 @@ class Verifier:
         for name in ("in", "valid", "rejected", "paid", "unpaid"):
             self.hold(quality[name] == report[name], f"quality.json and the ledger differ in the rows {name}")
         if not self.open and not self.wrong:
-            unpaid = {name: rows for name, rows in self.rows.items() if name not in ("in", "rejected", "success")}
-            own = {"in": self.rows["in"], "paid": self.rows["success"], "unpaid": sum(unpaid.values())}
-            for name, rows in own.items():
+            unpaid = {status: rows for status, rows in self.rows.items() if status not in ("in", "rejected", "success")}
+            for name, rows in ("in", self.rows["in"]), ("paid", self.rows["success"]), ("unpaid", sum(unpaid.values())):
                 self.hold(rows == report[name], f"{rows} rows {name} were counted, and the report has {report[name]}")
             self.hold(self.revenue == revenue, f"the paid orders come to {self.revenue}, and the report says {revenue}")
             self.hold(unpaid == of["clean"]["unpaid_by_status"], f"the unpaid ones were counted as {unpaid}")
@@ -187,12 +188,11 @@ def main(arguments: list[str]) -> int:
     for check in (verifier.check_files, verifier.check_orders, verifier.check_numbers):
         try:
             check()
-        except (ValueError, LookupError, TypeError, OSError) as error:
-            verifier.wrong.append(f"{check.__name__} could not go on: {error!r}")
+        except (ValueError, LookupError, TypeError, OSError) as error:  # a file that is cut, or of another version
+            verifier.wrong.append(f"{check.__name__.replace('_', ' ')} could not go on: {error!r}")
     found, rows = [f"WRONG {each}" for each in verifier.wrong], verifier.rows
-    found += [f"open  {each}" for each in verifier.open]
     right = f"right: orders {rows['success']:,}, revenue {verifier.revenue}, rejected {rows['rejected']:,}"
-    print("\n".join(found or [right]))
+    print("\n".join(found + [f"open  {each}" for each in verifier.open] or [right]))
     return 1 if verifier.wrong else 3 if verifier.open else 0
 
 

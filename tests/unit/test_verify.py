@@ -81,7 +81,7 @@ def test_module_is_one_that_an_auditor_can_read() -> None:
 def test_any_changed_byte_is_named(copied: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = copied / "run"
     files = [path.relative_to(run) for path in run.rglob("*") if path.is_file()]
-    vouched = [path for path in files if not any(path.match(pattern) for pattern in verify.FREE)]
+    vouched = [path for path in files if path.as_posix() not in verify.FREE]
     assert len(vouched) > 15
     for name in vouched:
         data = (run / name).read_bytes()
@@ -100,6 +100,44 @@ def test_changed_order_is_named(copied: Path, at: int, capsys: pytest.CaptureFix
     code, said = verified(copied / "run", copied, capsys)
     assert code == 1
     assert "orders.csv" in said
+
+
+@pytest.mark.parametrize("more", ["9", " 23:59", "1,7,north,lamp,1,5.00,5.00,card,success,2025-03-01\n", "\n"])
+def test_orders_that_go_on_behind_their_last_row_are_named(
+    tmp_path: Path, more: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    orders = tmp_path / "orders.csv"
+    orders.write_text("user_id,region,product,quantity,price,total_amount,payment_mode,status,timestamp,order_id\n"
+        "7,north,lamp,1,5.00,5.00,card,success,2025-03-01,1")  # fmt: skip
+    inline.run(tmp_path / "run", str(orders))
+    assert verify.main([str(tmp_path / "run")]) == 0
+    orders.write_text(orders.read_text() + more)
+    assert verified(tmp_path / "run", tmp_path, capsys)[0] == 1
+
+
+def test_header_that_was_changed_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    orders = tmp_path / "orders.csv"
+    orders.write_bytes(b"\xef\xbb\xbforder_id,user_id,region,product,quantity,price,total_amount,payment_mode,status,timestamp\n"
+        b"1,7,north,lamp,1,5.00,5.00,card,success,2025-03-01\n")  # fmt: skip
+    inline.run(tmp_path / "run", str(orders))
+    assert verify.main([str(tmp_path / "run")]) == 0
+    orders.write_bytes(orders.read_bytes().replace(b"\xef\xbb\xbf", b"xxx"))
+    code, said = verified(tmp_path / "run", tmp_path, capsys)
+    assert (code, "another header" in said) == (1, True)
+
+
+@pytest.mark.parametrize("name", ["report/dangling", "merge/daskjobs-run.parquet", "report/more/facts.json"])
+def test_entry_that_is_no_runs_is_named(copied: Path, name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    (copied / "run" / name).parent.mkdir(exist_ok=True)
+    (copied / "run" / name).symlink_to("/nowhere")
+    code, said = verified(copied / "run", copied, capsys)
+    assert (code, name in said) == (3, True)
+
+
+def test_last_manifest_is_held_by_its_bytes(copied: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    manifest = copied / "run/report/manifest.json"
+    manifest.write_text(manifest.read_text() + " ")
+    assert verified(copied / "run", copied, capsys) == (1, "WRONG report/manifest.json doesn't have its checksum\n")
 
 
 def test_number_that_was_changed_everywhere_is_not_the_one_that_is_counted(
