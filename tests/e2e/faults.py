@@ -190,7 +190,8 @@ OUTAGES = {
 
 def strike(namespace: Namespace, rules: Rules, fault: Fault, **parameters: object) -> tuple[str, str]:
     """Submit a run, let a fault strike it at its moment, and let it go on; return its name and uid."""
-    workflow = namespace.submit(spec=fault.spec, **parameters)
+    waits = {"suspend": True} if fault.moment else {}  # a quick run would be over before the wire holds anything
+    workflow = namespace.submit(spec={**fault.spec, **waits}, **parameters)
     case = Case(namespace, rules, workflow, namespace.uid(workflow))
     if not fault.moment:
         case.until(lambda: case.clusters() and case.pods("scheduler"), "a DaskCluster")
@@ -198,6 +199,7 @@ def strike(namespace: Namespace, rules: Rules, fault: Fault, **parameters: objec
         return case.workflow, case.uid
     moment = fault.moment.format(uid=case.uid)
     with rules.broken(f"hold {moment}"):
+        namespace.kubectl("patch", "workflow", workflow, "--type=merge", "-p", '{"spec": {"suspend": false}}')
         case.await_held(moment)
         fault.strike(case)
         if not fault.kills:

@@ -84,18 +84,18 @@ def test_step_that_needs_more_memory_than_its_own_pod_may_use_is_not_tried_again
 
 
 def test_first_attempt_goes_on_when_a_worker_is_killed(namespace: Namespace) -> None:
-    workflow = submit(namespace, task("trouble:wait", '{"seconds": 5, "each": 5}'))
+    workflow = submit(namespace, task("trouble:wait", '{"seconds": 15, "each": 15}'))
     _, cluster = at_work(namespace, workflow)
     (worker,) = workers(namespace, cluster)
     namespace.kubectl("exec", worker, "--", "sh", "-c", KILL, check=False)
     done = namespace.finished(workflow)
     (step,) = attempts(done)
     assert done["status"]["phase"] == "Succeeded", step.get("message")
-    assert float(step["outputs"]["parameters"][0]["value"]) > 5  # it took the task twice
+    assert float(step["outputs"]["parameters"][0]["value"]) > 15  # it took the task twice
 
 
 def test_task_is_not_given_up_when_its_worker_is_evicted_as_often_as_a_task_may_be_tried(namespace: Namespace) -> None:
-    workflow = submit(namespace, task("trouble:wait", '{"seconds": 8, "each": 8}'))
+    workflow = submit(namespace, task("trouble:wait", '{"seconds": 15, "each": 15}'))
     _, cluster = at_work(namespace, workflow)
     evicted = set[str]()
     for _ in range(TRIES):
