@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 
 from daskjobs.files.tables import mask
 from daskjobs.orders.money import MONEY, cents_of, decimals_of
-from daskjobs.orders.plain import Plain
+from daskjobs.orders.plain import Bools, Ints, Plain
 from daskjobs.orders.schema import TIME
 
 Form = tuple[str, str]  # a pattern, and its replacement
@@ -153,25 +153,36 @@ READERS = {
 
 
 def _plain_quantities(fields: Plain, name: str) -> pa.Array:
-    values, known = fields.whole_numbers(name)
-    rest = np.flatnonzero(~known)
-    if 2 * len(rest) > len(values):
-        return quantities(fields.text(name))
-    if len(rest):
-        others = quantities(fields.text(name, rest))
-        values[rest], known[rest] = others.fill_null(0).to_numpy(), mask(others.is_valid())
-    return pa.array(values, mask=None if known.all() else ~known)
+    def numbers(others: pa.Array) -> Ints:
+        return np.asarray(others.fill_null(0).to_numpy(), np.int64)
+
+    def made(values: Ints, known: Bools) -> pa.Array:
+        return pa.array(values, mask=None if known.all() else ~known)
+
+    return _completed(fields, name, fields.whole_numbers(name), quantities, numbers, made)
 
 
 def _plain_amounts(fields: Plain, name: str) -> pa.Array:
-    cents, known = fields.cents(name)
+    return _completed(fields, name, fields.cents(name), amounts, cents_of, decimals_of)
+
+
+def _completed(
+    fields: Plain,
+    name: str,
+    found: tuple[Ints, Bools],
+    read: Callable[[pa.Array], pa.Array],
+    numbers: Callable[[pa.Array], Ints],
+    made: Callable[[Ints, Bools], pa.Array],
+) -> pa.Array:
+    """Return a column ``made`` of the numbers that were found, and of those that ``read`` gets from the other texts."""
+    values, known = found
     rest = np.flatnonzero(~known)
-    if 2 * len(rest) > len(cents):
-        return amounts(fields.text(name))
+    if 2 * len(rest) > len(values):
+        return read(fields.text(name))
     if len(rest):
-        others = amounts(fields.text(name, rest))
-        cents[rest], known[rest] = cents_of(others), mask(others.is_valid())
-    return decimals_of(cents, known)
+        others = read(fields.text(name, rest))
+        values[rest], known[rest] = numbers(others), mask(others.is_valid())
+    return made(values, known)
 
 
 # As `READERS` do, but from fields that are no texts yet. What a column has besides the usual is read as texts.
