@@ -164,8 +164,10 @@ def entry() -> None:
         _leave(error.exit_code)
     except click.exceptions.Exit as end:  # --help
         _leave(end.exit_code)
-    except BaseException:  # a bug
-        click.echo(shown(traceback.format_exc()), err=True)
+    except BaseException as error:
+        if isinstance(cause := error.__cause__, ending.Stopped):  # while Python made a class, up to 3.11
+            _leave(cause.number, cause.sentence)
+        click.echo(shown(traceback.format_exc()), err=True)  # a bug
         _leave(1)
 
 

@@ -10,7 +10,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -67,15 +67,13 @@ cli.entry()
 """
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL, None])
-def test_no_worker_process_is_left_nor_a_stack_trace_shown_when_a_run_ends(
-    tmp_path: Path, ending: signal.Signals | None
-) -> None:
+@contextmanager
+def until_it_says(text: str, folder: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """A run with processes that has said this, and all that it has said."""
     options = ["--run", "run", "--rows", "400000", "--workers", "2", "--dashboard", "127.0.0.1:0"]
     with subprocess.Popen(
         [sys.executable, "-c", AS_PROCESSES, "run", *options],
-        cwd=tmp_path,
+        cwd=folder,
         start_new_session=True,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -83,10 +81,19 @@ def test_no_worker_process_is_left_nor_a_stack_trace_shown_when_a_run_ends(
     ) as process:
         assert process.stdout is not None
         said = ""
-        while "dashboard" not in said:
+        while text not in said:
             line = process.stdout.readline()
             assert line, said  # it ended before it worked
             said += line
+        yield process, said
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL, None])
+def test_no_worker_process_is_left_nor_a_stack_trace_shown_when_a_run_ends(
+    tmp_path: Path, ending: signal.Signals | None
+) -> None:
+    with until_it_says("dashboard", tmp_path) as (process, said):
         children = psutil.Process(process.pid).children(recursive=True)
         assert len(children) > 2  # the workers, and what they were forked from
         if ending == signal.SIGINT:
@@ -102,26 +109,12 @@ def test_no_worker_process_is_left_nor_a_stack_trace_shown_when_a_run_ends(
 
 @pytest.mark.slow
 def test_no_process_is_left_when_a_run_is_stopped_while_its_workers_start(tmp_path: Path) -> None:
-    options = ["--run", "run", "--rows", "400000", "--workers", "2", "--dashboard", "127.0.0.1:0"]
-    with subprocess.Popen(
-        [sys.executable, "-c", AS_PROCESSES, "run", *options],
-        cwd=tmp_path,
-        start_new_session=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    ) as process:
-        assert process.stdout is not None
-        said = ""
-        while "\nsplit" not in said:
-            line = process.stdout.readline()
-            assert line, said
-            said += line
+    with until_it_says("\nsplit", tmp_path) as (process, said):
         while len(psutil.Process(process.pid).children()) < 2:  # what tracks resources, and the fork server
             time.sleep(0.01)
         process.send_signal(signal.SIGTERM)
         said += process.communicate(timeout=60)[0]
-        assert process.returncode == 128 + signal.SIGTERM
+        assert process.returncode == 128 + signal.SIGTERM, said
     assert "Traceback" not in said
     assert "not everything was closed" not in said
     deadline = time.monotonic() + 10
