@@ -12,6 +12,7 @@ from daskjobs.display import escaped
 from daskjobs.files.documents import parse
 from daskjobs.orders.report.quality import Quality
 from daskjobs.pipeline.manifest import Manifest
+from daskjobs.series import layout
 from daskjobs.stages import report, run_stage
 from daskjobs.stages.run_settings import Context
 
@@ -38,7 +39,7 @@ def with_bar(name: str, context: Context) -> Manifest:
 def print_report(context: Context, manifests: Mapping[str, Manifest]) -> None:
     """Print the numbers of a run's report, and the path of its page."""
     rows = manifests[report.NAME].counted(report.ReportRows)
-    quality = parse(context.vouched(report.NAME, report.QUALITY), Quality)
+    quality = parse(context.vouched(report.NAME, layout.QUALITY), Quality)
     reasons = ", ".join(f"{reason.reason} {reason.rows:,}" for reason in quality.reasons)
     say(f"orders     {rows.paid_orders:,}")
     say(f"revenue    {rows.revenue}{f' {quality.currency}' if quality.currency else ''}")
@@ -58,4 +59,4 @@ def print_report(context: Context, manifests: Mapping[str, Manifest]) -> None:
     say(f"unpaid     {rows.unpaid:,}")
     for warning in quality.warnings:
         say(f"warning    {warning}")
-    say(f"report     {short(context.storage.uri(report.PAGE))}")
+    say(f"report     {short(context.storage.uri(layout.PAGE))}")

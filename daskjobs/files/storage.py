@@ -493,7 +493,7 @@ class Storage:
                 if about["size"] is None:
                     raise web.no_parts(self.uri(name), "it has no size")
                 return int(about["size"])
-            except FileNotFoundError:
+            except (FileNotFoundError, NotADirectoryError):
                 return None
 
     def identity(self, name: str) -> tuple[int, ...] | None:

@@ -8,12 +8,11 @@ from daskjobs.files.documents import written_as
 from daskjobs.pipeline.context import Done
 from daskjobs.pipeline.manifest import Manifest
 from daskjobs.pipeline.stage import Stage
+from daskjobs.series.layout import SUMMARY, partition_files
 from daskjobs.stages import merge
 from daskjobs.stages.run_settings import Context
-from daskjobs.stages.validate import partition_files
 
 NAME = "clean"
-SUMMARY = "clean/summary.parquet"
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from daskjobs.files.documents import parse
 from daskjobs.files.tables import rows_between
 from daskjobs.orders.explanation import Explained, locate, not_rejected
+from daskjobs.series import layout
 from daskjobs.stages import split, validate
 from daskjobs.stages.run_settings import Context
 
@@ -15,8 +16,8 @@ def explain(context: Context, row: int, source: str) -> Explained:
     plan = split.read_plan(context)
     partition, part = locate(plan, row, source)
     file = plan.files[part.file]
-    sentences = parse(context.vouched(validate.NAME, validate.RULES), dict[str, str])
-    quarantine = validate.partition_files(partition.number)["quarantine"]
+    sentences = parse(context.vouched(validate.NAME, layout.RULES), dict[str, str])
+    quarantine = layout.partition_files(partition.number)["quarantine"]
     rejected = rows_between(context.storage, quarantine, context.output(validate.NAME, quarantine), "row", row, row + 1)
     line = next((line for line in rejected.to_pylist() if line["source"] == file.name), None)
     if line is None:

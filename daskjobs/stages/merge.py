@@ -27,6 +27,7 @@ from daskjobs.orders.validation.result import (
 from daskjobs.pipeline.context import Done
 from daskjobs.pipeline.manifest import Manifest
 from daskjobs.pipeline.stage import Stage, numbered
+from daskjobs.series.layout import QUARANTINE_PARQUET, partition_files
 from daskjobs.stages import split, validate
 from daskjobs.stages.run_settings import Context
 
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from daskjobs.orders.sources.format import SourceFile
 
 NAME = "merge"
-QUARANTINE_PARQUET, QUARANTINE_CSV = "merge/quarantine.parquet", "merge/quarantine.csv"
+QUARANTINE_CSV = "merge/quarantine.csv"
 REJECTED = "merge/rejected-*.?"
 VALID = ("paid", "unpaid", "summary")
 
@@ -96,9 +97,9 @@ def _merge(context: Context) -> Done:
     lines = _lines(plan.files, results)
     outputs = dict[str, Output]()
     for result in results:
-        files = validate.partition_files(result.partition)
+        files = partition_files(result.partition)
         outputs |= {files[content]: context.output(validate.NAME, files[content]) for content in VALID}
-    parts = [validate.partition_files(result.partition)["quarantine"] for result in results]
+    parts = [partition_files(result.partition)["quarantine"] for result in results]
     vouched = {name: context.output(validate.NAME, name) for name in parts}
     named = [(numbered(REJECTED, number, file.ending), file) for number, file in enumerate(plan.files)]
     outputs |= quarantine.gather(storage, vouched, QUARANTINE_PARQUET, QUARANTINE_CSV, named)
@@ -195,7 +196,7 @@ def _proven(context: Context, partition: "Partition") -> PartitionResult:
 
 
 def _result(context: Context, number: int) -> PartitionResult:
-    name = validate.partition_files(number)["result"]
+    name = partition_files(number)["result"]
     try:
         return unsealed(context.vouched(validate.NAME, name), PartitionResult)
     except ValueError as error:
@@ -211,7 +212,7 @@ def _prove(context: Context, partition: "Partition", result: PartitionResult) ->
     from daskjobs.files.tables import footer_rows, reading
     from daskjobs.orders.schema import PAID
 
-    ledger, files = result.rows, validate.partition_files(partition.number)
+    ledger, files = result.rows, partition_files(partition.number)
     held = {content: footer_rows(context.storage, files[content]) for content in ("paid", "quarantine")}
     with reading(context.storage, files["unpaid"], context.output(validate.NAME, files["unpaid"])) as file:
         held["unpaid"] = file.metadata.num_rows

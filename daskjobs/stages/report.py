@@ -23,6 +23,7 @@ from daskjobs.orders.validation.limit import Limit, not_understood, proposal
 from daskjobs.pipeline.context import AccountedError, Done
 from daskjobs.pipeline.manifest import Manifest
 from daskjobs.pipeline.stage import Stage
+from daskjobs.series.layout import PAGE, QUALITY, REPORT, RULES, SUMMARY
 from daskjobs.stages import clean, generate, merge, split, validate
 from daskjobs.stages.run_settings import Context
 
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     from daskjobs.orders.report.page import About, ResourcesSection
 
 NAME = "report"
-REPORT, QUALITY, PAGE = "report/analytics_report.json", "report/quality.json", "report/report.html"
 MOST_CENTS = 10**18
 EVERY_ROW = (
     "this may be no file of orders, or be written in another way than it was taken; `{proposal}` says how it may be "
@@ -86,12 +86,12 @@ def _write(context: Context) -> Done:
     )
     balance(account)
     profile, amounts = merged.profile, merged.amounts
-    sums = summary.read(context.storage, {clean.SUMMARY: context.output(clean.NAME, clean.SUMMARY)})
+    sums = summary.read(context.storage, {SUMMARY: context.output(clean.NAME, SUMMARY)})
     orders, revenue = summary.orders_and_cents(sums)
     if orders != (amounts.orders if amounts else account.paid):
-        raise LostWorkError(f"{clean.SUMMARY} counts other orders than clean's {account.paid}: run again from clean")
+        raise LostWorkError(f"{SUMMARY} counts other orders than clean's {account.paid}: run again from clean")
     if amounts and amounts.net.scaleb(2) != revenue:
-        raise LostWorkError(f"{clean.SUMMARY} has another revenue than merge's {amounts.net}: run again from merge")
+        raise LostWorkError(f"{SUMMARY} has another revenue than merge's {amounts.net}: run again from merge")
     if abs(revenue) > MOST_CENTS:
         raise InputError(
             f"the revenue is {amount_text(revenue)}, beyond the {amount_text(MOST_CENTS)} up to which it is certain; "
@@ -106,7 +106,7 @@ def _write(context: Context) -> Done:
         rows=account,
         lines=merged.lines,
         warnings=warnings(merged.lines.rows_like_several, account, merged.unread_single, merged.utf8),
-        reasons=most_frequent(merged.reasons, parse(context.vouched(validate.NAME, validate.RULES), dict[str, str])),
+        reasons=most_frequent(merged.reasons, parse(context.vouched(validate.NAME, RULES), dict[str, str])),
         unpaid_by_status=cleaned.unpaid_by_status,
         scores=scored(merged.scores),
         profile=profile.name if profile else "",

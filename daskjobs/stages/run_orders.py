@@ -13,6 +13,7 @@ from daskjobs.cluster.public import ClusterKeywords, cluster_flags
 from daskjobs.errors import UsageError
 from daskjobs.options import flags, keywords, refuse_empty
 from daskjobs.orders.rules.functions import functions_of
+from daskjobs.series import layout
 from daskjobs.stages import merge, new_context, report, run_all
 from daskjobs.stages.given import TABLE, AnyPath, as_parquet, paths_or_table, write_table
 from daskjobs.stages.run_settings import Context, Settings, new_run_uri
@@ -46,6 +47,13 @@ class Options(ClusterKeywords, total=False):
     statuses: str
     profile: AnyPath
     currency: str
+    known: AnyPath
+    known_days: int
+    again: str
+    compare: AnyPath
+    max_drift: str
+    expect: str
+    warn: str
     max_rejected: float
     partitions: int
     # made until here
@@ -88,7 +96,7 @@ class OrdersResult:
         import pandas as pd
         import pyarrow.parquet as pq
 
-        name, context = merge.QUARANTINE_PARQUET, self._context
+        name, context = layout.QUARANTINE_PARQUET, self._context
         with context.storage.opened(name, context.output(merge.NAME, name)) as file:
             frame: pd.DataFrame = pq.read_table(file).to_pandas(types_mapper=pd.ArrowDtype)
         return frame
@@ -169,6 +177,6 @@ def run_orders(
         orders=rows.paid_orders,
         revenue=Decimal(rows.revenue),
         rows=rows,
-        report=context.storage.uri(report.PAGE),
+        report=context.storage.uri(layout.PAGE),
         _context=context,
     )

@@ -89,8 +89,32 @@ class InputSettings:
     )  # fmt: skip
 
 
+@dataclass(frozen=True, kw_only=True)
+class SeriesSettings:
+    """Earlier runs."""
+
+    known: str = option(
+        "", "The series, which is the folder of earlier runs, whose orders are not counted again.", path=True
+    )
+    known_days: int = option(
+        0, "Look only at runs of `--known` of so many days before this one; 0 is all of them.", bounds=(0, 36_500)
+    )
+    again: str = option(
+        "first", "Which row counts of an order that an earlier run has counted: the `first` one, or the `newest` one, "
+        "by its time.", choices=("first", "newest"),
+    )  # fmt: skip
+    compare: str = option(
+        "", "The run that this one is compared with: its folder, its name in the series, or `last`, the newest good "
+        "one before this one.", path=True, preset=True,
+    )  # fmt: skip
+    max_drift: str = option(
+        "", "Fail when this run differs more from the one of `--compare`: `rows=-20%,region=0.2,newest=36h`.",
+        several=True,
+    )  # fmt: skip
+
+
 @dataclass(frozen=True)
-class Settings(InputSettings):
+class Settings(SeriesSettings, InputSettings):
     """The run.
 
     The settings of one run; the defaults stand here, those of its input above, and those of its Dask cluster in
@@ -107,8 +131,15 @@ class Settings(InputSettings):
     )  # fmt: skip
     rules: str = option("", "Your own rules: the path or URI of a Python file.", path=True)
     as_of: str = option(
-        "", "The run's date, for rules of your own, like `2026-11-29`.", unset="the day (UTC) on which the run begins"
+        "",
+        "The run's date, like `2026-11-29`: rules of your own may look at it, and it is the run's day in a series.",
+        unset="the day (UTC) on which the run begins",
     )
+    expect: str = option(
+        "", "What the sender says of the input: `rows=50000,total_amount=21206843.46,ids=49990`, or some of these.",
+        several=True, unset="that of a file like `orders.csv.control.json` beside the input, if there is one",
+    )  # fmt: skip
+    warn: str = option("", "Rules that warn instead of rejecting rows: `wrong_total,unknown_status`.", several=True)
     max_rejected: float = option(
         1.0, "Fail when more than this share of the rows is rejected, from 0 to 1.", bounds=(0, 1)
     )
@@ -183,8 +214,6 @@ class Settings(InputSettings):
 
         Environment variables don't name one, since a workflow sets them all. ``whole`` says whether all stages run.
         """
-        if whole and "as_of" in named and not (self.rules or self.rule_functions):
-            raise UsageError("--as-of is for rules of your own, and there are none: leave it out, or give --rules")
         if whole and self.input and "currency" in named and not self.profile:
             raise UsageError(CURRENCY_ALONE)
         for name in OF_GENERATED if self.input else OF_INPUT if whole else ():

@@ -21,6 +21,7 @@ from daskjobs.orders.dialect import InputFormat
 from daskjobs.pipeline.context import Done
 from daskjobs.pipeline.manifest import Manifest
 from daskjobs.pipeline.stage import Stage, numbered
+from daskjobs.series.layout import PARTITIONS
 from daskjobs.stages import generate, workers
 from daskjobs.stages.given import TABLE
 from daskjobs.stages.run_settings import CURRENCY_ALONE, Context, Settings, refuse_twice
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from daskjobs.orders.sources.format import RowRange
 
 NAME = "split"
-PARTITIONS, PLAIN = "split/partitions.json", "split/input-*.plain"
+PLAIN = "split/input-*.plain"
 PLAIN_BEFORE = "split/input-*.csv"  # what versions before 0.6.0 unpacked: it may be large, so this one removes it
 LEAST, STEP, MOST = 5, 10, 200  # partitions, if their number isn't given
 FEW_BYTES = 160 << 20  # inputs up to this size get the fewest partitions

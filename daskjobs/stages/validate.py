@@ -24,6 +24,7 @@ from daskjobs.pipeline.context import Done
 from daskjobs.pipeline.ending import bounded
 from daskjobs.pipeline.manifest import Manifest
 from daskjobs.pipeline.stage import Stage, numbered
+from daskjobs.series.layout import PARTITION_FILES, PARTITIONS, RULES, partition_files
 from daskjobs.stages import generate, split
 from daskjobs.stages.run_settings import Context, Settings
 from daskjobs.stages.workers import are_processes, local_workload
@@ -36,25 +37,12 @@ if TYPE_CHECKING:
     from daskjobs.orders.validation.partition import Task
 
 NAME = "validate"
-RULES, PERFORMANCE, REPEATS = "validate/rules.json", "validate/performance.html", "validate/repeats-*.pieces"
+PERFORMANCE, REPEATS = "validate/performance.html", "validate/repeats-*.pieces"
 ELSEWHERE = "validate/elsewhere-*.pieces"
 READ_AGAIN, DIVIDED = "validate/ids-*.pieces", "validate/bucket-*.pieces"  # these are gone when the stage has ended
-PARTITION_FILES = {
-    "paid": "validate/part-*/paid.parquet",
-    "unpaid": "validate/part-*/unpaid.parquet",
-    "quarantine": "validate/part-*/quarantine.parquet",
-    "ids": "validate/part-*/ids.pieces",
-    "summary": "validate/part-*/summary.parquet",
-    "result": "validate/part-*/result.json",
-}
 Gathered = Callable[..., list[Any]]  # what `gather` does, with this run's connection
 Found = dict[int, dict[str, Piece]]  # by partition, the pieces of files in which something was found for it
 InBuckets = dict[int, tuple[str, list[list[Piece]]]]  # by partition, a file, and its pieces by bucket
-
-
-def partition_files(number: int) -> dict[str, str]:
-    """Return the names of a partition's files, by their content."""
-    return {content: numbered(name, number) for content, name in PARTITION_FILES.items()}
 
 
 def execute(context: Context) -> Manifest:
@@ -87,7 +75,7 @@ def _check(context: Context, rules: dict[str, str], ruleset: "Ruleset", settings
     from daskjobs.orders.validation.partition import Task
 
     date = {"as_of": ruleset.context.as_of.isoformat()} if ruleset.context else {}
-    depends = [context.output(split.NAME, split.PARTITIONS).sha256, rules | date, settings, context.version]
+    depends = [context.output(split.NAME, PARTITIONS).sha256, rules | date, settings, context.version]
     plan = split.read_plan(context)
     count, smaller = buckets(plan.rows, len(plan.partitions))
     ruleset = replace(ruleset, profile=plan.profile)

@@ -16,10 +16,18 @@ MAY_IMPORT = {
     **dict.fromkeys(BOTTOM, BOTTOM),
     "files": BOTTOM,
     **{half: {"files"} | BOTTOM for half in ("orders", "cluster", "pipeline")},
-    "stages": {"orders", "cluster", "pipeline", "files"} | BOTTOM,
-    "cli": {"stages", "orders", "cluster", "pipeline", "files"} | BOTTOM,
+    "series": {"orders", "pipeline", "files"} | BOTTOM,
+    "stages": {"series", "orders", "cluster", "pipeline", "files"} | BOTTOM,
+    "cli": {"stages", "series", "orders", "cluster", "pipeline", "files"} | BOTTOM,
     "__main__": {"cli", "pipeline"},
-    "daskjobs": {"stages", "orders", "cluster", "errors", "version"},  # the public face, which no module imports
+    "daskjobs": {
+        "stages",
+        "series",
+        "orders",
+        "cluster",
+        "errors",
+        "version",
+    },  # the public face, which no module imports
     "verify": set(),  # so that it needs none of us
 }
 
@@ -101,11 +109,14 @@ def by_string(modules: dict[str, ast.Module]) -> set[str]:
 
 
 def typed_paths(modules: dict[str, ast.Module]) -> set[tuple[str, str]]:
-    """The paths of a stage's files in other modules than its own; docstrings and sentences may name them."""
+    """The paths of a stage's files in other modules than its own; docstrings and sentences may name them.
+
+    Those of files that later runs read stand together.
+    """
     return {
         (name, text)
         for stage in STAGES.values()
-        for name in modules.keys() - {f"daskjobs.stages.{stage.name}"}
+        for name in modules.keys() - {f"daskjobs.stages.{stage.name}", "daskjobs.series.layout"}
         for text in strings(modules[name], name)
         if re.fullmatch(rf"(?:{stage.name}|{stage.folder})/[\w{{*]\S*", text)
     }

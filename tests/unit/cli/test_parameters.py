@@ -20,7 +20,7 @@ COMMANDS = [
 ]
 IDS = [str(command) for command, _ in COMMANDS]
 NEEDED = {"explain": ["--row", "1"], "dashboard": ["--workflow", "x"], "step": ["a:b"], "stages": ["merge"]}
-MULTIPLE = {"--input", "--columns", "--statuses", "--arg"}
+MULTIPLE = {"--input", "--columns", "--statuses", "--arg", "--max-drift", "--expect", "--warn"}
 
 
 def refusal(*arguments: str, **environment: str) -> str:
@@ -38,7 +38,7 @@ def values(option: click.Option) -> list[str]:
 def test_option_given_twice_is_refused_with_both_values_or_takes_several(
     command: str, options: list[click.Option]
 ) -> None:
-    assert {each.opts[0] for each in options if each.multiple} <= {"--input", "--columns", "--statuses", "--arg"}
+    assert {each.opts[0] for each in options if each.multiple} <= MULTIPLE
     for option in options:
         if not option.multiple and not option.is_flag:
             flag, (first, second) = option.opts[0], values(option)

@@ -10,6 +10,7 @@ from conftest import TESTS, Pipeline, csv_text, row
 from daskjobs.errors import ConfigError, StorageError
 from daskjobs.files.documents import dump, parse
 from daskjobs.orders.plan import Plan
+from daskjobs.series import layout
 from daskjobs.stages import new_context, split
 from daskjobs.stages.run_settings import Settings
 
@@ -90,7 +91,7 @@ def test_stage_says_so_when_another_version_wrote_the_plan(planned: bytes, tmp_p
     del old["files"][1]["read"]  # as 0.5.0 wrote it for Parquet
     context = new_context(Settings.of(run_uri=str(tmp_path / "run")))
     manifest = context.manifest("split")
-    outputs = {**manifest.outputs, split.PARTITIONS: context.storage.put(split.PARTITIONS, dump(old))}
+    outputs = {**manifest.outputs, layout.PARTITIONS: context.storage.put(layout.PARTITIONS, dump(old))}
     context.storage.put("split/manifest.json", replace(manifest, daskjobs="0.4.9", outputs=outputs).to_json())
     context.known.clear()
     words = r"partitions.json can't be read by daskjobs .*, since daskjobs 0.4.9 wrote it \(files\[1\] has no read\)"

@@ -1,0 +1,22 @@
+"""The names of the files of a run that later runs read: the stages write them, and a series looks for them."""
+
+from daskjobs.pipeline.stage import numbered
+
+PARTITIONS = "split/partitions.json"
+PARTITION_FILES = {
+    "paid": "validate/part-*/paid.parquet",
+    "unpaid": "validate/part-*/unpaid.parquet",
+    "quarantine": "validate/part-*/quarantine.parquet",
+    "ids": "validate/part-*/ids.pieces",
+    "summary": "validate/part-*/summary.parquet",
+    "result": "validate/part-*/result.json",
+}
+RULES = "validate/rules.json"
+QUARANTINE_PARQUET = "merge/quarantine.parquet"
+SUMMARY = "clean/summary.parquet"
+REPORT, QUALITY, PAGE = "report/analytics_report.json", "report/quality.json", "report/report.html"
+
+
+def partition_files(number: int) -> dict[str, str]:
+    """Return the names of a partition's files, by their content."""
+    return {content: numbered(name, number) for content, name in PARTITION_FILES.items()}

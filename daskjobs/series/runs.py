@@ -1,0 +1,169 @@
+"""The good runs of a series: the folders in it whose report is committed, with their manifests.
+
+A run's manifests name each other by hash, from the report's back to split's, and vouch for every file that is read
+here. A folder without a committed report is passed over: a run that has failed, or that is being written meanwhile.
+"""
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from contextlib import closing
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from daskjobs.cores import in_turn
+from daskjobs.errors import ConfigError, StorageError, UsageError
+from daskjobs.files.documents import parse
+from daskjobs.files.storage import Storage, damaged
+from daskjobs.pipeline.lease import MARKER
+from daskjobs.pipeline.manifest import Manifest, version_of
+from daskjobs.pipeline.stage import Stage
+
+LAST = "report"  # the stage whose commit makes a run good
+TRIES = 3  # a run may be done again while its manifests are read
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class GoodRun:
+    """A run whose report is committed: its URI, the SHA-256 of its report's manifest, and all of its manifests.
+
+    ``made`` is when its folder was made (UTC, as ISO 8601 writes it). ``manifests`` are by stage, in their order.
+    """
+
+    uri: str
+    sha256: str
+    made: str
+    manifests: Mapping[str, Manifest] = field(repr=False)
+
+    @property
+    def name(self) -> str:
+        """The name of its folder."""
+        return self.uri.rstrip("/").rpartition("/")[2]
+
+    @property
+    def day(self) -> str:
+        """The day that it stands for, like 2026-11-29: that of --as-of, or else when its folder was made."""
+        given: str = self.manifests["split"].settings.get("as_of", "")
+        return given or self.made[:10]
+
+    @property
+    def order(self) -> tuple[str, str, str]:
+        """What the runs of a series are ordered by."""
+        return self.day, self.made, self.uri
+
+    @property
+    def storage(self) -> Storage:
+        """Its files."""
+        return Storage(self.uri)
+
+    def counted(self, stage: str, shape: type[T]) -> T:
+        """Return the row counts of a stage."""
+        return self.manifests[stage].counted(shape)
+
+    def has(self, stage: str, name: str) -> bool:
+        """Tell whether a stage has written a file; one of an older version may not have."""
+        return name in self.manifests[stage].outputs
+
+    def read(self, stage: str, name: str) -> bytes:
+        """Return the bytes of a file of a stage. Raises StorageError when they are not what the manifest says."""
+        return self.storage.read(name, self.manifests[stage].outputs[name])
+
+
+def good_runs(series: str, stages: Mapping[str, Stage], but: str = "") -> list[GoodRun]:
+    """Return the good runs of a series in their order, without the run ``but``; a series may not exist yet.
+
+    ``stages`` are those of the pipeline, in their order. Raises UsageError when the series is itself a run, and
+    StorageError when a run's manifests are not what its report was made from, since nobody can tell what such a run
+    has counted.
+    """
+    storage = Storage(series)
+    names = sorted(storage.folders())
+    if MARKER in names:
+        raise UsageError(f"{series} is a run, and a series is the folder that holds runs: name the folder above it")
+    uris = [uri for uri in (storage.uri(name) for name in names) if uri.rstrip("/") != but.rstrip("/")]
+    with closing(in_turn(lambda uri: good_run(uri, stages), uris, storage.requests(series))) as found:
+        return sorted(filter(None, found), key=lambda run: run.order)
+
+
+def good_run(uri: str, stages: Mapping[str, Stage]) -> GoodRun | None:
+    """Return the run at a URI if it is a good one. Raises as `good_runs` does."""
+    for _ in range(TRIES):
+        told = _report(uri, stages)
+        if told is None:
+            return None
+        try:
+            manifests = _chain(uri, stages, told[0])
+        except _OtherError as other:
+            error = other
+            continue
+        return GoodRun(uri, told[1], _made(uri), manifests)
+    raise StorageError(
+        f"{Storage(uri).uri(error.name)} is not what the report of {uri} was made from: run it again, or move its "
+        "folder out of the series"
+    )
+
+
+def again(runs: Iterable[tuple[str, str]], stages: Mapping[str, Stage]) -> list[GoodRun]:
+    """Return runs that were found before, by their URIs and the hashes of their reports' manifests.
+
+    Raises ConfigError when one of them is gone, or has another report by now.
+    """
+    found = []
+    for uri, sha256 in runs:
+        run = good_run(uri, stages)
+        if run is None or run.sha256 != sha256:
+            raise ConfigError(
+                f"{uri} {'is gone' if run is None else 'was made again'} since this run looked at it: run all stages "
+                "again, from split"
+            )
+        found.append(run)
+    return found
+
+
+class _OtherError(Exception):
+    """A manifest is not the one that a later one was made from."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.name = name
+
+
+def _report(uri: str, stages: Mapping[str, Stage]) -> tuple[Manifest, str] | None:
+    name = stages[LAST].manifest
+    data = Storage(uri).find(name)
+    return None if data is None else (_manifest(uri, stages[LAST], data), hashlib.sha256(data).hexdigest())
+
+
+def _chain(uri: str, stages: Mapping[str, Stage], report: Manifest) -> dict[str, Manifest]:
+    """Return all manifests of a run: each must be the one that the later ones were made from."""
+    found = {LAST: report}
+    for stage in reversed([*stages.values()]):
+        expected = {each.inputs[stage.manifest] for each in found.values() if stage.manifest in each.inputs}
+        if not expected:
+            continue
+        data = Storage(uri).find(stage.manifest)
+        if data is None or expected != {hashlib.sha256(data).hexdigest()}:
+            raise _OtherError(stage.manifest)
+        found[stage.name] = _manifest(uri, stage, data)
+    return {stage: found[stage] for stage in stages if stage in found}
+
+
+def _manifest(uri: str, stage: Stage, data: bytes) -> Manifest:
+    try:
+        return Manifest.from_json(data, stage.name, stage.rows)
+    except ValueError as error:
+        where = Storage(uri).uri(stage.manifest)
+        if version_of(data):
+            raise ConfigError(
+                f"{where} can't be read ({error}): run it again with this version, or move {uri} out of the series"
+            ) from error
+        raise damaged(where, error) from error
+
+
+def _made(uri: str) -> str:
+    data = Storage(uri).find(MARKER)
+    try:
+        return str(parse(data, dict[str, Any])["made"]) if data is not None else ""
+    except (ValueError, KeyError) as error:
+        raise damaged(Storage(uri).uri(MARKER), error) from error
