@@ -2,7 +2,7 @@
 
 from daskjobs.pipeline.stage import numbered
 
-PARTITIONS = "split/partitions.json"
+PARTITIONS, EARLIER = "split/partitions.json", "split/earlier.json"
 PARTITION_FILES = {
     "paid": "validate/part-*/paid.parquet",
     "unpaid": "validate/part-*/unpaid.parquet",
