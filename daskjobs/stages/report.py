@@ -20,6 +20,7 @@ from daskjobs.orders.report.quality import (
     warnings,
 )
 from daskjobs.orders.validation.limit import Limit, not_understood, proposal
+from daskjobs.orders.validation.result import SEEN_BEFORE
 from daskjobs.pipeline.context import AccountedError, Done
 from daskjobs.pipeline.manifest import Manifest
 from daskjobs.pipeline.stage import Stage
@@ -48,13 +49,17 @@ class ReportRows(Account):
     """The account of all rows, and the revenue as text with two decimals.
 
     With a profile, there may be the number of ``orders``, where rows may be no whole ones, and what the revenue is the
-    difference of: ``gross`` and ``refunds``.
+    difference of: ``gross`` and ``refunds``. ``corrections`` are rows of earlier runs in whose place newer ones count,
+    and what that takes back: ``corrected_orders`` and ``corrected_revenue``, texts with a sign.
     """
 
     revenue: str
     orders: int | None = None
     gross: str = ""
     refunds: str = ""
+    corrections: int = 0
+    corrected_orders: str = ""
+    corrected_revenue: str = ""
 
     @property
     def paid_orders(self) -> int:
@@ -117,10 +122,12 @@ def _write(context: Context) -> Done:
         net=str(nets.net) if nets else "",
         currency=chosen or ("" if unclear else "".join(currencies)),
         currencies=currencies,
+        seen_before=merged.seen,
     )
     limit, proposed = Limit(account.rows_in - account.furniture, context.settings.max_rejected), proposal(merged.unread)
     todo = EVERY_ROW if account.rejected == limit.rows else "mend the orders, or allow more"
-    rejected = limit.broken(account.rejected, merged.reasons)
+    known = merged.reasons.get(SEEN_BEFORE, 0)  # nothing is wrong with these
+    rejected = limit.broken(account.rejected - known, {**merged.reasons, SEEN_BEFORE: 0})
     if not rejected and merged.unread:
         rejected, todo = not_understood(merged.unread), UNREAD
     broken = rejected or unclear
@@ -150,6 +157,7 @@ def _write(context: Context) -> Done:
         orders=quality.orders,
         gross=quality.gross,
         refunds=quality.refunds,
+        **(merged.seen.taken_back if merged.seen else {}),
     )
     # These may differ between runs of the same data.
     facts = {stage: context.facts(stage) for stage in context.stages if stage != NAME}

@@ -7,7 +7,7 @@ from daskjobs.errors import LostWorkError
 from daskjobs.files.documents import to_json
 from daskjobs.orders.profiles import Profile
 from daskjobs.orders.validation.limit import not_understood, ranked
-from daskjobs.orders.validation.result import NAMED, Ledger, Lines, LongRows, Score, UnreadFiles
+from daskjobs.orders.validation.result import NAMED, Ledger, Lines, LongRows, Score, SeenBefore, UnreadFiles
 
 MOST_NAMED = 5  # currencies, in a sentence
 VERSION = 2  # since 0.6.0; before, "rejected" was "quarantined", "paid" was "clean", and there was no "version"
@@ -48,7 +48,7 @@ class Quality:
     ``version`` changes when the keys do. Only a profile, named ``profile``, brings the others: ``without_rules`` are
     the built-in rules that it leaves out, each with the reason; ``orders`` are counted where a row may be no whole one;
     ``gross`` less ``refunds`` is ``net``, the revenue; ``currencies`` counts the valid rows that are paid in each, of
-    which the report is of ``currency`` alone.
+    which the report is of ``currency`` alone. ``seen_before`` is there with --known.
     """
 
     version: int
@@ -66,6 +66,7 @@ class Quality:
     net: str = ""
     currency: str = ""
     currencies: dict[str, int] = field(default_factory=dict)
+    seen_before: SeenBefore | None = None
 
     @property
     def paid_orders(self) -> int:
