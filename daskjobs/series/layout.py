@@ -10,6 +10,7 @@ PARTITION_FILES = {
     "ids": "validate/part-*/ids.pieces",
     "summary": "validate/part-*/summary.parquet",
     "seen": "validate/part-*/seen.parquet",
+    "columns": "validate/part-*/columns.arrow",
     "result": "validate/part-*/result.json",
 }
 RULES = "validate/rules.json"
@@ -18,6 +19,7 @@ SEEN_CSV = "merge/seen_before.csv"
 CORRECTIONS, CORRECTIONS_CSV = "merge/corrections.parquet", "merge/corrections.csv"
 SUMMARY = "clean/summary.parquet"
 REPORT, QUALITY, PAGE = "report/analytics_report.json", "report/quality.json", "report/report.html"
+COLUMNS = "report/columns.json"
 
 
 def partition_files(number: int) -> dict[str, str]:

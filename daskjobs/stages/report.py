@@ -24,11 +24,12 @@ from daskjobs.orders.validation.result import SEEN_BEFORE
 from daskjobs.pipeline.context import AccountedError, Done
 from daskjobs.pipeline.manifest import Manifest
 from daskjobs.pipeline.stage import Stage
-from daskjobs.series.layout import PAGE, QUALITY, REPORT, RULES, SUMMARY
+from daskjobs.series.layout import COLUMNS, PAGE, QUALITY, REPORT, RULES, SUMMARY, partition_files
 from daskjobs.stages import clean, generate, merge, split, validate
 from daskjobs.stages.run_settings import Context
 
 if TYPE_CHECKING:
+    from daskjobs.orders.columns.account import ColumnsAccount
     from daskjobs.orders.report.page import About, ResourcesSection
 
 NAME = "report"
@@ -131,6 +132,7 @@ def _write(context: Context) -> Done:
     if not rejected and merged.unread:
         rejected, todo = not_understood(merged.unread), UNREAD
     broken = rejected or unclear
+    columns = _columns(context, merged)
     html = page(
         None if unclear else revenue,
         quality,
@@ -139,8 +141,13 @@ def _write(context: Context) -> Done:
         _resources(context),
         broken,
         notes(profile),
+        columns.columns,
     )
-    outputs = {QUALITY: context.storage.put(QUALITY, dump(quality)), PAGE: context.storage.put(PAGE, html)}
+    outputs = {
+        QUALITY: context.storage.put(QUALITY, dump(quality)),
+        COLUMNS: context.storage.put(COLUMNS, dump(columns)),
+        PAGE: context.storage.put(PAGE, html),
+    }
     if broken and not rejected:
         raise AccountedError(
             f"{unclear}; {QUALITY} counts them: choose one with --currency, or with report_currency in the profile"
@@ -162,6 +169,26 @@ def _write(context: Context) -> Done:
     # These may differ between runs of the same data.
     facts = {stage: context.facts(stage) for stage in context.stages if stage != NAME}
     return Done(outputs, rows, {"stages": {"cores": cores(), **{stage: each for stage, each in facts.items() if each}}})
+
+
+def _columns(context: Context, merged: merge.MergeRows) -> "ColumnsAccount":
+    """Return what the columns hold. Raises LostWorkError unless all rows were seen that were read as rows."""
+    from daskjobs.orders.columns.names import names_in_file
+    from daskjobs.orders.columns.seen import account, read_states
+    from daskjobs.orders.rules.builtin import MALFORMED
+
+    names = [partition_files(part.partition)["columns"] for part in merged.partitions]
+    files = {name: context.output(validate.NAME, name) for name in names}
+    plan = split.read_plan(context)
+    in_file = names_in_file(plan, context.manifest(split.NAME).settings["columns"])
+    told = account(plan.extra, read_states(context.storage, files), in_file)
+    malformed = sum(rows for reason, rows in merged.reasons.items() if reason in MALFORMED)
+    if told.rows != merged.rows_in - merged.furniture - malformed:
+        raise LostWorkError(
+            f"the columns were seen in {told.rows} rows, of {merged.rows_in} rows with {malformed} malformed and "
+            f"{merged.furniture} furniture: run again from validate"
+        )
+    return told
 
 
 def _about(context: Context) -> "About":
@@ -194,7 +221,7 @@ STAGE = Stage(
     NAME,
     "Write analytics_report.json, quality.json, facts.json and report.html.",
     needs=(validate.NAME, merge.NAME, clean.NAME),
-    files=(REPORT, QUALITY, PAGE),
+    files=(REPORT, QUALITY, COLUMNS, PAGE),
     rows=ReportRows,
     execute=execute,
     artifacts=(PAGE, REPORT, QUALITY),
