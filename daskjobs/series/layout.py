@@ -14,6 +14,7 @@ PARTITION_FILES = {
 RULES = "validate/rules.json"
 QUARANTINE_PARQUET = "merge/quarantine.parquet"
 SUMMARY = "clean/summary.parquet"
+COLUMNS, DRIFT = "report/columns.json", "report/drift.json"
 REPORT, QUALITY, PAGE = "report/analytics_report.json", "report/quality.json", "report/report.html"
 
 

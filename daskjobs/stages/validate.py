@@ -24,6 +24,7 @@ from daskjobs.pipeline.context import Done
 from daskjobs.pipeline.ending import bounded
 from daskjobs.pipeline.manifest import Manifest
 from daskjobs.pipeline.stage import Stage, numbered
+from daskjobs.series.drift import limits
 from daskjobs.series.layout import PARTITION_FILES, PARTITIONS, RULES, partition_files
 from daskjobs.stages import generate, split
 from daskjobs.stages.run_settings import Context, Settings
@@ -70,6 +71,7 @@ def _check(context: Context, rules: dict[str, str], ruleset: "Ruleset", settings
     with dask_configured():
         from daskjobs.cluster.tasks import gather
         from daskjobs.cluster.usage import measured
+    from daskjobs.orders.rules.profiled import BUILT_IN
     from daskjobs.orders.sources import format_of
     from daskjobs.orders.validation.duplicates import buckets
     from daskjobs.orders.validation.partition import Task
@@ -111,6 +113,7 @@ def _check(context: Context, rules: dict[str, str], ruleset: "Ruleset", settings
                     gather, connection, time.monotonic() + timeout, progress=context.progress, suspect=ruleset.name
                 )
                 sentences = _sentences(gathered, ruleset)
+                limits(context.settings.max_drift).refuse_unknown({*BUILT_IN, *sentences})
                 checked = _validated(gathered, task, plan)
     facts = connection.facts.to_json() | ({"objects": objects} if objects else {})
     if measurement.resources is not None:
