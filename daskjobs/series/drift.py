@@ -19,10 +19,12 @@ from daskjobs.orders.report.drift import Measure, Numbers, Shares
 from daskjobs.orders.report.drift import share as share_text
 
 CHANCE = 4.0  # standard deviations: chance alone exceeds them once in 16,000 nights and measures
-TIMES = 2.0  # a count or an amount is over when it is more than twice, or less than half, of what it was
+TIMES = 2.0  # a count or an amount is over when it is more than twice, or less than half, of what it was,
+TIMES_OF_SUM = 3.0  # and the revenue, which goes with both, when it is more than three times or less than a third
+SPREAD = 2.0  # of amounts: their standard deviation in means, which is 1 to 1.5 in most shops, and chance needs more
 PSI = 0.25  # a major shift, as the field has it
 SMOOTHING = 0.5  # added to each count of a share
-LEAST_SHARE, LEAST_ROWS = 0.01, 20  # of a value that came or went: with fewer rows, chance may do it
+LEAST_SHARE, LEAST_ROWS = 0.01, 20  # of a value that came or went, or beyond a quantile: with fewer, it may be chance
 LEAST_POINTS = 0.001  # of rejected rows, as a share
 HOURS, DAY = 12, 24  # by which the newest timestamp may be later or earlier than a whole number of days says
 SHOWN, MOST_NAME = 3, 40  # names in a sentence, and characters of one
@@ -210,13 +212,13 @@ def _measures(before: Numbers, now: Numbers, allowed: Limits) -> Iterator[Measur
             )
     if before.currency == now.currency and before.revenue and now.revenue:
         sums = Decimal(before.revenue), Decimal(now.revenue)
-        bounds = ratio(before.orders, now.orders, 2)
-        yield relative("revenue", *sums, bounds, "a revenue of {}")
+        sides = before.orders, now.orders
+        yield relative("revenue", *sums, ratio(*sides, TIMES_OF_SUM, SPREAD), "a revenue of {}")
         if before.orders and now.orders:
             means = sums[0] / before.orders, sums[1] / now.orders
-            yield relative("value.mean", *means, bounds, "a mean of {} an order")
+            yield relative("value.mean", *means, ratio(*sides, TIMES, SPREAD), "a mean of {} an order")
         for name, at in QUANTILES.items():
-            if at in before.quantiles and at in now.quantiles:
+            if at in before.quantiles and at in now.quantiles and min(before.judged, now.judged) >= least_rows(at):
                 old_value, new_value = Decimal(before.quantiles[at]), Decimal(now.quantiles[at])
                 yield relative(
                     f"value.{name}",
@@ -269,8 +271,8 @@ def relative_change(old: Decimal | int, new: Decimal | int) -> float:
     return float((new - old) / abs(Decimal(old))) if old else math.copysign(math.inf, new)
 
 
-def ratio(old: int, new: int, spread: float = 1) -> Bounds:
-    """Return the bounds of the relative change of a number that comes from so many rows: twice, half, or chance.
+def ratio(old: int, new: int, times: float = TIMES, spread: float = 1) -> Bounds:
+    """Return the bounds of the relative change of a number that comes from so many rows: so many times, or chance.
 
     The standard error of the logarithm of the ratio of two counts is sqrt(1/n + 1/m) (Katz and others, Obtaining
     confidence intervals for the risk ratio in cohort studies, Biometrics 34, 1978); that of sums and means of amounts
@@ -279,8 +281,17 @@ def ratio(old: int, new: int, spread: float = 1) -> Bounds:
     >>> ratio(5000, 5000), [round(bound, 2) for bound in ratio(20, 20)]
     ((-0.5, 1.0), [-0.72, 2.54])
     """
-    times = max(TIMES, math.exp(min(700, CHANCE * spread * math.sqrt(1 / max(old, 0.5) + 1 / max(new, 0.5)))))
+    times = max(times, math.exp(min(700, CHANCE * spread * math.sqrt(1 / max(old, 0.5) + 1 / max(new, 0.5)))))
     return 1 / times - 1, times - 1
+
+
+def least_rows(at: str) -> int:
+    """Return how many rows a quantile needs: `LEAST_ROWS` beyond it.
+
+    >>> least_rows("0.05"), least_rows("0.5")
+    (400, 40)
+    """
+    return round(LEAST_ROWS / min(float(at), 1 - float(at)))
 
 
 def beside(quantiles: Mapping[str, str], at: str) -> Bounds:

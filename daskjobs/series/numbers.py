@@ -11,7 +11,7 @@ from daskjobs.files.documents import parse
 from daskjobs.orders.profiles import Profile
 from daskjobs.orders.report.drift import Drift, Numbers, Shares
 from daskjobs.orders.report.quality import Quality
-from daskjobs.series.drift import QUANTILES
+from daskjobs.series.drift import QUANTILES, least_rows
 from daskjobs.series.layout import COLUMNS, DRIFT, PARTITIONS, QUALITY, SUMMARY
 from daskjobs.series.runs import GoodRun
 
@@ -256,6 +256,10 @@ def _shares(table: "pa.Table", names: list[str]) -> Shares:
 def left_out(before: Tallied, now: Tallied) -> dict[str, str]:
     """Return the measures that can't be taken of two runs, each with the reason."""
     said = {**now.absent, **before.absent}
+    fewer = min(before.numbers.judged, now.numbers.judged)
+    for name, at in QUANTILES.items():
+        if fewer < least_rows(at):
+            said.setdefault(f"value.{name}", f"that takes {least_rows(at)} rows in both")
     currencies = before.numbers.currency, now.numbers.currency
     if "revenue" not in said and currencies[0] != currencies[1]:
         known = [f"in {each}" if each else "in no currency that is known" for each in currencies]
