@@ -9,13 +9,14 @@ PARTITION_FILES = {
     "quarantine": "validate/part-*/quarantine.parquet",
     "ids": "validate/part-*/ids.pieces",
     "summary": "validate/part-*/summary.parquet",
+    "columns": "validate/part-*/columns.arrow",
     "result": "validate/part-*/result.json",
 }
 RULES = "validate/rules.json"
 QUARANTINE_PARQUET = "merge/quarantine.parquet"
 SUMMARY = "clean/summary.parquet"
-COLUMNS, DRIFT = "report/columns.json", "report/drift.json"
 REPORT, QUALITY, PAGE = "report/analytics_report.json", "report/quality.json", "report/report.html"
+COLUMNS, DRIFT = "report/columns.json", "report/drift.json"
 
 
 def partition_files(number: int) -> dict[str, str]:

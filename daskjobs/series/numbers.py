@@ -1,13 +1,14 @@
 """The numbers of a run that are compared with another one's, from the files that its manifests vouch for."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, TypeVar
 
 from daskjobs.errors import ConfigError
 from daskjobs.files.documents import parse
+from daskjobs.orders.columns.account import MOST_VALUES, ColumnAccount, ColumnsAccount
 from daskjobs.orders.profiles import Profile
 from daskjobs.orders.report.drift import Drift, Numbers, Shares
 from daskjobs.orders.report.quality import Quality
@@ -37,27 +38,6 @@ class Merged:
 
 
 @dataclass(frozen=True)
-class Column:
-    """What columns.json says of a column that is compared."""
-
-    name: str
-    most: str = ""
-    quantiles: dict[str, str] = field(default_factory=dict)
-    values: dict[str, int] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Columns:
-    """The content of columns.json, as far as it is compared."""
-
-    columns: list[Column]
-
-    def of(self, name: str) -> Column:
-        """Return what is said of a column, an empty one if nothing is."""
-        return next((each for each in self.columns if each.name == name), Column(name))
-
-
-@dataclass(frozen=True)
 class Tallied:
     """The numbers of a run, and how many orders or rows there are of each value, by dimension.
 
@@ -75,7 +55,7 @@ def of_run(run: GoodRun) -> Tallied:
     from daskjobs.orders.plan import Plan
 
     sums = summary.read(run.storage, {SUMMARY: run.manifests["clean"].outputs[SUMMARY]})
-    columns = _read(run, "report", COLUMNS, Columns) if run.has("report", COLUMNS) else None
+    columns = _read(run, "report", COLUMNS, ColumnsAccount) if run.has("report", COLUMNS) else None
     return tallied(
         run.name,
         _read(run, "report", QUALITY, Quality),
@@ -103,7 +83,7 @@ def _read(run: GoodRun, stage: str, name: str, shape: type[T]) -> T:
 
 
 def tallied(
-    name: str, quality: Quality, merged: Merged, sums: "pa.Table", columns: Columns | None, plan: "Plan"
+    name: str, quality: Quality, merged: Merged, sums: "pa.Table", columns: ColumnsAccount | None, plan: "Plan"
 ) -> Tallied:
     """Return the numbers of a run of this name, from its quality.json, merge's rows, summary, columns.json and plan."""
     import pyarrow as pa
@@ -124,16 +104,17 @@ def tallied(
         else:
             values[dimension] = lines.filter(pc.greater(lines["orders"], 0))
     values["status"] = _table(merged.statuses)
-    paying = columns.of("payment_mode") if columns else None
-    if paying and paying.values:
-        values["payment_mode"] = _table(paying.values)
+    told = {each.name: each for each in columns.columns} if columns else {}
+    paying, amounts, times = (told.get(each) for each in ("payment_mode", "total_amount", "timestamp"))
+    if profile and profile.column("payment_mode").absent:
+        absent["payment_mode"] = f"the profile of {name} has none"
+    elif paying and (paying.values or not paying.distinct):
+        values["payment_mode"] = _table({**paying.values, "": paying.empty})
     else:
-        absent["payment_mode"] = _unsaid(name, columns, "its values")
-    amounts = columns.of("total_amount").quantiles if columns else {}
-    times = columns.of("timestamp") if columns else Column("timestamp")
-    if not amounts:
+        absent["payment_mode"] = _unsaid(name, columns, f"its values, since there are more than {MOST_VALUES}")
+    if not (amounts and amounts.quantiles):
         absent |= dict.fromkeys(OF_AMOUNTS, _unsaid(name, columns, "quantiles of total_amount"))
-    if not times.most:
+    if not (times and times.most):
         absent["newest"] = _unsaid(name, columns, "times")
     first, last = _days(summary.of(sums, "day"))
     if not first:
@@ -151,8 +132,8 @@ def tallied(
             currency=quality.currency,
             first=first,
             last=last,
-            quantiles=amounts,
-            newest=times.most,
+            quantiles=amounts.quantiles if amounts else {},
+            newest=(times and times.most) or "",
             spans=_spans(times, first, last),
             columns=_names(plan),
         ),
@@ -161,7 +142,7 @@ def tallied(
     )
 
 
-def _unsaid(name: str, columns: Columns | None, what: str) -> str:
+def _unsaid(name: str, columns: ColumnsAccount | None, what: str) -> str:
     if columns is None:
         return f"{name} has no {COLUMNS}, which an earlier version of daskjobs didn't write"
     return f"{COLUMNS} of {name} doesn't tell {what}"
@@ -194,9 +175,9 @@ def _days(lines: "pa.Table") -> tuple[str, str]:
     return ends["min"], ends["max"]
 
 
-def _spans(times: Column, first: str, last: str) -> int:
+def _spans(times: ColumnAccount | None, first: str, last: str) -> int:
     """Return over how many days the timestamps are spread, by their quantiles: at least one."""
-    if {"0.05", "0.95"} <= times.quantiles.keys():
+    if times and {"0.05", "0.95"} <= times.quantiles.keys():
         low, high = (datetime.fromisoformat(times.quantiles[each]) for each in ("0.05", "0.95"))
         return max(1, round((high - low).total_seconds() / 86_400 / 0.9))
     return date.fromisoformat(last).toordinal() - date.fromisoformat(first).toordinal() + 1 if first else 1

@@ -24,13 +24,14 @@ from daskjobs.pipeline.context import AccountedError, Done
 from daskjobs.pipeline.manifest import Manifest
 from daskjobs.pipeline.stage import Stage
 from daskjobs.series.earlier import LAST
-from daskjobs.series.layout import DRIFT, PAGE, QUALITY, REPORT, RULES, SUMMARY
+from daskjobs.series.layout import COLUMNS, DRIFT, PAGE, QUALITY, REPORT, RULES, SUMMARY, partition_files
 from daskjobs.stages import clean, generate, merge, split, validate
 from daskjobs.stages.run_settings import Context
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from daskjobs.orders.columns.account import ColumnsAccount
     from daskjobs.orders.report.drift import Drift
     from daskjobs.orders.report.page import About, ResourcesSection
 
@@ -130,7 +131,8 @@ def _write(context: Context) -> Done:
     rejected = limit.broken(account.rejected, merged.reasons)
     if not rejected and merged.unread:
         rejected, todo = not_understood(merged.unread), UNREAD
-    drift = _drift(context, quality, sums)
+    columns = _columns(context, merged)
+    drift = _drift(context, quality, sums, columns)
     too_far = drift.failing if drift else ""
     broken = rejected or unclear or too_far
     html = page(
@@ -141,9 +143,14 @@ def _write(context: Context) -> Done:
         _resources(context),
         broken,
         notes(profile),
-        drift=drift,
+        columns.columns,
+        drift,
     )
-    outputs = {QUALITY: context.storage.put(QUALITY, dump(quality)), PAGE: context.storage.put(PAGE, html)}
+    outputs = {
+        QUALITY: context.storage.put(QUALITY, dump(quality)),
+        COLUMNS: context.storage.put(COLUMNS, dump(columns)),
+        PAGE: context.storage.put(PAGE, html),
+    }
     if drift:
         outputs[DRIFT] = context.storage.put(DRIFT, dump(drift))
     if unclear and not rejected:
@@ -173,7 +180,7 @@ def _write(context: Context) -> Done:
     return Done(outputs, rows, {"stages": {"cores": cores(), **{stage: each for stage, each in facts.items() if each}}})
 
 
-def _drift(context: Context, quality: Quality, sums: "pa.Table") -> "Drift | None":
+def _drift(context: Context, quality: Quality, sums: "pa.Table", columns: "ColumnsAccount") -> "Drift | None":
     """Return how much this run differs from the one that split has fixed; None unless --compare was given."""
     asked = context.manifest(split.NAME).settings.get("compare")
     earlier = split.read_earlier(context) if asked else None
@@ -185,11 +192,31 @@ def _drift(context: Context, quality: Quality, sums: "pa.Table") -> "Drift | Non
     plan = split.read_plan(context)
     return comparison.compare(
         earlier.compared_run(context.stages),
-        numbers.tallied("this run", quality, merged, sums, None, plan),
+        numbers.tallied("this run", quality, merged, sums, columns, plan),
         context.settings.max_drift,
         why=f"there is no good run before this one in {earlier.series} to compare it with",
         last=asked == LAST,
     )
+
+
+def _columns(context: Context, merged: merge.MergeRows) -> "ColumnsAccount":
+    """Return what the columns hold. Raises LostWorkError unless all rows were seen that were read as rows."""
+    from daskjobs.orders.columns.names import names_in_file
+    from daskjobs.orders.columns.seen import account, read_states
+    from daskjobs.orders.rules.builtin import MALFORMED
+
+    names = [partition_files(part.partition)["columns"] for part in merged.partitions]
+    files = {name: context.output(validate.NAME, name) for name in names}
+    plan = split.read_plan(context)
+    in_file = names_in_file(plan, context.manifest(split.NAME).settings["columns"])
+    told = account(plan.extra, read_states(context.storage, files), in_file)
+    malformed = sum(rows for reason, rows in merged.reasons.items() if reason in MALFORMED)
+    if told.rows != merged.rows_in - merged.furniture - malformed:
+        raise LostWorkError(
+            f"the columns were seen in {told.rows} rows, of {merged.rows_in} rows with {malformed} malformed and "
+            f"{merged.furniture} furniture: run again from validate"
+        )
+    return told
 
 
 def _about(context: Context) -> "About":
@@ -222,7 +249,7 @@ STAGE = Stage(
     NAME,
     "Write analytics_report.json, quality.json, facts.json and report.html.",
     needs=(validate.NAME, merge.NAME, clean.NAME),
-    files=(REPORT, QUALITY, DRIFT, PAGE),
+    files=(REPORT, QUALITY, COLUMNS, DRIFT, PAGE),
     rows=ReportRows,
     execute=execute,
     artifacts=(PAGE, REPORT, QUALITY),

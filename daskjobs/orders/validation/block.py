@@ -37,7 +37,7 @@ class Judged:
     profile, they may be other keys, or none. ``unpaid_ids`` are the positions of unpaid rows among them. ``reasons``
     counts rows by reason (a row may have several), ``statuses`` valid rows by status. ``anomalies`` has the row numbers
     of each known anomaly. ``currencies`` are those of `worth.currencies`. ``runs`` are the ids of the block's runs of
-    lines, and their flags.
+    lines, and their flags. ``read`` are all rows that were read as rows, typed, with the columns of `orders_schema`.
     """
 
     paid: pa.Table
@@ -49,6 +49,7 @@ class Judged:
     anomalies: dict[str, Ints]
     currencies: dict[str, int]
     unpaid_ids: Ints
+    read: pa.Table
     runs: tuple[pa.Array, pa.Array] | None = None
 
 
@@ -140,7 +141,7 @@ def judge(
             judged[order.rejected] = bits[REJECTED_ORDER]
         heads, runs = order.heads, (order.ids, order.flags)
     valid = judged == 0
-    orders = orders.select(orders_schema(extra).names)
+    orders = read = orders.select(orders_schema(extra).names)
     if profile and profile.counts:
         orders = worth.counted(orders, found, profile, heads)
     codes = np.zeros(block.rows, np.int64)
@@ -160,6 +161,7 @@ def judge(
         anomalies={name: place.rows(block.kept[rows]) for name, rows in anomalies.items()},
         currencies=worth.currencies(found, profile, valid) if profile else {},
         unpaid_ids=np.flatnonzero(unpaid[passing]),
+        read=read,
         runs=runs,
     )
 

@@ -14,6 +14,7 @@ from daskjobs.files.documents import sealed, unsealed
 from daskjobs.files.storage import Storage
 from daskjobs.files.tables import column, rows_between, writing_rows
 from daskjobs.orders import summary
+from daskjobs.orders.columns.seen import Columns, write_state
 from daskjobs.orders.plan import Partition
 from daskjobs.orders.profiles import Profile
 from daskjobs.orders.profiles.runs import prepared
@@ -115,6 +116,8 @@ def _checked(
         file = stack.enter_context(storage.write(names["ids"]))
         ids = PartitionIds(file, task.buckets, not repeats and _ids_found_again(task.profile))
         runs = Entries(file, task.buckets, RUNS)
+        seen = stack.enter_context(storage.write(names["columns"]))
+        columns = Columns(task.extra, task.limit.rows, task.profile)
         alone = task.truth is not None or _by_line(task)  # an order's lines are of one file
         for parts in many.together(partition.ranges, files, alone):
             source, row = files[parts[0].file], parts[0].first_row
@@ -142,6 +145,7 @@ def _checked(
                 ids.take(judged.ids, judged.unpaid_ids)
                 if judged.runs:
                     runs.take(*judged.runs)
+                columns.add(judged.read, block, parts, row)
                 sums.add(summary.summarize(judged.paid, task.profile))
                 counts.add(block, judged, place, truth)
                 if counts.amounts is not None:
@@ -153,6 +157,7 @@ def _checked(
         told_ids = ids.end()
         runs.flush()
         write["summary"](sums.sums())
+        write_state(seen, columns.state())
     counts.prove(partition.rows)
     result = PartitionResult(
         partition=partition.number,
@@ -164,7 +169,8 @@ def _checked(
         lines=counts.lines,
         several=counts.several,
         scores=counts.scores,
-        outputs={names["ids"]: file.output} | {names[content]: each.output for content, (_, each) in opened.items()},
+        outputs={names["ids"]: file.output, names["columns"]: seen.output}
+        | {names[content]: each.output for content, (_, each) in opened.items()},
         ids=told_ids,
         unread=counts.unread.files(partition, files),
         currencies=_counted(counts.currencies),
