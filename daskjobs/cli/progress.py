@@ -10,6 +10,7 @@ import click
 from daskjobs.cli.terminal import say, short
 from daskjobs.display import escaped
 from daskjobs.files.documents import parse
+from daskjobs.orders.report.drift import Drift
 from daskjobs.orders.report.quality import Quality
 from daskjobs.orders.validation.result import SeenBefore
 from daskjobs.pipeline.manifest import Manifest
@@ -73,4 +74,9 @@ def print_report(context: Context, manifests: Mapping[str, Manifest]) -> None:
         say(line)
     for warning in quality.warnings:
         say(f"warning    {warning}")
+    if layout.DRIFT in manifests[report.NAME].outputs:
+        drift = parse(context.vouched(report.NAME, layout.DRIFT), Drift)
+        say(f"compared   {drift.said}")
+        for measure in drift.over:
+            say(f"over       {measure.name}: {measure.sentence}")
     say(f"report     {short(context.storage.uri(layout.PAGE))}")

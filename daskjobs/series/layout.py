@@ -19,7 +19,7 @@ SEEN_CSV = "merge/seen_before.csv"
 CORRECTIONS, CORRECTIONS_CSV = "merge/corrections.parquet", "merge/corrections.csv"
 SUMMARY = "clean/summary.parquet"
 REPORT, QUALITY, PAGE = "report/analytics_report.json", "report/quality.json", "report/report.html"
-COLUMNS = "report/columns.json"
+COLUMNS, DRIFT = "report/columns.json", "report/drift.json"
 
 
 def partition_files(number: int) -> dict[str, str]:

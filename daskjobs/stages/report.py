@@ -1,8 +1,8 @@
-"""Write the results: analytics_report.json, quality.json, facts.json and report.html."""
+"""Write the results: analytics_report.json, quality.json, facts.json and report.html, and drift.json if asked for."""
 
 import logging
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from daskjobs.cores import cores
 from daskjobs.errors import InputError, LostWorkError
@@ -24,12 +24,16 @@ from daskjobs.orders.validation.result import SEEN_BEFORE
 from daskjobs.pipeline.context import AccountedError, Done
 from daskjobs.pipeline.manifest import Manifest
 from daskjobs.pipeline.stage import Stage
-from daskjobs.series.layout import COLUMNS, PAGE, QUALITY, REPORT, RULES, SUMMARY, partition_files
+from daskjobs.series.earlier import LAST
+from daskjobs.series.layout import COLUMNS, DRIFT, PAGE, QUALITY, REPORT, RULES, SUMMARY, partition_files
 from daskjobs.stages import clean, generate, merge, split, validate
 from daskjobs.stages.run_settings import Context
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from daskjobs.orders.columns.account import ColumnsAccount
+    from daskjobs.orders.report.drift import Drift
     from daskjobs.orders.report.page import About, ResourcesSection
 
 NAME = "report"
@@ -72,11 +76,14 @@ def execute(context: Context) -> Manifest:
     """Write the report if the ledger balances: in = valid + rejected, and valid = paid + unpaid.
 
     Raises LostWorkError when it doesn't, and InputError when the revenue is beyond 10^18 cents. When too many rows are
-    rejected, or all of them, or when the revenue is of several currencies, it writes everything but
-    analytics_report.json and raises AccountedError.
+    rejected, or all of them, when the revenue is of several currencies, or when the run differs more from an earlier
+    one than --max-drift allows, it writes everything but analytics_report.json and raises AccountedError.
     """
     inputs = context.digest(merge.NAME) | context.digest(clean.NAME) | context.digest(validate.NAME)
-    return context.commit(NAME, inputs, {"max_rejected": context.settings.max_rejected}, lambda: _write(context))
+    settings: dict[str, Any] = {"max_rejected": context.settings.max_rejected}
+    if context.settings.max_drift:
+        settings["max_drift"] = context.settings.max_drift
+    return context.commit(NAME, inputs, settings, lambda: _write(context))
 
 
 def _write(context: Context) -> Done:
@@ -131,8 +138,10 @@ def _write(context: Context) -> Done:
     rejected = limit.broken(account.rejected - known, {**merged.reasons, SEEN_BEFORE: 0})
     if not rejected and merged.unread:
         rejected, todo = not_understood(merged.unread), UNREAD
-    broken = rejected or unclear
     columns = _columns(context, merged)
+    drift = _drift(context, quality, sums, columns)
+    too_far = drift.failing if drift else ""
+    broken = rejected or unclear or too_far
     html = page(
         None if unclear else revenue,
         quality,
@@ -142,15 +151,23 @@ def _write(context: Context) -> Done:
         broken,
         notes(profile),
         columns.columns,
+        drift,
     )
     outputs = {
         QUALITY: context.storage.put(QUALITY, dump(quality)),
         COLUMNS: context.storage.put(COLUMNS, dump(columns)),
         PAGE: context.storage.put(PAGE, html),
     }
-    if broken and not rejected:
+    if drift:
+        outputs[DRIFT] = context.storage.put(DRIFT, dump(drift))
+    if unclear and not rejected:
         raise AccountedError(
             f"{unclear}; {QUALITY} counts them: choose one with --currency, or with report_currency in the profile"
+        )
+    if too_far and not rejected:
+        raise AccountedError(
+            f"{too_far}; {DRIFT} has each measure: look for the reason in the orders, and if they are right, "
+            "allow more, or leave --max-drift out"
         )
     if broken:
         todo = todo.format(proposal=proposed)
@@ -169,6 +186,25 @@ def _write(context: Context) -> Done:
     # These may differ between runs of the same data.
     facts = {stage: context.facts(stage) for stage in context.stages if stage != NAME}
     return Done(outputs, rows, {"stages": {"cores": cores(), **{stage: each for stage, each in facts.items() if each}}})
+
+
+def _drift(context: Context, quality: Quality, sums: "pa.Table", columns: "ColumnsAccount") -> "Drift | None":
+    """Return how much this run differs from the one that split has fixed; None unless --compare was given."""
+    asked = context.manifest(split.NAME).settings.get("compare")
+    earlier = split.read_earlier(context) if asked else None
+    if not earlier:
+        return None
+    from daskjobs.series import comparison, numbers
+
+    merged = context.manifest(merge.NAME).counted(numbers.Merged)
+    plan = split.read_plan(context)
+    return comparison.compare(
+        earlier.compared_run(context.stages),
+        numbers.tallied("this run", quality, merged, sums, columns, plan),
+        context.settings.max_drift,
+        why=f"there is no good run before this one in {earlier.series} to compare it with",
+        last=asked == LAST,
+    )
 
 
 def _columns(context: Context, merged: merge.MergeRows) -> "ColumnsAccount":
@@ -221,7 +257,7 @@ STAGE = Stage(
     NAME,
     "Write analytics_report.json, quality.json, facts.json and report.html.",
     needs=(validate.NAME, merge.NAME, clean.NAME),
-    files=(REPORT, QUALITY, COLUMNS, PAGE),
+    files=(REPORT, QUALITY, COLUMNS, DRIFT, PAGE),
     rows=ReportRows,
     execute=execute,
     artifacts=(PAGE, REPORT, QUALITY),

@@ -19,6 +19,7 @@ from daskjobs.options import check, flags, option, quoted
 from daskjobs.orders.dialect import QUOTINGS, RFC4180, InputFormat
 from daskjobs.orders.rules.functions import Functions
 from daskjobs.pipeline.context import StageContext
+from daskjobs.series.drift import limits
 
 OF_GENERATED = ("rows", "seed")  # settings of generated orders, and of an input
 OF_INPUT = ("delimiter", "quoting", "encoding", "columns", "profile", "currency")
@@ -109,8 +110,8 @@ class SeriesSettings:
         "one before this one.", path=True, preset=True,
     )  # fmt: skip
     max_drift: str = option(
-        "", "Fail when this run differs more from the one of `--compare`: `rows=-20%,region=0.2,newest=36h`.",
-        several=True,
+        "", "Fail when this run differs more from the one of `--compare`: `rows=-20%,region=0.2,newest=36h`. A sign is "
+        "for one direction.", several=True,
     )  # fmt: skip
 
 
@@ -212,6 +213,15 @@ class Settings(SeriesSettings, InputSettings):
         if not self.known and (self.known_days or self.again != "first"):
             one = "--known-days" if self.known_days else f"--again {self.again}"
             raise UsageError(f"{one} says how --known looks at earlier runs: give --known, or leave it out")
+        if self.max_drift and not self.compare:
+            raise UsageError(
+                "--max-drift limits how far a run differs from another one: give --compare, or leave it out"
+            )
+        allowed = limits(self.max_drift)
+        if allowed.reasons and not (self.rules or self.rule_functions):
+            from daskjobs.orders.rules.profiled import BUILT_IN  # here, since it imports pyarrow
+
+            allowed.refuse_unknown(BUILT_IN)
         for name, where in (("--known", self.known), ("--compare", self.compare)):
             if "::" in where or ("://" in where and not where.startswith(STORES)) or listed(where) != where:
                 raise UsageError(

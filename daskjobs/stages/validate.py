@@ -24,6 +24,7 @@ from daskjobs.pipeline.context import Done
 from daskjobs.pipeline.ending import bounded
 from daskjobs.pipeline.manifest import Manifest
 from daskjobs.pipeline.stage import Stage, numbered
+from daskjobs.series.drift import limits
 from daskjobs.series.layout import EARLIER, PARTITION_FILES, PARTITIONS, RULES, partition_files
 from daskjobs.stages import generate, split
 from daskjobs.stages.known import FILES, Series, find_known
@@ -83,6 +84,7 @@ def _check(
     with dask_configured():
         from daskjobs.cluster.tasks import gather
         from daskjobs.cluster.usage import measured
+    from daskjobs.orders.rules.profiled import BUILT_IN
     from daskjobs.orders.sources import format_of
     from daskjobs.orders.validation.duplicates import buckets
     from daskjobs.orders.validation.partition import Task
@@ -129,6 +131,7 @@ def _check(
                     gather, connection, time.monotonic() + timeout, progress=context.progress, suspect=ruleset.name
                 )
                 sentences = _sentences(gathered, ruleset)
+                limits(context.settings.max_drift).refuse_unknown({*BUILT_IN, *sentences})
                 checked = _validated(gathered, task, plan, partial(find_known, series) if series else None)
     facts = connection.facts.to_json() | ({"objects": objects} if objects else {})
     if measurement.resources is not None:

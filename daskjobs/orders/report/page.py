@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from daskjobs.orders.columns.account import ColumnAccount
+from daskjobs.orders.report.drift import Drift
 from daskjobs.orders.report.html import Html, amount, counted, document, repeated, share
 from daskjobs.orders.report.plots import Line, bars, columns, lines
 from daskjobs.orders.report.quality import Quality
@@ -17,6 +18,7 @@ from daskjobs.orders.summary import by_period, most, of
 BARS = 20  # at most in one plot
 MOST_DAYS = 1100  # columns of the plot by day: three years
 FILES = 3  # named at most
+MOST_MEASURES = 50  # of a comparison; drift.json has all
 MOST_SHOWN = 40  # characters of a value in the table of columns
 
 
@@ -76,6 +78,7 @@ def page(
     broken: str = "",
     notes: Sequence[str] = (),
     seen: Sequence[ColumnAccount] = (),
+    drift: Drift | None = None,
 ) -> bytes:
     """Render the page: ``revenue`` in cents, ``quality`` as in quality.json, ``summary`` as clean writes it.
 
@@ -99,6 +102,7 @@ def page(
             _numbers(total, quality),
             _attention(quality),
             *(_plots(quality, summary, notes) if summary.num_rows and revenue is not None else ()),
+            _compared(drift) if drift else Html(""),
             _account(quality),
             _scores(quality),
             _columns(seen),
@@ -225,6 +229,43 @@ def _plots(quality: Quality, summary: pa.Table, notes: Sequence[str]) -> Iterato
                 f"{amount(others.revenue)}."
             )
     yield from map(note.format, notes)
+
+
+def _compared(drift: Drift) -> Html:
+    """Show how much the run differs from an earlier one."""
+    if not drift.compared:
+        return Html("<h2>Compared with no earlier run</h2>\n<p>Since {}.</p>").format(drift.why)
+    rows = (
+        (
+            Html(' class="over"') if each.over else "",
+            _broken(each.name),
+            each.sentence,
+            each.shown(each.before),
+            each.shown(each.now),
+            each.form(each.value) or "from nothing",
+            each.form(each.threshold) or "any",
+            Html("<br/><b>{}</b>").format("fails" if each.fails else "over") if each.over else "",
+        )
+        for each in drift.measures[:MOST_MEASURES]
+    )
+    more = len(drift.measures) - MOST_MEASURES
+    notes = [*drift.not_compared, *([f"drift.json has {more:,} more measures"] if more > 0 else [])]
+    return Html(
+        '<h2>Compared with {}</h2>\n<p>Compared {}.</p>\n<div class="scroll" role="region" tabindex="0" '
+        'aria-label="Compared with {}">\n<table>\n<thead><tr><th>Measure</th><th class="n">Before</th>'
+        '<th class="n">Now</th><th class="n">Change</th><th class="n">Threshold</th></tr></thead>\n'
+        "<tbody>\n{}</tbody>\n</table>\n</div>\n{}"
+    ).format(
+        drift.compared.name,
+        drift.said,
+        drift.compared.name,
+        repeated(
+            '<tr{}><td>{}<br/><span class="note">{}</span></td><td class="n">{}</td><td class="n">{}</td>'
+            '<td class="n">{}</td><td class="n">{}{}</td></tr>\n',
+            rows,
+        ),
+        repeated('<p class="note">{}.</p>\n', ([note] for note in notes)),
+    )
 
 
 def _account(quality: Quality) -> Html:

@@ -9,7 +9,9 @@ from daskjobs.orders.profiles import OrderForm, Profile, ValueForm
 from daskjobs.orders.rules.builtin import (
     DUPLICATES,
     MALFORMED,
+    OF_LINES,
     RULES,
+    SENTENCES,
     Mask,
     Orders,
     Rule,
@@ -31,6 +33,7 @@ FAULTS = {
 }
 NEGATIVE_TOTAL, CONTRADICTORY_SIGNS = "negative_total", "contradictory_signs"
 PROFILED = (NEGATIVE_TOTAL, CONTRADICTORY_SIGNS, *FAULTS)
+BUILT_IN = (*SENTENCES, *PROFILED, *OF_LINES)  # all reasons but those of the user's own rules
 _AT = [*RULES].index(wrong_total.__name__) + 1
 _ORDER = (*[*RULES][:_AT], NEGATIVE_TOTAL, CONTRADICTORY_SIGNS, *[*RULES][_AT:])
 _UNCLEAR = "It is no sale and no return, since the signs of its quantity, price and total_amount don't fit together."

@@ -35,6 +35,11 @@ class JsonLinesSource(LinesSource):
     kind: Literal["json lines"]
     keys: list[str]
 
+    @property
+    def heading(self) -> list[str]:
+        """The names of its columns as they stand there."""
+        return [*self.keys, OTHER_KEYS][: len(self.columns)]
+
 
 class JsonLinesFormat(LinesFormat[JsonLinesSource]):
     """Files that have a JSON object on each line."""

@@ -56,6 +56,11 @@ class ParquetSource(SourceFile):
     groups: list[tuple[int, int]]
     meant: dict[str, str] = field(default_factory=dict)
 
+    @property
+    def heading(self) -> list[str]:
+        """The names of its columns as they stand there."""
+        return next(csv.reader(io.StringIO(self.header, newline="")), [])
+
 
 class ParquetFormat:
     """Parquet files of any columns that can be written as text."""

@@ -1,0 +1,411 @@
+"""How much a run differs from an earlier one: the measures, their thresholds, and the limits of --max-drift.
+
+Each measure is one that the field knows. What differs by chance alone, since nights have other orders, must not be over
+its threshold: so each default is at least `CHANCE` standard deviations of what chance does to so many rows.
+"""
+
+import difflib
+import math
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import date, datetime
+from decimal import Decimal
+
+from daskjobs.display import escaped
+from daskjobs.errors import UsageError
+from daskjobs.orders.report import drift
+from daskjobs.orders.report.drift import Measure, Numbers, Shares
+from daskjobs.orders.report.drift import share as share_text
+
+CHANCE = 4.0  # standard deviations: chance alone exceeds them once in 16,000 nights and measures
+TIMES = 2.0  # a count or an amount is over when it is more than twice, or less than half, of what it was,
+TIMES_OF_SUM = 3.0  # and the revenue, which goes with both, when it is more than three times or less than a third
+SPREAD = 2.0  # of amounts: their standard deviation in means, which is 1 to 1.5 in most shops, and chance needs more
+PSI = 0.25  # a major shift, as the field has it
+SMOOTHING = 0.5  # added to each count of a share
+LEAST_SHARE, LEAST_ROWS = 0.01, 20  # of a value that came or went, or beyond a quantile: with fewer, it may be chance
+LEAST_POINTS = 0.001  # of rejected rows, as a share
+HOURS, DAY = 12, 24  # by which the newest timestamp may be later or earlier than a whole number of days says
+SHOWN, MOST_NAME = 3, 40  # names in a sentence, and characters of one
+
+QUANTILES = {"p05": "0.05", "p50": "0.5", "p95": "0.95"}
+BESIDE = {"0.05": ("0.01", "0.25"), "0.5": ("0.25", "0.75"), "0.95": ("0.75", "0.99")}  # quantiles beside each
+OF = {"region": "orders", "product": "orders", "payment_mode": "rows", "status": "valid rows"}  # what shares are of
+REJECTED = "rejected."  # before the name of a reason
+INFINITE = (-math.inf, math.inf)
+
+Bounds = tuple[float, float]  # the least and the greatest value that is allowed
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of measure: its name, how its limits are written, and an example.
+
+    A limit is a number and a unit of ``units``, each of which stands for so many of the value's. One without a sign is
+    for both directions, unless the value has none (``signed``). A value is never below ``least``, nor above ``most``.
+    """
+
+    name: str
+    units: Mapping[str, float]
+    example: str
+    signed: bool = True
+    least: float = -math.inf
+    most: float = math.inf
+
+
+RELATIVE = Kind(drift.RELATIVE, {"%": 0.01}, "20%, +20% or -20%", least=-1)
+POINTS = Kind(drift.POINTS, {"%": 0.01, "": 1}, "2%, +2% or 0.02", least=-1, most=1)
+STABILITY = Kind(drift.STABILITY, {"": 1}, "0.2", signed=False)
+COUNT = Kind(drift.NAMES, {"": 1}, "0", signed=False)
+MISSING = Kind(drift.MISSING, {"": 1, "d": 1}, "0", signed=False)
+TIME = Kind(drift.TIME, {"h": 1, "d": DAY}, "36h, +36h or 2d")
+KINDS = {
+    "rows": RELATIVE,
+    "rejected": POINTS,
+    **{each: kind for name in OF for each, kind in ((name, STABILITY), (f"{name}.values", COUNT))},
+    "revenue": RELATIVE,
+    **{f"value.{name}": RELATIVE for name in ("mean", *QUANTILES)},
+    "days": MISSING,
+    "newest": TIME,
+    "columns": COUNT,
+}
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What --max-drift allows, by measure; ``rejected.*`` is for the reasons that are not named."""
+
+    bounds: Mapping[str, Bounds] = field(default_factory=dict)
+
+    def of(self, name: str) -> Bounds:
+        """Return the bounds of a measure: infinite where none is given."""
+        anyone = self.bounds.get(f"{REJECTED}*", INFINITE) if name.startswith(REJECTED) else INFINITE
+        return self.bounds.get(name, anyone)
+
+    @property
+    def reasons(self) -> set[str]:
+        """The reasons that are named."""
+        return {name.removeprefix(REJECTED) for name in self.bounds if name.startswith(REJECTED)} - {"*"}
+
+    def refuse_unknown(self, reasons: Iterable[str]) -> None:
+        """Raise UsageError when a reason is named that none of the rules has."""
+        reasons = list(reasons)
+        for name in sorted(self.reasons - {*reasons}):
+            raise UsageError(f"--max-drift {REJECTED}{name} names no rule: {_near(name, reasons, REJECTED)}")
+
+
+def limits(text: str) -> Limits:
+    """Read --max-drift. Raises UsageError for names and units that there are not, and for two limits of one side.
+
+    >>> limits("rows=-20%, region=0.2, newest=36h").bounds
+    {'rows': (-0.2, inf), 'region': (-inf, 0.2), 'newest': (-36.0, 36.0)}
+    """
+    found = dict[str, Bounds]()
+    for item in filter(None, (each.strip() for each in text.split(","))):
+        name, equal, limit = (each.strip() for each in item.partition("="))
+        kind = KINDS.get(name) or (POINTS if name.startswith(REJECTED) and name != REJECTED else None)
+        if not kind:
+            raise UsageError(f"--max-drift has no measure {_cut(name)}: {_near(name, [*KINDS, f'{REJECTED}REASON'])}")
+        low, high = _bounds(name, limit if equal else "", kind)
+        sides = list(zip((low, high), found.get(name, INFINITE), strict=True))
+        if any(math.isfinite(one) and math.isfinite(other) and one != other for one, other in sides):
+            raise UsageError(
+                f"--max-drift gives {name} twice, with other values: give one, or one with + and one with -"
+            )
+        found[name] = max(sides[0]), min(sides[1])
+    return Limits(found)
+
+
+def _bounds(name: str, text: str, kind: Kind) -> Bounds:
+    read = re.fullmatch(r"([+-]?)(\d+(?:\.\d+)?|\.\d+) ?(\D*)", text.replace("\u2212", "-"), re.ASCII)
+    if not read or read[3] not in kind.units or (read[1] and not kind.signed):
+        raise UsageError(
+            f"--max-drift {name}={_cut(text)} is none that it takes: {name} is a {kind.name}, so write {name}="
+            f"{kind.example}"
+        )
+    value = float(Decimal(read[2]) * Decimal(str(kind.units[read[3]])))
+    if (read[1] == "-" and -value <= kind.least) or value >= kind.most:
+        raise UsageError(f"--max-drift {name}={text} allows everything: write {name}={kind.example}")
+    return (-math.inf if read[1] == "+" or not kind.signed else -value), (math.inf if read[1] == "-" else value)
+
+
+def _near(name: str, known: Iterable[str], before: str = "") -> str:
+    known = list(known)
+    near = [each for each in known if each.endswith(f".{name}")] or difflib.get_close_matches(name, known, 1)
+    return f"did you mean {before}{near[0]}?" if near else f"there are {', '.join(f'{before}{each}' for each in known)}"
+
+
+def measures(before: Numbers, now: Numbers, allowed: Limits) -> list[Measure]:
+    """Return each measure that both runs tell, in the order of `KINDS`."""
+    return list(_measures(before, now, allowed))
+
+
+def _measures(before: Numbers, now: Numbers, allowed: Limits) -> Iterator[Measure]:
+    def judged(name: str, shown: tuple[object, object], value: float, default: Bounds, sentence: str) -> Measure:
+        """Return a measure: over where its value is beyond the limit given for its side, or else the default one."""
+        given = allowed.of(name)
+        kind = KINDS.get(name, POINTS)
+        bounds = [one if math.isfinite(one) else other for one, other in zip(given, default, strict=True)]
+        low, high = (round(float(each), 6) for each in bounds)
+        value = round(value, 6) + 0.0  # and never -0.0
+        threshold = high if value >= 0 else low
+        return Measure(
+            name=name,
+            measure=kind.name,
+            before=shown[0],
+            now=shown[1],
+            value=value if math.isfinite(value) else None,
+            threshold=threshold if math.isfinite(threshold) else None,
+            over=not low <= value <= high,
+            fails=not round(given[0], 6) <= value <= round(given[1], 6),
+            sentence=sentence,
+        )
+
+    def relative(name: str, old: Decimal | int, new: Decimal | int, default: Bounds, said: str) -> Measure:
+        value = relative_change(old, new)
+        change = f" ({100 * value:+,.1f} %)" if math.isfinite(value) else ""
+        shown = (old, new) if isinstance(old, int) else (f"{old:.2f}", f"{new:.2f}")
+        form = "{:,}" if isinstance(old, int) else "{:,.2f}"
+        return judged(name, shown, value, default, f"{said.format(form.format(new))}, after {form.format(old)}{change}")
+
+    yield relative("rows", before.rows, now.rows, ratio(before.rows, now.rows), "{} rows")
+    if before.judged and now.judged:
+        sides = (before.judged, now.judged)
+        rejected = {"": (before.rejected, now.rejected)} | {
+            reason: (before.reasons.get(reason, 0), now.reasons.get(reason, 0))
+            for reason in sorted({*before.reasons, *now.reasons})
+        }
+        for reason, counts in rejected.items():
+            shares = counts[0] / sides[0], counts[1] / sides[1]
+            most = points(counts, sides)
+            said = f"{_cut(reason)} rejects {{}} of the rows" if reason else "{} of the rows are rejected"
+            yield judged(
+                f"{REJECTED}{reason}" if reason else "rejected",
+                (round(shares[0], 6), round(shares[1], 6)),
+                shares[1] - shares[0],
+                (-most, most),
+                f"{said.format(share_text(shares[1]))}, after {share_text(shares[0])}",
+            )
+    for name in OF:
+        if name in before.shares and name in now.shares:
+            old, new = before.shares[name], now.shares[name]
+            moved, old_share, new_share = _moved(name, old, new)
+            yield judged(
+                name,
+                (round(old_share, 6), round(new_share, 6)),
+                stability(old, new),
+                (-math.inf, max(PSI, chance_of_stability(old, new))),
+                f"{moved} {share_text(new_share)} of the {OF[name]}, after {share_text(old_share)}",
+            )
+            gone, come = came_or_went(new, old), came_or_went(old, new)
+            moves = [
+                *(f"{name} {_cut(each)} is gone, after {share_text(share)} of the {OF[name]}" for each, share in gone),
+                *(f"{name} {_cut(each)} is new, with {share_text(share)} of the {OF[name]}" for each, share in come),
+            ]
+            yield judged(
+                f"{name}.values",
+                (old.distinct, new.distinct),
+                len(moves),
+                (-math.inf, 0),
+                _few(moves) or f"no {name} with {share_text(LEAST_SHARE)} of the {OF[name]} or more came or went",
+            )
+    if before.currency == now.currency and before.revenue and now.revenue:
+        sums = Decimal(before.revenue), Decimal(now.revenue)
+        sides = before.orders, now.orders
+        yield relative("revenue", *sums, ratio(*sides, TIMES_OF_SUM, SPREAD), "a revenue of {}")
+        if before.orders and now.orders:
+            means = sums[0] / before.orders, sums[1] / now.orders
+            yield relative("value.mean", *means, ratio(*sides, TIMES, SPREAD), "a mean of {} an order")
+        for name, at in QUANTILES.items():
+            if at in before.quantiles and at in now.quantiles and min(before.judged, now.judged) >= least_rows(at):
+                old_value, new_value = Decimal(before.quantiles[at]), Decimal(now.quantiles[at])
+                yield relative(
+                    f"value.{name}",
+                    old_value,
+                    new_value,
+                    beside(before.quantiles, at),
+                    f"{{}} as the {share_text(float(at))} quantile of total_amount",
+                )
+    if before.last and now.first:
+        missing = date.fromisoformat(now.first).toordinal() - date.fromisoformat(before.last).toordinal() - 1
+        told = f"{missing:,} day{' is' if missing == 1 else 's are'}" if missing > 0 else "no day is"
+        yield judged(
+            "days",
+            (before.last, now.first),
+            max(0, missing),
+            (-math.inf, 0),
+            f"{told} missing between {before.last} and {now.first}",
+        )
+    if before.newest and now.newest:
+        times = datetime.fromisoformat(before.newest), datetime.fromisoformat(now.newest)
+        hours = (times[1] - times[0]).total_seconds() / 3600
+        yield judged(
+            "newest",
+            (before.newest, now.newest),
+            hours,
+            (-HOURS, DAY * now.spans + HOURS),
+            f"the newest timestamp is {now.newest}, {hours:+,.1f} h from {before.newest}",
+        )
+    if before.columns and now.columns:
+        went = [each for each in before.columns if each not in {*now.columns}]
+        came = [each for each in now.columns if each not in {*before.columns}]
+        names = [f"the column {_cut(x)} is gone" for x in went] + [f"the column {_cut(x)} is new" for x in came]
+        yield judged(
+            "columns",
+            (len(before.columns), len(now.columns)),
+            len(names),
+            (-math.inf, 0),
+            _few(names) or f"the same {len(now.columns):,} columns",
+        )
+
+
+def relative_change(old: Decimal | int, new: Decimal | int) -> float:
+    """Return by which share of ``old`` the new number is larger; infinite where that is 0 and the new one isn't.
+
+    >>> relative_change(100, 150), relative_change(100, 0), relative_change(0, 0), relative_change(0, 7)
+    (0.5, -1.0, 0.0, inf)
+    """
+    if old == new:
+        return 0.0
+    return float((new - old) / abs(Decimal(old))) if old else math.copysign(math.inf, new)
+
+
+def ratio(old: int, new: int, times: float = TIMES, spread: float = 1) -> Bounds:
+    """Return the bounds of the relative change of a number that comes from so many rows: so many times, or chance.
+
+    The standard error of the logarithm of the ratio of two counts is sqrt(1/n + 1/m) (Katz and others, Obtaining
+    confidence intervals for the risk ratio in cohort studies, Biometrics 34, 1978); that of sums and means of amounts
+    is about the ``spread`` of the amounts, the standard deviation in means, times it.
+
+    >>> ratio(5000, 5000), [round(bound, 2) for bound in ratio(20, 20)]
+    ((-0.5, 1.0), [-0.72, 2.54])
+    """
+    times = max(times, math.exp(min(700, CHANCE * spread * math.sqrt(1 / max(old, 0.5) + 1 / max(new, 0.5)))))
+    return 1 / times - 1, times - 1
+
+
+def least_rows(at: str) -> int:
+    """Return how many rows a quantile needs: `LEAST_ROWS` beyond it.
+
+    >>> least_rows("0.05"), least_rows("0.5")
+    (400, 40)
+    """
+    return round(LEAST_ROWS / min(float(at), 1 - float(at)))
+
+
+def beside(quantiles: Mapping[str, str], at: str) -> Bounds:
+    """Return the bounds of the relative change of a quantile: twice, half, or as far as the quantiles beside it.
+
+    Chance moves a quantile over values that few orders lie between, such as from a free order's 0 to the first price;
+    but not to the next quantile, which a fifth of the rows, or a twenty-fifth, lie beside.
+    """
+    old = Decimal(quantiles[at])
+    low, high = (relative_change(old, Decimal(quantiles.get(each, quantiles[at]))) for each in BESIDE[at])
+    return min(1 / TIMES - 1, low), max(TIMES - 1, high)
+
+
+def points(counts: tuple[int, int], rows: tuple[int, int]) -> float:
+    """Return how far a share of rows may move: half of what it was, or as far as chance moves it.
+
+    The standard error is that of the difference of two proportions with the share of both together.
+
+    >>> round(points((200, 200), (5000, 5000)), 4), round(points((0, 3), (5000, 5000)), 4)
+    (0.02, 0.0014)
+    """
+    both = sum(counts) / sum(rows)
+    error = math.sqrt(both * (1 - both) * (1 / rows[0] + 1 / rows[1]))
+    return max(LEAST_POINTS, counts[0] / rows[0] / 2, CHANCE * error)
+
+
+def stability(old: Shares, new: Shares) -> float:
+    """Return the population stability index of shares: the sum of (q - p) ln(q / p).
+
+    It is 0 for the same shares, below 0.1 for small shifts and above 0.25 for major ones (Siddiqi, Credit Risk
+    Scorecards, 2006), the same in both directions, and, unlike the divergence of Jensen and Shannon, has a known
+    distribution under chance (see `chance_of_stability`). `SMOOTHING` is added to each count, so that a value that
+    appears or vanishes has a finite part: half a row, as Jeffreys' prior has it (Krichevsky and Trofimov, The
+    performance of universal encoding, IEEE Transactions on Information Theory 27, 1981).
+
+    >>> half, tenth = Shares({"a": 50, "b": 50}, 0, 2), Shares({"a": 10, "b": 90}, 0, 2)
+    >>> stability(half, half), round(stability(half, tenth), 3)
+    (0.0, 0.857)
+    """
+    counts = _pairs(old, new)
+    totals = [sum(pair[side] for pair in counts) + SMOOTHING * len(counts) for side in (0, 1)]
+    shares = [((a + SMOOTHING) / totals[0], (b + SMOOTHING) / totals[1]) for a, b in counts]
+    return math.fsum((q - p) * math.log(q / p) for p, q in shares)
+
+
+def chance_of_stability(old: Shares, new: Shares) -> float:
+    """Return the population stability index that chance alone hardly ever exceeds.
+
+    For n and m rows with the same shares of k values, it is distributed as (1/n + 1/m) times chi-square with k - 1
+    degrees of freedom (Yurdakul, Statistical Properties of Population Stability Index, Western Michigan University,
+    2018). Its quantile is that of Wilson and Hilferty (The distribution of chi-square, PNAS 17, 1931).
+
+    >>> some = Shares({"a": 250, "b": 250}, 0, 2)
+    >>> round(chance_of_stability(some, some), 3)
+    0.065
+    """
+    free = max(1, len(_pairs(old, new)) - 1)
+    quantile = free * (1 - 2 / (9 * free) + CHANCE * math.sqrt(2 / (9 * free))) ** 3
+    return (1 / max(old.total, 0.5) + 1 / max(new.total, 0.5)) * quantile
+
+
+def came_or_went(without: Shares, having: Shares) -> list[tuple[str, float]]:
+    """Return the values, with their shares, that one side has in substance and the other not at all, the most first.
+
+    In substance: a hundredth of all, and so many that `LEAST_ROWS` would be expected on the other side, too; that there
+    are none by chance, happens once in 10^8.
+    """
+    found = [
+        (name, count / having.total)
+        for name, count in having.counts.items()
+        if not without.counts.get(name) and count >= LEAST_SHARE * having.total
+    ]
+    return sorted(
+        ((name, share) for name, share in found if share * without.total >= LEAST_ROWS),
+        key=lambda pair: (-pair[1], pair[0]),
+    )
+
+
+def _pairs(old: Shares, new: Shares) -> list[tuple[int, int]]:
+    """Return the counts of each value on both sides, and of all others."""
+    pairs = [(old.counts.get(name, 0), new.counts.get(name, 0)) for name in sorted({*old.counts, *new.counts})]
+    return [pair for pair in (*pairs, (old.others, new.others)) if any(pair)]
+
+
+def _moved(dimension: str, old: Shares, new: Shares) -> tuple[str, float, float]:
+    """Return the value whose share moved most, as a sentence begins with it, and its shares."""
+    names = sorted({*old.counts, *new.counts})
+    found = [(f"{dimension} {_cut(name)} has", old.counts.get(name, 0), new.counts.get(name, 0)) for name in names]
+    if old.others or new.others:
+        found.append((f"any other {dimension} has", old.others, new.others))
+    shares = [(said, a / old.total, b / new.total) for said, a, b in found]
+    return max(shares, key=lambda each: round(abs(each[2] - each[1]), 12))
+
+
+def came_back(found: list[Measure], then: Iterable[Measure], since: list[Measure]) -> list[Measure]:
+    """Return measures as they are judged after a night that had drifted itself.
+
+    ``then`` are that night's measures, and ``since`` compare this one with the night before it. A measure that was over
+    then, and has come back to what it was before, is not over again: the event was told on its night.
+    """
+    told, again = {each.name for each in then if each.over}, {each.name: each for each in since}
+    return [
+        replace(each, over=False, fails=False, back=True, sentence=f"{each.sentence}, as it was before that")
+        if each.over and each.name in told and each.name in again and not again[each.name].over
+        else each
+        for each in found
+    ]
+
+
+def _few(said: list[str]) -> str:
+    more = f" and {len(said) - SHOWN:,} more" if len(said) > SHOWN else ""
+    return ", ".join(said[:SHOWN]) + more
+
+
+def _cut(text: str) -> str:
+    shown = escaped(text[: MOST_NAME + 1])
+    return (shown if len(shown) <= MOST_NAME else f"{shown[: MOST_NAME - 1]}…") or "(empty)"
