@@ -52,13 +52,17 @@ def gather(
     sources = {file.name: (name, file) for name, file in files}
 
     def prepared(batch: pa.Table) -> tuple[pa.Table, pa.Buffer, list[tuple[str, Any]]]:
-        return batch, _cells(batch), [(source, _standalone(rows, sources[source][1])) for source, rows in _runs(batch)]
+        return (
+            batch,
+            _cells(batch),
+            [(source, standalone(rows, sources[source][1])) for source, rows in by_source(batch)],
+        )
 
     with (
         closing(ahead(read, GROUPS_AHEAD)) as groups,
         writing(storage, parquet, MERGED, WRITING) as (table, file),
         storage.write(csv) as text,
-        _BySource(storage, sources) as by_source,
+        _BySource(storage, sources) as of_each,
         closing(in_turn(prepared, rebatched(groups, "raw"), min(cores(), PREPARING))) as batches,
         ThreadPoolExecutor(1) as aside,
     ):
@@ -67,9 +71,9 @@ def gather(
             written = aside.submit(table.write_table, batch)
             text.write(cells)
             for source, rows in rejected:
-                by_source.write(source, rows)
+                of_each.write(source, rows)
             written.result()
-    return {parquet: file.output, csv: text.output, **by_source.outputs}
+    return {parquet: file.output, csv: text.output, **of_each.outputs}
 
 
 def _read(storage: Storage, parts: dict[str, Output], samples: Samples) -> Iterator[pa.Table]:
@@ -89,7 +93,7 @@ def _cells(batch: pa.Table) -> pa.Buffer:
     return lines.getvalue()
 
 
-def _standalone(rows: pa.ChunkedArray, file: SourceFile) -> Any:
+def standalone(rows: pa.ChunkedArray, file: SourceFile) -> Any:
     """Return the bytes of rows as `standalone_rows` writes them; of most, Arrow does that."""
     text = rows.combine_chunks()
     whole = pc.binary_join(pa.ListArray.from_arrays(pa.array([0, len(text)], pa.int32()), text), "\n")
@@ -170,7 +174,7 @@ def no_formula(cells: pa.ChunkedArray) -> pa.ChunkedArray:
     return cells
 
 
-def _runs(rows: pa.Table) -> Iterator[tuple[str, pa.ChunkedArray]]:
+def by_source(rows: pa.Table) -> Iterator[tuple[str, pa.ChunkedArray]]:
     """Yield each source with its rejected rows, which stand one after another."""
     sources = column(rows, "source").dictionary_encode()
     codes = sources.indices.to_numpy()

@@ -24,7 +24,7 @@ from daskjobs.orders.sources import many
 from daskjobs.orders.sources.format import Block, Ints, SourceFile
 from daskjobs.orders.validation.block import Judged, Place, judge
 from daskjobs.orders.validation.duplicates import elsewhere, positions
-from daskjobs.orders.validation.ids import RUNS, Entries, PartitionIds
+from daskjobs.orders.validation.ids import RUNS, Entries, PartitionIds, found_again
 from daskjobs.orders.validation.limit import Limit
 from daskjobs.orders.validation.result import (
     NAMED,
@@ -114,7 +114,7 @@ def _checked(
         }
         write = {content: take for content, (take, _) in opened.items()}
         file = stack.enter_context(storage.write(names["ids"]))
-        ids = PartitionIds(file, task.buckets, not repeats and _ids_found_again(task.profile))
+        ids = PartitionIds(file, task.buckets, not repeats and found_again(task.profile))
         runs = Entries(file, task.buckets, RUNS)
         alone = task.truth is not None or _by_line(task)  # an order's lines are of one file
         for parts in many.together(partition.ranges, files, alone):
@@ -176,11 +176,6 @@ def _checked(
     )
     pa.default_memory_pool().release_unused()  # else an idle worker would look as large as a busy one
     return Checked(result, storage.put(names["result"], sealed(result)))
-
-
-def _ids_found_again(profile: Profile | None) -> bool:
-    """Tell whether the ids that no two rows may have in common are those of the paid and the unpaid orders."""
-    return profile is None or not (profile.by_line or profile.order.key or profile.order.returns == "subtract")
 
 
 def _by_line(task: Task) -> bool:
