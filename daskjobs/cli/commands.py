@@ -1,4 +1,4 @@
-"""The commands besides `run` and the stages: they look at a run, start its cluster early, or clean up."""
+"""The commands besides `run` and the stages that start a run's cluster early, look at one, or clean up."""
 
 import json
 from typing import Any
@@ -7,7 +7,6 @@ import click
 
 from daskjobs import events
 from daskjobs.cli.parameters import Sectioned, option, settings, stage_options, text_option
-from daskjobs.cli.streams import check_written
 from daskjobs.cli.terminal import say
 from daskjobs.cluster.backends import settings_of
 from daskjobs.cluster.kubernetes import KubernetesSettings, kubernetes_packages
@@ -19,29 +18,6 @@ from daskjobs.stages.run_settings import Context
 
 START = "cluster"
 PENDING_SECONDS = 300.0
-
-
-@click.command()
-@option("--run", required=True, envvar="DASKJOBS_RUN", show_envvar=True, help="Where the run's files are.")
-@option("--row", required=True, type=click.IntRange(1), help="The row's number in its file, from 1.")
-@option("--source", default="", help="The row's file, or the end of its name, if the input has several.")
-@option(
-    "--input",
-    "patterns",
-    multiple=True,
-    help="The run's --input again, where its URI has a password or token: these are stored nowhere.",
-)
-def explain(run: str, row: int, source: str, patterns: tuple[str, ...]) -> None:
-    """Show a row of the input, its partition, and why it was rejected."""
-    from daskjobs.stages.explain import explain  # imported late: it loads pyarrow
-
-    explained = explain(new_context(settings({"run_uri": run, "input": patterns})), row, source)
-    say(f"row        {explained.row} of {explained.source}")
-    say(f"partition  {explained.partition}")
-    for line in explained.verdict:
-        say(line)
-    say(f"text       {explained.raw}")
-    check_written()
 
 
 @click.command(START, cls=Sectioned)
@@ -140,4 +116,4 @@ def janitor(namespace: str, delete_timeout: float, pending_timeout: float) -> No
         say(line)
 
 
-COMMANDS = {str(each.name): each for each in (explain, cluster, dashboard, doctor, janitor)}
+COMMANDS = {str(each.name): each for each in (cluster, dashboard, doctor, janitor)}

@@ -29,6 +29,12 @@ def _profile(_: str) -> click.Command:
     return profile
 
 
+def _explain(_: str) -> click.Command:
+    from daskjobs.cli.explain import explain
+
+    return explain
+
+
 def _step(name: str) -> click.Command:
     from daskjobs.cli import step
 
@@ -47,7 +53,7 @@ COMMANDS = {
     "Commands": {
         "run": "Run all stages on this machine, or on the Dask cluster that --cluster names, and print the report.",
         "profile": "List the presets for --profile, print one, or propose a profile for your files.",
-        "explain": "Show a row of the input, its partition, and why it was rejected.",
+        "explain": "Show what became of a row of the input, of the rows with a reason, or of an order in many runs.",
         "step": "Call a function with a Dask client, on a cluster of its own, and print its result as JSON.",
         "dashboard": "Forward the Dask dashboard of a running workflow to this machine, and follow its progress until "
         "its work ends.",
@@ -78,7 +84,8 @@ NAMES = [name for listed in COMMANDS.values() for name in listed]
 IMPORTED_BY = {
     "profile": _profile,
     **dict.fromkeys(("step", "step-cleanup"), _step),
-    **dict.fromkeys(("explain", "dashboard", "doctor", "cluster", "janitor"), _other),
+    "explain": _explain,
+    **dict.fromkeys(("dashboard", "doctor", "cluster", "janitor"), _other),
 }
 
 

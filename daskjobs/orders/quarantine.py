@@ -17,6 +17,7 @@ from daskjobs.files.ahead import ahead
 from daskjobs.files.digest import HashingFile, Output
 from daskjobs.files.storage import Storage
 from daskjobs.files.tables import column, rebatched, row_groups, writing
+from daskjobs.orders.samples import Samples
 from daskjobs.orders.schema import QUARANTINE, WRITING
 from daskjobs.orders.sources.fields import standalone_row, standalone_rows
 from daskjobs.orders.sources.format import SourceFile
@@ -34,25 +35,34 @@ MERGED = pa.schema([field for field in QUARANTINE if field.name != "partition"])
 
 
 def gather(
-    storage: Storage, parts: dict[str, Output], parquet: str, csv: str, files: Iterable[tuple[str, SourceFile]]
+    storage: Storage,
+    parts: dict[str, Output],
+    parquet: str,
+    csv: str,
+    files: Iterable[tuple[str, SourceFile]],
+    samples: Samples,
 ) -> dict[str, Output]:
     """Write the rows of the partitions' files, ``parts``, to one file of Parquet and one of CSV, and to one by source.
 
     The last ones have the rejected rows of each file that has some, as they stood there, below its header if it has
     one. ``files`` are those of the input, each after the name of the file to write. Rows are read and prepared in
-    threads, and written in their order.
+    threads, and written in their order. ``samples`` looks at all of them on the way.
     """
-    read = (group.select(MERGED.names) for name in parts for group in row_groups(storage, name, parts[name]))
+    read = _read(storage, parts, samples)
     sources = {file.name: (name, file) for name, file in files}
 
     def prepared(batch: pa.Table) -> tuple[pa.Table, pa.Buffer, list[tuple[str, Any]]]:
-        return batch, _cells(batch), [(source, _standalone(rows, sources[source][1])) for source, rows in _runs(batch)]
+        return (
+            batch,
+            _cells(batch),
+            [(source, standalone(rows, sources[source][1])) for source, rows in by_source(batch)],
+        )
 
     with (
         closing(ahead(read, GROUPS_AHEAD)) as groups,
         writing(storage, parquet, MERGED, WRITING) as (table, file),
         storage.write(csv) as text,
-        _BySource(storage, sources) as by_source,
+        _BySource(storage, sources) as of_each,
         closing(in_turn(prepared, rebatched(groups, "raw"), min(cores(), PREPARING))) as batches,
         ThreadPoolExecutor(1) as aside,
     ):
@@ -61,9 +71,16 @@ def gather(
             written = aside.submit(table.write_table, batch)
             text.write(cells)
             for source, rows in rejected:
-                by_source.write(source, rows)
+                of_each.write(source, rows)
             written.result()
-    return {parquet: file.output, csv: text.output, **by_source.outputs}
+    return {parquet: file.output, csv: text.output, **of_each.outputs}
+
+
+def _read(storage: Storage, parts: dict[str, Output], samples: Samples) -> Iterator[pa.Table]:
+    for name, output in parts.items():
+        for group in row_groups(storage, name, output):
+            samples.look(group)
+            yield group.select(MERGED.names)
 
 
 def _cells(batch: pa.Table) -> pa.Buffer:
@@ -76,7 +93,7 @@ def _cells(batch: pa.Table) -> pa.Buffer:
     return lines.getvalue()
 
 
-def _standalone(rows: pa.ChunkedArray, file: SourceFile) -> Any:
+def standalone(rows: pa.ChunkedArray, file: SourceFile) -> Any:
     """Return the bytes of rows as `standalone_rows` writes them; of most, Arrow does that."""
     text = rows.combine_chunks()
     whole = pc.binary_join(pa.ListArray.from_arrays(pa.array([0, len(text)], pa.int32()), text), "\n")
@@ -157,7 +174,7 @@ def no_formula(cells: pa.ChunkedArray) -> pa.ChunkedArray:
     return cells
 
 
-def _runs(rows: pa.Table) -> Iterator[tuple[str, pa.ChunkedArray]]:
+def by_source(rows: pa.Table) -> Iterator[tuple[str, pa.ChunkedArray]]:
     """Yield each source with its rejected rows, which stand one after another."""
     sources = column(rows, "source").dictionary_encode()
     codes = sources.indices.to_numpy()

@@ -1,10 +1,24 @@
-"""Look up what became of one row of a run's input."""
+"""Look up what became of one row of a run's input, of the rows with one reason, or of an order in many runs."""
 
-from daskjobs.files.documents import parse
-from daskjobs.files.tables import rows_between
+from collections.abc import Generator, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from difflib import get_close_matches
+from functools import partial
+
+import pyarrow.compute as pc
+
+from daskjobs.cores import in_turn
+from daskjobs.errors import UsageError
+from daskjobs.files.documents import parse, unsealed
+from daskjobs.files.storage import damaged
+from daskjobs.files.tables import column, row_groups, rows_between
 from daskjobs.orders.explanation import Explained, locate, not_rejected
+from daskjobs.orders.validation.result import PartitionResult
 from daskjobs.series import layout
-from daskjobs.stages import split, validate
+from daskjobs.series.life import Night, look
+from daskjobs.series.runs import GoodRun, good_runs
+from daskjobs.stages import STAGES, split, validate
 from daskjobs.stages.run_settings import Context
 
 
@@ -26,3 +40,86 @@ def explain(context: Context, row: int, source: str) -> Explained:
         return Explained(row, file.name, partition.number, {}, found.status, found.raw, found.furniture)
     reasons = {reason: sentences.get(reason, "") for reason in line["reasons"]}
     return Explained(row, file.name, partition.number, reasons, "", line["raw"])
+
+
+@dataclass(frozen=True)
+class RejectedRow:
+    """A rejected row: its number in its file, the file, all of its reasons, and its text."""
+
+    row: int
+    source: str
+    reasons: list[str]
+    raw: str
+
+
+@dataclass(frozen=True)
+class Rejected:
+    """The rows that were rejected for some reason: how many there are in all, and the first of them.
+
+    ``sentence`` is that of the reason's rule.
+    """
+
+    reason: str
+    sentence: str
+    rows: int
+    first: list[RejectedRow]
+
+
+def rejected_for(context: Context, reason: str, most: int) -> Rejected:
+    """Return the first ``most`` rows that were rejected for a reason, in the order of the source.
+
+    Only partitions that have such rows are read, and none after the last row that is wanted. Raises UsageError when no
+    rule has this name.
+    """
+    sentences = parse(context.vouched(validate.NAME, layout.RULES), dict[str, str])
+    if reason not in sentences:
+        near = get_close_matches(reason, sentences, 1)
+        maybe = f"did you mean {near[0]}? " if near else ""
+        raise UsageError(f"--reason {reason} is no reason of this run: {maybe}its reasons are {', '.join(sentences)}")
+    plan = split.read_plan(context)
+    read, numbers = partial(_result, context), [each.number for each in plan.partitions]
+    with closing(in_turn(read, numbers, context.storage.streams(context.storage.root))) as found:
+        results = [each for each in found if each.reasons.get(reason)]
+    first = list[RejectedRow]()
+    with closing(_rows_with(context, results, reason)) as rows:
+        for each in rows:
+            first.append(each)
+            if len(first) == most:
+                break
+    return Rejected(reason, sentences[reason], sum(each.reasons[reason] for each in results), first)
+
+
+def _result(context: Context, number: int) -> PartitionResult:
+    name = layout.partition_files(number)["result"]
+    try:
+        return unsealed(context.vouched(validate.NAME, name), PartitionResult)
+    except ValueError as error:
+        raise damaged(context.storage.uri(name), error) from error
+
+
+def _rows_with(context: Context, results: list[PartitionResult], reason: str) -> Generator[RejectedRow, None, None]:
+    for result in results:
+        name = layout.partition_files(result.partition)["quarantine"]
+        for group in row_groups(context.storage, name, context.output(validate.NAME, name)):
+            reasons = column(group, "reasons")
+            rows = pc.list_parent_indices(reasons).filter(pc.equal(reasons.flatten(), reason))
+            for at in rows.to_pylist():  # one at a time, since only a few may be wanted, and texts may be long
+                (line,) = group.slice(at, 1).to_pylist()
+                yield RejectedRow(line["row"], line["source"], line["reasons"], line["raw"])
+
+
+def nights(series: str, order_id: str) -> Iterator[Night]:
+    """Yield what each good run of a series has of an order, in the order of their days.
+
+    Raises UsageError when the series has no good run, or is itself a run.
+    """
+    runs = good_runs(series, STAGES)
+    if not runs:
+        raise UsageError(f"--series {series} has no good run, one with a report: name the folder that holds runs")
+    return (look(run, order_id) for run in runs)
+
+
+def night(context: Context, order_id: str) -> Night:
+    """Return what a run has of an order, whether or not it came to a report."""
+    manifests = {stage: context.manifest(stage) for stage in (split.NAME, validate.NAME)}
+    return look(GoodRun(context.settings.run_uri, "", "", manifests), order_id)

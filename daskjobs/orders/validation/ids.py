@@ -20,6 +20,7 @@ from daskjobs.errors import LostWorkError
 from daskjobs.files.digest import HashingFile, Output, Piece
 from daskjobs.files.storage import Storage
 from daskjobs.files.tables import column, mask, read_pieces, row_groups, write_piece
+from daskjobs.orders.profiles import Profile
 from daskjobs.orders.sources.format import Ints
 from daskjobs.orders.validation.result import Ids
 
@@ -264,6 +265,11 @@ class PartitionIds:
             buckets=self._entries.pieces if self._writes else [],
             unpaid=pieces,
         )
+
+
+def found_again(profile: Profile | None) -> bool:
+    """Tell whether the ids that no two rows may have in common are those of the paid and the unpaid orders."""
+    return profile is None or not (profile.by_line or profile.order.key or profile.order.returns == "subtract")
 
 
 def rank(text: str) -> tuple[int, bytes]:

@@ -25,7 +25,7 @@ from daskjobs.orders.sources import many
 from daskjobs.orders.sources.format import Block, Ints, SourceFile
 from daskjobs.orders.validation.block import Judged, Place, judge
 from daskjobs.orders.validation.duplicates import elsewhere, positions
-from daskjobs.orders.validation.ids import RUNS, Entries, PartitionIds
+from daskjobs.orders.validation.ids import RUNS, Entries, PartitionIds, found_again
 from daskjobs.orders.validation.limit import Limit
 from daskjobs.orders.validation.result import (
     NAMED,
@@ -39,6 +39,7 @@ from daskjobs.orders.validation.result import (
     Score,
 )
 from daskjobs.orders.validation.seen import SEEN, known
+from daskjobs.orders.validation.together import Together
 from daskjobs.orders.validation.unread import Unread
 
 
@@ -142,7 +143,7 @@ def _checked(
         }
         write = {content: take for content, (take, _) in opened.items()}
         file = stack.enter_context(storage.write(names["ids"]))
-        ids = PartitionIds(file, task.buckets, not (found.repeats or found.seen) and ids_found_again(task.profile))
+        ids = PartitionIds(file, task.buckets, not (found.repeats or found.seen) and found_again(task.profile))
         runs = Entries(file, task.buckets, RUNS)
         seen = stack.enter_context(storage.write(names["columns"]))
         columns = Columns(task.extra, task.limit.rows, task.profile)
@@ -210,14 +211,10 @@ def _checked(
         elsewhere=found.others,
         runs=runs.pieces if _by_line(task) else [],
         seen=found.seen,
+        together=counts.together.simplest(),
     )
     pa.default_memory_pool().release_unused()  # else an idle worker would look as large as a busy one
     return Checked(result, storage.put(names["result"], sealed(result)))
-
-
-def ids_found_again(profile: Profile | None) -> bool:
-    """Tell whether the ids that no two rows may have in common are those of the paid and the unpaid orders."""
-    return profile is None or not (profile.by_line or profile.order.key or profile.order.returns == "subtract")
 
 
 def _by_line(task: Task) -> bool:
@@ -237,7 +234,7 @@ class _Counts:
         self.amounts: Amounts | None = None
         self.lines, self.several = PartitionLines(), list[LongRow]()
         self.scores = {anomaly: Score(0, 0, 0) for anomaly in ANOMALIES} if scored else {}
-        self.unread = Unread()
+        self.unread, self.together = Unread(), Together()
 
     @property
     def ledger(self) -> Ledger:
@@ -256,6 +253,7 @@ class _Counts:
         self.furniture += 0 if block.furniture is None else len(block.furniture)
         self.statuses.update(judged.statuses)
         self.reasons.update(judged.reasons)
+        self.together.add(judged.together)
         self.currencies.update(judged.currencies)
         if block.lines:
             several = block.lines.several

@@ -1,0 +1,181 @@
+"""The command that shows a row, the rows with a reason, or an order's life in many runs."""
+
+from collections.abc import Iterable, Iterator
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+import click
+from click.core import ParameterSource
+
+from daskjobs.cli.parameters import option, settings
+from daskjobs.cli.streams import check_written
+from daskjobs.cli.terminal import say
+from daskjobs.display import escaped
+from daskjobs.errors import UsageError
+from daskjobs.stages import new_context
+from daskjobs.stages.run_settings import Context
+
+if TYPE_CHECKING:
+    from daskjobs.series.life import Night, Seen
+
+MOST = 20  # rows with a reason
+TEXT = 1000  # characters of a row in a list
+# What can be asked for, by its option: those of which it needs one, and those that it may have.
+ASKED = {
+    "--row": (["--run"], ["--source", "--input"]),
+    "--reason": (["--run"], ["--most"]),
+    "--id": (["--run", "--series"], []),
+}
+
+
+@click.command()
+@option("--run", default="", envvar="DASKJOBS_RUN", show_envvar=True, help="Where the run's files are.")
+@option("--row", type=click.IntRange(1), help="Show this row: its number in its file, from 1.")
+@option("--source", default="", help="With --row: its file, or the end of its name, if the input has several.")
+@option(
+    "--input",
+    "patterns",
+    multiple=True,
+    help="With --row: the run's --input again, where its URI has a password or token: these are stored nowhere.",
+)
+@option("--reason", default="", help="List the rows that were rejected for this reason, like wrong_total.")
+@option("--most", type=click.IntRange(1), help=f"With --reason: list at most so many rows.  [default: {MOST}]")
+@option("--id", "order_id", default="", help="Show all rows with this order id: paid, unpaid, or why rejected.")
+@option("--series", default="", help="With --id, instead of --run: look at all good runs in this folder of runs.")
+def explain(**given: Any) -> None:
+    """Show what became of a row of the input, of the rows with a reason, or of an order in many runs."""
+    asked = _asked(given)
+    if asked == "--id" and given["series"]:
+        lines = _life(given["order_id"], given["series"])
+    else:
+        context = new_context(settings({"run_uri": given["run"], "input": given["patterns"]}))
+        match asked:
+            case "--row":
+                lines = _row(context, given["row"], given["source"])
+            case "--reason":
+                lines = _rejected(context, given["reason"], given["most"] or MOST)
+            case _:
+                lines = _night(context, given["order_id"])
+    for line in lines:
+        say(line)
+    check_written()
+
+
+def _asked(given: dict[str, Any]) -> str:
+    """Return which option of `ASKED` is given. Raises UsageError unless it is one, with what it needs and may have."""
+    command = click.get_current_context()
+    there = {each.opts[0] for each in command.command.params if given.get(str(each.name))}
+    if "--series" in there and command.get_parameter_source("run") is ParameterSource.ENVIRONMENT:
+        there.discard("--run")
+    asked = [flag for flag in ASKED if flag in there]
+    if len(asked) != 1:
+        raise UsageError(
+            "explain shows a row (--row), the rows with a reason (--reason), or an order (--id): give one of these, "
+            f"got {' and '.join(asked) or 'none'}"
+        )
+    needed, allowed = ASKED[asked[0]]
+    if useless := sorted(there - {asked[0], *needed, *allowed}):
+        raise UsageError(f"{useless[0]} means nothing with {asked[0]}: leave it out")
+    if not there.intersection(needed):
+        raise UsageError(f"{asked[0]} needs {' or '.join(needed)}: where the files are")
+    if len(needed) > 1 and there.issuperset(needed):
+        raise UsageError(f"{asked[0]} needs {' or '.join(needed)}, not both: one run, or a folder of runs")
+    return asked[0]
+
+
+def _row(context: Context, row: int, source: str) -> Iterator[str]:
+    from daskjobs.stages.explain import explain  # imported late: it loads pyarrow
+
+    explained = explain(context, row, source)
+    yield f"row        {explained.row} of {explained.source}"
+    yield f"partition  {explained.partition}"
+    yield from explained.verdict
+    yield f"text       {explained.raw}"
+
+
+def _rejected(context: Context, reason: str, most: int) -> Iterator[str]:
+    from daskjobs.stages.explain import rejected_for
+
+    found = rejected_for(context, reason, most)
+    yield f"reason     {found.reason}: {found.sentence}"
+    shown = f", of which these are the first {len(found.first):,}" if len(found.first) < found.rows else ""
+    yield f"rejected   {_rows(found.rows)}{shown}"
+    source = ""
+    for each in found.first:
+        if each.source != source:
+            source = each.source
+            yield f"file       {source}"
+        yield f"{each.row:<10} {_cut(each.raw)}"
+        if others := [name for name in each.reasons if name != reason]:
+            yield f"           also {', '.join(others)}"
+
+
+def _night(context: Context, order_id: str) -> Iterator[str]:
+    from daskjobs.stages.explain import night
+
+    found = night(context, order_id)
+    if not found.seen:
+        yield f"order      {order_id} is in no row of {found.run.uri}{_unread([found])}"
+        return
+    yield f"order      {order_id}, in {_rows(len(found.seen))} of {found.run.uri}{_unread([found])}"
+    for each in found.seen:
+        yield from _seen(each, found.sentences)
+
+
+def _life(order_id: str, series: str) -> Iterator[str]:
+    from daskjobs.series.life import mended
+    from daskjobs.stages.explain import nights
+
+    every = list(nights(series, order_id))
+    some = [each for each in every if each.seen]
+    runs = f"{len(every):,} good run{'s' if len(every) > 1 else ''} of {series}{_unread(every)}"
+    if not some:
+        yield f"order      {order_id} is in no row of {runs}"
+        return
+    yield f"order      {order_id}, in {len(some):,} of {runs}"
+    for each in some:
+        yield f"{each.run.day} {each.run.uri}"
+        for seen in each.seen:
+            yield from _seen(seen, each.sentences)
+    if found := mended(some):
+        before, after = found
+        yield f"mended     rejected on {before.run.day}, and {after.counted[0].became} on {after.run.day}"
+    yield from _counted(some)
+
+
+def _seen(seen: "Seen", sentences: dict[str, str]) -> Iterator[str]:
+    yield f"row        {seen.row or 'one'} of {seen.source or 'its files'}"
+    if seen.reasons:
+        for reason in seen.reasons:
+            yield f"rejected   {reason}: {sentences.get(reason, '')}"
+        yield f"text       {_cut(seen.raw)}"
+    else:
+        yield f"{seen.became:<10} {seen.amount}, with the status {seen.status}, of {seen.time}"
+
+
+def _counted(some: "list[Night]") -> Iterator[str]:
+    """Say what the order came to in all runs, and that it counts more than once, if it does."""
+    from daskjobs.series.life import PAID
+
+    paid = [night for night in some if any(each.became == PAID for each in night.counted)]
+    if not paid:
+        yield "counted    never as paid"
+        return
+    total = sum((Decimal(each.amount) for night in paid for each in night.counted if each.became == PAID), Decimal(0))
+    twice = f" of {len(paid)} runs, so more than once: --known leaves out what an earlier run has counted"
+    yield f"counted    {total} in the revenue{twice if len(paid) > 1 else ''}"
+
+
+def _rows(count: int) -> str:
+    return f"{count:,} row{'' if count == 1 else 's'}"
+
+
+def _unread(nights: "Iterable[Night]") -> str:
+    """Say of how many rows nobody knows the id."""
+    count = sum(each.unread for each in nights)
+    return f"; {_rows(count)} {'was' if count == 1 else 'were'} malformed, and may be of any order" if count else ""
+
+
+def _cut(text: str) -> str:
+    shown = escaped(text[: TEXT + 1])
+    return shown if len(shown) <= TEXT else f"{shown[: TEXT - 1]}\u2026"

@@ -1,0 +1,273 @@
+"""An order's life: what became of the rows that have its id, in each run of a series.
+
+It comes from the files of the orders that counted and of the rows that were rejected, which the runs' manifests vouch
+for; the files that came in are not read, and may be gone. Time is linear in the rows of the runs; of the ids that
+counted, only those partitions are read that may have this one.
+"""
+
+from collections.abc import Iterable, Iterator
+from contextlib import closing
+from dataclasses import dataclass, field
+from functools import partial
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from daskjobs.cores import in_turn
+from daskjobs.errors import ConfigError
+from daskjobs.files.documents import parse, unsealed
+from daskjobs.files.storage import damaged
+from daskjobs.files.tables import column, mask, read_pieces, reading, rebatched, row_groups
+from daskjobs.orders.plan import Partition, Plan
+from daskjobs.orders.quarantine import by_source
+from daskjobs.orders.reread import read_ids
+from daskjobs.orders.rules.builtin import DUPLICATE, MALFORMED
+from daskjobs.orders.schema import COUNTS
+from daskjobs.orders.sources.format import Ints
+from daskjobs.orders.validation.ids import bucket_of, found_again, hashes, rank, texts
+from daskjobs.orders.validation.result import PartitionResult
+from daskjobs.series.layout import PARTITIONS, RULES, partition_files
+from daskjobs.series.runs import GoodRun
+
+PAID, UNPAID, REJECTED = "paid", "unpaid", "rejected"
+AGAIN = {DUPLICATE, "seen_before"}  # reasons of rows that pass every rule, and have an id that has counted before
+FACTS = ["order_id", "status", "total_amount", "timestamp"]
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A row with the order's id: its file and its number there, and what became of it.
+
+    ``became`` is paid, unpaid or rejected. A rejected row has its ``reasons`` and its text, ``raw``; the others their
+    ``status``, ``amount`` and ``time``. ``row`` is 0 where the run doesn't say which row it is, and ``source`` is empty
+    where it doesn't say which file: its partition has rows of several.
+    """
+
+    became: str
+    source: str
+    row: int
+    reasons: tuple[str, ...] = ()
+    raw: str = ""
+    status: str = ""
+    amount: str = ""
+    time: str = ""
+
+
+@dataclass(frozen=True)
+class Night:
+    """What a run has of an order: its rows, in the order of the source.
+
+    ``unread`` counts the run's rows that were malformed, so that nobody knows their ids. ``sentences`` are those of the
+    run's rules, by reason.
+    """
+
+    run: GoodRun
+    seen: list[Seen]
+    unread: int = 0
+    sentences: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def counted(self) -> list[Seen]:
+        """The rows that counted: those that are not rejected."""
+        return [each for each in self.seen if each.became != REJECTED]
+
+    @property
+    def faulty(self) -> bool:
+        """Whether the order was rejected for what its row says, and nothing of it counted."""
+        return not self.counted and any(not AGAIN.intersection(each.reasons) for each in self.seen)
+
+
+def life(runs: Iterable[GoodRun], order_id: str) -> Iterator[Night]:
+    """Yield what each of the runs has of an order, in their order."""
+    for run in runs:
+        yield look(run, order_id)
+
+
+def look(run: GoodRun, order_id: str) -> Night:
+    """Return what a run has of an order. Raises StorageError when a file is not what its manifest says."""
+    plan = _plan(run)
+    parts = [each for each in plan.partitions if each.rows]
+    seen, unread = list[Seen](), 0
+    with closing(in_turn(partial(_look, run, plan, order_id), parts, run.storage.streams(run.uri))) as found:
+        for some, lost in found:
+            seen += some
+            unread += lost
+    sentences = parse(run.read("validate", RULES), dict[str, str]) if seen else {}
+    return Night(run, seen, unread, sentences)
+
+
+def mended(nights: Iterable[Night]) -> tuple[Night, Night] | None:
+    """Return the last night on which an order was rejected before it counted, and the one on which it first did."""
+    before = None
+    for night in nights:
+        if night.counted:
+            return (before, night) if before else None
+        before = night if night.faulty else before
+    return None
+
+
+def _plan(run: GoodRun) -> Plan:
+    try:
+        return parse(run.read("split", PARTITIONS), Plan)
+    except ValueError as error:
+        version = run.manifests["split"].daskjobs
+        raise ConfigError(
+            f"{run.storage.uri(PARTITIONS)} can't be read ({error}), since daskjobs {version} wrote it: look at this "
+            "run with that version"
+        ) from error
+
+
+def _look(run: GoodRun, plan: Plan, order_id: str, partition: Partition) -> tuple[list[Seen], int]:
+    """Return a partition's rows with an id, and the number of its malformed rows."""
+    name = partition_files(partition.number)["result"]
+    try:
+        result = unsealed(run.read("validate", name), PartitionResult)
+    except ValueError as error:
+        raise damaged(run.storage.uri(name), error) from error
+    rejected = _rejected(run, plan, result, order_id) if result.rows.rejected else []
+    counted = _counted(run, plan, partition, result, order_id) if _may_have(result, plan, order_id) else []
+    rows = _Rows(plan, partition)
+    found = sorted([*rejected, *counted], key=lambda each: rows.place(each.source, each.row))
+    return found, sum(count for reason, count in result.reasons.items() if reason in MALFORMED)
+
+
+def _may_have(result: PartitionResult, plan: Plan, order_id: str) -> bool:
+    """Tell whether a row of the partition may have counted with this id."""
+    ids = result.ids
+    if not result.rows.valid:
+        return False
+    if not found_again(plan.profile) or ids.least is None or ids.most is None:
+        return True
+    return rank(ids.least) <= rank(order_id) <= rank(ids.most)
+
+
+def _rejected(run: GoodRun, plan: Plan, result: PartitionResult, order_id: str) -> list[Seen]:
+    name, files = partition_files(result.partition)["quarantine"], {file.name: file for file in plan.files}
+    groups = row_groups(run.storage, name, result.outputs[name], ["row", "source", "reasons", "raw"])
+    seen = list[Seen]()
+    for batch in rebatched(groups, "raw"):
+        start = 0
+        for source, rows in by_source(batch):
+            ids, places = read_ids(rows, files[source], plan.profile)
+            at = places[mask(pc.equal(ids, order_id))] + start
+            seen += [
+                Seen(REJECTED, source, line["row"], tuple(line["reasons"]), line["raw"])
+                for line in batch.take(pa.array(at)).to_pylist()
+            ]
+            start += len(rows)
+    return seen
+
+
+def _counted(run: GoodRun, plan: Plan, partition: Partition, result: PartitionResult, order_id: str) -> list[Seen]:
+    names = partition_files(result.partition)
+    counts = COUNTS if plan.profile and plan.profile.counts else ()
+    found = list[tuple[str, int, dict[str, object]]]()
+    for became in (PAID, UNPAID):
+        with reading(run.storage, names[became], result.outputs[names[became]]) as file:
+            before = 0
+            for index in range(file.num_row_groups):
+                ids = column(file.read_row_group(index, ["order_id"], use_threads=False), "order_id")
+                at = np.flatnonzero(mask(pc.equal(ids, order_id)))
+                if len(at):
+                    lines = file.read_row_group(index, [*FACTS, *counts], use_threads=False).take(pa.array(at))
+                    found += zip([became] * len(at), (before + at).tolist(), lines.to_pylist(), strict=True)
+                before += len(ids)
+    if not found:
+        return []
+    rows = _Rows(plan, partition)
+    places = _places(run, plan, rows, result, order_id, [(became, at) for became, at, _ in found])
+    return [
+        Seen(
+            became,
+            *rows.named(place),
+            status=str(line["status"]),
+            amount=f"{line['gross'] - line['refunded'] if counts else line['total_amount']:.2f}",  # type: ignore[operator]
+            time=str(line["timestamp"]),
+        )
+        for (became, _, line), place in zip(found, places, strict=True)
+    ]
+
+
+class _Rows:
+    """The rows of a partition, counted from 0 over all of its ranges."""
+
+    def __init__(self, plan: Plan, partition: Partition) -> None:
+        self._ranges = [part for part in partition.ranges if part.rows]
+        self._names = [plan.files[part.file].name for part in self._ranges]
+        self._ends = np.cumsum([part.rows for part in self._ranges])
+        self._at = {name: at for at, name in enumerate(self._names)}
+        self.count = partition.rows
+
+    def place(self, source: str, row: int) -> int:
+        """Return the place of a row of a file; that of no row is behind them all."""
+        if not row:
+            return self.count
+        part = self._ranges[at := self._at[source]]
+        return int(self._ends[at]) - part.rows + row - part.first_row
+
+    def places(self, sources: pa.Array, rows: Ints) -> Ints:
+        """Return the places of rows of files."""
+        coded = sources.dictionary_encode()
+        firsts = ((each, self._ranges[self._at[each]].first_row) for each in coded.dictionary.to_pylist())
+        begins = np.array([self.place(source, first) - first for source, first in firsts], np.int64)
+        places: Ints = begins[coded.indices.to_numpy()] + rows
+        return places
+
+    def named(self, place: int | None) -> tuple[str, int]:
+        """Return the file and the number of the row at a place; if it isn't known, the file if there is one."""
+        if place is None:
+            return self._names[0] if len(self._names) == 1 else "", 0
+        at = int(np.searchsorted(self._ends, place, "right"))
+        part = self._ranges[at]
+        return self._names[at], place - int(self._ends[at]) + part.rows + part.first_row
+
+
+def _places(
+    run: GoodRun, plan: Plan, rows: _Rows, result: PartitionResult, order_id: str, found: list[tuple[str, int]]
+) -> list[int | None]:
+    """Return the places of rows that counted, each found at a position of paid or unpaid orders; None if unknown.
+
+    The run has noted the ids of all rows that pass every rule in the order of the source, or which of them are unpaid;
+    which rows pass follows from the quarantine. It is not known where that isn't so: with furniture, or a profile with
+    other keys than ids.
+    """
+    unknown: list[int | None] = [None] * len(found)
+    if not found_again(plan.profile) or result.rows.furniture:
+        return unknown
+    name = partition_files(result.partition)["quarantine"]
+    passing, back = np.ones(rows.count, bool), np.zeros(rows.count, bool)
+    for group in row_groups(run.storage, name, result.outputs[name], ["row", "source", "reasons"]):
+        places = rows.places(column(group, "source"), column(group, "row").to_numpy())
+        reasons = column(group, "reasons")
+        again = pc.list_parent_indices(reasons).filter(pc.is_in(reasons.flatten(), pa.array(sorted(AGAIN))))
+        passing[places] = False
+        passing[places[again.to_numpy()]] = back[places[again.to_numpy()]] = True
+    passed = np.flatnonzero(passing)
+    if len(passed) != result.ids.rows:
+        return unknown
+    if result.ids.buckets:
+        at = passed[_positions(run, result, order_id)]
+        at = at[~back[at]]
+        return [int(at[0])] if len(at) == len(found) == 1 else unknown
+    if back.any():
+        return unknown
+    ids = partition_files(result.partition)["ids"]
+    unpaid = [column(each, "position").to_numpy() for each in read_pieces(run.storage, ids, result.ids.unpaid)]
+    positions = np.concatenate([np.empty(0, np.int64), *unpaid]).astype(np.int64)
+    before = positions - np.arange(len(positions))  # so many paid ones stand before each unpaid one
+    return [
+        int(passed[at + np.searchsorted(before, at, "right") if became == PAID else positions[at]])
+        for became, at in found
+    ]
+
+
+def _positions(run: GoodRun, result: PartitionResult, order_id: str) -> Ints:
+    """Return the positions of an id among those that the partition has written."""
+    buckets = result.ids.buckets
+    bucket = int(bucket_of(hashes(pa.array([order_id])), len(buckets))[0])
+    found = [np.empty(0, np.int64)]
+    for entries in read_pieces(run.storage, partition_files(result.partition)["ids"], buckets[bucket]):
+        same = mask(pc.equal(texts(column(entries, "order_id")), order_id))
+        found.append(column(entries, "position").to_numpy()[same].astype(np.int64))
+    return np.concatenate(found)
