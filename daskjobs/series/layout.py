@@ -2,7 +2,7 @@
 
 from daskjobs.pipeline.stage import numbered
 
-PARTITIONS = "split/partitions.json"
+PARTITIONS, EARLIER = "split/partitions.json", "split/earlier.json"
 PARTITION_FILES = {
     "paid": "validate/part-*/paid.parquet",
     "unpaid": "validate/part-*/unpaid.parquet",
@@ -15,6 +15,7 @@ RULES = "validate/rules.json"
 QUARANTINE_PARQUET = "merge/quarantine.parquet"
 SUMMARY = "clean/summary.parquet"
 REPORT, QUALITY, PAGE = "report/analytics_report.json", "report/quality.json", "report/report.html"
+DRIFT = "report/drift.json"
 
 
 def partition_files(number: int) -> dict[str, str]:
