@@ -16,6 +16,7 @@ from daskjobs.orders.report.quality import Quality
 from daskjobs.pipeline.manifest import Manifest
 from daskjobs.pipeline.stage import Stage
 from daskjobs.series.days import MissingDay, gaps, uncovered
+from daskjobs.series.earlier import Earlier
 from daskjobs.series.layout import DRIFT, EARLIER, PAGE, QUALITY
 from daskjobs.series.prices import Prices, WorkerUse
 from daskjobs.series.runs import LAST, GoodRun, folders, good_run, made
@@ -148,24 +149,6 @@ class _Drift:
 
 
 @dataclass(frozen=True)
-class _Looked:
-    """A run that another one has looked at."""
-
-    run: str
-    sha256: str
-
-    @property
-    def key(self) -> tuple[str, str]:
-        """What it is recognized by, also in a series that was copied: its folder's name, and its report."""
-        return self.run.rstrip("/").rpartition("/")[2], self.sha256
-
-
-@dataclass(frozen=True)
-class _Earlier:
-    known: list[_Looked] = field(default_factory=list)
-
-
-@dataclass(frozen=True)
 class _Used:
     workers: int
     cpu_seconds: float
@@ -194,9 +177,14 @@ class _Facts:
 
 @dataclass(frozen=True)
 class _Good:
+    """A good run, and the names and hashes of those that it has looked at; None without --known.
+
+    By these a run is recognized in a series that was copied as well.
+    """
+
     run: GoodRun
     row: RunRow
-    looked: frozenset[tuple[str, str]] | None  # None for a run without --known
+    looked: frozenset[tuple[str, str]] | None
 
 
 def history(
@@ -274,7 +262,7 @@ def _good(run: GoodRun, stages: Mapping[str, Stage], prices: Prices | None) -> _
     quality = _parsed(run, LAST, QUALITY, Quality)
     drift = _parsed(run, LAST, DRIFT, _Drift) if run.has(LAST, DRIFT) else None
     over = [each.sentence for each in drift.measures if each.over] if drift else []
-    earlier = _parsed(run, "split", EARLIER, _Earlier) if run.has("split", EARLIER) else None
+    earlier = _parsed(run, "split", EARLIER, Earlier) if run.has("split", EARLIER) else None
     known = run.manifests["split"].settings.get("known")
     facts = _facts(run, stages)
     use = _use(facts)
@@ -300,7 +288,8 @@ def _good(run: GoodRun, stages: Mapping[str, Stage], prices: Prices | None) -> _
         workers=use[0] if use else None,
         cost=str(prices.cost(use[1])) if use and prices else None,
     )
-    return _Good(run, row, frozenset(each.key for each in earlier.known) if earlier and known else None)
+    looked = frozenset((_name(each.run), each.sha256) for each in earlier.known) if earlier and known else None
+    return _Good(run, row, looked)
 
 
 def _parsed(run: GoodRun, stage: str, name: str, shape: type[T]) -> T:
