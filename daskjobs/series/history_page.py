@@ -20,6 +20,15 @@ SLOT = 60  # units across of a day, which 2, 3, 4 and 5 runs share evenly
 Link = Callable[[RunRow], str]  # the address of a run's report, or an empty text
 
 
+def plain(value: Decimal) -> str:
+    """Return a small amount with all of its digits.
+
+    >>> plain(Decimal("0.010")), plain(Decimal("0"))
+    ('0.01', '0')
+    """
+    return f"{value.normalize():f}"
+
+
 @dataclass(frozen=True)
 class Column:
     """A column of a plot: its run, its value, and how this is written."""
@@ -169,6 +178,7 @@ def _figure(
     height: int = HEIGHT,
     top: Decimal | None = None,
     least: str = "0.01",
+    brief: Callable[[Decimal], str] = short,
 ) -> Html:
     """Draw a column for each run, and the table behind it; a run of ``marks`` has an exclamation mark above it."""
     count, places, days = _slots(rows)
@@ -186,7 +196,7 @@ def _figure(
         path.append(f"M{left + width // 10} {zero}V{up(each.value, UNITS)}h{width * 8 // 10}V{zero}z")
         above = ABOVE + min(up(each.value, height), up(Decimal(), height)) - 5
         mark = "! " if each.row.run in marks else ""
-        text = f"{mark}{short(each.value) if written else ''}".strip()
+        text = f"{mark}{brief(each.value) if written else ''}".strip()
         if text:
             wide = "value wide" if written and len(columns) > FEW_VALUES and not mark else "value"
             values.append((wide, percent(Decimal(100 * (2 * left + width)) / (2 * SLOT * count)), above, text))
@@ -196,7 +206,7 @@ def _figure(
          ABOVE + height + 20, _day(days[at]))
         for number, at in enumerate(range(0, count, every))
     ]  # fmt: skip
-    heights = [("" if tick else "zero", ABOVE + up(tick, height), short(tick)) for tick in ticks]
+    heights = [("" if tick else "zero", ABOVE + up(tick, height), brief(tick)) for tick in ticks]
     said = _extremes(columns)
     label = '<text class="{}" x="{}" y="{}" text-anchor="middle">{}</text>'
     drawn = Html(
@@ -296,7 +306,9 @@ def _resources(history: History, link: Link, priced: bool) -> Html:
     parts = [Html('<p class="note">{}</p>').format(f"The workers of these runs cost {history.cost}.")] if costs else []
     parts += [_figure("Seconds by night", "Seconds of all stages", rows, seconds, set(), link)] if seconds else []
     parts += (
-        [_figure("Cost by night", "Cost, as --price says", rows, costs, set(), link, least="0.000001")] if costs else []
+        [_figure("Cost by night", "Cost, as --price says", rows, costs, set(), link, least="0.000001", brief=plain)]
+        if costs
+        else []
     )
     parts.append(_rows(rows, link, ["Seconds", "Workers", *["Cost"] * priced], cells))
     return Html('<section id="ran">\n<h2>How the runs went</h2>\n{}\n</section>').format(Html("\n").join(parts))
