@@ -17,6 +17,7 @@ from daskjobs.files.ahead import ahead
 from daskjobs.files.digest import HashingFile, Output
 from daskjobs.files.storage import Storage
 from daskjobs.files.tables import column, rebatched, row_groups, writing
+from daskjobs.orders.samples import Samples
 from daskjobs.orders.schema import QUARANTINE, WRITING
 from daskjobs.orders.sources.fields import standalone_row, standalone_rows
 from daskjobs.orders.sources.format import SourceFile
@@ -34,15 +35,20 @@ MERGED = pa.schema([field for field in QUARANTINE if field.name != "partition"])
 
 
 def gather(
-    storage: Storage, parts: dict[str, Output], parquet: str, csv: str, files: Iterable[tuple[str, SourceFile]]
+    storage: Storage,
+    parts: dict[str, Output],
+    parquet: str,
+    csv: str,
+    files: Iterable[tuple[str, SourceFile]],
+    samples: Samples,
 ) -> dict[str, Output]:
     """Write the rows of the partitions' files, ``parts``, to one file of Parquet and one of CSV, and to one by source.
 
     The last ones have the rejected rows of each file that has some, as they stood there, below its header if it has
     one. ``files`` are those of the input, each after the name of the file to write. Rows are read and prepared in
-    threads, and written in their order.
+    threads, and written in their order. ``samples`` looks at all of them on the way.
     """
-    read = (group.select(MERGED.names) for name in parts for group in row_groups(storage, name, parts[name]))
+    read = _read(storage, parts, samples)
     sources = {file.name: (name, file) for name, file in files}
 
     def prepared(batch: pa.Table) -> tuple[pa.Table, pa.Buffer, list[tuple[str, Any]]]:
@@ -64,6 +70,13 @@ def gather(
                 by_source.write(source, rows)
             written.result()
     return {parquet: file.output, csv: text.output, **by_source.outputs}
+
+
+def _read(storage: Storage, parts: dict[str, Output], samples: Samples) -> Iterator[pa.Table]:
+    for name, output in parts.items():
+        for group in row_groups(storage, name, output):
+            samples.look(group)
+            yield group.select(MERGED.names)
 
 
 def _cells(batch: pa.Table) -> pa.Buffer:

@@ -177,14 +177,15 @@ class _Facts:
 
 @dataclass(frozen=True)
 class _Good:
-    """A good run, and the names and hashes of those that it has looked at; None without --known.
+    """A good run, whether it was made with --known, and the runs that it has looked at: their reports' hashes by name.
 
     By these a run is recognized in a series that was copied as well.
     """
 
     run: GoodRun
     row: RunRow
-    looked: frozenset[tuple[str, str]] | None
+    known: bool
+    looked: dict[str, str]
 
 
 def history(
@@ -288,8 +289,8 @@ def _good(run: GoodRun, stages: Mapping[str, Stage], prices: Prices | None) -> _
         workers=use[0] if use else None,
         cost=str(prices.cost(use[1])) if use and prices else None,
     )
-    looked = frozenset((_name(each.run), each.sha256) for each in earlier.known) if earlier and known else None
-    return _Good(run, row, looked)
+    looked = {_name(each.run): each.sha256 for each in earlier.known} if earlier else {}
+    return _Good(run, row, bool(known), looked)
 
 
 def _parsed(run: GoodRun, stage: str, name: str, shape: type[T]) -> T:
@@ -355,38 +356,39 @@ def _totals(rows: Sequence[RunRow]) -> list[Total]:
 def _doubts(good: Sequence[_Good], bad: set[str]) -> Iterator[str]:
     """Say why an order may count twice, or not at all.
 
-    Of each two good runs, one must have looked at the other as it is now; if none has, it is said of the later one.
+    Of each two good runs, one must have looked at the other, and as it is now; if none has, the later one is named.
     """
     in_time = sorted(good, key=lambda each: (each.run.made, each.run.uri))
-    keys = [(each.run.name, each.run.sha256) for each in in_time]
-    unknown, partly = list[str](), list[str]()
-    for place, each in enumerate(in_time):
-        mine = each.looked or frozenset()
-        if not all(
-            keys[at] in mine or keys[place] in (before.looked or ()) for at, before in enumerate(in_time[:place])
-        ):
-            (unknown if each.looked is None else partly).append(each.run.name)
-    there = {*keys}
-    stale = [
-        f"{each.run.name} ({listed(sorted(gone))})"
-        for each in good
-        if (gone := {name for name, sha256 in (each.looked or ()) if (name, sha256) not in there and name not in bad})
-    ]
-    if unknown:
-        yield (
-            f"{len(unknown):,} of {len(good):,} runs were made without --known, so an order "
-            f"may count twice: {listed(unknown)}"
-        )
-    if partly:
-        yield (
-            f"{len(partly):,} of {len(good):,} runs have not looked at all runs before them (--known-days, another "
-            f"series, or a run made meanwhile), so an order may count twice: {listed(partly)}"
-        )
-    if stale:
-        yield (
-            f"{len(stale):,} of {len(good):,} runs have looked at runs that are no longer in this series, or were made "
-            f"again since, so that orders of these may not be counted: {listed(stale)}"
-        )
+    unknown, partly, stale = list[str](), list[str](), list[str]()
+    before = dict[str, _Good]()
+    for each in in_time:
+        unseen = before.keys() - each.looked.keys()
+        if any(each.run.name not in before[name].looked for name in unseen):
+            (partly if each.known else unknown).append(each.run.name)
+        before[each.run.name] = each
+    for each in good:
+        gone = [
+            name
+            for name, sha256 in each.looked.items()
+            if name not in bad and (name not in before or before[name].run.sha256 != sha256)
+        ]
+        if gone:
+            stale.append(f"{each.run.name} ({listed(gone)})")
+    for names, what in (
+        (unknown, "were made without --known, so an order may count twice"),
+        (
+            partly,
+            "have not looked at all runs before them (--known-days, another series, or a run made meanwhile), so an "
+            "order may count twice",
+        ),
+        (
+            stale,
+            "have looked at runs that are no longer in this series, or were made again since, so an order of these may "
+            "not be counted",
+        ),
+    ):
+        if names:
+            yield f"{len(names):,} of {len(good):,} runs {what}: {listed(names)}"
 
 
 def listed(names: Sequence[str]) -> str:

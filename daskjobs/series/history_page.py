@@ -6,7 +6,7 @@ from datetime import date, timedelta
 from decimal import Decimal
 from itertools import groupby
 
-from daskjobs.orders.report.html import Html, amount, counted, document, repeated, share
+from daskjobs.orders.report.html import Html, amount, counted, document, repeated, scrolled, share
 from daskjobs.orders.report.plots import ABOVE, BELOW, HEIGHT, MONTHS, UNITS, percent, short, ticks_of
 from daskjobs.series.history import History, RunRow, Total, listed
 from daskjobs.series.said import TITLE, days_text, missing_texts, not_good_text, total_lines
@@ -255,7 +255,9 @@ def _linked(row: RunRow, text: str, link: Link) -> Html:
 
 
 def _named(row: RunRow, link: Link) -> Html:
-    return Html('{}<br/><span class="note">{}</span>').format(_linked(row, row.day, link), row.run)
+    """Return the day of a run, and its name unless this says no more."""
+    name = "" if row.run == row.day else Html('<br/><span class="note">{}</span>').format(row.run)
+    return Html('<span class="day">{}</span>{}').format(_linked(row, row.day, link), name)
 
 
 def _table(history: History, link: Link) -> Html:
@@ -273,7 +275,7 @@ def _table(history: History, link: Link) -> Html:
         if compared:
             yield "" if row.drift is None else f"{row.drift:,} over"
 
-    return Html("<h2>The nights</h2>\n{}").format(_rows(history.runs, link, heads, cells))
+    return Html("<h2>The nights</h2>\n{}").format(scrolled(_rows(history.runs, link, heads, cells), "The nights"))
 
 
 def _rows(rows: Sequence[RunRow], link: Link, heads: Sequence[str], cells: Callable[[RunRow], Iterator[str]]) -> Html:

@@ -10,7 +10,7 @@ from daskjobs.cores import in_turn
 from daskjobs.errors import LostWorkError
 from daskjobs.events import event
 from daskjobs.files.digest import Output
-from daskjobs.files.documents import to_json, unsealed, written_as
+from daskjobs.files.documents import dump, to_json, unsealed, written_as
 from daskjobs.files.storage import damaged
 from daskjobs.orders.profiles import Profile
 from daskjobs.orders.validation.result import (
@@ -24,6 +24,7 @@ from daskjobs.orders.validation.result import (
     UnreadFiles,
     UnreadRows,
 )
+from daskjobs.orders.validation.together import Together
 from daskjobs.pipeline.context import Done
 from daskjobs.pipeline.manifest import Manifest
 from daskjobs.pipeline.stage import Stage, numbered
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 NAME = "merge"
 QUARANTINE_CSV = "merge/quarantine.csv"
 REJECTED = "merge/rejected-*.?"
+SAMPLES = "merge/samples.json"
 VALID = ("paid", "unpaid", "summary")
 
 
@@ -58,7 +60,8 @@ class MergeRows(Ledger):
 
     ``unread`` are files of several rows of which none was understood, and ``unread_single`` those of one such row;
     ``utf8`` are those that look like UTF-8, though they were decoded as --encoding says. With a profile, this is here,
-    too, with the paid rows by currency, and what they add up to, if it says so.
+    too, with the paid rows by currency, and what they add up to, if it says so. ``together`` counts rejected rows by
+    all of their reasons, as `together.Together` does.
     """
 
     statuses: dict[str, int]
@@ -72,14 +75,16 @@ class MergeRows(Ledger):
     profile: Profile | None = None
     currencies: dict[str, int] = field(default_factory=dict)
     amounts: Amounts | None = None
+    together: dict[str, int] = field(default_factory=dict)
 
 
 def execute(context: Context) -> Manifest:
     """Write merge/quarantine.parquet and .csv, sorted as the source is, and vouch for the files of valid rows.
 
     For each file of the input that has rejected rows, a file merge/rejected-* has its header, if there is one, and
-    these rows as they stood there: once mended, they can be the input of another run. The manifest's rows hold the
-    ledger, in all and by partition. Raises LostWorkError when it doesn't balance.
+    these rows as they stood there: once mended, they can be the input of another run. merge/samples.json has the first
+    rows of each reason, and how their texts begin. The manifest's rows hold the ledger, in all and by partition. Raises
+    LostWorkError when it doesn't balance.
     """
     inputs = context.digest(split.NAME) | context.digest(validate.NAME)
     return context.commit(NAME, inputs, {}, lambda: _merge(context))
@@ -88,6 +93,7 @@ def execute(context: Context) -> Manifest:
 def _merge(context: Context) -> Done:
     from daskjobs.orders import quarantine
     from daskjobs.orders.profiles import worth
+    from daskjobs.orders.samples import Samples
 
     storage, plan = context.storage, split.read_plan(context)
     results = list(in_turn(partial(_proven, context), plan.partitions, storage.streams(storage.root)))
@@ -102,17 +108,20 @@ def _merge(context: Context) -> Done:
     parts = [partition_files(result.partition)["quarantine"] for result in results]
     vouched = {name: context.output(validate.NAME, name) for name in parts}
     named = [(numbered(REJECTED, number, file.ending), file) for number, file in enumerate(plan.files)]
-    outputs |= quarantine.gather(storage, vouched, QUARANTINE_PARQUET, QUARANTINE_CSV, named)
     reasons, statuses, scores = Counter[str](), Counter[str](), dict[str, Score]()
-    currencies = Counter[str]()
+    currencies, together = Counter[str](), Together()
     for result in results:
         reasons.update(result.reasons)
+        together.add(result.together)
         currencies.update(result.currencies)
         statuses.update(result.statuses)
         for anomaly, score in result.scores.items():
             scores.setdefault(anomaly, Score(0, 0, 0)).add(score)
     if plan.profile:
         worth.refuse_many(currencies, plan.profile)
+    samples = Samples(reasons)
+    outputs |= quarantine.gather(storage, vouched, QUARANTINE_PARQUET, QUARANTINE_CSV, named, samples)
+    outputs[SAMPLES] = storage.put(SAMPLES, dump(samples.found))
     amounts = [result.amounts for result in results if result.amounts]
     unread, unread_single = _unread(plan, results)
     rows = MergeRows(
@@ -131,6 +140,7 @@ def _merge(context: Context) -> Done:
         profile=plan.profile,
         currencies=dict(sorted(currencies.items())),
         amounts=sum(amounts, Amounts()) if amounts else None,
+        together=together.simplest(),
     )
     if rows.utf8:
         event("input.looks_like_utf8", level=logging.WARNING, names=", ".join(rows.utf8[:NAMED]), of=len(rows.utf8))
@@ -230,7 +240,7 @@ STAGE = Stage(
     NAME,
     "Prove that every row is there exactly once, and commit them as one dataset.",
     needs=(split.NAME, validate.NAME),
-    files=(QUARANTINE_PARQUET, QUARANTINE_CSV, REJECTED),
+    files=(QUARANTINE_PARQUET, QUARANTINE_CSV, REJECTED, SAMPLES),
     rows=MergeRows,
     execute=execute,
     artifacts=(QUARANTINE_CSV,),

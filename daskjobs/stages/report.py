@@ -17,9 +17,11 @@ from daskjobs.orders.report.quality import (
     most_frequent,
     notes,
     scored,
+    together,
     warnings,
 )
 from daskjobs.orders.validation.limit import Limit, not_understood, proposal
+from daskjobs.orders.validation.result import Sample
 from daskjobs.pipeline.context import AccountedError, Done
 from daskjobs.pipeline.manifest import Manifest
 from daskjobs.pipeline.stage import Stage
@@ -101,6 +103,7 @@ def _write(context: Context) -> Done:
     currencies = merged.currencies
     unclear = mixed(currencies, chosen)
     nets = amounts if amounts and profile and profile.nets and not unclear else None
+    sets, other_sets = together(merged.together, account.rejected)
     quality = Quality(
         version=VERSION,
         rows=account,
@@ -117,6 +120,8 @@ def _write(context: Context) -> Done:
         net=str(nets.net) if nets else "",
         currency=chosen or ("" if unclear else "".join(currencies)),
         currencies=currencies,
+        together=sets,
+        together_others=other_sets,
     )
     limit, proposed = Limit(account.rows_in - account.furniture, context.settings.max_rejected), proposal(merged.unread)
     todo = EVERY_ROW if account.rejected == limit.rows else "mend the orders, or allow more"
@@ -132,6 +137,7 @@ def _write(context: Context) -> Done:
         _resources(context),
         broken,
         notes(profile),
+        samples=parse(context.vouched(merge.NAME, merge.SAMPLES), dict[str, list[Sample]]),
     )
     outputs = {QUALITY: context.storage.put(QUALITY, dump(quality)), PAGE: context.storage.put(PAGE, html)}
     if broken and not rejected:

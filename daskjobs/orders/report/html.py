@@ -30,6 +30,21 @@ def repeated(form: str, items: Iterable[Sequence[object]]) -> Html:
     return Html("".join([one.format(*[x if type(x) is int else escape(x) for x in item]) for item in items]))
 
 
+def cut(text: str, most: int) -> str:
+    """Return a text of at most so many characters, as `Html` will show it.
+
+    >>> cut("abcdef", 4), cut("\\x1b[2J", 4)
+    ('abc…', '\\\\x1…')
+    """
+    text = escaped(text[: most + 1])
+    return text if len(text) <= most else f"{text[: most - 1]}…"
+
+
+def scrolled(table: Html, label: str) -> Html:
+    """Return a wide table that is scrolled sideways where the page is narrower; ``label`` says what it has."""
+    return Html('<div class="scroll" role="region" tabindex="0" aria-label="{}">\n{}\n</div>').format(label, table)
+
+
 def amount(value: Decimal | str) -> str:
     """Return an amount with a comma at each thousand, to the cent."""
     return f"{Decimal(value):,.2f}"

@@ -1,6 +1,6 @@
 """report.html: what it is about, the numbers, what needs attention, the plots, and the rest."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
@@ -8,14 +8,19 @@ from decimal import Decimal
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from daskjobs.orders.report.html import Html, amount, counted, document, repeated, share
+from daskjobs.orders.report.html import Html, amount, counted, cut, document, repeated, share
 from daskjobs.orders.report.plots import Line, bars, columns, lines
-from daskjobs.orders.report.quality import Quality
+from daskjobs.orders.report.quality import Quality, Reason
 from daskjobs.orders.summary import by_period, most, of
+from daskjobs.orders.validation.result import Sample
 
 BARS = 20  # at most in one plot
 MOST_DAYS = 1100  # columns of the plot by day: three years
 FILES = 3  # named at most
+LARGEST = 5  # reasons that are shown with a row each
+SAMPLED = 20  # reasons of which all samples are shown
+SETS = 8  # of reasons that come together
+TEXT, NAME = 120, 40  # characters of a row, and of a file's name
 
 
 @dataclass(frozen=True)
@@ -73,11 +78,14 @@ def page(
     resources: ResourcesSection | None,
     broken: str = "",
     notes: Sequence[str] = (),
+    samples: Mapping[str, Sequence[Sample]] | None = None,
+    since: Sequence[str] = (),
 ) -> bytes:
     """Render the page: ``revenue`` in cents, ``quality`` as in quality.json, ``summary`` as clean writes it.
 
     ``broken`` says why the run has failed, if it has; ``revenue`` is None if it is in no one currency, and then nothing
-    is plotted. ``notes`` are sentences about the plots. Two runs of the same data differ in what shows ``about`` and
+    is plotted. ``notes`` are sentences about the plots, ``samples`` rejected rows by reason, and ``since`` sentences
+    about what has changed since an earlier run. Two runs of the same data differ in what shows ``about`` and
     ``resources``, and nowhere else.
     """
     total = "" if revenue is None else amount(Decimal(revenue).scaleb(-2))
@@ -94,7 +102,7 @@ def page(
             failed if broken else Html(""),
             _profile(quality),
             _numbers(total, quality),
-            _attention(quality),
+            _attention(quality, samples or {}, since, len(about.files) > 1),
             *(_plots(quality, summary, notes) if summary.num_rows and revenue is not None else ()),
             _account(quality),
             _scores(quality),
@@ -166,10 +174,9 @@ def _numbers(revenue: str, quality: Quality) -> Html:
     )
 
 
-def _attention(quality: Quality) -> Html:
-    """Show warnings, and why rows were rejected."""
+def _attention(quality: Quality, samples: Mapping[str, Sequence[Sample]], since: Sequence[str], several: bool) -> Html:
+    """Show warnings, why rows were rejected, and what has changed."""
     elsewhere = ", ".join(f"{rows:,} in {name}" for name, rows in quality.elsewhere.items())
-    judged = quality.rows.rows_in - quality.rows.furniture
     parts = [
         repeated('<p class="warning"><b>Warning:</b> {}.</p>\n', ([warning] for warning in quality.warnings)),
         Html('<p class="note">The report is of {}. Paid in other currencies, and counted as unpaid: {}.</p>\n').format(
@@ -177,21 +184,99 @@ def _attention(quality: Quality) -> Html:
         )
         if elsewhere
         else "",
-        Html(
-            "<table>\n<thead><tr><th>Why rows were rejected</th>"
-            '<th class="n">Rows</th><th class="n">Share</th></tr></thead>\n<tbody>\n{}</tbody>\n</table>\n'
-            '<p class="note">A row with several reasons is counted under each. Each rejected row, with its reasons, is '
-            "in merge/quarantine.csv.</p>"
-        ).format(
-            repeated(
-                '<tr><td>{}<br/><span class="note">{}</span></td><td class="n">{:,}</td><td class="n">{}</td></tr>\n',
-                ((_broken(line.reason), line.rule, line.rows, share(line.rows, judged)) for line in quality.reasons),
-            )
-        )
-        if quality.reasons
-        else Html("<p>No row was rejected.</p>"),
+        *(
+            (_reasons(quality, samples, several), _samples(quality.reasons, samples), _together(quality))
+            if quality.reasons
+            else ()
+        ),
+        "" if quality.reasons else Html("<p>No row was rejected.</p>\n"),
+        _since(since),
     ]
     return Html("<h2>What needs attention</h2>\n{}").format(Html("").join(parts))
+
+
+def _since(since: Sequence[str]) -> Html:
+    if not since:
+        return Html("")
+    return Html("<h3>What has changed</h3>\n<ul>\n{}</ul>\n").format(
+        repeated("<li>{}</li>\n", ([text] for text in since))
+    )
+
+
+def _reasons(quality: Quality, samples: Mapping[str, Sequence[Sample]], several: bool) -> Html:
+    judged = quality.rows.rows_in - quality.rows.furniture
+    shown = {line.reason: samples.get(line.reason, ())[:1] for line in quality.reasons[:LARGEST]}
+    rows = (
+        (
+            _broken(line.reason),
+            line.rule,
+            _sample(shown.get(line.reason, ()), several),
+            line.rows,
+            share(line.rows, judged),
+        )
+        for line in quality.reasons
+    )
+    return Html(
+        '<table>\n<thead><tr><th scope="col">Why rows were rejected</th><th scope="col" class="n">Rows</th>'
+        '<th scope="col" class="n">Share</th></tr></thead>\n<tbody>\n{}</tbody>\n</table>\n'
+        '<p class="note">A row with several reasons is counted under each. Each rejected row, with its reasons, is '
+        "in merge/quarantine.csv; daskjobs explain --reason lists those of one reason.</p>\n"
+    ).format(
+        repeated(
+            '<tr><td>{}<br/><span class="note">{}</span>{}</td><td class="n">{:,}</td><td class="n">{}</td></tr>\n',
+            rows,
+        )
+    )
+
+
+def _sample(samples: Sequence[Sample], several: bool) -> Html:
+    form = '<br/><span class="note">{}:</span> <code class="sample">{}</code>'
+    return repeated(form, (_told(each, several) for each in samples))
+
+
+def _told(sample: Sample, several: bool = True) -> tuple[str, str]:
+    """Return where a sample stands, in which of ``several`` files (without its folders), and its text."""
+    of = f" of {cut(sample.source.rstrip('/').rpartition('/')[2], NAME)}" if several else ""
+    return f"Row {sample.row:,}{of}", cut(sample.text, TEXT)
+
+
+def _samples(reasons: Sequence[Reason], samples: Mapping[str, Sequence[Sample]]) -> Html:
+    """Show all samples of the most frequent reasons, folded."""
+    shown = [line.reason for line in reasons[:SAMPLED] if samples.get(line.reason)]
+    if not shown:
+        return Html("")
+    row = '<dd><span class="note">{}:</span> <code class="sample">{}</code></dd>\n'
+    return Html(
+        '<details>\n<summary>The first rows of {}</summary>\n<dl class="samples">\n{}</dl>\n</details>\n'
+    ).format(
+        "each reason" if len(shown) == len(reasons) else f"the {len(shown)} most frequent reasons",
+        repeated(
+            "<dt>{}</dt>\n{}",
+            ((_broken(reason), repeated(row, map(_told, samples[reason]))) for reason in shown),
+        ),
+    )
+
+
+def _together(quality: Quality) -> Html:
+    """Show which reasons come together, where any do."""
+    if not any(len(each.reasons) > 1 for each in quality.together):
+        return Html("")
+    rejected, most = quality.rows.rejected, quality.together[:SETS]
+    rows = [
+        (Html(" and ").join(map(_broken, each.reasons)) + (" alone" if len(each.reasons) == 1 else ""), each.rows)
+        for each in most
+    ]
+    if others := rejected - sum(each.rows for each in most):
+        rows.append((Html("other reasons together"), others))
+    return Html(
+        '<table>\n<thead><tr><th scope="col">Which reasons come together</th><th scope="col" class="n">Rows</th>'
+        '<th scope="col" class="n">Share of rejected</th></tr></thead>\n<tbody>\n{}</tbody>\n</table>\n'
+    ).format(
+        repeated(
+            '<tr><td>{}</td><td class="n">{:,}</td><td class="n">{}</td></tr>\n',
+            ((name, count, share(count, rejected)) for name, count in rows),
+        )
+    )
 
 
 def _plots(quality: Quality, summary: pa.Table, notes: Sequence[str]) -> Iterator[Html]:

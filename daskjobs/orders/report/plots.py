@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import date
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 from itertools import islice, pairwise
+from math import ceil
 
 import pyarrow as pa
 
@@ -19,7 +20,8 @@ ABOVE, HEIGHT, BELOW = 24, 200, 26  # pixels for the values above the columns, t
 UNITS = 1000  # of the height, in the path of the columns
 APART = 100  # so many columns at most have gaps between them
 MOST_TICKS = 8
-WIDE, NARROW = 9, 18  # percent between two labels that don't collide on a wide page, and on a phone
+WIDE, NARROW = 9, 18  # percent between two values that don't collide on a wide page, and on a phone
+CHARACTER = 3.1  # percent of a character of a date on a phone
 LARGE = (("tn", 12), ("bn", 9), ("M", 6), ("k", 3), ("", 0))  # a suffix, and the zeros that it stands for
 MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 LENGTHS = {"day": 0, "month": 1, "year": 12, "decade": 120}  # of a period, in months
@@ -105,9 +107,10 @@ def columns(period: str, sums: Sequence[Line], unit: str) -> Html:
         if gap >= WIDE
     ]
     dates = [(across(begin, _end(begin, period)), text) for begin, text in _dates(first, ends[-1], period)]
-    close = min((after - before for (before, _), (after, _) in pairwise(dates)), default=100.0) < NARROW
+    close = min((after - before for (before, _), (after, _) in pairwise(dates)), default=100.0)
+    step = ceil(CHARACTER * max(len(text) for _, text in dates) / close)  # from one that a phone shows to the next
     below = [
-        ("wide" if close and place % 2 else "", percent(at), ABOVE + HEIGHT + 20, text)
+        ("wide" if place % step else "", percent(at), ABOVE + HEIGHT + 20, text)
         for place, (at, text) in enumerate(dates)
     ]
     heights = [("" if tick else "zero", ABOVE + up(tick, HEIGHT), short(tick)) for tick in ticks]

@@ -8,8 +8,10 @@ from daskjobs.files.documents import to_json
 from daskjobs.orders.profiles import Profile
 from daskjobs.orders.validation.limit import not_understood, ranked
 from daskjobs.orders.validation.result import NAMED, Ledger, Lines, LongRows, Score, UnreadFiles
+from daskjobs.orders.validation.together import AND, MOST
 
 MOST_NAMED = 5  # currencies, in a sentence
+MOST_TOGETHER = 50  # sets of reasons
 VERSION = 2  # since 0.6.0; before, "rejected" was "quarantined", "paid" was "clean", and there was no "version"
 
 
@@ -31,6 +33,14 @@ class Reason:
 
 
 @dataclass(frozen=True)
+class Together:
+    """A set of reasons, and how many rows were rejected for all of these and for no other."""
+
+    reasons: list[str]
+    rows: int
+
+
+@dataclass(frozen=True)
 class Scored:
     """How well a rule found a known anomaly; precision and recall are null if there was nothing to find."""
 
@@ -48,7 +58,8 @@ class Quality:
     ``version`` changes when the keys do. Only a profile, named ``profile``, brings the others: ``without_rules`` are
     the built-in rules that it leaves out, each with the reason; ``orders`` are counted where a row may be no whole one;
     ``gross`` less ``refunds`` is ``net``, the revenue; ``currencies`` counts the valid rows that are paid in each, of
-    which the report is of ``currency`` alone.
+    which the report is of ``currency`` alone. ``together`` are the sets of reasons with the most rows, and
+    ``together_others`` counts the rows of all other sets: together they are all rejected rows.
     """
 
     version: int
@@ -66,6 +77,8 @@ class Quality:
     net: str = ""
     currency: str = ""
     currencies: dict[str, int] = field(default_factory=dict)
+    together: list[Together] = field(default_factory=list)
+    together_others: int = 0
 
     @property
     def paid_orders(self) -> int:
@@ -157,6 +170,21 @@ def _utf8(files: Sequence[str]) -> str:
 def most_frequent(counts: dict[str, int], sentences: dict[str, str]) -> list[Reason]:
     """Return the reasons with their sentences, the most frequent first."""
     return [Reason(reason, count, sentences.get(reason, "")) for reason, count in ranked(counts)]
+
+
+def together(counts: Mapping[str, int], rejected: int) -> tuple[list[Together], int]:
+    """Return the sets of reasons with the most rows, the largest first, and the number of rows of all others.
+
+    ``counts`` are by the text of a set; of more than `validation.together.MOST` sets, it lacks some. Raises
+    LostWorkError when they count other rows than those that were rejected.
+    """
+    if sum(counts.values()) > rejected or (len(counts) < MOST and sum(counts.values()) < rejected):
+        raise LostWorkError(
+            f"the reasons that come together are those of {sum(counts.values())} rows, and {rejected} were rejected: "
+            "run again from validate"
+        )
+    most = [Together(reasons.split(AND), rows) for reasons, rows in ranked(counts)[:MOST_TOGETHER]]
+    return most, rejected - sum(each.rows for each in most)
 
 
 def scored(scores: dict[str, Score]) -> dict[str, Scored]:

@@ -1,6 +1,6 @@
 """Judges each row of a block: a pure function from a block to valid orders and rejected rows."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import pyarrow as pa
@@ -26,6 +26,7 @@ from daskjobs.orders.sources.format import Block, Ints
 from daskjobs.orders.summary import counts_of
 from daskjobs.orders.validation.duplicates import NOTHING, Elsewhere
 from daskjobs.orders.validation.heads import Lines, differing_totals, find_heads
+from daskjobs.orders.validation.together import written
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class Judged:
     profile, they may be other keys, or none. ``unpaid_ids`` are the positions of unpaid rows among them. ``reasons``
     counts rows by reason (a row may have several), ``statuses`` valid rows by status. ``anomalies`` has the row numbers
     of each known anomaly. ``currencies`` are those of `worth.currencies`. ``runs`` are the ids of the block's runs of
-    lines, and their flags.
+    lines, and their flags. ``together`` counts rejected rows by all of their reasons, as `together` writes them.
     """
 
     paid: pa.Table
@@ -50,6 +51,7 @@ class Judged:
     currencies: dict[str, int]
     unpaid_ids: Ints
     runs: tuple[pa.Array, pa.Array] | None = None
+    together: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -149,18 +151,20 @@ def judge(
         codes[index] = bits[reason]
     bad = np.flatnonzero(codes)
     paid, not_paid = (_only(orders, valid & rows) for rows in (~unpaid, unpaid))
+    quarantine, together = _rejected(block, codes, bad, place, bits)
     why = worth.statuses(found, foreign).filter(pa.array(valid & unpaid)) if profile else column(not_paid, "status")
     return Judged(
         paid=paid,
         unpaid=not_paid,
         ids=ids,
-        quarantine=_rejected(block, codes, bad, place, bits),
+        quarantine=quarantine,
         reasons={reason: int(np.count_nonzero(codes[bad] & bit)) for reason, bit in bits.items()},
         statuses={PAID: len(paid)} | counts_of(why),
         anomalies={name: place.rows(block.kept[rows]) for name, rows in anomalies.items()},
         currencies=worth.currencies(found, profile, valid) if profile else {},
         unpaid_ids=np.flatnonzero(unpaid[passing]),
         runs=runs,
+        together=together,
     )
 
 
@@ -183,11 +187,13 @@ def _entrants(found: Arranged, valid: Mask, returns: Mask | None, profile: Profi
     return passing, column(found.orders, "order_id").take(pa.array(passing))
 
 
-def _rejected(block: Block, codes: Ints, bad: Ints, place: Place, bits: dict[str, int]) -> pa.Table:
-    kinds, kind = np.unique(codes[bad], return_inverse=True)
-    reasons = pa.array(
-        [[reason for reason, bit in bits.items() if code & bit] for code in kinds], pa.list_(pa.string())
-    )
+def _rejected(
+    block: Block, codes: Ints, bad: Ints, place: Place, bits: dict[str, int]
+) -> tuple[pa.Table, dict[str, int]]:
+    """Return the rejected rows, and their numbers by all of their reasons."""
+    kinds, kind, counts = np.unique(codes[bad], return_inverse=True, return_counts=True)
+    named = [[reason for reason, bit in bits.items() if code & bit] for code in kinds]
+    reasons = pa.array(named, pa.list_(pa.string()))
     partitions = pa.repeat(pa.scalar(place.partition, pa.int32()), len(bad))
     columns = [place.rows(bad), place.sources(bad), partitions, reasons.take(pa.array(kind)), block.raw(bad)]
-    return pa.table(columns, schema=QUARANTINE)
+    return pa.table(columns, schema=QUARANTINE), dict(zip(map(written, named), counts.tolist(), strict=True))

@@ -36,6 +36,7 @@ from daskjobs.orders.validation.result import (
     PartitionResult,
     Score,
 )
+from daskjobs.orders.validation.together import Together
 from daskjobs.orders.validation.unread import Unread
 
 
@@ -171,6 +172,7 @@ def _checked(
         amounts=counts.amounts,
         elsewhere=others,
         runs=runs.pieces if _by_line(task) else [],
+        together=counts.together.simplest(),
     )
     pa.default_memory_pool().release_unused()  # else an idle worker would look as large as a busy one
     return Checked(result, storage.put(names["result"], sealed(result)))
@@ -198,7 +200,7 @@ class _Counts:
         self.amounts: Amounts | None = None
         self.lines, self.several = PartitionLines(), list[LongRow]()
         self.scores = {anomaly: Score(0, 0, 0) for anomaly in ANOMALIES} if scored else {}
-        self.unread = Unread()
+        self.unread, self.together = Unread(), Together()
 
     @property
     def ledger(self) -> Ledger:
@@ -213,6 +215,7 @@ class _Counts:
         self.furniture += 0 if block.furniture is None else len(block.furniture)
         self.statuses.update(judged.statuses)
         self.reasons.update(judged.reasons)
+        self.together.add(judged.together)
         self.currencies.update(judged.currencies)
         if block.lines:
             several = block.lines.several

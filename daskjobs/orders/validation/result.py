@@ -154,7 +154,7 @@ class PartitionResult:
     place in the input. Only a profile brings the rest: ``currencies`` counts the valid rows that are paid in each
     currency, and ``amounts`` are the sums of the paid ones. Where a row is a line of an order, ``runs`` are the pieces
     with the runs of orders' lines, and ``elsewhere`` says what was found in other runs of the same orders, as
-    ``repeats`` does.
+    ``repeats`` does. ``together`` counts rejected rows by all of their reasons, as `Together` does.
     """
 
     partition: int
@@ -173,6 +173,16 @@ class PartitionResult:
     amounts: Amounts | None = None
     elsewhere: dict[str, Piece] = field(default_factory=dict)
     runs: list[list[Piece]] = field(default_factory=list)
+    together: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One of the first rejected rows with some reason: its number in its file, the file, and how its text begins."""
+
+    row: int
+    source: str
+    text: str
 
 
 @dataclass(frozen=True)
