@@ -22,7 +22,7 @@ from daskjobs.series import history as books
 from daskjobs.series.days import days_of
 from daskjobs.series.history import History, RunRow, listed
 from daskjobs.series.prices import prices_of
-from daskjobs.series.said import TITLE, missing_texts, not_good_text, total_lines
+from daskjobs.series.said import TITLE, missing_texts, named, not_good_text, total_lines
 from daskjobs.stages import STAGES
 from daskjobs.stages.run_settings import STORES
 
@@ -84,11 +84,11 @@ def lines(found: books.History, priced: bool) -> Iterator[str]:
     if found.missing is None and found.gaps:
         yield f"no run of   {listed(found.gaps)}"
     for other in found.not_good:
-        yield f"not good    {other.day} {other.run}: {not_good_text(other)}"
+        yield f"not good    {named(other.day, other.run)}: {not_good_text(other)}"
     yield from _table(found.runs, priced)
     for row in found.runs:
         for sentence in row.drifted:
-            yield f"drift       {row.day} {row.run}, compared with {row.compared}: {sentence}"
+            yield f"drift       {named(row.day, row.run)}, compared with {row.compared}: {sentence}"
     if found.cost is not None:
         yield f"cost        {found.cost}, of the workers of the runs above"
 

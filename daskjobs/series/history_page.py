@@ -9,7 +9,7 @@ from itertools import groupby
 from daskjobs.orders.report.html import Html, amount, counted, document, repeated, scrolled, share
 from daskjobs.orders.report.plots import ABOVE, BELOW, HEIGHT, MONTHS, UNITS, percent, short, ticks_of
 from daskjobs.series.history import History, RunRow, Total, listed
-from daskjobs.series.said import TITLE, days_text, missing_texts, not_good_text, total_lines
+from daskjobs.series.said import TITLE, days_text, missing_texts, named, not_good_text, total_lines
 
 REASONS = 6  # that have a plot
 SMALL = 90  # pixels of a plot of a reason
@@ -96,12 +96,13 @@ def _attention(history: History, link: Link) -> Html:
     elif history.missing is None and history.gaps:
         gaps = f"{listed(history.gaps)} ({counted(len(history.gaps), 'day')} from the first to the last run)"
         parts.append(warning.format("Days without a good run:", f"{gaps}."))
-    parts += [warning.format(f"{each.day}, {each.run}:", f"{not_good_text(each)}.") for each in history.not_good]
+    parts += [warning.format(f"{named(each.day, each.run)}:", f"{not_good_text(each)}.") for each in history.not_good]
     for row in history.runs:
         if row.drifted:
             parts.append(
                 warning.format(
-                    Html("{}, unlike {}:").format(_linked(row, row.day, link), row.compared), " ".join(row.drifted)
+                    Html("{}, unlike {}:").format(_linked(row, named(row.day, row.run), link), row.compared),
+                    " ".join(row.drifted),
                 )
             )
     return Html("<h2>What needs attention</h2>\n{}").format(

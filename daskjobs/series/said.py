@@ -33,6 +33,11 @@ def _elsewhere(orders: int) -> str:
     return f" ({counted(orders, 'paid order')} of it in runs of other days)"
 
 
+def named(day: str, run: str) -> str:
+    """Return a run's day and its name, unless this says no more."""
+    return day if run == day else f"{day} {run}"
+
+
 def not_good_text(run: OtherRun) -> str:
     """Say how far a run came that has no report."""
     done = f"its last stage done is {run.stage}" if run.stage else "no stage is done"

@@ -157,7 +157,7 @@ def test_runs_that_looked_only_at_some_runs_or_at_runs_that_are_gone_are_named(s
     shutil.rmtree(series / "n4")
     shutil.rmtree(series / "n1")
     assert look(series).doubts == [
-        "2 of 2 runs have looked at runs that are no longer in this series, or were made again since, so that orders "
+        "2 of 2 runs have looked at runs that are no longer in this series, or were made again since, so an order "
         "of these may not be counted: n2 (n1), n3 (n1)"
     ]
 
