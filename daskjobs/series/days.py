@@ -50,11 +50,19 @@ def days_of(text: str) -> list[str]:
     return [(first + timedelta(number)).isoformat() for number in range(count)]
 
 
+def is_day(text: str) -> bool:
+    """Tell whether a text is a day that exists, as ISO 8601 writes it."""
+    try:
+        return date.fromisoformat(text).isoformat() == text  # it also takes 20261129 and 2026-W48-7
+    except ValueError:
+        return False
+
+
 def gaps(runs: Sequence[GoodRun]) -> list[str]:
     """Return the days between the first and the last of the runs for which no run stands."""
-    some = sorted({run.day for run in runs if run.day})
-    between = days_of(f"{some[0]}..{some[-1]}") if some else []
-    return [day for day in between if day not in some]
+    some = {date.fromisoformat(run.day).toordinal() for run in runs}
+    between = range(min(some), max(some)) if some else ()
+    return [date.fromordinal(day).isoformat() for day in between if day not in some]
 
 
 def uncovered(runs: Sequence[GoodRun], days: Sequence[str]) -> list[MissingDay]:

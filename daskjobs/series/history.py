@@ -13,9 +13,10 @@ from daskjobs.errors import DaskjobsError, InputError
 from daskjobs.files.documents import from_json, parse
 from daskjobs.files.storage import Storage, UnavailableError, damaged, explained, filesystem
 from daskjobs.orders.report.quality import Quality
+from daskjobs.pipeline.lease import MARKER
 from daskjobs.pipeline.manifest import Manifest
 from daskjobs.pipeline.stage import Stage
-from daskjobs.series.days import MissingDay, gaps, uncovered
+from daskjobs.series.days import MissingDay, gaps, is_day, uncovered
 from daskjobs.series.earlier import Earlier
 from daskjobs.series.layout import DRIFT, EARLIER, PAGE, QUALITY
 from daskjobs.series.prices import Prices, WorkerUse
@@ -236,6 +237,8 @@ def _looked_at(uri: str, stages: Mapping[str, Stage], prices: Prices | None) -> 
     """Return what a folder of a series is, or None if it is no run."""
     try:
         run = good_run(uri, stages)
+        if run and not is_day(run.day):
+            raise damaged(run.storage.uri(MARKER), "it doesn't say when the run's folder was made")
         return _not_good(uri, stages) if run is None else _good(run, stages, prices)
     except UnavailableError:
         raise

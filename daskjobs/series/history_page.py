@@ -133,7 +133,7 @@ def _plots(history: History, link: Link) -> Iterator[Html]:
         yield _figure(f"Rejected as {reason} by night", "Of the rows, %", rows, columns, set(), link, SMALL, top)
     if len(reasons) > REASONS:
         yield Html('<p class="note">{}</p>').format(
-            f"Of {len(reasons):,} reasons, the {REASONS} with most rows have a plot."
+            f"Of {len(reasons):,} reasons, the {REASONS} with the largest share of a night's rows have a plot."
         )
 
 
