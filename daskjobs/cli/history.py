@@ -16,7 +16,7 @@ from daskjobs.errors import ConfigError, InputError, StorageError, UsageError
 from daskjobs.files.documents import dump
 from daskjobs.files.storage import Storage, real_path
 from daskjobs.options import quoted, refuse_empty, refuse_nul
-from daskjobs.orders.report.html import counted, share
+from daskjobs.orders.report.html import amount, counted, share
 from daskjobs.pipeline.lease import MARKER
 from daskjobs.series import history as books
 from daskjobs.series.days import days_of
@@ -73,8 +73,8 @@ def lines(found: books.History, priced: bool) -> Iterator[str]:
     for total in found.totals:
         unit = f" {total.currency}" if total.currency else ""
         own, corrections = total.of_runs, total.corrections
-        yield f"of runs     {own.orders:,} orders, revenue {own.revenue}{unit}"
-        yield f"corrections {corrections.orders:,} orders, revenue {corrections.revenue}{unit}"
+        yield f"of runs     {counted(own.orders, 'order')}, revenue {amount(own.revenue)}{unit}"
+        yield f"corrections {counted(corrections.orders, 'order')}, revenue {amount(corrections.revenue)}{unit}"
     for each in found.bad:
         yield f"damaged     {each.run}, which is not counted: {each.why}"
     for doubt in found.doubts:
@@ -103,8 +103,8 @@ def _table(rows: list[RunRow], priced: bool) -> Iterator[str]:
         reasons = ", ".join(f"{name} {count:,}" for name, count in [*row.reasons.items()][:MOST_REASONS])
         more = f" and {len(row.reasons) - MOST_REASONS} more" if len(row.reasons) > MOST_REASONS else ""
         table.append((
-            row.day, row.run, f"{row.rows:,}", share(row.rejected, row.rows), f"{row.orders:,}", f"{row.revenue}{unit}",
-            f"{row.corrected_revenue}{unit}" if row.corrections else "", "" if row.drift is None else f"{row.drift}",
+            row.day, row.run, f"{row.rows:,}", share(row.rejected, row.rows), f"{row.orders:,}", f"{amount(row.revenue)}{unit}",
+            f"{amount(row.corrected_revenue)}{unit}" if row.corrections else "", "" if row.drift is None else f"{row.drift}",
             "" if row.seconds is None else f"{row.seconds:,.1f}", "" if row.workers is None else f"{row.workers:,}",
             (row.cost or "unknown") if priced else "", f"{reasons}{more}",
         ))  # fmt: skip
@@ -131,7 +131,7 @@ def _refuse_other(html: str) -> None:
     if "://" not in html and os.path.isdir(html):
         raise UsageError(f"--html {html} is a folder: name a file in it, like {html.rstrip('/')}/history.html")
     above = folder
-    while posixpath.basename(above) and not above.endswith(":/"):
+    while posixpath.basename(above) and not above.endswith(":"):
         if Storage(above).size(MARKER) is not None:
             raise UsageError(
                 f"--html {html} is in the folder of the run {above}, which only the run writes: choose another place"

@@ -129,12 +129,12 @@ class History:
 
 @dataclass(frozen=True)
 class _Reported:
-    """What report's manifest says of the sums of a run; a version without corrections has none."""
+    """What report's manifest says of the sums of a run; what it takes back of earlier ones are texts with a sign."""
 
     revenue: str
     corrections: int = 0
-    corrected_orders: int = 0
-    corrected_revenue: str = "0.00"
+    corrected_orders: str = ""
+    corrected_revenue: str = ""
 
 
 @dataclass(frozen=True)
@@ -282,8 +282,8 @@ def _good(run: GoodRun, stages: Mapping[str, Stage], prices: Prices | None) -> _
         revenue=reported.revenue,
         currency=quality.currency,
         corrections=reported.corrections,
-        corrected_orders=reported.corrected_orders,
-        corrected_revenue=reported.corrected_revenue,
+        corrected_orders=int(reported.corrected_orders or 0),
+        corrected_revenue=reported.corrected_revenue or str(ZERO),
         compared=_name(str(drift.compared["run"])) if drift and drift.compared else "",
         drift=len(over) if drift and drift.compared else None,
         drifted=over,

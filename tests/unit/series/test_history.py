@@ -5,6 +5,8 @@ import json
 import re
 import shutil
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -16,11 +18,13 @@ import daskjobs
 from conftest import csv_text, row
 from daskjobs.cli import history as command
 from daskjobs.errors import ConfigError, DaskjobsError, InputError, StorageError, UsageError
-from daskjobs.files.documents import to_json
+from daskjobs.files.digest import Output
+from daskjobs.files.documents import dump, to_json
 from daskjobs.orders.schema import COLUMNS
+from daskjobs.pipeline.manifest import Manifest
 from daskjobs.series import history as books
 from daskjobs.series.days import days_of
-from daskjobs.series.history import History
+from daskjobs.series.history import History, Sums
 from daskjobs.series.prices import prices_of
 from daskjobs.stages import STAGES
 
@@ -307,15 +311,31 @@ def test_drift_of_a_run_is_shown_with_its_sentences(series: Path) -> None:
 
 def add_output(run: Path, name: str, content: object) -> None:
     """Write a file of report, and let its manifest vouch for it."""
-    from daskjobs.files.digest import Output
-    from daskjobs.files.documents import dump
-    from daskjobs.pipeline.manifest import Manifest
-
     (run / name).write_bytes(dump(content))
+    with report_of(run) as manifest:
+        manifest.outputs[name] = Output.of(dump(content))
+
+
+@contextmanager
+def report_of(run: Path) -> Iterator[Manifest]:
+    """Change the manifest of a run's report."""
     path = run / "report/manifest.json"
     manifest = Manifest.from_json(path.read_bytes(), "report", STAGES["report"].rows)
-    manifest.outputs[name] = Output.of(dump(content))
+    yield manifest
     path.write_bytes(manifest.to_json())
+
+
+def test_corrections_stand_on_a_line_of_their_own_and_are_in_the_total(series: Path) -> None:
+    before = look(series).totals[0]
+    with report_of(series / "n3") as manifest:
+        manifest.rows.update(corrections=2, corrected_orders="-1", corrected_revenue="-10.25")
+    found = look(series)
+    (total,) = found.totals
+    assert total.of_runs == before.of_runs
+    assert total.corrections == Sums(-1, "-10.25")
+    assert (total.orders, Decimal(total.revenue)) == (before.orders - 1, Decimal(before.revenue) - Decimal("10.25"))
+    assert [(row.corrections, row.corrected_revenue) for row in found.runs] == [(0, "0.00"), (0, "0.00"), (2, "-10.25")]
+    assert "corrections -1 orders, revenue -10.25\n" in call(series).output
 
 
 def test_json_has_one_object_for_each_run_and_is_the_same_each_time(made: Path) -> None:
