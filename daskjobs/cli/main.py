@@ -41,6 +41,12 @@ def _step(name: str) -> click.Command:
     return step.COMMANDS[name]
 
 
+def _history(_: str) -> click.Command:
+    from daskjobs.cli.history import history
+
+    return history
+
+
 def _other(name: str) -> click.Command:
     from daskjobs.cli import commands
 
@@ -54,6 +60,7 @@ COMMANDS = {
         "run": "Run all stages on this machine, or on the Dask cluster that --cluster names, and print the report.",
         "profile": "List the presets for --profile, print one, or propose a profile for your files.",
         "explain": "Show what became of a row of the input, of the rows with a reason, or of an order in many runs.",
+        "history": "Show what the runs of a series come to, and its last nights; SERIES is the folder that holds runs.",
         "step": "Call a function with a Dask client, on a cluster of its own, and print its result as JSON.",
         "dashboard": "Forward the Dask dashboard of a running workflow to this machine, and follow its progress until "
         "its work ends.",
@@ -83,6 +90,7 @@ NAMES = [name for listed in COMMANDS.values() for name in listed]
 # What imports a command, where that is not `_running`.
 IMPORTED_BY = {
     "profile": _profile,
+    "history": _history,
     **dict.fromkeys(("step", "step-cleanup"), _step),
     "explain": _explain,
     **dict.fromkeys(("dashboard", "doctor", "cluster", "janitor"), _other),

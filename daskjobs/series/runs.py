@@ -77,13 +77,18 @@ def good_runs(series: str, stages: Mapping[str, Stage], but: str = "") -> list[G
     StorageError when a run's manifests are not what its report was made from, since nobody can tell what such a run
     has counted.
     """
+    uris = [uri for uri in folders(series) if uri.rstrip("/") != but.rstrip("/")]
+    with closing(in_turn(lambda uri: good_run(uri, stages), uris, Storage(series).requests(series))) as found:
+        return sorted(filter(None, found), key=lambda run: run.order)
+
+
+def folders(series: str) -> list[str]:
+    """Return the URIs of what is in a series, its runs among it. Raises UsageError when the series is itself a run."""
     storage = Storage(series)
     names = sorted(storage.folders())
     if MARKER in names:
         raise UsageError(f"{series} is a run, and a series is the folder that holds runs: name the folder above it")
-    uris = [uri for uri in (storage.uri(name) for name in names) if uri.rstrip("/") != but.rstrip("/")]
-    with closing(in_turn(lambda uri: good_run(uri, stages), uris, storage.requests(series))) as found:
-        return sorted(filter(None, found), key=lambda run: run.order)
+    return [storage.uri(name) for name in names]
 
 
 def good_run(uri: str, stages: Mapping[str, Stage]) -> GoodRun | None:

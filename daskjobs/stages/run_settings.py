@@ -6,7 +6,6 @@ import time
 from collections import Counter
 from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass, field, fields, replace
-from datetime import date
 from typing import Any, Self
 
 from daskjobs.cluster.backends import backend_of, settings_kinds, settings_of
@@ -19,6 +18,7 @@ from daskjobs.options import check, flags, option, quoted
 from daskjobs.orders.dialect import QUOTINGS, RFC4180, InputFormat
 from daskjobs.orders.rules.functions import Functions
 from daskjobs.pipeline.context import StageContext
+from daskjobs.series.days import is_day
 from daskjobs.series.drift import limits
 
 OF_GENERATED = ("rows", "seed")  # settings of generated orders, and of an input
@@ -42,13 +42,6 @@ def refuse_twice(names: Iterable[str]) -> None:
     for name, times in Counter(paths).items():
         if times > 1:
             raise UsageError(f"--input names {listed(name)} twice: give each file once")
-
-
-def _is_day(text: str) -> bool:
-    try:
-        return date.fromisoformat(text).isoformat() == text  # it also takes 20261129 and 2026-W48-7
-    except ValueError:
-        return False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -182,7 +175,7 @@ class Settings(SeriesSettings, InputSettings):
 
     def __post_init__(self) -> None:
         check(self)
-        if self.as_of and not _is_day(self.as_of):
+        if self.as_of and not is_day(self.as_of):
             raise UsageError(f"--as-of must be a day that exists, like 2026-11-29, got {quoted(self.as_of)}")
         self._refuse_series()
         backend_of(self.cluster)

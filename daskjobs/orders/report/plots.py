@@ -58,7 +58,7 @@ def bars(name: str, most: Sequence[Line], others: Line | None, unit: str) -> Htm
     span = high - low or 1
 
     def across(value: Decimal) -> str:
-        return _percent(100 * value / span)
+        return percent(100 * value / span)
 
     rows = (
         (_cut(_label(line.value), MOST_LABEL), across(min(Decimal(), line.revenue) - low), across(abs(line.revenue)),
@@ -84,7 +84,7 @@ def columns(period: str, sums: Sequence[Line], unit: str) -> Html:
     begins = [date.fromisoformat(line.value).toordinal() for line in sums]
     ends = [_end(begin, period) for begin in begins]
     first, days = begins[0], ends[-1] - begins[0]
-    ticks = _amounts(*_bounds(sums))
+    ticks = ticks_of(*_bounds(sums))
 
     def up(value: Decimal, size: int) -> int:
         return round((ticks[-1] - value) * size / (ticks[-1] - ticks[0]))
@@ -102,7 +102,7 @@ def columns(period: str, sums: Sequence[Line], unit: str) -> Html:
     gap = min((after - before for before, after in pairwise(middles)), default=100.0)
     tops = [min(up(line.revenue, HEIGHT), up(Decimal(0), HEIGHT)) for line in sums]
     values = [
-        ("value" if gap >= NARROW else "value wide", _percent(middle), ABOVE + top - 5, short(line.revenue))
+        ("value" if gap >= NARROW else "value wide", percent(middle), ABOVE + top - 5, short(line.revenue))
         for middle, top, line in zip(middles, tops, sums, strict=True)
         if gap >= WIDE
     ]
@@ -110,7 +110,7 @@ def columns(period: str, sums: Sequence[Line], unit: str) -> Html:
     close = min((after - before for (before, _), (after, _) in pairwise(dates)), default=100.0)
     step = ceil(CHARACTER * max(len(text) for _, text in dates) / close)  # from one that a phone shows to the next
     below = [
-        ("wide" if place % step else "", _percent(at), ABOVE + HEIGHT + 20, text)
+        ("wide" if place % step else "", percent(at), ABOVE + HEIGHT + 20, text)
         for place, (at, text) in enumerate(dates)
     ]
     heights = [("" if tick else "zero", ABOVE + up(tick, HEIGHT), short(tick)) for tick in ticks]
@@ -181,11 +181,14 @@ def _bounds(sums: Sequence[Line]) -> tuple[Decimal, Decimal]:
     return min(amounts), max(amounts)
 
 
-def _amounts(low: Decimal, high: Decimal) -> list[Decimal]:
-    """Return the ticks of an axis of amounts, at most seven: it begins and ends with one, and has zero."""
-    least = max((high - low) / 5, Decimal("0.01"))
-    power = Decimal(1).scaleb(least.adjusted())
-    step = next(power * factor for factor in (1, 2, 5, 10) if power * factor >= least)
+def ticks_of(low: Decimal, high: Decimal, least: str = "0.01") -> list[Decimal]:
+    """Return the ticks of an axis of amounts, at most seven: it begins and ends with one, and has zero.
+
+    They are at least ``least`` apart.
+    """
+    apart = max((high - low) / 5, Decimal(least))
+    power = Decimal(1).scaleb(apart.adjusted())
+    step = next(power * factor for factor in (1, 2, 5, 10) if power * factor >= apart)
     first = int((low / step).to_integral_value(ROUND_FLOOR))
     last = int((high / step).to_integral_value(ROUND_CEILING))
     return [step * tick for tick in range(first, max(last, first + 1) + 1)]
@@ -232,7 +235,8 @@ def _end(begin: int, period: str) -> int:
     return date(month // 12, month % 12 + 1, 1).toordinal() if month < 120_000 else date.max.toordinal() + 1
 
 
-def _percent(value: Decimal | float) -> str:
+def percent(value: Decimal | float) -> str:
+    """Return a length or place, in percent, as SVG writes it."""
     return f"{value:.2f}".rstrip("0").rstrip(".") + "%"
 
 

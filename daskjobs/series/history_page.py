@@ -1,0 +1,317 @@
+"""The page of a series: what its runs come to, what needs attention, plots by night, and a table of the runs."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+from decimal import Decimal
+from itertools import groupby
+
+from daskjobs.orders.report.html import Html, amount, counted, document, repeated, scrolled, share
+from daskjobs.orders.report.plots import ABOVE, BELOW, HEIGHT, MONTHS, UNITS, percent, short, ticks_of
+from daskjobs.series.history import History, RunRow, Total, listed
+from daskjobs.series.said import TITLE, days_text, missing_texts, named, not_good_text, total_lines
+
+REASONS = 6  # that have a plot
+SMALL = 90  # pixels of a plot of a reason
+SPARSE = 2  # times as many days as runs have no place of their own
+LABELS, VALUES, FEW_VALUES = 8, 11, 6  # at most, below and at the columns; and on a phone
+SLOT = 60  # units across of a day, which 2, 3, 4 and 5 runs share evenly
+
+Link = Callable[[RunRow], str]  # the address of a run's report, or an empty text
+
+
+def plain(value: Decimal) -> str:
+    """Return a small amount with all of its digits.
+
+    >>> plain(Decimal("0.010")), plain(Decimal("0"))
+    ('0.01', '0')
+    """
+    return f"{value.normalize():f}"
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a plot: its run, its value, and how this is written."""
+
+    row: RunRow
+    value: Decimal
+    text: str
+
+
+def page(history: History, link: Link, priced: bool = False) -> bytes:
+    """Render the page of a series."""
+    return document(
+        f"{TITLE}{total_lines(history)[0]}",
+        [
+            Html("<h1>Orders history</h1>"),
+            *(Html('<p class="total"><b>{}</b></p>').format(line) for line in total_lines(history)),
+            _about(history),
+            _numbers(history.totals),
+            _attention(history, link),
+            *(_plots(history, link) if history.runs else ()),
+            _table(history, link) if history.runs else Html(""),
+            _resources(history, link, priced) if history.runs else Html(""),
+        ],
+    )
+
+
+def _about(history: History) -> Html:
+    shown = len(history.runs)
+    said = [
+        ("Series", history.series),
+        ("Runs", f"{history.count:,} good, {len(history.not_good):,} without a report, {len(history.bad):,} damaged"),
+        ("Days", days_text(history)),
+        ("Shown", f"the last {shown:,} of {history.count:,} runs" if shown < history.count else ""),
+    ]
+    rows = repeated("<div><dt>{}</dt><dd>{}</dd></div>\n", [(name, text) for name, text in said if text])
+    return Html('<dl id="about">\n{}</dl>').format(rows)
+
+
+def _numbers(totals: Sequence[Total]) -> Html:
+    said = list[tuple[str, str, str]]()
+    for total in totals:
+        unit = f", {total.currency}" if total.currency else ""
+        orders = f"{total.of_runs.orders:,} of runs, {total.corrections.orders:+,} by corrections"
+        revenue = f"{amount(total.of_runs.revenue)} of runs"
+        said += [
+            (f"Orders{unit}", f"{total.orders:,}", orders),
+            (f"Revenue{unit}", amount(total.revenue), revenue),
+            (f"Corrections{unit}", amount(total.corrections.revenue), "of earlier runs' revenue"),
+        ]
+    part = Html('<dd class="note">{}</dd>')
+    return Html('<dl class="numbers">\n{}</dl>').format(
+        repeated(
+            "<div><dt>{}</dt><dd>{}</dd>{}</div>\n", ((name, text, part.format(more)) for name, text, more in said)
+        )
+    )
+
+
+def _attention(history: History, link: Link) -> Html:
+    """Say which days are missing, which runs are damaged or not good, and which nights differ."""
+    warning = Html('<p class="warning"><b>{}</b> {}</p>')
+    parts = [warning.format(f"{each.run} can't be read, and is not counted:", f"{each.why}.") for each in history.bad]
+    parts += [warning.format("The total is not certain:", f"{doubt}.") for doubt in history.doubts]
+    if history.missing:
+        parts.append(warning.format("Days that no good run covers:", f"{', '.join(missing_texts(history))}."))
+    elif history.missing is None and history.gaps:
+        gaps = f"{listed(history.gaps)} ({counted(len(history.gaps), 'day')} from the first to the last run)"
+        parts.append(warning.format("Days without a good run:", f"{gaps}."))
+    parts += [warning.format(f"{named(each.day, each.run)}:", f"{not_good_text(each)}.") for each in history.not_good]
+    for row in history.runs:
+        if row.drifted:
+            parts.append(
+                warning.format(
+                    Html("{}, unlike {}:").format(_linked(row, named(row.day, row.run), link), row.compared),
+                    " ".join(row.drifted),
+                )
+            )
+    return Html("<h2>What needs attention</h2>\n{}").format(
+        Html("\n").join(parts) if parts else Html("<p>Nothing: no day is missing, and every run is good.</p>")
+    )
+
+
+def _plots(history: History, link: Link) -> Iterator[Html]:
+    rows = history.runs
+    marks = {row.run for row in rows if row.drift}
+    for currency, some in groupby(sorted(rows, key=lambda row: row.currency), key=lambda row: row.currency):
+        columns = [Column(row, Decimal(row.revenue), amount(row.revenue)) for row in some]
+        named = f" in {currency}" if currency else ""
+        yield _figure(f"Revenue{named} by night", f"Revenue, {currency or 'in the currency of the orders'}", rows,
+                      columns, marks, link)  # fmt: skip
+    yield _figure(
+        "Rows by night", "Rows that came in", rows, [Column(row, Decimal(row.rows), f"{row.rows:,}") for row in rows],
+        marks, link, least="1",
+    )  # fmt: skip
+    yield _figure(
+        "Rejected share by night", "Rejected rows, %", rows,
+        [_shared(row, row.rejected) for row in rows], marks, link,
+    )  # fmt: skip
+    reasons = _reasons(rows)
+    top = max((_shared(row, row.reasons.get(reason, 0)).value for row in rows for reason in reasons), default=Decimal())
+    for reason in reasons[:REASONS]:
+        columns = [_shared(row, row.reasons.get(reason, 0)) for row in rows]
+        yield _figure(f"Rejected as {reason} by night", "Of the rows, %", rows, columns, set(), link, SMALL, top)
+    if len(reasons) > REASONS:
+        yield Html('<p class="note">{}</p>').format(
+            f"Of {len(reasons):,} reasons, the {REASONS} with the largest share of a night's rows have a plot."
+        )
+
+
+def _shared(row: RunRow, part: int) -> Column:
+    value = Decimal(100 * part) / row.rows if row.rows else Decimal()
+    return Column(row, value, share(part, row.rows))
+
+
+def _reasons(rows: Sequence[RunRow]) -> list[str]:
+    """Return the reasons of all runs, those first which have the largest share of the rows of a night."""
+    most = dict[str, Decimal]()
+    for row in rows:
+        for reason, count in row.reasons.items():
+            most[reason] = max(most.get(reason, Decimal()), _shared(row, count).value)
+    return sorted(most, key=lambda reason: (-most[reason], reason))
+
+
+def _slots(rows: Sequence[RunRow]) -> tuple[int, dict[str, tuple[int, int]], list[str]]:
+    """Return the number of places, that of each run with its left end and width in `SLOT`, and the day of each place.
+
+    Each day from the first to the last has a place, unless most would be empty; runs of one day share it.
+    """
+    first, last = date.fromisoformat(rows[0].day), date.fromisoformat(rows[-1].day)
+    count = (last - first).days + 1
+    if count > SPARSE * len(rows):
+        return len(rows), {row.run: (SLOT * at, SLOT) for at, row in enumerate(rows)}, [row.day for row in rows]
+    places = dict[str, tuple[int, int]]()
+    for day, some in groupby(rows, key=lambda row: row.day):
+        same, at = [*some], (date.fromisoformat(day) - first).days
+        for number, row in enumerate(same):
+            left, right = (SLOT * each // len(same) for each in (number, number + 1))
+            places[row.run] = SLOT * at + left, right - left
+    return count, places, [(first + timedelta(number)).isoformat() for number in range(count)]
+
+
+def _figure(
+    title: str,
+    unit: str,
+    rows: Sequence[RunRow],
+    columns: Sequence[Column],
+    marks: set[str],
+    link: Link,
+    height: int = HEIGHT,
+    top: Decimal | None = None,
+    least: str = "0.01",
+    brief: Callable[[Decimal], str] = short,
+) -> Html:
+    """Draw a column for each run, and the table behind it; a run of ``marks`` has an exclamation mark above it."""
+    count, places, days = _slots(rows)
+    low = min(Decimal(), *(each.value for each in columns))
+    high = max(Decimal(), *(each.value for each in columns), top or Decimal())
+    ticks = ticks_of(low, high, least)
+
+    def up(value: Decimal, size: int) -> int:
+        return round((ticks[-1] - value) * size / (ticks[-1] - ticks[0]))
+
+    zero, path, values = up(Decimal(), UNITS), [], []
+    written = len(columns) <= VALUES
+    for each in columns:
+        left, width = places[each.row.run]
+        path.append(f"M{left + width // 10} {zero}V{up(each.value, UNITS)}h{width * 8 // 10}V{zero}z")
+        above = ABOVE + min(up(each.value, height), up(Decimal(), height)) - 5
+        mark = "! " if each.row.run in marks else ""
+        text = f"{mark}{brief(each.value) if written else ''}".strip()
+        if text:
+            wide = "value wide" if written and len(columns) > FEW_VALUES and not mark else "value"
+            values.append((wide, percent(Decimal(100 * (2 * left + width)) / (2 * SLOT * count)), above, text))
+    every = -(-count // LABELS)
+    below = [
+        ("wide" if number % 2 and count > FEW_VALUES else "", percent(Decimal(100 * (2 * at + 1)) / (2 * count)),
+         ABOVE + height + 20, _day(days[at]))
+        for number, at in enumerate(range(0, count, every))
+    ]  # fmt: skip
+    heights = [("" if tick else "zero", ABOVE + up(tick, height), brief(tick)) for tick in ticks]
+    said = _extremes(columns)
+    label = '<text class="{}" x="{}" y="{}" text-anchor="middle">{}</text>'
+    drawn = Html(
+        '<p>{}</p>\n<p class="axis">{}</p>\n<svg class="plot" width="100%" height="{}" role="img" '
+        'aria-label="{}. {}">\n{}<svg y="{}" width="100%" height="{}" viewBox="0 0 {} {}" preserveAspectRatio="none">'
+        '<path class="bar" d="{}"/></svg>\n{}\n{}\n</svg>\n<p class="axis below">{}</p>\n'
+    ).format(
+        said,
+        f"{unit}{'; ! marks a night that differs from the one it was compared with' if marks else ''}",
+        ABOVE + height + BELOW,
+        title,
+        said,
+        repeated('<line class="{}" x1="0" x2="100%" y1="{}" y2="{}"/>', ((kind, y, y) for kind, y, _ in heights))
+        + repeated('<text x="-8" y="{}" text-anchor="end">{}</text>\n', ((y + 4, text) for _, y, text in heights)),
+        ABOVE,
+        height,
+        SLOT * count,
+        UNITS,
+        "".join(path),
+        repeated(label, below),
+        repeated(label, values),
+        f"Night, from {rows[0].day} to {rows[-1].day}" if len(rows) > 1 else "Night",
+    )
+    lines = repeated("<tr><td>{}</td><td>{}</td></tr>\n", ((_named(each.row, link), each.text) for each in columns))
+    return Html(
+        '<section class="figure">\n<h2>{}</h2>\n{}<details>\n<summary>Table of {}</summary>\n<table class="data">\n'
+        '<thead><tr><th scope="col">Night</th><th scope="col">{}</th></tr></thead>\n<tbody>\n{}</tbody>\n</table>\n'
+        "</details>\n</section>"
+    ).format(title, drawn, f"{title[0].lower()}{title[1:]}", unit, lines)
+
+
+def _extremes(columns: Sequence[Column]) -> str:
+    most, least = (chosen(columns, key=lambda each: each.value) for chosen in (max, min))
+    if most.value == least.value:
+        return f"{most.text} on {'each night' if len(columns) > 1 else most.row.day}."
+    return f"Most: {most.text} on {most.row.day}; least: {least.text} on {least.row.day}."
+
+
+def _day(day: str) -> str:
+    return f"{int(day[8:])} {MONTHS[int(day[5:7]) - 1]}"
+
+
+def _linked(row: RunRow, text: str, link: Link) -> Html:
+    address = link(row)
+    return Html('<a href="{}">{}</a>').format(address, text) if address else Html("{}").format(text)
+
+
+def _named(row: RunRow, link: Link) -> Html:
+    """Return the day of a run, and its name unless this says no more."""
+    name = "" if row.run == row.day else Html('<br/><span class="note">{}</span>').format(row.run)
+    return Html('<span class="day">{}</span>{}').format(_linked(row, row.day, link), name)
+
+
+def _table(history: History, link: Link) -> Html:
+    corrected = any(row.corrections for row in history.runs)
+    compared = any(row.drift is not None for row in history.runs)
+    heads = ["Rows", "Rejected", "Orders", "Revenue", *["Corrections"] * corrected, *["Drift"] * compared]
+
+    def cells(row: RunRow) -> Iterator[str]:
+        yield f"{row.rows:,}"
+        yield share(row.rejected, row.rows)
+        yield f"{row.orders:,}"
+        yield f"{amount(row.revenue)}{f' {row.currency}' if row.currency else ''}"
+        if corrected:
+            yield amount(row.corrected_revenue)
+        if compared:
+            yield "" if row.drift is None else f"{row.drift:,} over"
+
+    return Html("<h2>The nights</h2>\n{}").format(scrolled(_rows(history.runs, link, heads, cells), "The nights"))
+
+
+def _rows(rows: Sequence[RunRow], link: Link, heads: Sequence[str], cells: Callable[[RunRow], Iterator[str]]) -> Html:
+    one = Html("<tr><td>{}</td>{}</tr>\n")
+    return Html(
+        '<table class="data">\n<thead><tr><th scope="col">Night</th>{}</tr></thead>\n<tbody>\n{}</tbody>\n</table>'
+    ).format(
+        repeated('<th scope="col">{}</th>', ([head] for head in heads)),
+        Html("").join(
+            one.format(_named(row, link), repeated("<td>{}</td>", ([cell] for cell in cells(row))))
+            for row in reversed(rows)
+        ),
+    )
+
+
+def _resources(history: History, link: Link, priced: bool) -> Html:
+    """Show how the runs went, which may differ between two runs of the same data."""
+
+    def cells(row: RunRow) -> Iterator[str]:
+        yield "" if row.seconds is None else f"{row.seconds:,.1f}"
+        yield "" if row.workers is None else f"{row.workers:,}"
+        if priced:
+            yield row.cost or "unknown"
+
+    rows = history.runs
+    seconds = [
+        Column(row, Decimal(repr(row.seconds)), f"{row.seconds:,.1f} s") for row in rows if row.seconds is not None
+    ]
+    costs = [Column(row, Decimal(row.cost), row.cost) for row in rows if row.cost is not None]
+    parts = [Html('<p class="note">{}</p>').format(f"The workers of these runs cost {history.cost}.")] if costs else []
+    parts += [_figure("Seconds by night", "Seconds of all stages", rows, seconds, set(), link)] if seconds else []
+    parts += (
+        [_figure("Cost by night", "Cost, as --price says", rows, costs, set(), link, least="0.000001", brief=plain)]
+        if costs
+        else []
+    )
+    parts.append(_rows(rows, link, ["Seconds", "Workers", *["Cost"] * priced], cells))
+    return Html('<section id="ran">\n<h2>How the runs went</h2>\n{}\n</section>').format(Html("\n").join(parts))
