@@ -15,6 +15,9 @@ RULES = "validate/rules.json"
 QUARANTINE_PARQUET = "merge/quarantine.parquet"
 SUMMARY = "clean/summary.parquet"
 REPORT, QUALITY, PAGE = "report/analytics_report.json", "report/quality.json", "report/report.html"
+COLUMNS = "report/columns.json"
+DRIFT = "report/drift.json"
+TOLD = "cleanup/told.json"
 
 
 def partition_files(number: int) -> dict[str, str]:
