@@ -143,7 +143,7 @@ def _in_time(send: Callable[[], _Failed | None], seconds: float) -> _Failed | No
         Thread(target=work, daemon=True).start()
         return found.get(timeout=seconds)
     except Empty:
-        return _Failed(f"did not answer within {seconds:.0f} s")
+        return _Failed(f"did not answer within {seconds:.2g} s")
     except RuntimeError:  # no more threads
         return _Failed("could not be posted to: this process may start no more threads", again=False)
 
