@@ -2,7 +2,7 @@
 
 import difflib
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import Field, dataclass, field, fields, is_dataclass, replace
 from decimal import Decimal
 from numbers import Integral, Real
@@ -28,7 +28,8 @@ class Option:
     or, where a ``preset`` may be named as well, unless it is a plain name, without a slash and without an ending.
     One of ``several`` may be given more than once on the command line: the values of a text are joined by commas, and
     those of a tuple are its items, which an environment variable has one a line. A ``cleanup`` reads no other options
-    from the environment: with a variable that makes no sense to others, it still has to work.
+    from the environment: with a variable that makes no sense to others, it still has to work. The value of a ``secret``
+    is never shown, stored or pickled.
     """
 
     flag: str
@@ -38,6 +39,7 @@ class Option:
     preset: bool = False
     several: bool = False
     cleanup: bool = False
+    secret: bool = False
     choices: tuple[str, ...] = ()
     unset: str = ""
 
@@ -49,7 +51,7 @@ class Option:
 
 def option(default: Any, help: str, *, flag: str = "", **said: Any) -> Any:
     """Return a dataclass field that is an `Option`; ``flag`` is needed if it differs from the field's name."""
-    return field(default=default, metadata={_OPTION: Option(flag, help, **said)})
+    return field(default=default, metadata={_OPTION: Option(flag, help, **said)}, repr=not said.get("secret"))
 
 
 def options(*settings: Any) -> Iterator[tuple[Field[Any], Option]]:
@@ -80,6 +82,11 @@ def sections(kinds: Iterable[type]) -> dict[str, list[tuple[Field[Any], Option]]
     return found
 
 
+def without_secrets(settings: Any) -> dict[str, Any]:
+    """Return the fields of a settings object as a pickle has them: secrets are empty."""
+    return {**vars(settings), **{each.name: each.default for each, option in options(settings) if option.secret}}
+
+
 def flags(*settings: Any) -> dict[str, str]:
     """Return the flag of each option by its field's name."""
     return {each.name: option.flag for each, option in options(*settings)}
@@ -108,17 +115,20 @@ def refuse_empty(flag: str, value: object) -> None:
         raise UsageError(f"{flag} is empty: give it a value, or leave it out for the default")
 
 
-def keywords(function: str, given: Mapping[str, Any], flags: Mapping[str, str]) -> dict[str, Any]:
+def keywords(
+    function: str, given: Mapping[str, Any], flags: Mapping[str, str], secrets: Container[str] = ()
+) -> dict[str, Any]:
     """Return the options that a caller gives a Python ``function`` by keyword, without those that are None.
 
-    ``flags`` has the flag of each option by its name. Raises UsageError for an unknown option, and names the nearest
-    one, and for an empty text.
+    ``flags`` has the flag of each option by its name, and ``secrets`` are the names of those that are. Raises
+    UsageError for an unknown option, and names the nearest one, and for an empty text.
     """
     for name, value in given.items():
         if name not in flags:
             by_flag = {flag.removeprefix("--").replace("-", "_"): name for name, flag in flags.items()}
             near = [by_flag[name]] if name in by_flag else difflib.get_close_matches(name, flags, 1)
-            hint = f"did you mean {near[0]}={shown(_shown(value))}?" if near else f"it has {', '.join(flags)}"
+            said = "…" if near and near[0] in secrets else shown(_shown(value))
+            hint = f"did you mean {near[0]}={said}?" if near else f"it has {', '.join(flags)}"
             raise UsageError(f"{function} has no option {name}: {hint}")
         refuse_empty(flags[name], value)
     return {name: value for name, value in given.items() if value is not None}
@@ -153,7 +163,7 @@ def _text(option: Option, value: Any) -> str:
     """Return a text, or the path that an object stands for where one is meant."""
     text = os.fspath(value) if option.path and isinstance(value, os.PathLike) else value
     if not isinstance(text, str):
-        raise UsageError(f"{option.flag} must be {KINDS[str]}, got {_shown(value)}")
+        raise UsageError(f"{option.flag} must be {KINDS[str]}{_got(option, _shown(value))}")
     _check_text(option, text)
     named = option.preset and isinstance(value, str) and not {"/", "."} & {*value}
     if option.path and text and "://" not in text and not named:
@@ -165,17 +175,21 @@ def _check_text(option: Option, text: str) -> None:
     if len(text) > MOST_TEXT:
         raise UsageError(f"{option.flag} must have at most {MOST_TEXT:,} characters, got {len(text):,}")
     if not option.path and not text.isascii() and not _is_unicode(text):
-        raise UsageError(f"{option.flag} must be text in the terminal's encoding, got {quoted(text)}")
-    refuse_nul(option.flag, text)
+        raise UsageError(f"{option.flag} must be text in the terminal's encoding{_got(option, quoted(text))}")
+    refuse_nul(option.flag, text, option.secret)
     if option.choices and text and text not in option.choices:
         allowed = f"{', '.join(option.choices[:-1])} or {option.choices[-1]}"
         raise UsageError(f"{option.flag} must be {allowed}, got {quoted(text)}")
 
 
-def refuse_nul(flag: str, text: object) -> None:
+def _got(option: Option, shown: str) -> str:
+    return "" if option.secret else f", got {shown}"
+
+
+def refuse_nul(flag: str, text: object, secret: bool = False) -> None:
     """Raise UsageError for a text with a NUL character, which no path has, and no argument of a process."""
     if isinstance(text, str) and "\0" in text:
-        raise UsageError(f"{flag} must have no NUL character, got {quoted(text)}")
+        raise UsageError(f"{flag} must have no NUL character{'' if secret else f', got {quoted(text)}'}")
 
 
 def quoted(text: str) -> str:

@@ -56,11 +56,13 @@ BLOCK = re.compile(
 KINDS = {int: "whole number", float: "number", str: "text", bool: "true or false", Any: "anything"}
 
 OF_RUN = [each.name for each, _ in options(Settings)]
+SECRETS = [each.name for each, option in options(Settings) if option.secret]  # which pods have from a Secret
 OF_CLUSTER = [each.name for each, _ in FIELDS if each.name not in OF_RUN]
 
-# Which options are parameters of which flow: all of a run but its place, and these of a Dask cluster.
+# Which options are parameters of which flow: all of a run but its place and secrets, and these of a Dask
+# cluster.
 OF_PIPELINE = (
-    *(name for name in OF_RUN if name != "run_uri"),
+    *(name for name in OF_RUN if name not in ("run_uri", *SECRETS)),
     *("workers", "worker_cpu", "worker_memory", "keep_cluster"),
 )
 OF_STEP = (

@@ -81,7 +81,7 @@ COMMANDS = {
         "merge": "Prove that every row is there exactly once, and commit them as one dataset.",
         "clean": "Keep the paid orders.",
         "report": "Write analytics_report.json, quality.json, facts.json and report.html.",
-        "cleanup": "Remove what the run left running, and write the receipt.",
+        "cleanup": "Remove what the run left running, write the receipt, and tell how the run ended.",
         # made until here
         "stages": "Run several stages in one process, as a pod does.",
     },

@@ -25,8 +25,13 @@ LOG_LEVEL = "Events to show.  [default: info for a stage, warning for run]"
 class Once(click.Option):
     """An option that is refused when it is given twice, or with an empty value.
 
-    A ``multiple`` one may be given several times, and so may a flag that has the same value each time.
+    A ``multiple`` one may be given several times, and so may a flag that has the same value each time. The values of a
+    ``secret`` are not shown.
     """
+
+    def __init__(self, *names: Any, secret: bool = False, **said: Any) -> None:
+        self.secret = secret
+        super().__init__(*names, **said)
 
     def add_to_parser(self, parser: Any, ctx: click.Context) -> None:
         """Make the parser keep every value, not only the last one."""
@@ -42,7 +47,7 @@ class Once(click.Option):
         values: list[Any] = opts.get(name, [])
         for value in values:
             refuse_empty(self.opts[0], value)
-            refuse_nul(self.opts[0], value)
+            refuse_nul(self.opts[0], value, self.secret)
         if values and not self.multiple:
             if len(set(values) if self.is_flag else values) > 1:
                 raise UsageError(f"{self._named(values)}: give it once")
@@ -52,6 +57,8 @@ class Once(click.Option):
     def _named(self, values: list[Any]) -> str:
         if self.is_flag:
             return f"{self.opts[0]} and {self.secondary_opts[0]} are both given"
+        if self.secret:
+            return f"{self.opts[0]} is given more than once"
         return f"{self.opts[0]} is given more than once, as {' and as '.join(quoted(shown(each)) for each in values)}"
 
 
@@ -120,6 +127,7 @@ def _with_options(
             type=Joined() if joined else kind,
             multiple=its.several,
             envvar=its.variable if its.cleanup or not cleanup else None,
+            secret=its.secret,
             show_envvar=True,
             show_default=its.unset or bool(each.default),
             callback=(lambda _, __, values: ",".join(values)) if joined else None,

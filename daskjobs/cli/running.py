@@ -2,6 +2,8 @@
 
 import json
 import os
+from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,7 @@ from daskjobs.memory import keep_memory
 from daskjobs.pipeline.context import AccountedError
 from daskjobs.pipeline.stage import Stage
 from daskjobs.stages import STAGES, cleanup, generate, new_context, run_all, run_stage
+from daskjobs.stages.outcome import of_argo
 from daskjobs.stages.run_settings import Context, Settings
 from daskjobs.stages.workers import workers_ahead
 
@@ -45,6 +48,20 @@ _given = text_option(
 )
 
 
+def _ended(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options by which Argo tells an exit handler how the workflow ended."""
+    for flag, help in (
+        ("--failures", "The value of workflow.failures: the failed tasks, and their messages."),
+        ("--status", "The value of workflow.status: how the workflow ended, as Argo tells its exit handler."),
+    ):
+        command = text_option(flag, help)(command)
+    return command
+
+
+def _as_it_is(command: Callable[..., Any]) -> Callable[..., Any]:
+    return command
+
+
 def _context(chosen: Settings, only: str = "") -> Context:
     """Return the context of a process that does nothing but this run, or this stage of it.
 
@@ -64,11 +81,14 @@ def _stage_command(stage: Stage) -> click.Command:
     @partial(stage_options, cleanup=stage is cleanup.STAGE)
     @_outputs
     @_given
-    def command(log_level: str | None, outputs: str, given: str, **values: Any) -> None:
+    @(_ended if stage is cleanup.STAGE else _as_it_is)
+    def command(
+        log_level: str | None, outputs: str, given: str, status: str = "", failures: str = "", **values: Any
+    ) -> None:
         events.configure(log_level or "info")
         if not values["run_uri"] and stage is not generate.STAGE:
             raise UsageError(f"daskjobs {stage.name} needs --run: where the stages before it wrote their files")
-        context = _context(settings(values), stage.name)
+        context = replace(_context(settings(values), stage.name), outcome=of_argo(status, failures))
         _accept(context, given)
         _do(stage.name, context, outputs)
 

@@ -50,13 +50,19 @@ class Removed:
 
     def check(self) -> None:
         """Raise ClusterError, with objects, reasons and commands, if anything remains."""
+        if self.remaining:
+            raise ClusterError(self.trouble)
+
+    @property
+    def trouble(self) -> str:
+        """What remains, why, and the commands that remove it; an empty text if nothing does."""
         if not self.remaining:
-            return
+            return ""
         named = [each for each in self.remaining if each.command] or self.remaining
         names = "; ".join(f"{each.named.kind} {each.named.name}: {each.why}" for each in named)
         others = len(self.remaining) - len(named)
         commands = " && ".join(each.command for each in named if each.command)
-        raise ClusterError(
+        return (
             f"still there {self.seconds:.0f} s after the Dask cluster was deleted: {names}"
             f"{f' ({others} more objects go with it)' if others else ''}"
             f"{f'; to remove it at once: {commands}' if commands else ''}"

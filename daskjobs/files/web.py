@@ -46,13 +46,13 @@ def patiently(request: Callable[..., T], *arguments: Any, **options: Any) -> T:
         try:
             return request(*arguments, **options)
         except Exception as error:
-            if getattr(error, "status", None) not in BUSY or (wait := _wait(error)) > MOST_WAIT:
+            if getattr(error, "status", None) not in BUSY or (wait := wait_asked(error)) > MOST_WAIT:
                 raise
         time.sleep(wait)
     return request(*arguments, **options)
 
 
-def _wait(error: Any) -> float:
+def wait_asked(error: Any) -> float:
     """Return for how many seconds a server asks in Retry-After, a number or a date, or else `WAIT`."""
     said = (getattr(error, "headers", None) or {}).get("Retry-After", "").strip()
     if re.fullmatch("[0-9]{1,9}", said):

@@ -20,6 +20,7 @@ CORRECTIONS, CORRECTIONS_CSV = "merge/corrections.parquet", "merge/corrections.c
 SUMMARY = "clean/summary.parquet"
 REPORT, QUALITY, PAGE = "report/analytics_report.json", "report/quality.json", "report/report.html"
 COLUMNS, DRIFT = "report/columns.json", "report/drift.json"
+TOLD = "cleanup/told.json"
 
 
 def partition_files(number: int) -> dict[str, str]:

@@ -6,11 +6,13 @@ These modules are imported together, so each imports the libraries of its work l
 import resource
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 
 from daskjobs import events
 from daskjobs.errors import ConfigError, DaskjobsError
 from daskjobs.pipeline.manifest import Manifest
-from daskjobs.stages import clean, cleanup, generate, merge, report, split, validate
+from daskjobs.stages import clean, cleanup, generate, merge, report, split, told, validate
+from daskjobs.stages.outcome import Outcome, of_error
 from daskjobs.stages.run_settings import Context, Settings
 from daskjobs.stages.workers import workers_ahead
 
@@ -18,6 +20,7 @@ STAGES = {
     stage.name: stage
     for stage in (generate.STAGE, split.STAGE, validate.STAGE, merge.STAGE, clean.STAGE, report.STAGE, cleanup.STAGE)
 }
+FIRST = (generate.NAME, split.NAME)  # with which a run begins
 LEAST_MEMORY = 1 << 30  # bytes of address space; with less, the import of libraries fails in many ways
 
 
@@ -32,6 +35,8 @@ def run_stage(name: str, context: Context) -> Manifest:
         if name == cleanup.NAME:  # it locks the run itself, and removes the Dask cluster even when that fails
             return _execute(name, context)
         with context.held() as held, held.making(name):
+            if name in FIRST:
+                told.begin(held)
             return _execute(name, held)
 
 
@@ -44,12 +49,16 @@ def _execute(name: str, context: Context) -> Manifest:
 
 def run_all(context: Context, run: Callable[[str, Context], Manifest] = run_stage) -> dict[str, Manifest]:
     """Run all stages with ``run``, and return their manifests by name; cleanup runs last, even after a failure."""
+    told.refuse(context.settings)
     with context.held() as held:
+        at, manifests = "", dict[str, Manifest]()
         try:
             with workers_ahead(held) as early:
-                manifests = {name: run(name, early) for name in STAGES if name != cleanup.NAME}
-        except BaseException:
+                for at in STAGES:
+                    if at != cleanup.NAME:
+                        manifests[at] = run(at, early)
+        except BaseException as error:
             with suppress(DaskjobsError):  # the first failure is the one to report
-                run_stage(cleanup.NAME, held)
+                run_stage(cleanup.NAME, replace(held, outcome=of_error(at, error)))
             raise
-        return {**manifests, cleanup.NAME: run_stage(cleanup.NAME, held)}
+        return {**manifests, cleanup.NAME: run_stage(cleanup.NAME, replace(held, outcome=Outcome()))}

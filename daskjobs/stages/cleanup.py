@@ -13,7 +13,8 @@ from daskjobs.files.documents import dump
 from daskjobs.pipeline.lease import InUseError
 from daskjobs.pipeline.manifest import Manifest
 from daskjobs.pipeline.stage import Stage
-from daskjobs.stages import validate
+from daskjobs.series.layout import TOLD
+from daskjobs.stages import told, validate
 from daskjobs.stages.run_settings import Context
 
 NAME = "cleanup"
@@ -53,8 +54,9 @@ def execute(context: Context) -> Manifest:
     """Write cleanup/receipt.json: every object of the run's Dask cluster, and those that are kept or remain.
 
     The backend knows what to remove: local workers end with the process that started them, and a scheduler that ran
-    before the run stays. Raises ClusterError, after the receipt is written, when something could not be removed, and
-    InUseError, without removing anything, while another process works on the run.
+    before the run stays. Then people are told how the run ended, if --notify says so. Raises ClusterError, after all
+    that, when something could not be removed, and InUseError, without removing anything, while another process works on
+    the run.
     """
     cluster = context.settings.cluster
     backend = backend_of(cluster)
@@ -73,6 +75,7 @@ def execute(context: Context) -> Manifest:
                 raise unheld
             return _receipt(context, removed)
         finally:
+            told.end(context, unheld is None, removed.trouble)
             removed.check()
 
 
@@ -105,11 +108,11 @@ def _abort_uploads(context: Context) -> list[str]:
 
 STAGE = Stage(
     NAME,
-    "Remove what the run left running, and write the receipt.",
+    "Remove what the run left running, write the receipt, and tell how the run ended.",
     needs=(),
-    files=(RECEIPT,),
+    files=(RECEIPT, TOLD),
     rows=CleanupRows,
     execute=execute,
     artifacts=(RECEIPT,),
-    lasting=(RECEIPT,),
+    lasting=(RECEIPT, TOLD),
 )

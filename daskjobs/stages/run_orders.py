@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Unpack
 from daskjobs.cluster.public import ClusterKeywords, cluster_flags
 from daskjobs.errors import UsageError
 from daskjobs.options import flags, keywords, refuse_empty
+from daskjobs.options import options as of_settings
 from daskjobs.orders.rules.functions import functions_of
 from daskjobs.series import layout
 from daskjobs.stages import merge, new_context, report, run_all
@@ -52,6 +53,9 @@ class Options(ClusterKeywords, total=False):
     again: str
     compare: AnyPath
     max_drift: str
+    notify: str
+    openlineage: str
+    openlineage_key: str
     expect: str
     warn: str
     max_rejected: float
@@ -141,7 +145,8 @@ def run_orders(
     allows, or all of them.
     """
     known = {name: flag for name, flag in (flags(Settings) | cluster_flags()).items() if name not in NAMED}
-    chosen = keywords("run_orders", options, known)
+    secrets = {each.name for each, option in of_settings(Settings) if option.secret}
+    chosen = keywords("run_orders", options, known, secrets)
     refuse_empty("--run", run)
     refuse_empty("--rules", rules)
     refuse_empty("--as-of", as_of)

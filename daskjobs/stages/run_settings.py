@@ -14,12 +14,13 @@ from daskjobs.cluster.settings import ClusterSettings
 from daskjobs.display import listed, shown
 from daskjobs.errors import UsageError
 from daskjobs.files.storage import local_path
-from daskjobs.options import check, flags, option, quoted
+from daskjobs.options import check, flags, option, quoted, without_secrets
 from daskjobs.orders.dialect import QUOTINGS, RFC4180, InputFormat
 from daskjobs.orders.rules.functions import Functions
 from daskjobs.pipeline.context import StageContext
 from daskjobs.series.days import is_day
 from daskjobs.series.drift import limits
+from daskjobs.stages.outcome import Outcome
 
 OF_GENERATED = ("rows", "seed")  # settings of generated orders, and of an input
 OF_INPUT = ("delimiter", "quoting", "encoding", "columns", "profile", "currency")
@@ -108,8 +109,25 @@ class SeriesSettings:
     )  # fmt: skip
 
 
+@dataclass(frozen=True, kw_only=True)
+class TellingSettings:
+    """Who is told."""
+
+    notify: str = option(
+        "", "The address that is told at the end how the run went: a webhook's, as Slack and others have them, or one "
+        "of the package apprise. It is a secret.", cleanup=True, secret=True,
+    )  # fmt: skip
+    openlineage: str = option(
+        "", "The address that takes OpenLineage events: when the run begins, and how it ended. It is a secret.",
+        cleanup=True, secret=True,
+    )  # fmt: skip
+    openlineage_key: str = option(
+        "", "The key that is sent with these events, as a bearer token. It is a secret.", cleanup=True, secret=True
+    )
+
+
 @dataclass(frozen=True)
-class Settings(SeriesSettings, InputSettings):
+class Settings(TellingSettings, SeriesSettings, InputSettings):
     """The run.
 
     The settings of one run; the defaults stand here, those of its input above, and those of its Dask cluster in
@@ -222,6 +240,9 @@ class Settings(SeriesSettings, InputSettings):
                     f"{quoted(listed(where))}"
                 )
 
+    def __getstate__(self) -> dict[str, Any]:
+        return without_secrets(self)
+
     def __repr__(self) -> str:
         values = (f"{each.name}={getattr(self, each.name)!r}" for each in fields(self) if each.repr)
         return f"{type(self).__name__}({', '.join(map(shown, values))})"  # without passwords and tokens
@@ -244,6 +265,10 @@ class Settings(SeriesSettings, InputSettings):
 
 @dataclass(frozen=True)
 class Context(StageContext[Settings]):
-    """The context of a stage of orders; ``early`` starts workers before validate needs them, if that can be."""
+    """The context of a stage of orders.
+
+    ``early`` starts workers before validate needs them, if that can be. ``outcome`` is how the run ended, for cleanup.
+    """
 
     early: Early | None = field(default=None, repr=False, compare=False)
+    outcome: Outcome | None = field(default=None, repr=False, compare=False)

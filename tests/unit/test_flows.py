@@ -35,6 +35,11 @@ PODS = {name: template for name, template in TEMPLATES.items() if "container" in
 FLOWS = {name: documents(f"flows/{name}.yaml")[0] for name in ("run", "smoke", "nightly")}
 WORKFLOWS = {name: flow["spec"].get("workflowSpec", flow["spec"]) for name, flow in FLOWS.items()}
 RETRIED = (errors.StorageError, errors.ClusterError, errors.LostWorkError)
+# In quotes, as Go writes them: what Kubernetes or Argo would expand is an escape there, which outcome.of_argo reads.
+FAILURES = (
+    "{{= len(workflow.failures) < 30000"
+    ' ? replace(replace(workflow.failures, "$", "\\\\u0024"), "{", "\\\\u007b") : "" }}'
+)
 LOST = {-1, 137, 143, 0}  # no exit code, SIGKILL, SIGTERM, and work that is done where Argo failed after it
 
 
@@ -206,7 +211,7 @@ def test_every_variable_is_read_when_a_pod_is_given_it() -> None:
 
 def test_no_parameter_is_in_what_kubernetes_expands_unless_it_is_escaped() -> None:
     """Which is the value of a variable, a command and its arguments. Names and uids of Kubernetes are harmless."""
-    harmless = {"{{workflow.name}}", "{{workflow.uid}}", "{{workflow.namespace}}"}
+    harmless = {"{{workflow.name}}", "{{workflow.uid}}", "{{workflow.namespace}}", "{{workflow.status}}", FAILURES}
     seen = 0
     judged = r"\{\{= workflow\.parameters\.cluster [^{}]*\? (workflow\.parameters\.cluster|'\w+') : '[\w ]+' \}\}"
     for container in (DEFAULTS["container"], *(each["container"] for each in templates() if "container" in each)):

@@ -154,7 +154,7 @@ def test_help_has_the_first_sentence_of_each_command() -> None:
 
 def test_help_of_a_run_has_the_options_of_its_input_the_run_the_dask_cluster_and_each_backend() -> None:
     found = listed("run")
-    assert list(found)[:4] == ["The input", "Earlier runs", "The run", "The Dask cluster"]
+    assert list(found)[:5] == ["The input", "Earlier runs", "Who is told", "The run", "The Dask cluster"]
     assert {"--run", "--rules", "--as-of", "--max-rejected", "--partitions"} <= set(found["The run"])
     assert {"--known", "--compare"} <= set(found["Earlier runs"])
     assert found["On this machine"] == ["--dashboard"]
