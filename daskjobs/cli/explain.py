@@ -9,7 +9,7 @@ from click.core import ParameterSource
 
 from daskjobs.cli.parameters import option, settings
 from daskjobs.cli.streams import check_written
-from daskjobs.cli.terminal import say
+from daskjobs.cli.terminal import say, short
 from daskjobs.display import escaped
 from daskjobs.errors import UsageError
 from daskjobs.stages import new_context
@@ -115,9 +115,9 @@ def _night(context: Context, order_id: str) -> Iterator[str]:
 
     found = night(context, order_id)
     if not found.seen:
-        yield f"order      {order_id} is in no row of {found.run.uri}{_unread([found])}"
+        yield f"order      {order_id} is in no row of {short(found.run.uri)}{_unread([found])}"
         return
-    yield f"order      {order_id}, in {_rows(len(found.seen))} of {found.run.uri}{_unread([found])}"
+    yield f"order      {order_id}, in {_rows(len(found.seen))} of {short(found.run.uri)}{_unread([found])}"
     for each in found.seen:
         yield from _seen(each, found.sentences)
 
@@ -134,7 +134,7 @@ def _life(order_id: str, series: str) -> Iterator[str]:
         return
     yield f"order      {order_id}, in {len(some):,} of {runs}"
     for each in some:
-        yield f"{each.run.day} {each.run.uri}"
+        yield f"{each.run.day} {short(each.run.uri)}"
         for seen in each.seen:
             yield from _seen(seen, each.sentences)
     if found := mended(some):
@@ -173,7 +173,7 @@ def _rows(count: int) -> str:
 def _unread(nights: "Iterable[Night]") -> str:
     """Say of how many rows nobody knows the id."""
     count = sum(each.unread for each in nights)
-    return f"; {_rows(count)} {'was' if count == 1 else 'were'} malformed, and may be of any order" if count else ""
+    return f"; {_rows(count)} {'is' if count == 1 else 'are'} malformed, and may be of any order" if count else ""
 
 
 def _cut(text: str) -> str:

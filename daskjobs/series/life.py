@@ -22,7 +22,7 @@ from daskjobs.files.tables import column, mask, read_pieces, reading, rebatched,
 from daskjobs.orders.plan import Partition, Plan
 from daskjobs.orders.quarantine import by_source
 from daskjobs.orders.reread import read_ids
-from daskjobs.orders.rules.builtin import DUPLICATE, MALFORMED
+from daskjobs.orders.rules.builtin import DUPLICATE
 from daskjobs.orders.schema import COUNTS
 from daskjobs.orders.sources.format import Ints
 from daskjobs.orders.validation.ids import bucket_of, found_again, hashes, rank, texts
@@ -58,8 +58,8 @@ class Seen:
 class Night:
     """What a run has of an order: its rows, in the order of the source.
 
-    ``unread`` counts the run's rows that were malformed, so that nobody knows their ids. ``sentences`` are those of the
-    run's rules, by reason.
+    ``unread`` counts the run's rejected rows of which no id can be read, since they are malformed. ``sentences`` are
+    those of the run's rules, by reason.
     """
 
     run: GoodRun
@@ -119,17 +119,17 @@ def _plan(run: GoodRun) -> Plan:
 
 
 def _look(run: GoodRun, plan: Plan, order_id: str, partition: Partition) -> tuple[list[Seen], int]:
-    """Return a partition's rows with an id, and the number of its malformed rows."""
+    """Return a partition's rows with an id, and the number of those of which no id can be read."""
     name = partition_files(partition.number)["result"]
     try:
         result = unsealed(run.read("validate", name), PartitionResult)
     except ValueError as error:
         raise damaged(run.storage.uri(name), error) from error
-    rejected = _rejected(run, plan, result, order_id) if result.rows.rejected else []
+    rejected, unread = _rejected(run, plan, result, order_id)
     counted = _counted(run, plan, partition, result, order_id) if _may_have(result, plan, order_id) else []
     rows = _Rows(plan, partition)
     found = sorted([*rejected, *counted], key=lambda each: rows.place(each.source, each.row))
-    return found, sum(count for reason, count in result.reasons.items() if reason in MALFORMED)
+    return found, unread
 
 
 def _may_have(result: PartitionResult, plan: Plan, order_id: str) -> bool:
@@ -142,11 +142,11 @@ def _may_have(result: PartitionResult, plan: Plan, order_id: str) -> bool:
     return rank(ids.least) <= rank(order_id) <= rank(ids.most)
 
 
-def _rejected(run: GoodRun, plan: Plan, result: PartitionResult, order_id: str) -> list[Seen]:
+def _rejected(run: GoodRun, plan: Plan, result: PartitionResult, order_id: str) -> tuple[list[Seen], int]:
     name, files = partition_files(result.partition)["quarantine"], {file.name: file for file in plan.files}
     groups = row_groups(run.storage, name, result.outputs[name], ["row", "source", "reasons", "raw"])
-    seen = list[Seen]()
-    for batch in rebatched(groups, "raw"):
+    seen, unread = list[Seen](), 0
+    for batch in rebatched(groups, "raw") if result.rows.rejected else ():
         start = 0
         for source, rows in by_source(batch):
             ids, places = read_ids(rows, files[source], plan.profile)
@@ -156,7 +156,8 @@ def _rejected(run: GoodRun, plan: Plan, result: PartitionResult, order_id: str) 
                 for line in batch.take(pa.array(at)).to_pylist()
             ]
             start += len(rows)
-    return seen
+            unread += len(rows) - len(ids)
+    return seen, unread
 
 
 def _counted(run: GoodRun, plan: Plan, partition: Partition, result: PartitionResult, order_id: str) -> list[Seen]:

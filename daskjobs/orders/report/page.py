@@ -18,9 +18,9 @@ BARS = 20  # at most in one plot
 MOST_DAYS = 1100  # columns of the plot by day: three years
 FILES = 3  # named at most
 LARGEST = 5  # reasons that are shown with a row each
-SAMPLED = 20  # reasons of which all samples are shown
-SETS = 8  # of reasons that come together
-TEXT, NAME = 120, 40  # characters of a row, and of a file's name
+SAMPLED = 10  # reasons of which all samples are shown
+SETS, TOGETHER = 8, 5  # of reasons that come together, and reasons that are named in each
+TEXT, NAME = 100, 40  # characters of a row, and of a file's name
 
 
 @dataclass(frozen=True)
@@ -262,12 +262,9 @@ def _together(quality: Quality) -> Html:
     if not any(len(each.reasons) > 1 for each in quality.together):
         return Html("")
     rejected, most = quality.rows.rejected, quality.together[:SETS]
-    rows = [
-        (Html(" and ").join(map(_broken, each.reasons)) + (" alone" if len(each.reasons) == 1 else ""), each.rows)
-        for each in most
-    ]
+    rows = [(_all(each.reasons), each.rows) for each in most]
     if others := rejected - sum(each.rows for each in most):
-        rows.append((Html("other reasons together"), others))
+        rows.append((Html("other reasons"), others))
     return Html(
         '<table>\n<thead><tr><th scope="col">Which reasons come together</th><th scope="col" class="n">Rows</th>'
         '<th scope="col" class="n">Share of rejected</th></tr></thead>\n<tbody>\n{}</tbody>\n</table>\n'
@@ -277,6 +274,13 @@ def _together(quality: Quality) -> Html:
             ((name, count, share(count, rejected)) for name, count in rows),
         )
     )
+
+
+def _all(reasons: Sequence[str]) -> Html:
+    named = [_broken(each) for each in reasons[:TOGETHER]]
+    if more := len(reasons) - len(named):
+        named.append(Html("{} more").format(more))
+    return named[0] + " alone" if len(named) == 1 else Html(" and ").join(named)
 
 
 def _plots(quality: Quality, summary: pa.Table, notes: Sequence[str]) -> Iterator[Html]:
