@@ -120,6 +120,14 @@ def nights(series: str, order_id: str) -> Iterator[Night]:
 
 
 def night(context: Context, order_id: str) -> Night:
-    """Return what a run has of an order, whether or not it came to a report."""
+    """Return what a run has of an order, whether or not it came to a report.
+
+    Raises UsageError when there is no run whose rows were checked.
+    """
+    if context.committed(validate.NAME) is None:
+        raise UsageError(
+            f"--run {context.settings.run_uri} is no run whose rows were checked: name a run's folder, or with --series "
+            "the folder that holds runs"
+        )
     manifests = {stage: context.manifest(stage) for stage in (split.NAME, validate.NAME)}
     return look(GoodRun(context.settings.run_uri, "", "", manifests), order_id)

@@ -237,7 +237,7 @@ def _sample(samples: Sequence[Sample], several: bool) -> Html:
 def _told(sample: Sample, several: bool = True) -> tuple[str, str]:
     """Return where a sample stands, in which of ``several`` files (without its folders), and its text."""
     of = f" of {cut(sample.source.rstrip('/').rpartition('/')[2], NAME)}" if several else ""
-    return f"Row {sample.row:,}{of}", cut(sample.text, TEXT)
+    return f"Row {sample.row:,}{of}", cut(sample.text, TEXT) or "(empty)"
 
 
 def _samples(reasons: Sequence[Reason], samples: Mapping[str, Sequence[Sample]]) -> Html:

@@ -212,8 +212,12 @@ def test_an_order_that_is_nowhere_gets_a_sentence_and_a_folder_without_runs_is_r
     told = daskjobs("explain", "--id", "N2", "--series", "runs", DASKJOBS_RUN="elsewhere")
     assert (told.returncode, told.stdout) == (0, "order      N2 is in no row of 1 good run of runs\n")
     assert daskjobs("explain", "--id", "N2", "--run", "runs/n1").stdout == "order      N2 is in no row of runs/n1\n"
-    for series, said in (("runs/n1", "is a run, and a series is"), ("missing", "--series missing has no good run")):
-        refused = daskjobs("explain", "--id", "N1", "--series", series)
+    for option, folder, said in (
+        ("--series", "runs/n1", "is a run, and a series is"),
+        ("--series", "missing", "--series missing has no good run"),
+        ("--run", "runs", "is no run whose rows were checked"),
+    ):
+        refused = daskjobs("explain", "--id", "N1", option, folder)
         assert refused.returncode == 2
         assert said in refused.stderr
 
