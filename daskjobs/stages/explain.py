@@ -126,8 +126,8 @@ def night(context: Context, order_id: str) -> Night:
     """
     if context.committed(validate.NAME) is None:
         raise UsageError(
-            f"--run {context.settings.run_uri} is no run whose rows were checked: name a run's folder, or with --series "
-            "the folder that holds runs"
+            f"--run {context.settings.run_uri} is no run whose rows were checked: name a run's folder, or with "
+            "--series the folder that holds runs"
         )
     manifests = {stage: context.manifest(stage) for stage in (split.NAME, validate.NAME)}
     return look(GoodRun(context.settings.run_uri, "", "", manifests), order_id)
