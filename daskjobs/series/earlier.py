@@ -1,14 +1,21 @@
 """Which earlier runs a run looks at: split fixes them once, by their URIs and the hashes of their manifests."""
 
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import date
 
-from daskjobs.errors import ConfigError, UsageError
+from daskjobs.errors import ConfigError, StorageError, UsageError
+from daskjobs.files.documents import parse
 from daskjobs.files.storage import real_path
+from daskjobs.pipeline.lease import InUseError, lease
 from daskjobs.pipeline.stage import Stage
+from daskjobs.series.layout import EARLIER
 from daskjobs.series.runs import GoodRun, again, good_run, good_runs
 
+LOCK_FOLDER = "daskjobs-series"  # in the series: its lock, so that one run at a time commits its report
+WAIT_SECONDS = 120  # for the lock, longer than a stale one takes to be free
 LAST = "last"  # --compare: the newest good run before this one
 
 
@@ -85,6 +92,53 @@ class Asked:
         """Return the good runs of the series, without this run. Raises as `good_runs` does."""
         here = real_path(self.uri).rstrip("/")
         return [run for run in good_runs(self.series, stages, self.uri) if real_path(run.uri).rstrip("/") != here]
+
+
+class OvertakenError(ConfigError):
+    """Another run of the series was committed first, which this one has not looked at; a retry alone won't look."""
+
+
+@contextmanager
+def first(asked: Asked, earlier: Earlier, stages: Mapping[str, Stage], sha256: str) -> Iterator[None]:
+    """Let a run of the series commit its report, whose manifest has this hash, if nothing has changed since it looked.
+
+    Runs of the series commit one after another. Raises OvertakenError when a good run is there by now that --known
+    would have looked at, unless that one knows this very report; ConfigError when one that was looked at is gone or was
+    made again; and StorageError when another process doesn't free the series within `WAIT_SECONDS`.
+    """
+    inside = real_path(asked.uri.rstrip("/").rpartition("/")[0]) == real_path(asked.series).rstrip("/")
+    with _locked(f"{asked.series.rstrip('/')}/{LOCK_FOLDER}") if inside else nullcontext():
+        earlier.known_runs(stages)
+        looked = set(earlier.known)
+        for run in asked.runs(stages):
+            if asked.looks_at(run) and Looked.of(run) not in looked and not _knows(run, Looked(asked.uri, sha256)):
+                raise OvertakenError(
+                    f"{run.uri} was committed while this run worked, and may have counted the same orders: run all "
+                    "stages again, from split, which then looks at it"
+                )
+        yield
+
+
+def _knows(run: GoodRun, other: Looked) -> bool:
+    """Tell whether a run has looked at another one, as this is now: then it has not counted the same orders."""
+    return run.has("split", EARLIER) and other in parse(run.read("split", EARLIER), Earlier).known
+
+
+@contextmanager
+def _locked(folder: str) -> Iterator[None]:
+    deadline = time.monotonic() + WAIT_SECONDS
+    while True:
+        with ExitStack() as stack:
+            try:
+                check = stack.enter_context(lease(folder))
+            except InUseError as error:
+                if time.monotonic() > deadline:
+                    raise StorageError(f"the series could not be locked within {WAIT_SECONDS} s: {error}") from error
+                time.sleep(0.2)
+                continue
+            yield
+            check()
+            return
 
 
 def find(asked: Asked, stages: Mapping[str, Stage]) -> Earlier:

@@ -102,6 +102,7 @@ def find_known(
     from daskjobs.orders.validation.duplicates import Part
     from daskjobs.series import known
 
+    series.refuse_currencies(task.profile, results)
     lines = task.profile is not None and task.profile.by_line
     like = task.profile if task.profile and task.profile.order.key and not lines else None
     theirs, some = _both(series, results, ranged=not lines and like is None)

@@ -1,7 +1,10 @@
 """Write the results: analytics_report.json, quality.json, facts.json and report.html."""
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from daskjobs.cores import cores
@@ -24,6 +27,7 @@ from daskjobs.orders.validation.result import SEEN_BEFORE
 from daskjobs.pipeline.context import AccountedError, Done
 from daskjobs.pipeline.manifest import Manifest
 from daskjobs.pipeline.stage import Stage
+from daskjobs.series.earlier import OvertakenError, first
 from daskjobs.series.layout import PAGE, QUALITY, REPORT, RULES, SUMMARY
 from daskjobs.stages import clean, generate, merge, split, validate
 from daskjobs.stages.run_settings import Context
@@ -75,7 +79,26 @@ def execute(context: Context) -> Manifest:
     analytics_report.json and raises AccountedError.
     """
     inputs = context.digest(merge.NAME) | context.digest(clean.NAME) | context.digest(validate.NAME)
-    return context.commit(NAME, inputs, {"max_rejected": context.settings.max_rejected}, lambda: _write(context))
+    settings = {"max_rejected": context.settings.max_rejected}
+    return context.commit(NAME, inputs, settings, lambda: _write(context), partial(_sealing, context))
+
+
+@contextmanager
+def _sealing(context: Context, sha256: str) -> Iterator[None]:
+    """Commit after other runs of the series, and only if none was committed that this one should have looked at.
+
+    Otherwise split is taken back, so that the same command looks anew.
+    """
+    settings, earlier = context.manifest(split.NAME).settings, split.read_earlier(context)
+    if not (settings.get("known") and earlier):
+        yield
+        return
+    try:
+        with first(split.asked(context, settings), earlier, context.stages, sha256):
+            yield
+    except OvertakenError:
+        context.take_back(split.NAME)
+        raise
 
 
 def _write(context: Context) -> Done:
