@@ -73,10 +73,6 @@ def _nothing(_: object) -> None:
     """Do nothing. It is no lambda, so that a context can be pickled."""
 
 
-def _sealed(_: str) -> AbstractContextManager[None]:
-    return nullcontext()
-
-
 @dataclass(frozen=True)
 class StageContext(Generic[S]):
     """What the stages of one run are given: its settings, its storage, and how to report progress.
@@ -177,7 +173,7 @@ class StageContext(Generic[S]):
         inputs: dict[str, str],
         settings: dict[str, Any],
         work: Callable[[], Done],
-        sealing: Callable[[str], AbstractContextManager[None]] = _sealed,
+        sealing: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> Manifest:
         """Do a stage's ``work`` once for the same inputs and settings, and commit it by its manifest.
 
@@ -185,7 +181,7 @@ class StageContext(Generic[S]):
         already matches inputs, settings and version, and its outputs are in place; outputs in the stage's own folder
         are checked against their hashes. Otherwise, what this stage and those after it have committed is taken back
         before the work begins. Before the commit, all outputs are flushed to disk, and stale files with names of this
-        stage are removed. The manifest is written inside ``sealing``, which takes its SHA-256, and may refuse it.
+        stage are removed. The manifest is written inside ``sealing``, which may refuse it.
         """
         stage = self.stages[name]
         made = Manifest(name, self.version, inputs, settings, outputs={}, rows={})
@@ -222,10 +218,9 @@ class StageContext(Generic[S]):
         self.storage.sync([stage.facts, *(each for each in done.outputs if each.startswith(f"{stage.folder}/"))])
         manifest = replace(made, outputs=done.outputs, rows=to_json(done.rows))
         data = manifest.to_json()
-        sha256 = hashlib.sha256(data).hexdigest()
-        with sealing(sha256):
+        with sealing():
             self.storage.put(stage.manifest, data, durable=True)
-        self.known[name] = manifest, sha256
+        self.known[name] = manifest, hashlib.sha256(data).hexdigest()
         event("stage.done", stage=name, seconds=facts["seconds"])
         return manifest
 

@@ -21,15 +21,19 @@ LAST = "last"  # --compare: the newest good run before this one
 
 @dataclass(frozen=True)
 class Looked:
-    """A run that is looked at: its URI, and the SHA-256 of its report's manifest."""
+    """A run that is looked at: its URI, the SHA-256 of its report's manifest, and that of what it ``counts``.
+
+    The latter stays when the same run is done again, and the former may not, since the page says how long it took.
+    """
 
     run: str
     sha256: str
+    counts: str
 
     @classmethod
     def of(cls, run: GoodRun) -> "Looked":
         """Return what is written of a run."""
-        return cls(run.uri, run.sha256)
+        return cls(run.uri, run.sha256, run.counts)
 
 
 @dataclass(frozen=True)
@@ -46,7 +50,7 @@ class Earlier:
 
     def known_runs(self, stages: Mapping[str, Stage]) -> list[GoodRun]:
         """Return the known runs. Raises ConfigError when one is gone, or was made again."""
-        return again([(each.run, each.sha256) for each in self.known], stages)
+        return again([(each.run, each.counts) for each in self.known], stages, lambda run: run.counts)
 
     def compared_run(self, stages: Mapping[str, Stage]) -> GoodRun | None:
         """Return the run that is compared with, None without one. Raises ConfigError as `known_runs` does."""
@@ -99,19 +103,19 @@ class OvertakenError(ConfigError):
 
 
 @contextmanager
-def first(asked: Asked, earlier: Earlier, stages: Mapping[str, Stage], sha256: str) -> Iterator[None]:
-    """Let a run of the series commit its report, whose manifest has this hash, if nothing has changed since it looked.
+def first(asked: Asked, earlier: Earlier, stages: Mapping[str, Stage], counts: str) -> Iterator[None]:
+    """Let a run of the series commit its report if nothing has changed since it looked; ``counts`` is `GoodRun.counts`.
 
     Runs of the series commit one after another. Raises OvertakenError when a good run is there by now that --known
-    would have looked at, unless that one knows this very report; ConfigError when one that was looked at is gone or was
-    made again; and StorageError when another process doesn't free the series within `WAIT_SECONDS`.
+    would have looked at, unless that one knows what this one counts; ConfigError when one that was looked at is gone or
+    was made again; and StorageError when another process doesn't free the series within `WAIT_SECONDS`.
     """
     inside = real_path(asked.uri.rstrip("/").rpartition("/")[0]) == real_path(asked.series).rstrip("/")
     with _locked(f"{asked.series.rstrip('/')}/{LOCK_FOLDER}") if inside else nullcontext():
         earlier.known_runs(stages)
-        looked = set(earlier.known)
+        looked = {(each.run, each.counts) for each in earlier.known}
         for run in asked.runs(stages):
-            if asked.looks_at(run) and Looked.of(run) not in looked and not _knows(run, Looked(asked.uri, sha256)):
+            if asked.looks_at(run) and (run.uri, run.counts) not in looked and not _knows(run, asked.uri, counts):
                 raise OvertakenError(
                     f"{run.uri} was committed while this run worked, and may have counted the same orders: run all "
                     "stages again, from split, which then looks at it"
@@ -119,9 +123,11 @@ def first(asked: Asked, earlier: Earlier, stages: Mapping[str, Stage], sha256: s
         yield
 
 
-def _knows(run: GoodRun, other: Looked) -> bool:
+def _knows(run: GoodRun, uri: str, counts: str) -> bool:
     """Tell whether a run has looked at another one, as this is now: then it has not counted the same orders."""
-    return run.has("split", EARLIER) and other in parse(run.read("split", EARLIER), Earlier).known
+    if not run.has("split", EARLIER):
+        return False
+    return any((each.run, each.counts) == (uri, counts) for each in parse(run.read("split", EARLIER), Earlier).known)
 
 
 @contextmanager

@@ -212,14 +212,14 @@ def _gone(series: Series, theirs: "list[Counted]") -> "dict[int, Ints]":
     for run in series.runs:
         if not run.has(MERGE, CORRECTIONS):
             continue
-        looked = {each.run: each.sha256 for each in parse(run.read("split", EARLIER), Earlier).known}
+        looked = {each.run: each.counts for each in parse(run.read("split", EARLIER), Earlier).known}
         for group in row_groups(run.storage, CORRECTIONS, run.manifests[MERGE].outputs[CORRECTIONS]):
             uris = group["run"].combine_chunks().dictionary_encode()
             for code, uri in enumerate(uris.dictionary.to_pylist()):
                 if uri not in by_uri:
                     continue
                 number, other = by_uri[uri]
-                if looked.get(uri) != other.sha256:
+                if looked.get(uri) != other.counts:
                     raise ConfigError(
                         f"{uri} was made again since {run.uri} took back orders of it: run {run.uri} again, from split"
                     )

@@ -84,7 +84,7 @@ def execute(context: Context) -> Manifest:
 
 
 @contextmanager
-def _sealing(context: Context, sha256: str) -> Iterator[None]:
+def _sealing(context: Context) -> Iterator[None]:
     """Commit after other runs of the series, and only if none was committed that this one should have looked at.
 
     Otherwise split is taken back, so that the same command looks anew.
@@ -94,7 +94,8 @@ def _sealing(context: Context, sha256: str) -> Iterator[None]:
         yield
         return
     try:
-        with first(split.asked(context, settings), earlier, context.stages, sha256):
+        counts = context.digest(merge.NAME)[merge.STAGE.manifest]
+        with first(split.asked(context, settings), earlier, context.stages, counts):
             yield
     except OvertakenError:
         context.take_back(split.NAME)
