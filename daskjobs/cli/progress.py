@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 import click
@@ -11,6 +11,7 @@ from daskjobs.cli.terminal import say, short
 from daskjobs.display import escaped
 from daskjobs.files.documents import parse
 from daskjobs.orders.report.quality import Quality
+from daskjobs.orders.validation.result import SeenBefore
 from daskjobs.pipeline.manifest import Manifest
 from daskjobs.series import layout
 from daskjobs.stages import report, run_stage
@@ -36,6 +37,17 @@ def with_bar(name: str, context: Context) -> Manifest:
     return manifest
 
 
+def known_lines(seen: SeenBefore) -> Iterator[str]:
+    """Yield lines about the orders that earlier runs have counted."""
+    runs = f"{seen.runs:,} earlier run{'' if seen.runs == 1 else 's'}"
+    tied = f", {seen.tied:,} of these as old" if seen.tied else ""
+    kinds = f" ({seen.same:,} the same again, {seen.other:,} with other values{tied})" if seen.same + seen.other else ""
+    yield f"known      {runs}, {seen.rows:,} row{'' if seen.rows == 1 else 's'} seen before{kinds}"
+    if seen.corrections:
+        rows = f"{seen.corrections:,} row{'' if seen.corrections == 1 else 's'}"
+        yield f"corrected  {seen.corrected_orders} orders and {seen.corrected_revenue}, of {rows} of earlier runs"
+
+
 def print_report(context: Context, manifests: Mapping[str, Manifest]) -> None:
     """Print the numbers of a run's report, and the path of its page."""
     rows = manifests[report.NAME].counted(report.ReportRows)
@@ -57,6 +69,8 @@ def print_report(context: Context, manifests: Mapping[str, Manifest]) -> None:
         say(f"furniture  {rows.furniture:,} of {rows.rows_in:,}")
     say(f"rejected   {rows.rejected:,} of {rows.rows_in:,}{f' ({reasons})' if reasons else ''}")
     say(f"unpaid     {rows.unpaid:,}")
+    for line in known_lines(quality.seen_before) if quality.seen_before else ():
+        say(line)
     for warning in quality.warnings:
         say(f"warning    {warning}")
     say(f"report     {short(context.storage.uri(layout.PAGE))}")

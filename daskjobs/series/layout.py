@@ -2,17 +2,20 @@
 
 from daskjobs.pipeline.stage import numbered
 
-PARTITIONS = "split/partitions.json"
+PARTITIONS, EARLIER = "split/partitions.json", "split/earlier.json"
 PARTITION_FILES = {
     "paid": "validate/part-*/paid.parquet",
     "unpaid": "validate/part-*/unpaid.parquet",
     "quarantine": "validate/part-*/quarantine.parquet",
     "ids": "validate/part-*/ids.pieces",
     "summary": "validate/part-*/summary.parquet",
+    "seen": "validate/part-*/seen.parquet",
     "result": "validate/part-*/result.json",
 }
 RULES = "validate/rules.json"
 QUARANTINE_PARQUET = "merge/quarantine.parquet"
+SEEN_CSV = "merge/seen_before.csv"
+CORRECTIONS, CORRECTIONS_CSV = "merge/corrections.parquet", "merge/corrections.csv"
 SUMMARY = "clean/summary.parquet"
 REPORT, QUALITY, PAGE = "report/analytics_report.json", "report/quality.json", "report/report.html"
 

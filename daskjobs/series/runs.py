@@ -5,7 +5,7 @@ here. A folder without a committed report is passed over: a run that has failed,
 """
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -19,6 +19,7 @@ from daskjobs.pipeline.manifest import Manifest, version_of
 from daskjobs.pipeline.stage import Stage
 
 LAST = "report"  # the stage whose commit makes a run good
+COUNTING = "merge/manifest.json"
 TRIES = 3  # a run may be done again while its manifests are read
 
 T = TypeVar("T")
@@ -51,6 +52,11 @@ class GoodRun:
     def order(self) -> tuple[str, str, str]:
         """What the runs of a series are ordered by."""
         return self.day, self.made, self.uri
+
+    @property
+    def counts(self) -> str:
+        """The hash of the manifest that vouches for its orders: it stays when the same run is done again."""
+        return self.manifests[LAST].inputs[COUNTING]
 
     @property
     def storage(self) -> Storage:
@@ -97,22 +103,26 @@ def good_run(uri: str, stages: Mapping[str, Stage]) -> GoodRun | None:
         except _OtherError as other:
             error = other
             continue
-        return GoodRun(uri, told[1], _made(uri), manifests)
+        return GoodRun(uri, told[1], made(uri), manifests)
     raise StorageError(
         f"{Storage(uri).uri(error.name)} is not what the report of {uri} was made from: run it again, or move its "
         "folder out of the series"
     )
 
 
-def again(runs: Iterable[tuple[str, str]], stages: Mapping[str, Stage]) -> list[GoodRun]:
-    """Return runs that were found before, by their URIs and the hashes of their reports' manifests.
+def again(
+    runs: Iterable[tuple[str, str]],
+    stages: Mapping[str, Stage],
+    same: Callable[[GoodRun], str] = lambda run: run.sha256,
+) -> list[GoodRun]:
+    """Return runs that were found before, by their URIs and what ``same`` says of each: its report's hash.
 
-    Raises ConfigError when one of them is gone, or has another report by now.
+    Raises ConfigError when one of them is gone, or has another one by now.
     """
     found = []
     for uri, sha256 in runs:
         run = good_run(uri, stages)
-        if run is None or run.sha256 != sha256:
+        if run is None or same(run) != sha256:
             raise ConfigError(
                 f"{uri} {'is gone' if run is None else 'was made again'} since this run looked at it: run all stages "
                 "again, from split"
@@ -161,7 +171,8 @@ def _manifest(uri: str, stage: Stage, data: bytes) -> Manifest:
         raise damaged(where, error) from error
 
 
-def _made(uri: str) -> str:
+def made(uri: str) -> str:
+    """Return when the folder of a run was made (UTC, as ISO 8601 writes it); an empty text if it says nothing of it."""
     data = Storage(uri).find(MARKER)
     try:
         return str(parse(data, dict[str, Any])["made"]) if data is not None else ""

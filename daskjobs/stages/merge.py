@@ -21,6 +21,7 @@ from daskjobs.orders.validation.result import (
     LongRows,
     PartitionResult,
     Score,
+    SeenBefore,
     UnreadFiles,
     UnreadRows,
 )
@@ -28,7 +29,7 @@ from daskjobs.orders.validation.together import Together
 from daskjobs.pipeline.context import Done
 from daskjobs.pipeline.manifest import Manifest
 from daskjobs.pipeline.stage import Stage, numbered
-from daskjobs.series.layout import QUARANTINE_PARQUET, partition_files
+from daskjobs.series.layout import CORRECTIONS, CORRECTIONS_CSV, QUARANTINE_PARQUET, SEEN_CSV, partition_files
 from daskjobs.stages import split, validate
 from daskjobs.stages.run_settings import Context
 
@@ -61,7 +62,8 @@ class MergeRows(Ledger):
     ``unread`` are files of several rows of which none was understood, and ``unread_single`` those of one such row;
     ``utf8`` are those that look like UTF-8, though they were decoded as --encoding says. With a profile, this is here,
     too, with the paid rows by currency, and what they add up to, if it says so. ``together`` counts rejected rows by
-    all of their reasons, as `together.Together` does.
+    all of their reasons, as `together.Together` does. ``seen`` says what became of orders that earlier runs have
+    counted, if these were looked at.
     """
 
     statuses: dict[str, int]
@@ -76,6 +78,7 @@ class MergeRows(Ledger):
     currencies: dict[str, int] = field(default_factory=dict)
     amounts: Amounts | None = None
     together: dict[str, int] = field(default_factory=dict)
+    seen: SeenBefore | None = None
 
 
 def execute(context: Context) -> Manifest:
@@ -83,7 +86,9 @@ def execute(context: Context) -> Manifest:
 
     For each file of the input that has rejected rows, a file merge/rejected-* has its header, if there is one, and
     these rows as they stood there: once mended, they can be the input of another run. merge/samples.json has the first
-    rows of each reason, and how their texts begin. The manifest's rows hold the ledger, in all and by partition. Raises
+    rows of each reason, and how their texts begin. With --known, merge/seen_before.csv has the rows whose order an
+    earlier run has counted, and where that stands; with --again newest, merge/corrections.parquet and .csv those of
+    earlier runs that newer ones replace. The manifest's rows hold the ledger, in all and by partition. Raises
     LostWorkError when it doesn't balance.
     """
     inputs = context.digest(split.NAME) | context.digest(validate.NAME)
@@ -108,6 +113,8 @@ def _merge(context: Context) -> Done:
     parts = [partition_files(result.partition)["quarantine"] for result in results]
     vouched = {name: context.output(validate.NAME, name) for name in parts}
     named = [(numbered(REJECTED, number, file.ending), file) for number, file in enumerate(plan.files)]
+    written, seen = _seen(context, results)
+    outputs |= written
     reasons, statuses, scores = Counter[str](), Counter[str](), dict[str, Score]()
     currencies, together = Counter[str](), Together()
     for result in results:
@@ -141,10 +148,25 @@ def _merge(context: Context) -> Done:
         currencies=dict(sorted(currencies.items())),
         amounts=sum(amounts, Amounts()) if amounts else None,
         together=together.simplest(),
+        seen=seen,
     )
     if rows.utf8:
         event("input.looks_like_utf8", level=logging.WARNING, names=", ".join(rows.utf8[:NAMED]), of=len(rows.utf8))
     return Done(outputs, rows)
+
+
+def _seen(context: Context, results: list[PartitionResult]) -> tuple[dict[str, Output], SeenBefore | None]:
+    """Write what is known of orders that earlier runs have counted, if these were looked at."""
+    from daskjobs.orders import seen
+
+    settings, earlier = context.manifest(split.NAME).settings, split.read_earlier(context)
+    if not (settings.get("known") and earlier):
+        return {}, None
+    names = [partition_files(result.partition)["seen"] for result in results if result.seen]
+    parts = {name: context.output(validate.NAME, name) for name in names}
+    newest = settings.get("again") == "newest"
+    corrections = (CORRECTIONS, CORRECTIONS_CSV) if newest else None
+    return seen.gather(context.storage, parts, [each.run for each in earlier.known], SEEN_CSV, corrections)
 
 
 def _unread(plan: "Plan", results: list[PartitionResult]) -> tuple[UnreadFiles | None, UnreadFiles | None]:
@@ -240,7 +262,7 @@ STAGE = Stage(
     NAME,
     "Prove that every row is there exactly once, and commit them as one dataset.",
     needs=(split.NAME, validate.NAME),
-    files=(QUARANTINE_PARQUET, QUARANTINE_CSV, REJECTED, SAMPLES),
+    files=(QUARANTINE_PARQUET, QUARANTINE_CSV, REJECTED, SAMPLES, SEEN_CSV, CORRECTIONS, CORRECTIONS_CSV),
     rows=MergeRows,
     execute=execute,
     artifacts=(QUARANTINE_CSV,),

@@ -1,7 +1,10 @@
 """Write the results: analytics_report.json, quality.json, facts.json and report.html."""
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from daskjobs.cores import cores
@@ -21,10 +24,11 @@ from daskjobs.orders.report.quality import (
     warnings,
 )
 from daskjobs.orders.validation.limit import Limit, not_understood, proposal
-from daskjobs.orders.validation.result import Sample
+from daskjobs.orders.validation.result import SEEN_BEFORE, Sample
 from daskjobs.pipeline.context import AccountedError, Done
 from daskjobs.pipeline.manifest import Manifest
 from daskjobs.pipeline.stage import Stage
+from daskjobs.series.earlier import OvertakenError, first
 from daskjobs.series.layout import PAGE, QUALITY, REPORT, RULES, SUMMARY
 from daskjobs.stages import clean, generate, merge, split, validate
 from daskjobs.stages.run_settings import Context
@@ -50,13 +54,17 @@ class ReportRows(Account):
     """The account of all rows, and the revenue as text with two decimals.
 
     With a profile, there may be the number of ``orders``, where rows may be no whole ones, and what the revenue is the
-    difference of: ``gross`` and ``refunds``.
+    difference of: ``gross`` and ``refunds``. ``corrections`` are rows of earlier runs in whose place newer ones count,
+    and what that takes back: ``corrected_orders`` and ``corrected_revenue``, texts with a sign.
     """
 
     revenue: str
     orders: int | None = None
     gross: str = ""
     refunds: str = ""
+    corrections: int = 0
+    corrected_orders: str = ""
+    corrected_revenue: str = ""
 
     @property
     def paid_orders(self) -> int:
@@ -72,7 +80,27 @@ def execute(context: Context) -> Manifest:
     analytics_report.json and raises AccountedError.
     """
     inputs = context.digest(merge.NAME) | context.digest(clean.NAME) | context.digest(validate.NAME)
-    return context.commit(NAME, inputs, {"max_rejected": context.settings.max_rejected}, lambda: _write(context))
+    settings = {"max_rejected": context.settings.max_rejected}
+    return context.commit(NAME, inputs, settings, lambda: _write(context), partial(_sealing, context))
+
+
+@contextmanager
+def _sealing(context: Context) -> Iterator[None]:
+    """Commit after other runs of the series, and only if none was committed that this one should have looked at.
+
+    Otherwise split is taken back, so that the same command looks anew.
+    """
+    settings, earlier = context.manifest(split.NAME).settings, split.read_earlier(context)
+    if not (settings.get("known") and earlier):
+        yield
+        return
+    try:
+        counts = context.digest(merge.NAME)[merge.STAGE.manifest]
+        with first(split.asked(context, settings), earlier, context.stages, counts):
+            yield
+    except OvertakenError:
+        context.take_back(split.NAME)
+        raise
 
 
 def _write(context: Context) -> Done:
@@ -122,10 +150,12 @@ def _write(context: Context) -> Done:
         currencies=currencies,
         together=sets,
         together_others=other_sets,
+        seen_before=merged.seen,
     )
     limit, proposed = Limit(account.rows_in - account.furniture, context.settings.max_rejected), proposal(merged.unread)
     todo = EVERY_ROW if account.rejected == limit.rows else "mend the orders, or allow more"
-    rejected = limit.broken(account.rejected, merged.reasons)
+    known = merged.reasons.get(SEEN_BEFORE, 0)  # nothing is wrong with these
+    rejected = limit.broken(account.rejected - known, {**merged.reasons, SEEN_BEFORE: 0})
     if not rejected and merged.unread:
         rejected, todo = not_understood(merged.unread), UNREAD
     broken = rejected or unclear
@@ -156,6 +186,7 @@ def _write(context: Context) -> Done:
         orders=quality.orders,
         gross=quality.gross,
         refunds=quality.refunds,
+        **(merged.seen.taken_back if merged.seen else {}),
     )
     # These may differ between runs of the same data.
     facts = {stage: context.facts(stage) for stage in context.stages if stage != NAME}

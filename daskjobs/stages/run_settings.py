@@ -97,8 +97,9 @@ class SeriesSettings:
         "", "The series, which is the folder of earlier runs, whose orders are not counted again.", path=True
     )
     known_days: int = option(
-        0, "Look only at runs of `--known` of so many days before this one; 0 is all of them.", bounds=(0, 36_500)
-    )
+        0, "Look only at runs of `--known` whose day is at most so many days away from this one's; 0 is all of them.",
+        bounds=(0, 36_500),
+    )  # fmt: skip
     again: str = option(
         "first", "Which row counts of an order that an earlier run has counted: the `first` one, or the `newest` one, "
         "by its time.", choices=("first", "newest"),
@@ -182,6 +183,7 @@ class Settings(SeriesSettings, InputSettings):
         check(self)
         if self.as_of and not _is_day(self.as_of):
             raise UsageError(f"--as-of must be a day that exists, like 2026-11-29, got {quoted(self.as_of)}")
+        self._refuse_series()
         backend_of(self.cluster)
         if "::" in self.run_uri:
             raise UsageError(f"--run must be one path or URI, got the chain {quoted(shown(self.run_uri))}")
@@ -204,6 +206,18 @@ class Settings(SeriesSettings, InputSettings):
 
             sources.understood(said)
             status_names(self.statuses)
+
+    def _refuse_series(self) -> None:
+        """Raise UsageError for options about earlier runs that make no sense, alone or together."""
+        if not self.known and (self.known_days or self.again != "first"):
+            one = "--known-days" if self.known_days else f"--again {self.again}"
+            raise UsageError(f"{one} says how --known looks at earlier runs: give --known, or leave it out")
+        for name, where in (("--known", self.known), ("--compare", self.compare)):
+            if "::" in where or ("://" in where and not where.startswith(STORES)) or listed(where) != where:
+                raise UsageError(
+                    f"{name} must be a path, or a URI of {' or '.join(STORES)} without user, password or query, got "
+                    f"{quoted(listed(where))}"
+                )
 
     def __repr__(self) -> str:
         values = (f"{each.name}={getattr(self, each.name)!r}" for each in fields(self) if each.repr)

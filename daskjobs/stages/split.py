@@ -15,13 +15,16 @@ from fsspec.utils import get_protocol
 from daskjobs.cores import cores, in_turn
 from daskjobs.display import listed
 from daskjobs.errors import ConfigError, DaskjobsError, InputError, StorageError, UsageError
+from daskjobs.files.digest import Output
 from daskjobs.files.documents import dump, parse
 from daskjobs.files.storage import Storage, damaged, real_path
 from daskjobs.orders.dialect import InputFormat
 from daskjobs.pipeline.context import Done
 from daskjobs.pipeline.manifest import Manifest
 from daskjobs.pipeline.stage import Stage, numbered
-from daskjobs.series.layout import PARTITIONS
+from daskjobs.series.earlier import Asked, Earlier, find
+from daskjobs.series.layout import EARLIER, PARTITIONS
+from daskjobs.series.runs import made
 from daskjobs.stages import generate, workers
 from daskjobs.stages.given import TABLE
 from daskjobs.stages.run_settings import CURRENCY_ALONE, Context, Settings, refuse_twice
@@ -38,6 +41,7 @@ LEAST, STEP, MOST = 5, 10, 200  # partitions, if their number isn't given
 FEW_BYTES = 160 << 20  # inputs up to this size get the fewest partitions
 IN_PROFILE = ("delimiter", "quoting", "encoding", "columns", "statuses", "currency")  # options that win over a profile
 FEW = 16  # files whose sizes are looked at before they are described
+OF_SERIES: dict[str, Any] = {"known": "", "known_days": 0, "again": "first", "compare": ""}  # with their defaults
 AT_ONCE_BYTES = 32 << 20  # files up to this size are cut in parallel; of a larger one, the progress is shown
 PARTITION_BYTES = 80 << 20  # a core takes two thirds of a second for it, much longer than the 10 ms between two tasks
 
@@ -53,6 +57,7 @@ class SplitRows:
 def execute(context: Context) -> Manifest:
     """Write split/partitions.json: the files with their columns, and the ranges of each partition.
 
+    Where earlier runs are asked for, split/earlier.json says which ones are looked at.
     A range of lines never cuts a row, quoted newlines included; one of Parquet is whole row groups. It carries its
     first row's number in its file (from 1), its rows and a SHA-256. There are always as many partitions as asked for,
     or else as `_count` says; some may be empty. What can't be read in ranges (compressed, not UTF-8) is unpacked into
@@ -72,7 +77,51 @@ def execute(context: Context) -> Manifest:
     if as_of := _as_of(context, inputs):
         settings["as_of"] = as_of
     profile, said = _profile(context)
-    return context.commit(NAME, inputs, settings | said, lambda: _write(context, inputs, profile))
+    settings |= said | of_series(context.settings)
+    earlier = _earlier(context, inputs, settings)
+    if earlier:
+        settings["earlier"] = Output.of(dump(earlier)).sha256
+    return context.commit(NAME, inputs, settings, lambda: _write(context, inputs, profile, earlier))
+
+
+def of_series(settings: Settings) -> dict[str, Any]:
+    """Return what a run asks of earlier ones, of which split's manifest has what isn't a default."""
+    asked = {name: getattr(settings, name) for name in OF_SERIES}
+    return {name: value for name, value in asked.items() if value != OF_SERIES[name]}
+
+
+def asked(context: Context, settings: dict[str, Any]) -> Asked:
+    """Return what a run asks of earlier ones, from the settings in split's manifest."""
+    began = made(context.settings.run_uri)
+    named = {name: settings.get(name, OF_SERIES[name]) for name in ("known", "known_days", "compare")}
+    return Asked(context.settings.run_uri, settings.get("as_of") or began[:10], began, **named)
+
+
+def read_earlier(context: Context) -> Earlier | None:
+    """Return the earlier runs that split has fixed; None when it was asked for none."""
+    if EARLIER not in context.manifest(NAME).outputs:
+        return None
+    return parse(context.vouched(NAME, EARLIER), Earlier)
+
+
+def _earlier(context: Context, inputs: dict[str, str], settings: dict[str, Any]) -> Earlier | None:
+    """Return the earlier runs to look at: those that an earlier attempt has fixed, as long as they stand, or else anew.
+
+    So a later attempt, and the same run when it is done again, look at the same runs, whatever came after.
+    """
+    if not (settings.get("known") or settings.get("compare")):
+        return None
+    before = context.committed(NAME)
+    if before and before.inputs == inputs and EARLIER in before.outputs:
+        kept = {name: value for name, value in before.settings.items() if name != "earlier"}
+        with suppress(StorageError, ValueError):
+            read = parse(context.storage.read(EARLIER, before.outputs[EARLIER]), Earlier)
+            if kept == settings and read.stands(context.stages):
+                return read
+    found = find(asked(context, settings), context.stages)
+    if found.known or settings.get("known"):
+        context.tell(f"{len(found.known)} earlier run{'' if len(found.known) == 1 else 's'} in {found.series}")
+    return found
 
 
 def _profile(context: Context) -> "tuple[Profile | None, dict[str, Any]]":
@@ -184,9 +233,12 @@ def _count(size: int) -> int:
     return LEAST if size <= FEW_BYTES else min(MOST, STEP * -(-size // (STEP * PARTITION_BYTES)))
 
 
-def _write(context: Context, inputs: dict[str, str], profile: "Profile | None") -> Done:
+def _write(context: Context, inputs: dict[str, str], profile: "Profile | None", earlier: Earlier | None) -> Done:
     try:
-        return _planned(context, inputs, profile)
+        done = _planned(context, inputs, profile)
+        if earlier:
+            done.outputs[EARLIER] = context.storage.put(EARLIER, dump(earlier))
+        return done
     except BaseException:
         for number in range(len(inputs)):  # unpacked files of a failed attempt may be large
             with suppress(DaskjobsError):
@@ -282,7 +334,8 @@ def _each(parts: Iterable[tuple[int, "RowRange"]]) -> "Generator[tuple[int, RowR
 
 def _compared(settings: Settings, manifest: Manifest) -> tuple[dict[str, Any], dict[str, Any]]:
     mine = {name: getattr(settings, name) for name in settings.given}
-    theirs = {**dict.fromkeys(("as_of", "profile", "currency"), "none"), **manifest.settings}
+    unset = {name: value or "none" if isinstance(value, str) else value for name, value in OF_SERIES.items()}
+    theirs = {**unset, **dict.fromkeys(("as_of", "profile", "currency"), "none"), **manifest.settings}
     if generate.STAGE.manifest in manifest.inputs:
         mine = {name: value for name, value in mine.items() if name not in ("profile", "currency")}
     if "currency" in mine:
@@ -313,7 +366,7 @@ STAGE = Stage(
     NAME,
     "Find partitions of whole rows, without copying the data.",
     needs=(generate.NAME,),
-    files=(PARTITIONS, PLAIN, PLAIN_BEFORE),
+    files=(PARTITIONS, EARLIER, PLAIN, PLAIN_BEFORE),
     rows=SplitRows,
     execute=execute,
     compared=_compared,

@@ -3,7 +3,7 @@
 import hashlib
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import replace
 from functools import partial
@@ -19,13 +19,14 @@ from daskjobs.files.digest import Output, Piece
 from daskjobs.files.documents import dump
 from daskjobs.files.storage import Storage
 from daskjobs.orders.validation.limit import Limit
-from daskjobs.orders.validation.result import Checked, Ledger, PartitionResult
+from daskjobs.orders.validation.result import SEEN_BEFORE, Checked, Ledger, PartitionResult
 from daskjobs.pipeline.context import Done
 from daskjobs.pipeline.ending import bounded
 from daskjobs.pipeline.manifest import Manifest
 from daskjobs.pipeline.stage import Stage, numbered
-from daskjobs.series.layout import PARTITION_FILES, PARTITIONS, RULES, partition_files
+from daskjobs.series.layout import EARLIER, PARTITION_FILES, PARTITIONS, RULES, partition_files
 from daskjobs.stages import generate, split
+from daskjobs.stages.known import FILES, Series, find_known
 from daskjobs.stages.run_settings import Context, Settings
 from daskjobs.stages.workers import are_processes, local_workload
 
@@ -43,6 +44,7 @@ READ_AGAIN, DIVIDED = "validate/ids-*.pieces", "validate/bucket-*.pieces"  # the
 Gathered = Callable[..., list[Any]]  # what `gather` does, with this run's connection
 Found = dict[int, dict[str, Piece]]  # by partition, the pieces of files in which something was found for it
 InBuckets = dict[int, tuple[str, list[list[Piece]]]]  # by partition, a file, and its pieces by bucket
+Search = Callable[..., Found]  # what `find_known` does, for the earlier runs of the series
 
 
 def execute(context: Context) -> Manifest:
@@ -56,17 +58,28 @@ def execute(context: Context) -> Manifest:
     from daskjobs.orders.sources.names import status_names
 
     context.refuse_own("--rules", filter(None, [context.settings.rules]))
-    as_of = context.manifest(split.NAME).settings.get("as_of", "")
+    as_of, series = context.manifest(split.NAME).settings.get("as_of", ""), _series(context)
     ruleset = read_rules(context.storage, context.settings.rules, context.settings.rule_functions, as_of)
+    ruleset = replace(ruleset, known=series is not None)
     rules = {"rules": ruleset.sha256} if ruleset.name else {}
     profiled = "profile" in context.manifest(split.NAME).settings  # then split has the statuses, too
     settings = {} if profiled else {"statuses": status_names(context.settings.statuses)}
     return context.commit(
-        NAME, context.digest(split.NAME) | rules, settings, lambda: _check(context, rules, ruleset, settings)
+        NAME, context.digest(split.NAME) | rules, settings, lambda: _check(context, rules, ruleset, settings, series)
     )
 
 
-def _check(context: Context, rules: dict[str, str], ruleset: "Ruleset", settings: dict[str, Any]) -> Done:
+def _series(context: Context) -> Series | None:
+    """Return the earlier runs whose orders are not counted again, if --known was given."""
+    settings, earlier = context.manifest(split.NAME).settings, split.read_earlier(context)
+    if not (settings.get("known") and earlier):
+        return None
+    return Series(earlier.known_runs(context.stages), settings.get("again") == "newest")
+
+
+def _check(
+    context: Context, rules: dict[str, str], ruleset: "Ruleset", settings: dict[str, Any], series: Series | None
+) -> Done:
     with dask_configured():
         from daskjobs.cluster.tasks import gather
         from daskjobs.cluster.usage import measured
@@ -76,7 +89,11 @@ def _check(context: Context, rules: dict[str, str], ruleset: "Ruleset", settings
 
     date = {"as_of": ruleset.context.as_of.isoformat()} if ruleset.context else {}
     depends = [context.output(split.NAME, PARTITIONS).sha256, rules | date, settings, context.version]
+    if series:
+        depends += [context.output(split.NAME, EARLIER).sha256, str(series.newest)]
     plan = split.read_plan(context)
+    if series:
+        series.refuse(plan.profile, plan.extra)
     count, smaller = buckets(plan.rows, len(plan.partitions))
     ruleset = replace(ruleset, profile=plan.profile)
     task = Task(
@@ -91,6 +108,7 @@ def _check(context: Context, rules: dict[str, str], ruleset: "Ruleset", settings
         buckets=count,
         smaller=smaller,
         secrets=split.opening(context).secrets,
+        newest=series is not None and series.newest,
     )
     cluster = context.settings.cluster
     waits, timeout = cluster.longest_start, cluster.timeout
@@ -111,7 +129,7 @@ def _check(context: Context, rules: dict[str, str], ruleset: "Ruleset", settings
                     gather, connection, time.monotonic() + timeout, progress=context.progress, suspect=ruleset.name
                 )
                 sentences = _sentences(gathered, ruleset)
-                checked = _validated(gathered, task, plan)
+                checked = _validated(gathered, task, plan, partial(find_known, series) if series else None)
     facts = connection.facts.to_json() | ({"objects": objects} if objects else {})
     if measurement.resources is not None:
         facts["resources"] = measurement.resources.to_json()
@@ -145,42 +163,52 @@ def _sentences(gathered: Gathered, ruleset: "Ruleset") -> dict[str, str]:
     return dict(sentences)
 
 
-def _validated(gathered: Gathered, task: "Task", plan: "Plan") -> list[Checked]:
+def _validated(gathered: Gathered, task: "Task", plan: "Plan", search: Search | None) -> list[Checked]:
     """Check all partitions, look for what they have in common, and check those again that this changes.
 
     First for keys that occur twice, then, where rows are lines, for orders of which runs stand in several places: which
     rows pass decides which row is an order's head. Where each key is there once, and each order's lines stand together,
-    every partition is checked once.
+    every partition is checked once. Last, with ``search``, for orders that earlier runs of the series have counted.
     """
     from daskjobs.cluster.tasks import Job
     from daskjobs.orders.validation.duplicates import find_repeats, find_runs
     from daskjobs.orders.validation.partition import check_partition
 
-    def job(number: int, repeats: dict[str, Piece], others: dict[str, Piece]) -> Job:
+    def job(number: int, *found: dict[str, Piece]) -> Job:
         partition = plan.partitions[number]
-        arguments = task, partition, plan.files_of(partition), partition_files(number), repeats, others
+        arguments = task, partition, plan.files_of(partition), partition_files(number), *found
         return Job(f"partition {number}", arguments, plan.place(partition))
 
-    def check_again(repeats: Found, others: Found) -> None:
-        numbers = sorted(others or repeats)
-        jobs = [job(number, repeats.get(number, {}), others.get(number, {})) for number in numbers]
+    def check_again(numbers: Iterable[int]) -> None:
+        jobs = [job(number, *(found.get(number, {}) for found in (repeats, others, seen))) for number in numbers]
         for number, each in zip(numbers, gathered(check_partition, jobs), strict=True):
             checked[number] = each
 
-    jobs = [job(number, {}, {}) for number in range(len(plan.partitions))]
+    jobs = [job(number, {}) for number in range(len(plan.partitions))]
     checked: list[Checked] = gathered(check_partition, jobs, done=_judging(task.limit))
     by_line = plan.profile is not None and plan.profile.by_line
-    repeats: Found = {}
+    repeats, others, seen = Found(), Found(), Found()
     if not by_line or (plan.profile and plan.profile.order.key):
         last = plan.profile is not None and plan.profile.order.repeats == "last"
         ids = _ids_in_buckets(gathered, task, [each.result for each in checked])
         repeats = _searched(gathered, task, partial(find_repeats, last=last), REPEATS, ids)
-        check_again(repeats, {})
+        if by_line or not search:
+            check_again(sorted(repeats))
     if by_line:
-        runs = {each.result.partition: (_file(each.result, "ids")[0], each.result.runs) for each in checked}
-        if others := _searched(gathered, task, find_runs, ELSEWHERE, runs):
-            check_again(repeats, others)
+        runs = _runs([each.result for each in checked])
+        others = _searched(gathered, task, find_runs, ELSEWHERE, runs)
+        if not search:
+            check_again(sorted(others))
+    if search:
+        entries = _runs if by_line else partial(_in_buckets, gathered, task)
+        seen = search(gathered, task, [each.result for each in checked], entries)
+        check_again(sorted({*seen, *others} if by_line else {*seen, *repeats}))
     return checked
+
+
+def _runs(results: list[PartitionResult]) -> InBuckets:
+    """Return the entries of the runs of lines of partitions."""
+    return {each.partition: (_file(each, "ids")[0], each.runs) for each in results}
 
 
 def _file(result: PartitionResult, content: str) -> tuple[str, Output]:
@@ -190,15 +218,20 @@ def _file(result: PartitionResult, content: str) -> tuple[str, Output]:
 
 
 def _ids_in_buckets(gathered: Gathered, task: "Task", results: list[PartitionResult]) -> InBuckets:
-    """Return the ids of the partitions that may have repeated ones.
+    """Return the ids of the partitions that may have repeated ones."""
+    from daskjobs.orders.validation.duplicates import suspected
+
+    return _in_buckets(gathered, task, [results[number] for number in suspected([each.ids for each in results])])
+
+
+def _in_buckets(gathered: Gathered, task: "Task", some: list[PartitionResult]) -> InBuckets:
+    """Return the ids of partitions.
 
     Those that such a partition hasn't written are read again from its orders, and written for this search alone.
     """
     from daskjobs.cluster.tasks import Job
-    from daskjobs.orders.validation.duplicates import suspected
     from daskjobs.orders.validation.ids import read_again
 
-    some = [results[number] for number in suspected([each.ids for each in results])]
     found = {each.partition: (_file(each, "ids")[0], each.ids.buckets) for each in some}
     jobs, targets = list[Job](), dict[int, str]()
     for each in some:
@@ -240,7 +273,7 @@ def _judging(limit: Limit) -> Callable[[Checked], None]:
 
     def done(each: Checked) -> None:
         nonlocal rejected
-        rejected += each.result.rows.rejected
+        rejected += each.result.rows.rejected - each.result.reasons.get(SEEN_BEFORE, 0)
         reasons.update(each.result.reasons)
         if limit.ends_early(rejected):
             raise limit.early(rejected, reasons)
@@ -281,7 +314,7 @@ STAGE = Stage(
     NAME,
     "Check every partition in parallel on a Dask cluster.",
     needs=(split.NAME,),
-    files=(RULES, PERFORMANCE, REPEATS, ELSEWHERE, READ_AGAIN, DIVIDED, *PARTITION_FILES.values()),
+    files=(RULES, PERFORMANCE, REPEATS, ELSEWHERE, READ_AGAIN, DIVIDED, *FILES, *PARTITION_FILES.values()),
     rows=Ledger,
     execute=execute,
     artifacts=(PERFORMANCE,),

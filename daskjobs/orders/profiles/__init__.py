@@ -102,7 +102,8 @@ class OrderForm:
     may differ. ``returns``: negative quantities and amounts are to "reject", or to "subtract" from the revenue.
     ``refunds`` and ``currency`` are columns of the file, or empty; the report is of ``report_currency``, or of the only
     one that there is. ``rejects``: a rejected line rejects that "line", or its whole "order". ``repeats``: of rows with
-    one key, the "first" or the "last" counts. ``without_rules`` are built-in rules that are left out.
+    one key, the "first" or the "last" counts. ``version`` is the file's column by which --again newest says which row
+    is newer; without it, the timestamp does. ``without_rules`` are built-in rules that are left out.
     """
 
     rows: Literal["order", "line"] = "order"
@@ -118,6 +119,7 @@ class OrderForm:
     rejects: Literal["line", "order"] = "line"
     repeats: Literal["first", "last"] = "first"
     without_rules: list[str] = field(default_factory=list)
+    version: str = ""
 
 
 @dataclass(frozen=True)

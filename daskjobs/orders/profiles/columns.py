@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from daskjobs.errors import InputError
+from daskjobs.errors import ConfigError, InputError
 from daskjobs.orders.header import first_row
 from daskjobs.orders.money import MONEY, cents_of, decimals_of
 from daskjobs.orders.parse import mapped, trimmed
@@ -55,7 +55,7 @@ def _needed(profile: Profile) -> Iterator[list[str]]:
             continue
         yield from [column.names] if column.names else ([name] for name in column.sources)
     total = profile.column("total_amount").sources if order.total else []
-    yield from ([name] for name in (*total, order.refunds, order.currency) if name)
+    yield from ([name] for name in (*total, order.refunds, order.currency, order.version) if name)
     yield from ([name] for name in order.key if name not in COLUMNS)
     yield from ([name] for where in profile.furniture.where for name in where)
 
@@ -136,6 +136,14 @@ def others(columns: list[str], profile: Profile) -> dict[str, str]:
 def extra_names(columns: list[str], profile: Profile) -> list[str]:
     """Return the names of a file's columns that aren't ours, as they stand in the results."""
     return list(others(columns, profile))
+
+
+def kept_as(profile: Profile, name: str, kept: Iterable[str]) -> str:
+    """Return the name under which results have a file's column, of the names that are ``kept``; empty without it."""
+    kept, columns = set(kept), {ours: profile.column(ours) for ours in COLUMNS}
+    ours = next((ours for ours, each in columns.items() if each.names[:1] == [name] and each.empty is None), "")
+    taken = COLUMNS + (COUNTS if profile.counts else ())
+    return ours or next((each for each in (name, f"{name}_original") if each in kept - {*taken}), "")
 
 
 def order_ids(texts: pa.Table, profile: Profile) -> pa.Array:
@@ -274,10 +282,37 @@ def _statuses(text: pa.Array, statuses: dict[str, str]) -> pa.Array:
 
 def _keys(texts: pa.Table, profile: Profile) -> pa.Array:
     """Return the texts of the columns of a key, joined, each as ids are."""
-    parts = [
+    return joined(
         ids(_text(texts, profile, each) if each in COLUMNS else _of(texts, each), profile.values)
         for each in profile.order.key
-    ]
+    )
+
+
+def kept_key(profile: Profile, run: str, kept: Sequence[str]) -> list[str]:
+    """Return the columns of the valid orders of a ``run``, of those that are ``kept``, that have those of the key.
+
+    Raises ConfigError where one of these isn't kept as the text that the key is made of.
+    """
+    found = dict[str, str]()
+    for name in profile.order.key:
+        found[name] = name if name in COLUMNS else kept_as(profile, name, kept)
+    texts = ("order_id", "user_id", "region", "product", "payment_mode")
+    if wrong := next((name for name, at in found.items() if not at or (at in COLUMNS and at not in texts)), ""):
+        raise ConfigError(
+            f"--known can't compare the key of the profile {profile.name}, since {run} keeps no text of its column "
+            f"{wrong}: make the key of other columns, or leave --known out"
+        )
+    return list(found.values())
+
+
+def key_texts(orders: pa.Table, names: Sequence[str], profile: Profile) -> pa.Array:
+    """Return the keys of valid orders that are kept, from the columns that `kept_key` names."""
+    return joined(ids(orders[name].combine_chunks().cast(pa.string()).fill_null(""), profile.values) for name in names)
+
+
+def joined(columns: Iterable[pa.Array]) -> pa.Array:
+    """Return the texts of keys, of those of their columns."""
+    parts = list(columns)
     return parts[0] if len(parts) == 1 else pc.binary_join_element_wise(*map(_without_between, parts), BETWEEN)
 
 

@@ -405,6 +405,7 @@ KEYS: dict[str, dict[str, Reader]] = {
         "report_currency": _code,
         "rejects": one_of(LINE, "order"),
         "repeats": one_of("first", "last"),
+        "version": text,
         "without_rules": _rules,
     },
     "furniture": {"lines": _patterns, "where": _where, "header": flag},
@@ -449,6 +450,8 @@ def _of_order(order: dict[str, Any], columns: dict[str, Column]) -> Contradictio
         return ("order", "fill_down"), f"has {without!r}, and [order] doesn't say {without}"
     if not by_line and order.get("rejects") == "order":
         return ("order", "rejects"), 'is for lines of orders: say rows = "line", or leave it out'
+    if by_line and "version" in order:
+        return ("order", "version"), "is for rows that are orders: lines of an order that was counted are not compared"
     if by_line and "repeats" in order and not order.get("key"):
         return ("order", "repeats"), "needs key: without it, no line is another one's repetition"
     if order.get("total") and "total_amount" in columns:

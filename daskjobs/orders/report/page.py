@@ -12,7 +12,7 @@ from daskjobs.orders.report.html import Html, amount, counted, cut, document, re
 from daskjobs.orders.report.plots import Line, bars, columns, lines
 from daskjobs.orders.report.quality import Quality, Reason
 from daskjobs.orders.summary import by_period, most, of
-from daskjobs.orders.validation.result import Sample
+from daskjobs.orders.validation.result import Sample, SeenBefore
 
 BARS = 20  # at most in one plot
 MOST_DAYS = 1100  # columns of the plot by day: three years
@@ -21,6 +21,13 @@ LARGEST = 5  # reasons that are shown with a row each
 SAMPLED = 10  # reasons of which all samples are shown
 SETS, TOGETHER = 8, 5  # of reasons that come together, and reasons that are named in each
 TEXT, NAME = 100, 40  # characters of a row, and of a file's name
+SAID = {  # of a row whose order an earlier run has counted, by its kind; the columns that differ stand in it
+    "same": "the same again",
+    "other": "another {}",
+    "older": "an older one, with another {}",
+    "tied": "as old, with another {}",
+    "line": "a line of an order that was counted",
+}
 
 
 @dataclass(frozen=True)
@@ -103,6 +110,7 @@ def page(
             _profile(quality),
             _numbers(total, quality),
             _attention(quality, samples or {}, since, len(about.files) > 1),
+            _seen(quality.seen_before) if quality.seen_before else Html(""),
             *(_plots(quality, summary, notes) if summary.num_rows and revenue is not None else ()),
             _account(quality),
             _scores(quality),
@@ -281,6 +289,41 @@ def _all(reasons: Sequence[str]) -> Html:
     if more := len(reasons) - len(named):
         named.append(Html("{} more").format(more))
     return named[0] + " alone" if len(named) == 1 else Html(" and ").join(named)
+
+
+def _seen(seen: SeenBefore) -> Html:
+    """Show what became of orders that earlier runs of the series have counted."""
+    said = [f"{counted(seen.runs, 'earlier run')} looked at: {counted(seen.rows, 'row')} seen before"]
+    if seen.same + seen.other:
+        said[0] += f", {seen.same:,} the same again and {seen.other:,} with other values"
+    if seen.tied:
+        said.append(f"{seen.tied:,} of these as old as what they differ from, and so not counted")
+    if seen.columns:
+        said.append("other values in " + ", ".join(f"{name} {rows:,}" for name, rows in seen.columns.items()))
+    if seen.corrections:
+        said.append(
+            f"taken back of earlier runs, since {counted(seen.corrections, 'row')} here are newer: "
+            f"{seen.corrected_orders} orders and {amount(seen.corrected_revenue)}; merge/corrections.csv has each"
+        )
+    rows = (
+        (
+            f"row {each.row:,} of {each.source.rpartition('/')[2]}",
+            each.order_id,
+            SAID[each.kind].format(", ".join(each.columns)),
+            f"{f'row {each.earlier_row:,} of ' if each.earlier_row else ''}"
+            f"{(each.earlier_source or '').rpartition('/')[2]}{' in ' if each.earlier_source else ''}{each.run}",
+        )
+        for each in seen.first
+    )
+    table = Html(
+        "<table>\n<thead><tr><th>Row</th><th>Order</th><th>Is</th><th>Stands in</th></tr></thead>\n"
+        "<tbody>\n{}</tbody>\n"
+        '</table>\n<p class="note">The first few of each kind; merge/seen_before.csv has each.</p>'
+    ).format(repeated("<tr><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>\n", rows))
+    return Html("<h2>Orders of earlier runs</h2>\n{}{}").format(
+        repeated("<p>{}.</p>\n", ([sentence[0].upper() + sentence[1:]] for sentence in said)),
+        table if seen.first else "",
+    )
 
 
 def _plots(quality: Quality, summary: pa.Table, notes: Sequence[str]) -> Iterator[Html]:

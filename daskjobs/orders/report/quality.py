@@ -7,7 +7,7 @@ from daskjobs.errors import LostWorkError
 from daskjobs.files.documents import to_json
 from daskjobs.orders.profiles import Profile
 from daskjobs.orders.validation.limit import not_understood, ranked
-from daskjobs.orders.validation.result import NAMED, Ledger, Lines, LongRows, Score, UnreadFiles
+from daskjobs.orders.validation.result import NAMED, Ledger, Lines, LongRows, Score, SeenBefore, UnreadFiles
 from daskjobs.orders.validation.together import AND, MOST
 
 MOST_NAMED = 5  # currencies, in a sentence
@@ -59,7 +59,8 @@ class Quality:
     the built-in rules that it leaves out, each with the reason; ``orders`` are counted where a row may be no whole one;
     ``gross`` less ``refunds`` is ``net``, the revenue; ``currencies`` counts the valid rows that are paid in each, of
     which the report is of ``currency`` alone. ``together`` are the sets of reasons with the most rows, and
-    ``together_others`` counts the rows of all other sets: together they are all rejected rows.
+    ``together_others`` counts the rows of all other sets: together they are all rejected rows. ``seen_before`` is there
+    with --known.
     """
 
     version: int
@@ -79,6 +80,7 @@ class Quality:
     currencies: dict[str, int] = field(default_factory=dict)
     together: list[Together] = field(default_factory=list)
     together_others: int = 0
+    seen_before: SeenBefore | None = None
 
     @property
     def paid_orders(self) -> int:

@@ -20,6 +20,7 @@ from daskjobs.orders.money import cents_of
 from daskjobs.orders.profiles import Profile
 from daskjobs.orders.rules.functions import SENTENCE, rule
 from daskjobs.orders.schema import PAID, STATUSES
+from daskjobs.orders.validation.result import SEEN_BEFORE
 
 Mask = npt.NDArray[np.bool_]
 Ints = npt.NDArray[np.int64]
@@ -99,6 +100,7 @@ MALFORMED = {
 }
 DUPLICATE = "duplicate_order_id"  # looked for across all partitions, among the rows that pass every rule
 DUPLICATES = {DUPLICATE: "A row before it, which passes every rule too, has the same order_id."}
+SEEN = {SEEN_BEFORE: "An earlier run of the series has counted the order."}
 # Reasons of rows that a profile takes for lines of an order.
 DUPLICATE_LINE = "duplicate_line"
 DIFFERING_TOTAL = "differing_total"

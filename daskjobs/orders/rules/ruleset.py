@@ -19,7 +19,7 @@ from daskjobs.errors import ConfigError
 from daskjobs.files.storage import Storage
 from daskjobs.orders.profiles import Profile
 from daskjobs.orders.rules.beside import NOTHING, Beside, Loader, read_file
-from daskjobs.orders.rules.builtin import OF_LINES, RULES, SENTENCES, Mask, Orders
+from daskjobs.orders.rules.builtin import OF_LINES, RULES, SEEN, SENTENCES, Mask, Orders
 from daskjobs.orders.rules.contract import CONTEXT, RuleContext, takes_context
 from daskjobs.orders.rules.file import rules_in
 from daskjobs.orders.rules.functions import SENTENCE, Functions, load_functions
@@ -42,7 +42,7 @@ class Ruleset:
 
     ``code`` is the source of a file, or a pickle of functions (see `functions_of`), and ``sha256`` is the hash of what
     they do; ``context`` is for those that take it; ``profile`` changes the built-in ones, and ``beside`` goes along
-    with a file. It is not loaded before
+    with a file. ``known`` says that orders of earlier runs are not counted again. It is not loaded before
     ``own`` or what needs it is used, which raises ConfigError when it can't be: to make a ruleset, or to send it to a
     worker, is safe.
     """
@@ -53,6 +53,7 @@ class Ruleset:
     context: RuleContext | None = None
     profile: Profile | None = None
     beside: Beside = NOTHING
+    known: bool = False
 
     @property
     def own(self) -> dict[str, OwnRule]:
@@ -60,12 +61,15 @@ class Ruleset:
         own = _load(self.code, self.name, self.beside) if self.name else {}
         if self.profile:
             _refuse_taken(own, (*PROFILED, *OF_LINES), self.name)
+        if self.known:
+            _refuse_taken(own, SEEN, self.name)
         return own
 
     @property
     def sentences(self) -> dict[str, str]:
         """Return the sentence of each reason, in the order of a row's reasons."""
         said = sentences_of(self.profile) if self.profile else SENTENCES
+        said = said | SEEN if self.known else said
         return {**said, **{name: _sentence(name, rule) for name, rule in self.own.items()}}
 
     def masks(self, orders: pa.Table, twice: bool = False) -> Iterator[tuple[str, Mask]]:

@@ -4,11 +4,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from daskjobs.files.tables import column
+from daskjobs.files.tables import column, mask
 from daskjobs.orders.parse import typed
 from daskjobs.orders.profiles import Profile, worth
-from daskjobs.orders.profiles.columns import Arranged, arranged
+from daskjobs.orders.profiles.columns import Arranged, arranged, kept_as
 from daskjobs.orders.rules.builtin import (
     ANOMALIES,
     DIFFERING_REFUND,
@@ -25,7 +26,9 @@ from daskjobs.orders.schema import PAID, QUARANTINE, orders_schema
 from daskjobs.orders.sources.format import Block, Ints
 from daskjobs.orders.summary import counts_of
 from daskjobs.orders.validation.duplicates import NOTHING, Elsewhere
-from daskjobs.orders.validation.heads import Lines, differing_totals, find_heads
+from daskjobs.orders.validation.heads import NONE, Lines, differing_totals, find_heads
+from daskjobs.orders.validation.result import NEWER, SEEN_BEFORE
+from daskjobs.orders.validation.seen import Known, first_wins, lines_seen, listing, newest_wins
 from daskjobs.orders.validation.together import written
 
 
@@ -38,7 +41,8 @@ class Judged:
     profile, they may be other keys, or none. ``unpaid_ids`` are the positions of unpaid rows among them. ``reasons``
     counts rows by reason (a row may have several), ``statuses`` valid rows by status. ``anomalies`` has the row numbers
     of each known anomaly. ``currencies`` are those of `worth.currencies`. ``runs`` are the ids of the block's runs of
-    lines, and their flags. ``together`` counts rejected rows by all of their reasons, as `together` writes them.
+    lines, and their flags. ``seen`` are the rows whose order an earlier run has counted, as `seen.SEEN`. ``together``
+    counts rejected rows by all of their reasons, as `together` writes them.
     """
 
     paid: pa.Table
@@ -52,6 +56,7 @@ class Judged:
     unpaid_ids: Ints
     runs: tuple[pa.Array, pa.Array] | None = None
     together: dict[str, int] = field(default_factory=dict)
+    seen: pa.Table | None = None
 
 
 @dataclass(frozen=True)
@@ -100,6 +105,8 @@ def judge(
     profile: Profile | None = None,
     others: Elsewhere | None = None,
     seen_runs: int = 0,
+    known: Known | None = None,
+    newest: bool = False,
 ) -> Judged:
     """Judge the rows of a block.
 
@@ -107,6 +114,7 @@ def judge(
     pass every rule, of those that repeat an earlier row's id; it may go on beyond the block. ``statuses`` maps the
     file's statuses to ours. ``twice`` is that of `Ruleset.masks`. Where rows are lines of orders, ``others`` says what
     is known of runs elsewhere, and ``seen_runs`` is the number of the partition's `Judged.runs` before this block.
+    ``known`` is what earlier runs have counted of this block's orders, and with ``newest`` the newest row counts.
     """
     bits = {reason: 1 << index for index, reason in enumerate(ruleset.sentences)}
     found = arranged(block.texts, profile, extra) if profile else Arranged(typed(block.fields, statuses))
@@ -131,15 +139,39 @@ def judge(
     again[passing[repeated[repeated < len(passing)]]] = True
     if again.any():
         judged[again] = bits[DUPLICATE if block.runs is None else DUPLICATE_LINE]
+    seen = None
+    if known and block.runs is None:
+        known = known.of(0, len(passing))
+        rows = passing[known.positions]
+        known, rows = known.take(~again[rows]), rows[~again[rows]]
+    if known and block.runs is None and len(rows):
+        wanted = profile.order.version if profile else ""
+        version = kept_as(profile, wanted, orders.column_names) if profile and wanted else ""
+        listed = newest_wins(orders, rows, known, version) if newest else first_wins(orders, rows, known)
+        seen = _seen(orders, block, place, listed)
+        judged[listed[1][mask(pc.not_equal(listed[2], NEWER))]] = bits[SEEN_BEFORE]
     anomalies = {name: masks[name] if name in masks else rule(Orders(orders)) for name, rule in ANOMALIES.items()}
     foreign = worth.foreign(found, profile) if profile else np.zeros(len(orders), bool)
     unpaid = anomalies[failed_transaction.__name__] | foreign
     heads, runs = judged == 0, None
     if profile and returns is not None and block.runs is not None:
         lines = Lines(column(orders, "order_id"), judged == 0, again, unpaid, returns)
-        order = find_heads(block, lines, profile.order.rejects == "order", others or NOTHING, seen_runs)
+        order = find_heads(
+            block,
+            lines,
+            profile.order.rejects == "order",
+            others or NOTHING,
+            seen_runs,
+            known.positions if known else NONE,
+        )
         if order.rejected.any():
             judged[order.rejected] = bits[REJECTED_ORDER]
+        if known and order.seen.any():
+            judged[order.seen] = bits[SEEN_BEFORE]
+            rows, known = np.flatnonzero(order.seen), known.of(0, len(order.ids))
+            entries = column(orders, "order_id").take(pa.array(rows))
+            at = pc.index_in(entries, value_set=order.ids.take(pa.array(known.positions))).to_numpy()
+            seen = _seen(orders, block, place, lines_seen(rows, known.take(at.astype(np.int64))))
         heads, runs = order.heads, (order.ids, order.flags)
     valid = judged == 0
     orders = orders.select(orders_schema(extra).names)
@@ -165,6 +197,13 @@ def judge(
         unpaid_ids=np.flatnonzero(unpaid[passing]),
         runs=runs,
         together=together,
+        seen=seen,
+    )
+
+
+def _seen(orders: pa.Table, block: Block, place: Place, found: tuple[Known, Ints, pa.Array, pa.Array]) -> pa.Table:
+    return listing(
+        orders, (lambda rows: place.rows(block.kept[rows]), lambda rows: place.sources(block.kept[rows])), found
     )
 
 

@@ -31,14 +31,19 @@ from daskjobs.orders.validation.duplicates import (
 )
 
 Bools = npt.NDArray[np.bool_]
+NONE: Ints = np.empty(0, np.int64)
 
 
 @dataclass(frozen=True)
 class Heads:
-    """Which rows of a block are heads, which are rejected with their order, and the block's entries for the buckets."""
+    """Which rows of a block are heads, and the block's entries for the buckets.
+
+    ``rejected`` rows are rejected with their order, and ``seen`` ones since an earlier run has counted it.
+    """
 
     heads: Bools
     rejected: Bools
+    seen: Bools
     ids: pa.Array
     flags: pa.Array
 
@@ -57,11 +62,12 @@ class Lines:
     returns: Bools
 
 
-def find_heads(block: Block, lines: Lines, whole: bool, told: Elsewhere, seen: int) -> Heads:
+def find_heads(block: Block, lines: Lines, whole: bool, told: Elsewhere, seen: int, known: Ints = NONE) -> Heads:
     """Find the heads of the orders in a block that has whole runs.
 
     With ``whole``, a rejected line rejects its order. ``told`` is what is known of other runs, and ``seen`` the number
-    of the partition's entries before this block.
+    of the partition's entries before this block; ``known`` are those entries of the block, from 0, whose order an
+    earlier run of the series has counted; it may go on beyond the block.
     """
     runs: Ints = np.empty(0, np.int64) if block.runs is None else block.runs
     count = int(runs[-1]) + 1 if len(runs) else 0
@@ -82,12 +88,15 @@ def find_heads(block: Block, lines: Lines, whole: bool, told: Elsewhere, seen: i
     codes = np.zeros(count, np.uint8)
     codes[entered] = told.of(seen, int(np.count_nonzero(entered)))
     rejected = (broken | (codes & REJECTED > 0))[runs] & lines.passing
-    back = lines.passing & lines.returns & ~rejected
+    counted = np.zeros(count, bool)
+    counted[np.flatnonzero(entered)[known[known < np.count_nonzero(entered)]]] = True
+    again = counted[runs] & lines.passing & ~rejected
+    back = lines.passing & lines.returns & ~rejected & ~again
     heads = _first(back, lines.unpaid, runs) | _first(
-        able & ~rejected & (codes & NO_HEAD == 0)[runs], lines.unpaid, runs
+        able & ~rejected & ~again & (codes & NO_HEAD == 0)[runs], lines.unpaid, runs
     )
     flags = HAS_PAID * paid + HAS_UNPAID * unpaid + HAS_REJECTED * broken
-    return Heads(heads, rejected, ids.filter(pa.array(entered)), pa.array(flags[entered].astype(np.uint8)))
+    return Heads(heads, rejected, again, ids.filter(pa.array(entered)), pa.array(flags[entered].astype(np.uint8)))
 
 
 def _first(rows: Bools, unpaid: Bools, runs: Ints) -> Bools:

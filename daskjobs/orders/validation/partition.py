@@ -28,6 +28,7 @@ from daskjobs.orders.validation.ids import RUNS, Entries, PartitionIds, found_ag
 from daskjobs.orders.validation.limit import Limit
 from daskjobs.orders.validation.result import (
     NAMED,
+    SEEN_BEFORE,
     Amounts,
     Checked,
     Ledger,
@@ -36,6 +37,7 @@ from daskjobs.orders.validation.result import (
     PartitionResult,
     Score,
 )
+from daskjobs.orders.validation.seen import SEEN, known
 from daskjobs.orders.validation.together import Together
 from daskjobs.orders.validation.unread import Unread
 
@@ -49,7 +51,8 @@ class Task:
     is the file of the known anomalies, and what it must hold, where the orders were generated. ``statuses`` says which
     of our statuses each of the file's stands for. ``buckets`` is the number of them that ids are written into,
     and ``smaller`` that of those into which each is then divided. ``kept`` are the partitions of which an earlier
-    attempt has left a result, or None if nobody has looked. ``secrets`` are those of `Storage`.
+    attempt has left a result, or None if nobody has looked. ``secrets`` are those of `Storage`. With ``newest``, the
+    newest row of an order counts that an earlier run of the series has counted.
     """
 
     root: str
@@ -64,6 +67,28 @@ class Task:
     buckets: int = 1
     smaller: int = 1
     secrets: dict[str, str] = field(default_factory=dict, repr=False)
+    newest: bool = False
+
+
+@dataclass(frozen=True)
+class Found:
+    """What the searches have found for a partition: the pieces, by file, of each; see `check_partition`."""
+
+    repeats: dict[str, Piece]
+    others: dict[str, Piece]
+    seen: dict[str, Piece]
+
+    def allows(self, had: "Found") -> bool:
+        """Tell whether a result for which that was found can be kept: at first, when nothing is known, any can."""
+        return (self.repeats or had.repeats, self.others or had.others, self.seen or had.seen) == (
+            had.repeats,
+            had.others,
+            had.seen,
+        )
+
+    def written(self, names: dict[str, str]) -> dict[str, str]:
+        """Return the names of the files that are written for it."""
+        return names if self.seen else {content: name for content, name in names.items() if content != "seen"}
 
 
 def check_partition(
@@ -73,23 +98,25 @@ def check_partition(
     names: dict[str, str],
     repeats: dict[str, Piece],
     others: dict[str, Piece] | None = None,
+    seen: dict[str, Piece] | None = None,
 ) -> Checked:
     """Check a partition's rows, and write the paid, the unpaid and the rejected ones, their sums, and the result.
 
     ``files`` are those that the partition has rows of, by their place in the input; ``names`` are those of the files to
     write, by what they hold. ``repeats`` has the pieces of files, by their names, that say which rows repeat an id:
     none at first, when nobody knows yet. ``others`` are those that say what runs of lines elsewhere mean for its
-    orders. A result with the same key, repeats and others, whose files hold against their hashes, is kept; at first,
-    with any repeats and others. Raises InputError when the orders changed since split, or once its rejected rows are
-    too many for the whole run; LostWorkError when rows or lines are missing.
+    orders, and ``seen`` those that say what earlier runs of the series have counted of them; then the rows of which
+    that is so are written, too. A result with the same key, repeats, others and seen, whose files hold against their
+    hashes, is kept; at first, with any of these. Raises InputError when the orders changed since split, or once its
+    rejected rows are too many for the whole run; LostWorkError when rows or lines are missing.
     """
     storage = Storage(task.root, secrets=task.secrets)
-    others = others or {}
-    kept = _kept(storage, partition.number, names, task, repeats, others)
+    found = Found(repeats, others or {}, seen or {})
+    kept = _kept(storage, partition.number, names, task, found)
     if kept is not None:
         return kept
     with storage.closed_together() as together:
-        return _checked(together, task, partition, files, names, repeats, others)
+        return _checked(together, task, partition, files, found.written(names), found)
 
 
 def _checked(
@@ -98,15 +125,16 @@ def _checked(
     partition: Partition,
     files: dict[int, SourceFile],
     names: dict[str, str],
-    repeats: dict[str, Piece],
-    others: dict[str, Piece],
+    found: Found,
 ) -> Checked:
     counts = _Counts(partition.number, scored=task.truth is not None)
-    repeated, told, sums = positions(storage, repeats), elsewhere(storage, others), summary.Total()
+    repeated, told, sums = positions(storage, found.repeats), elsewhere(storage, found.others), summary.Total()
+    counted = known(storage, found.seen) if found.seen else None
     counting = task.profile is not None and task.profile.counts
     counts.amounts = Amounts() if counting else None
     orders, writing = orders_schema(task.extra, counting), COUNTED_WRITING if counting else WRITING
     schemas = {"paid": orders, "unpaid": orders, "quarantine": QUARANTINE, "summary": summary.SCHEMA}
+    schemas |= {"seen": SEEN} if found.seen else {}
     with ExitStack() as stack:
         opened = {
             content: stack.enter_context(writing_rows(storage, names[content], schema, writing))
@@ -114,7 +142,7 @@ def _checked(
         }
         write = {content: take for content, (take, _) in opened.items()}
         file = stack.enter_context(storage.write(names["ids"]))
-        ids = PartitionIds(file, task.buckets, not repeats and found_again(task.profile))
+        ids = PartitionIds(file, task.buckets, not (found.repeats or found.seen) and found_again(task.profile))
         runs = Entries(file, task.buckets, RUNS)
         alone = task.truth is not None or _by_line(task)  # an order's lines are of one file
         for parts in many.together(partition.ranges, files, alone):
@@ -136,11 +164,15 @@ def _checked(
                     task.profile,
                     told,
                     counts.runs,
+                    counted and counted.of(*counts.entries(block, task.profile)),
+                    task.newest,
                 )
                 write["paid"](judged.paid)
                 write["unpaid"](judged.unpaid)
                 write["quarantine"](judged.quarantine)
                 ids.take(judged.ids, judged.unpaid_ids)
+                if judged.seen is not None:
+                    write["seen"](judged.seen)
                 if judged.runs:
                     runs.take(*judged.runs)
                 sums.add(summary.summarize(judged.paid, task.profile))
@@ -148,7 +180,7 @@ def _checked(
                 if counts.amounts is not None:
                     counts.amounts += summary.added(judged.paid)
                 counts.unread.add(judged.quarantine, _furniture(block, place))
-                if task.limit.ends_early(counts.rejected):
+                if task.limit.ends_early(counts.rejected - counts.reasons[SEEN_BEFORE]):
                     raise task.limit.early(counts.rejected, counts.reasons)
                 row += block.rows
         told_ids = ids.end()
@@ -158,7 +190,7 @@ def _checked(
     result = PartitionResult(
         partition=partition.number,
         key=task.key,
-        repeats=repeats,
+        repeats=found.repeats,
         rows=counts.ledger,
         statuses=_counted(counts.statuses),
         reasons=_counted(counts.reasons),
@@ -170,9 +202,10 @@ def _checked(
         unread=counts.unread.files(partition, files),
         currencies=_counted(counts.currencies),
         amounts=counts.amounts,
-        elsewhere=others,
+        elsewhere=found.others,
         runs=runs.pieces if _by_line(task) else [],
         together=counts.together.simplest(),
+        seen=found.seen,
     )
     pa.default_memory_pool().release_unused()  # else an idle worker would look as large as a busy one
     return Checked(result, storage.put(names["result"], sealed(result)))
@@ -200,6 +233,10 @@ class _Counts:
     @property
     def ledger(self) -> Ledger:
         return Ledger(self.rows_in, self.statuses.total(), self.rejected, furniture=self.furniture)
+
+    def entries(self, block: Block, profile: Profile | None) -> tuple[int, int]:
+        """Return the position of a block's first entry, of those that `Known` has, and no less than their number."""
+        return (self.runs if profile and profile.by_line else self.passed), block.rows
 
     def add(self, block: Block, judged: Judged, place: Place, truth: dict[str, Ints]) -> None:
         """Add a block, of whose rows ``truth`` has the known anomalies."""
@@ -244,8 +281,7 @@ def _kept(
     number: int,
     names: dict[str, str],
     task: Task,
-    repeats: dict[str, Piece],
-    others: dict[str, Piece],
+    found: Found,
 ) -> Checked | None:
     """Return the result that an earlier attempt left, if it can be used."""
     data = storage.find(names["result"]) if task.kept is None or number in task.kept else None
@@ -255,11 +291,10 @@ def _kept(
         result = unsealed(data, PartitionResult)
     except ValueError:
         return None  # truncated, or of another version
-    if (result.partition, result.key) != (number, task.key) or (repeats and repeats != result.repeats):
+    had = Found(result.repeats, result.elsewhere, result.seen)
+    if (result.partition, result.key) != (number, task.key) or not found.allows(had):
         return None
-    if others and others != result.elsewhere:
-        return None
-    if result.outputs.keys() != {*names.values()} - {names["result"]}:
+    if result.outputs.keys() != {*had.written(names).values()} - {names["result"]}:
         return None
     if len(result.ids.buckets) not in (0, task.buckets) or len(result.runs) != (task.buckets if _by_line(task) else 0):
         return None

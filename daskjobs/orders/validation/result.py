@@ -5,11 +5,16 @@ This module imports neither pyarrow nor Dask, so that commands that only read re
 
 from dataclasses import dataclass, field
 from decimal import Decimal
+from typing import Any
 
 from daskjobs.files.digest import Output, Piece
 from daskjobs.files.documents import written_as
 
 NAMED = 3  # rows that look like several rows, of which the report names the first
+SEEN_BEFORE = "seen_before"  # the reason of rows whose order an earlier run of --known has counted
+# How a row compares with that of an earlier run that has its order: the same values; other ones, where the first one
+# counts; older, as old, or newer, where the newest one does; or a line of an order that was counted.
+KINDS = SAME, OTHER, OLDER, TIED, NEWER, LINE = ("same", "other", "older", "tied", "newer", "line")
 
 
 @dataclass(frozen=True)
@@ -145,6 +150,52 @@ class Ids:
 
 
 @dataclass(frozen=True)
+class SeenRow:
+    """A row of this run whose order an earlier run has counted, and where that stands.
+
+    ``kind`` is one of `KINDS`, and ``columns`` are those that differ. The ``earlier_row`` and its source are null where
+    the earlier run doesn't keep what says it.
+    """
+
+    source: str
+    row: int
+    order_id: str
+    kind: str
+    columns: list[str]
+    run: str
+    earlier_source: str | None
+    earlier_row: int | None
+
+
+@dataclass(frozen=True)
+class SeenBefore:
+    """What became of orders that earlier runs have counted.
+
+    ``runs`` are so many earlier runs that were looked at, and ``rows`` those that were rejected as ``seen_before``: the
+    ``same`` ones again, and those with ``other`` values, among them ``tied`` ones that are as old as what they differ
+    from; lines of orders are of neither kind. ``columns`` counts in how many of the other ones each column differs.
+    ``first`` are the first few of each kind. ``corrections`` are rows of earlier runs in whose place a newer one
+    counts, and what that takes back: ``corrected_orders`` and ``corrected_revenue``, as texts with a sign.
+    """
+
+    runs: int
+    rows: int
+    same: int
+    other: int
+    tied: int = 0
+    columns: dict[str, int] = field(default_factory=dict)
+    first: list[SeenRow] = field(default_factory=list)
+    corrections: int = 0
+    corrected_orders: str = ""
+    corrected_revenue: str = ""
+
+    @property
+    def taken_back(self) -> dict[str, Any]:
+        """What the run takes back of earlier ones, by the names of its fields."""
+        return {name: getattr(self, name) for name in ("corrections", "corrected_orders", "corrected_revenue")}
+
+
+@dataclass(frozen=True)
 class PartitionResult:
     """The result of a partition.
 
@@ -154,7 +205,8 @@ class PartitionResult:
     place in the input. Only a profile brings the rest: ``currencies`` counts the valid rows that are paid in each
     currency, and ``amounts`` are the sums of the paid ones. Where a row is a line of an order, ``runs`` are the pieces
     with the runs of orders' lines, and ``elsewhere`` says what was found in other runs of the same orders, as
-    ``repeats`` does. ``together`` counts rejected rows by all of their reasons, as `Together` does.
+    ``repeats`` does. ``seen`` says in the same way what earlier runs of the series have counted. ``together`` counts
+    rejected rows by all of their reasons, as `Together` does.
     """
 
     partition: int
@@ -173,6 +225,7 @@ class PartitionResult:
     amounts: Amounts | None = None
     elsewhere: dict[str, Piece] = field(default_factory=dict)
     runs: list[list[Piece]] = field(default_factory=list)
+    seen: dict[str, Piece] = field(default_factory=dict)
     together: dict[str, int] = field(default_factory=dict)
 
 

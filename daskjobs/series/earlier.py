@@ -1,0 +1,175 @@
+"""Which earlier runs a run looks at: split fixes them once, by their URIs and the hashes of their manifests."""
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, nullcontext
+from dataclasses import dataclass
+from datetime import date
+
+from daskjobs.errors import ConfigError, StorageError, UsageError
+from daskjobs.files.documents import parse
+from daskjobs.files.storage import real_path
+from daskjobs.pipeline.lease import InUseError, lease
+from daskjobs.pipeline.stage import Stage
+from daskjobs.series.layout import EARLIER
+from daskjobs.series.runs import GoodRun, again, good_run, good_runs
+
+LOCK_FOLDER = "daskjobs-series"  # in the series: its lock, so that one run at a time commits its report
+WAIT_SECONDS = 120  # for the lock, longer than a stale one takes to be free
+LAST = "last"  # --compare: the newest good run before this one
+
+
+@dataclass(frozen=True)
+class Looked:
+    """A run that is looked at: its URI, the SHA-256 of its report's manifest, and that of what it ``counts``.
+
+    The latter stays when the same run is done again, and the former may not, since the page says how long it took.
+    """
+
+    run: str
+    sha256: str
+    counts: str
+
+    @classmethod
+    def of(cls, run: GoodRun) -> "Looked":
+        """Return what is written of a run."""
+        return cls(run.uri, run.sha256, run.counts)
+
+
+@dataclass(frozen=True)
+class Earlier:
+    """The content of split/earlier.json.
+
+    ``series`` is the folder of runs, ``known`` are those of it whose orders are not counted again, in their order, and
+    ``compare`` is the one that this run is compared with, if there is one.
+    """
+
+    series: str
+    known: list[Looked]
+    compare: Looked | None
+
+    def known_runs(self, stages: Mapping[str, Stage]) -> list[GoodRun]:
+        """Return the known runs. Raises ConfigError when one is gone, or was made again."""
+        return again([(each.run, each.counts) for each in self.known], stages, lambda run: run.counts)
+
+    def compared_run(self, stages: Mapping[str, Stage]) -> GoodRun | None:
+        """Return the run that is compared with, None without one. Raises ConfigError as `known_runs` does."""
+        return again([(self.compare.run, self.compare.sha256)], stages)[0] if self.compare else None
+
+    def stands(self, stages: Mapping[str, Stage]) -> bool:
+        """Tell whether all of these runs are still there as they were."""
+        try:
+            self.known_runs(stages)
+            self.compared_run(stages)
+        except ConfigError:
+            return False
+        return True
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a run asks of earlier ones: the settings of these names, and the run's own URI, day, and when it was made.
+
+    ``known`` and ``compare`` are empty where they are not asked for.
+    """
+
+    uri: str
+    day: str
+    made: str
+    known: str
+    known_days: int
+    compare: str
+
+    @property
+    def series(self) -> str:
+        """The folder of the runs: that of --known, or else the one that holds this run."""
+        return self.known or self.uri.rstrip("/").rpartition("/")[0] or "/"
+
+    def looks_at(self, run: GoodRun) -> bool:
+        """Tell whether --known looks at a run of the series: one whose day is near enough to this run's."""
+        if not self.known_days:
+            return True
+        between = date.fromisoformat(run.day) - date.fromisoformat(self.day)
+        return abs(between.days) <= self.known_days
+
+    def runs(self, stages: Mapping[str, Stage]) -> list[GoodRun]:
+        """Return the good runs of the series, without this run. Raises as `good_runs` does."""
+        here = real_path(self.uri).rstrip("/")
+        return [run for run in good_runs(self.series, stages, self.uri) if real_path(run.uri).rstrip("/") != here]
+
+
+class OvertakenError(ConfigError):
+    """Another run of the series was committed first, which this one has not looked at; a retry alone won't look."""
+
+
+@contextmanager
+def first(asked: Asked, earlier: Earlier, stages: Mapping[str, Stage], counts: str) -> Iterator[None]:
+    """Let a run of the series commit its report if nothing has changed since it looked; ``counts`` is `GoodRun.counts`.
+
+    Runs of the series commit one after another. Raises OvertakenError when a good run is there by now that --known
+    would have looked at, unless that one knows what this one counts; ConfigError when one that was looked at is gone or
+    was made again; and StorageError when another process doesn't free the series within `WAIT_SECONDS`.
+    """
+    inside = real_path(asked.uri.rstrip("/").rpartition("/")[0]) == real_path(asked.series).rstrip("/")
+    with _locked(f"{asked.series.rstrip('/')}/{LOCK_FOLDER}") if inside else nullcontext():
+        earlier.known_runs(stages)
+        looked = {(each.run, each.counts) for each in earlier.known}
+        for run in asked.runs(stages):
+            if asked.looks_at(run) and (run.uri, run.counts) not in looked and not _knows(run, asked.uri, counts):
+                raise OvertakenError(
+                    f"{run.uri} was committed while this run worked, and may have counted the same orders: run all "
+                    "stages again, from split, which then looks at it"
+                )
+        yield
+
+
+def _knows(run: GoodRun, uri: str, counts: str) -> bool:
+    """Tell whether a run has looked at another one, as this is now: then it has not counted the same orders."""
+    if not run.has("split", EARLIER):
+        return False
+    return any((each.run, each.counts) == (uri, counts) for each in parse(run.read("split", EARLIER), Earlier).known)
+
+
+@contextmanager
+def _locked(folder: str) -> Iterator[None]:
+    deadline = time.monotonic() + WAIT_SECONDS
+    while True:
+        with ExitStack() as stack:
+            try:
+                check = stack.enter_context(lease(folder))
+            except InUseError as error:
+                if time.monotonic() > deadline:
+                    raise StorageError(f"the series could not be locked within {WAIT_SECONDS} s: {error}") from error
+                time.sleep(0.2)
+                continue
+            yield
+            check()
+            return
+
+
+def find(asked: Asked, stages: Mapping[str, Stage]) -> Earlier:
+    """Return the good runs that are looked at now.
+
+    Raises UsageError when the series is a run, or the one to compare with is none, or is no good one.
+    """
+    runs = asked.runs(stages) if asked.known or asked.compare == LAST else []
+    known = [Looked.of(run) for run in runs if asked.looks_at(run)] if asked.known else []
+    return Earlier(asked.series, known, _compared(asked, runs, stages))
+
+
+def _compared(asked: Asked, runs: list[GoodRun], stages: Mapping[str, Stage]) -> Looked | None:
+    if not asked.compare:
+        return None
+    if asked.compare == LAST:
+        before = [run for run in runs if run.order < (asked.day, asked.made, asked.uri)]
+        return Looked.of(before[-1]) if before else None
+    where = asked.compare if "/" in asked.compare else f"{asked.series.rstrip('/')}/{asked.compare}"
+    if real_path(where).rstrip("/") == real_path(asked.uri).rstrip("/"):
+        raise UsageError(f"--compare {asked.compare} is this run itself: name another one, or `{LAST}`")
+    run = good_run(where.rstrip("/"), stages)
+    if run is None:
+        raise UsageError(
+            f"--compare {asked.compare} is no good run: {where} has no committed report; name a run that has one, or "
+            f"`{LAST}` for the newest one before this one"
+        )
+    return Looked.of(run)
