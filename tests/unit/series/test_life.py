@@ -229,3 +229,34 @@ def test_order_that_counts_on_two_nights_is_said_to(
         inline.run(tmp_path / f"runs/n{number}", str(orders_file(row(order_id="T1"))), as_of=f"2026-11-0{number}")
     last = daskjobs("explain", "--id", "T1", "--series", "runs").stdout.splitlines()[-1]
     assert last.startswith("counted    42.00 in the revenue of 2 runs, so more than once: --known leaves out what an")
+
+
+def test_orders_that_earlier_runs_have_counted_are_told_with_where_these_stand_and_what_is_taken_back(
+    tmp_path: Path, daskjobs: Command, orders_file: Callable[..., Path]
+) -> None:
+    later = "2025-03-02 12:00:00"
+    every = [
+        [row(order_id="K1"), row(order_id="K2"), row()],
+        [row(), row(order_id="K1"), row(order_id="K2", quantity="3", total_amount="31.50", timestamp=later)],
+    ]
+    for number, rows in enumerate(every, 1):
+        path = orders_file(*rows, name=f"o{number}.csv")
+        known = {"known": str(tmp_path / "runs"), "again": "newest"} if number > 1 else {}
+        inline.run(tmp_path / f"runs/n{number}", str(path), as_of=f"2026-11-0{number}", **known)
+    first = f"file://{tmp_path}/o1.csv in runs/n1"
+    told = daskjobs("explain", "--id", "K1", "--series", "runs").stdout.splitlines()
+    assert told[3].startswith("paid       21.00, ")
+    assert told[5:8] == [
+        f"row        2 of file://{tmp_path}/o2.csv",
+        told[6],
+        f"text       {every[1][1]}",
+    ]
+    assert told[6].startswith("rejected   seen_before: ")
+    assert told[8:] == [f"before     row 1 of {first}", "counted    21.00 in the revenue"]
+    told = daskjobs("explain", "--id", "K2", "--series", "runs").stdout.splitlines()
+    assert told[5:] == [
+        f"row        3 of file://{tmp_path}/o2.csv",
+        f"paid       31.50, with the status success, of {later}",
+        f"replaces   row 2 of {first}, with another quantity, total_amount, timestamp; -21.00 in the revenue",
+        "counted    31.50 in the revenue",
+    ]
