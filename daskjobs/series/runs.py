@@ -19,7 +19,7 @@ from daskjobs.pipeline.manifest import Manifest, version_of
 from daskjobs.pipeline.stage import Stage
 
 LAST = "report"  # the stage whose commit makes a run good
-COUNTING = "merge/manifest.json"
+COUNTING = "merge"  # the one whose manifest vouches for what a run counts
 TRIES = 3  # a run may be done again while its manifests are read
 
 T = TypeVar("T")
@@ -56,7 +56,7 @@ class GoodRun:
     @property
     def counts(self) -> str:
         """The hash of the manifest that vouches for its orders: it stays when the same run is done again."""
-        return self.manifests[LAST].inputs[COUNTING]
+        return self.manifests[LAST].inputs[f"{COUNTING}/manifest.json"]
 
     @property
     def storage(self) -> Storage:

@@ -26,7 +26,7 @@ from daskjobs.pipeline.manifest import Manifest
 from daskjobs.pipeline.stage import Stage, numbered
 from daskjobs.series.layout import EARLIER, PARTITION_FILES, PARTITIONS, RULES, partition_files
 from daskjobs.stages import generate, split
-from daskjobs.stages.known import FILES, Series, find_known
+from daskjobs.stages.known import Names, Series, find_known
 from daskjobs.stages.run_settings import Context, Settings
 from daskjobs.stages.workers import are_processes, local_workload
 
@@ -41,6 +41,9 @@ NAME = "validate"
 PERFORMANCE, REPEATS = "validate/performance.html", "validate/repeats-*.pieces"
 ELSEWHERE = "validate/elsewhere-*.pieces"
 READ_AGAIN, DIVIDED = "validate/ids-*.pieces", "validate/bucket-*.pieces"  # these are gone when the stage has ended
+KNOWN = Names(
+    "validate/filter-*.bits", "validate/known-*.pieces", "validate/matches-*.pieces", "validate/earlier-*.pieces"
+)  # and these
 Gathered = Callable[..., list[Any]]  # what `gather` does, with this run's connection
 Found = dict[int, dict[str, Piece]]  # by partition, the pieces of files in which something was found for it
 InBuckets = dict[int, tuple[str, list[list[Piece]]]]  # by partition, a file, and its pieces by bucket
@@ -129,7 +132,7 @@ def _check(
                     gather, connection, time.monotonic() + timeout, progress=context.progress, suspect=ruleset.name
                 )
                 sentences = _sentences(gathered, ruleset)
-                checked = _validated(gathered, task, plan, partial(find_known, series) if series else None)
+                checked = _validated(gathered, task, plan, partial(find_known, KNOWN, series) if series else None)
     facts = connection.facts.to_json() | ({"objects": objects} if objects else {})
     if measurement.resources is not None:
         facts["resources"] = measurement.resources.to_json()
@@ -314,7 +317,16 @@ STAGE = Stage(
     NAME,
     "Check every partition in parallel on a Dask cluster.",
     needs=(split.NAME,),
-    files=(RULES, PERFORMANCE, REPEATS, ELSEWHERE, READ_AGAIN, DIVIDED, *FILES, *PARTITION_FILES.values()),
+    files=(
+        RULES,
+        PERFORMANCE,
+        REPEATS,
+        ELSEWHERE,
+        READ_AGAIN,
+        DIVIDED,
+        *vars(KNOWN).values(),
+        *PARTITION_FILES.values(),
+    ),
     rows=Ledger,
     execute=execute,
     artifacts=(PERFORMANCE,),
