@@ -9,7 +9,7 @@ from click.core import ParameterSource
 
 from daskjobs.cli.parameters import option, settings
 from daskjobs.cli.streams import check_written
-from daskjobs.cli.terminal import say
+from daskjobs.cli.terminal import say, short
 from daskjobs.display import escaped
 from daskjobs.errors import UsageError
 from daskjobs.stages import new_context
@@ -115,9 +115,9 @@ def _night(context: Context, order_id: str) -> Iterator[str]:
 
     found = night(context, order_id)
     if not found.seen:
-        yield f"order      {order_id} is in no row of {found.run.uri}{_unread([found])}"
+        yield f"order      {order_id} is in no row of {short(found.run.uri)}{_unread([found])}"
         return
-    yield f"order      {order_id}, in {_rows(len(found.seen))} of {found.run.uri}{_unread([found])}"
+    yield f"order      {order_id}, in {_rows(len(found.seen))} of {short(found.run.uri)}{_unread([found])}"
     for each in found.seen:
         yield from _seen(each, found.sentences)
 
@@ -134,7 +134,7 @@ def _life(order_id: str, series: str) -> Iterator[str]:
         return
     yield f"order      {order_id}, in {len(some):,} of {runs}"
     for each in some:
-        yield f"{each.run.day} {each.run.uri}"
+        yield f"{each.run.day} {short(each.run.uri)}"
         for seen in each.seen:
             yield from _seen(seen, each.sentences)
     if found := mended(some):
@@ -151,19 +151,28 @@ def _seen(seen: "Seen", sentences: dict[str, str]) -> Iterator[str]:
         yield f"text       {_cut(seen.raw)}"
     else:
         yield f"{seen.became:<10} {seen.amount}, with the status {seen.status}, of {seen.time}"
+    for each in seen.before:
+        stands = f"row {each.row} of {each.source} in " if each.row else f"{each.source} in " if each.source else ""
+        other = f", with another {', '.join(each.columns)}" if each.columns else ""
+        back = f"; {each.revenue} in the revenue" if each.replaced else ""
+        yield f"{'replaces' if each.replaced else 'before':<10} {stands}{short(each.run)}{other}{back}"
 
 
 def _counted(some: "list[Night]") -> Iterator[str]:
     """Say what the order came to in all runs, and that it counts more than once, if it does."""
     from daskjobs.series.life import PAID
 
-    paid = [night for night in some if any(each.became == PAID for each in night.counted)]
+    paid = [(night, each) for night in some for each in night.counted if each.became == PAID]
     if not paid:
         yield "counted    never as paid"
         return
-    total = sum((Decimal(each.amount) for night in paid for each in night.counted if each.became == PAID), Decimal(0))
-    twice = f" of {len(paid)} runs, so more than once: --known leaves out what an earlier run has counted"
-    yield f"counted    {total} in the revenue{twice if len(paid) > 1 else ''}"
+    replaced = [each for night in some for seen in night.seen for each in seen.before if each.replaced]
+    total = sum(
+        (Decimal(each) for each in [seen.amount for _, seen in paid] + [each.revenue for each in replaced]), Decimal(0)
+    )
+    runs = len({night.run.uri for night, _ in paid}) - len({each.run for each in replaced if each.paid})
+    twice = f" of {runs} runs, so more than once: --known leaves out what an earlier run has counted"
+    yield f"counted    {total} in the revenue{twice if runs > 1 else ''}"
 
 
 def _rows(count: int) -> str:
@@ -173,7 +182,7 @@ def _rows(count: int) -> str:
 def _unread(nights: "Iterable[Night]") -> str:
     """Say of how many rows nobody knows the id."""
     count = sum(each.unread for each in nights)
-    return f"; {_rows(count)} {'was' if count == 1 else 'were'} malformed, and may be of any order" if count else ""
+    return f"; {_rows(count)} {'is' if count == 1 else 'are'} malformed, and may be of any order" if count else ""
 
 
 def _cut(text: str) -> str:

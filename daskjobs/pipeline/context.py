@@ -5,7 +5,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from itertools import dropwhile, takewhile
@@ -167,14 +167,21 @@ class StageContext(Generic[S]):
                 f"something else has worked on the run since {stage} ended; submit a new workflow, with its own folder"
             )
 
-    def commit(self, name: str, inputs: dict[str, str], settings: dict[str, Any], work: Callable[[], Done]) -> Manifest:
+    def commit(
+        self,
+        name: str,
+        inputs: dict[str, str],
+        settings: dict[str, Any],
+        work: Callable[[], Done],
+        sealing: Callable[[], AbstractContextManager[None]] = nullcontext,
+    ) -> Manifest:
         """Do a stage's ``work`` once for the same inputs and settings, and commit it by its manifest.
 
         The manifest is written last and atomically: writing it is the commit. The work is skipped when a manifest
         already matches inputs, settings and version, and its outputs are in place; outputs in the stage's own folder
         are checked against their hashes. Otherwise, what this stage and those after it have committed is taken back
         before the work begins. Before the commit, all outputs are flushed to disk, and stale files with names of this
-        stage are removed.
+        stage are removed. The manifest is written inside ``sealing``, which may refuse it.
         """
         stage = self.stages[name]
         made = Manifest(name, self.version, inputs, settings, outputs={}, rows={})
@@ -211,7 +218,8 @@ class StageContext(Generic[S]):
         self.storage.sync([stage.facts, *(each for each in done.outputs if each.startswith(f"{stage.folder}/"))])
         manifest = replace(made, outputs=done.outputs, rows=to_json(done.rows))
         data = manifest.to_json()
-        self.storage.put(stage.manifest, data, durable=True)
+        with sealing():
+            self.storage.put(stage.manifest, data, durable=True)
         self.known[name] = manifest, hashlib.sha256(data).hexdigest()
         event("stage.done", stage=name, seconds=facts["seconds"])
         return manifest

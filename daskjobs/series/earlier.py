@@ -1,28 +1,39 @@
 """Which earlier runs a run looks at: split fixes them once, by their URIs and the hashes of their manifests."""
 
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import date
 
-from daskjobs.errors import ConfigError, UsageError
+from daskjobs.errors import ConfigError, StorageError, UsageError
+from daskjobs.files.documents import parse
 from daskjobs.files.storage import real_path
+from daskjobs.pipeline.lease import InUseError, lease
 from daskjobs.pipeline.stage import Stage
+from daskjobs.series.layout import EARLIER
 from daskjobs.series.runs import GoodRun, again, good_run, good_runs
 
+LOCK_FOLDER = "daskjobs-series"  # in the series: its lock, so that one run at a time commits its report
+WAIT_SECONDS = 120  # for the lock, longer than a stale one takes to be free
 LAST = "last"  # --compare: the newest good run before this one
 
 
 @dataclass(frozen=True)
 class Looked:
-    """A run that is looked at: its URI, and the SHA-256 of its report's manifest."""
+    """A run that is looked at: its URI, the SHA-256 of its report's manifest, and that of what it ``counts``.
+
+    The latter stays when the same run is done again, and the former may not, since the page says how long it took.
+    """
 
     run: str
     sha256: str
+    counts: str
 
     @classmethod
     def of(cls, run: GoodRun) -> "Looked":
         """Return what is written of a run."""
-        return cls(run.uri, run.sha256)
+        return cls(run.uri, run.sha256, run.counts)
 
 
 @dataclass(frozen=True)
@@ -39,7 +50,7 @@ class Earlier:
 
     def known_runs(self, stages: Mapping[str, Stage]) -> list[GoodRun]:
         """Return the known runs. Raises ConfigError when one is gone, or was made again."""
-        return again([(each.run, each.sha256) for each in self.known], stages)
+        return again([(each.run, each.counts) for each in self.known], stages, lambda run: run.counts)
 
     def compared_run(self, stages: Mapping[str, Stage]) -> GoodRun | None:
         """Return the run that is compared with, None without one. Raises ConfigError as `known_runs` does."""
@@ -85,6 +96,55 @@ class Asked:
         """Return the good runs of the series, without this run. Raises as `good_runs` does."""
         here = real_path(self.uri).rstrip("/")
         return [run for run in good_runs(self.series, stages, self.uri) if real_path(run.uri).rstrip("/") != here]
+
+
+class OvertakenError(ConfigError):
+    """Another run of the series was committed first, which this one has not looked at; a retry alone won't look."""
+
+
+@contextmanager
+def first(asked: Asked, earlier: Earlier, stages: Mapping[str, Stage], counts: str) -> Iterator[None]:
+    """Let a run of the series commit its report if nothing has changed since it looked; ``counts`` is `GoodRun.counts`.
+
+    Runs of the series commit one after another. Raises OvertakenError when a good run is there by now that --known
+    would have looked at, unless that one knows what this one counts; ConfigError when one that was looked at is gone or
+    was made again; and StorageError when another process doesn't free the series within `WAIT_SECONDS`.
+    """
+    inside = real_path(asked.uri.rstrip("/").rpartition("/")[0]) == real_path(asked.series).rstrip("/")
+    with _locked(f"{asked.series.rstrip('/')}/{LOCK_FOLDER}") if inside else nullcontext():
+        earlier.known_runs(stages)
+        looked = {(each.run, each.counts) for each in earlier.known}
+        for run in asked.runs(stages):
+            if asked.looks_at(run) and (run.uri, run.counts) not in looked and not _knows(run, asked.uri, counts):
+                raise OvertakenError(
+                    f"{run.uri} was committed while this run worked, and may have counted the same orders: run all "
+                    "stages again, from split, which then looks at it"
+                )
+        yield
+
+
+def _knows(run: GoodRun, uri: str, counts: str) -> bool:
+    """Tell whether a run has looked at another one, as this is now: then it has not counted the same orders."""
+    if not run.has("split", EARLIER):
+        return False
+    return any((each.run, each.counts) == (uri, counts) for each in parse(run.read("split", EARLIER), Earlier).known)
+
+
+@contextmanager
+def _locked(folder: str) -> Iterator[None]:
+    deadline = time.monotonic() + WAIT_SECONDS
+    while True:
+        with ExitStack() as stack:
+            try:
+                check = stack.enter_context(lease(folder))
+            except InUseError as error:
+                if time.monotonic() > deadline:
+                    raise StorageError(f"the series could not be locked within {WAIT_SECONDS} s: {error}") from error
+                time.sleep(0.2)
+                continue
+            yield
+            check()
+            return
 
 
 def find(asked: Asked, stages: Mapping[str, Stage]) -> Earlier:

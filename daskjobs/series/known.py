@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 
 from daskjobs.errors import LostWorkError
 from daskjobs.files.digest import Output, Piece
-from daskjobs.files.documents import parse
+from daskjobs.files.documents import from_json, parse, unsealed
 from daskjobs.files.storage import Storage, damaged
 from daskjobs.files.tables import column, plain_texts, read_pieces, reading, row_groups, write_piece
 from daskjobs.orders.plan import Plan
@@ -33,7 +33,7 @@ from daskjobs.orders.validation.ids import Buckets, Entries, Hashes, bucket_of, 
 from daskjobs.orders.validation.result import SEEN_BEFORE, Ids, PartitionResult
 from daskjobs.orders.validation.seen import VALUE, WHERE, what_it_adds
 from daskjobs.series.layout import partition_files
-from daskjobs.series.runs import GoodRun
+from daskjobs.series.runs import COUNTING, GoodRun
 
 GROUP_ROWS = 2_000_000  # of partitions of a run that one task reads
 FILTER_BITS = 26, 29  # of a bucket's filter, and of all filters together, as powers of two
@@ -83,14 +83,18 @@ class Counted:
         return not (self.furniture or returns or (self.profile and self.profile.by_line))
 
 
+def profile_of(run: GoodRun) -> Profile | None:
+    """Return the profile of a run, if it has one."""
+    rows = run.manifests[COUNTING].rows
+    return from_json(rows["profile"], Profile, "profile") if rows.get("profile") else None
+
+
 def counted(run: GoodRun, number: int, plan: str, profile: Profile | None) -> Iterator[Counted]:
     """Yield the partitions of a run that have valid orders; ``number`` is that of the run.
 
     ``plan`` is the name of its file of partitions, and ``profile`` its profile.
     """
-    from daskjobs.files.documents import unsealed
-
-    validated, merged = run.manifests["validate"], run.manifests["merge"]
+    validated, merged = run.manifests["validate"], run.manifests[COUNTING]
     for each in merged.rows["partitions"]:
         names = partition_files(each["partition"])
         if not each["valid"]:

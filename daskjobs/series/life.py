@@ -7,7 +7,7 @@ counted, only those partitions are read that may have this one.
 
 from collections.abc import Iterable, Iterator
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import numpy as np
@@ -22,17 +22,35 @@ from daskjobs.files.tables import column, mask, read_pieces, reading, rebatched,
 from daskjobs.orders.plan import Partition, Plan
 from daskjobs.orders.quarantine import by_source
 from daskjobs.orders.reread import read_ids
-from daskjobs.orders.rules.builtin import DUPLICATE, MALFORMED
+from daskjobs.orders.rules.builtin import DUPLICATE
 from daskjobs.orders.schema import COUNTS
 from daskjobs.orders.sources.format import Ints
 from daskjobs.orders.validation.ids import bucket_of, found_again, hashes, rank, texts
-from daskjobs.orders.validation.result import PartitionResult
-from daskjobs.series.layout import PARTITIONS, RULES, partition_files
+from daskjobs.orders.validation.result import NEWER, SEEN_BEFORE, PartitionResult
+from daskjobs.series.earlier import Earlier
+from daskjobs.series.layout import EARLIER, PARTITIONS, RULES, partition_files
 from daskjobs.series.runs import GoodRun
 
 PAID, UNPAID, REJECTED = "paid", "unpaid", "rejected"
-AGAIN = {DUPLICATE, "seen_before"}  # reasons of rows that pass every rule, and have an id that has counted before
+AGAIN = {DUPLICATE, SEEN_BEFORE}  # reasons of rows that pass every rule, and have an id that has counted before
 FACTS = ["order_id", "status", "total_amount", "timestamp"]
+
+
+@dataclass(frozen=True)
+class Before:
+    """A row with the order's id that an earlier run has counted: the run, and its file and number there, if known.
+
+    ``columns`` are those in which it differs. Where a newer row has ``replaced`` it, ``revenue`` is what this takes
+    back, with its sign, and ``paid`` says whether it was paid.
+    """
+
+    run: str
+    source: str
+    row: int
+    columns: tuple[str, ...]
+    replaced: bool
+    paid: bool
+    revenue: str
 
 
 @dataclass(frozen=True)
@@ -41,7 +59,8 @@ class Seen:
 
     ``became`` is paid, unpaid or rejected. A rejected row has its ``reasons`` and its text, ``raw``; the others their
     ``status``, ``amount`` and ``time``. ``row`` is 0 where the run doesn't say which row it is, and ``source`` is empty
-    where it doesn't say which file: its partition has rows of several.
+    where it doesn't say which file: its partition has rows of several. ``before`` are rows that earlier runs have
+    counted: the one for which this row is rejected, or those that this row replaces.
     """
 
     became: str
@@ -52,14 +71,15 @@ class Seen:
     status: str = ""
     amount: str = ""
     time: str = ""
+    before: tuple[Before, ...] = ()
 
 
 @dataclass(frozen=True)
 class Night:
     """What a run has of an order: its rows, in the order of the source.
 
-    ``unread`` counts the run's rows that were malformed, so that nobody knows their ids. ``sentences`` are those of the
-    run's rules, by reason.
+    ``unread`` counts the run's rejected rows of which no id can be read, since they are malformed. ``sentences`` are
+    those of the run's rules, by reason.
     """
 
     run: GoodRun
@@ -119,17 +139,17 @@ def _plan(run: GoodRun) -> Plan:
 
 
 def _look(run: GoodRun, plan: Plan, order_id: str, partition: Partition) -> tuple[list[Seen], int]:
-    """Return a partition's rows with an id, and the number of its malformed rows."""
+    """Return a partition's rows with an id, and the number of those of which no id can be read."""
     name = partition_files(partition.number)["result"]
     try:
         result = unsealed(run.read("validate", name), PartitionResult)
     except ValueError as error:
         raise damaged(run.storage.uri(name), error) from error
-    rejected = _rejected(run, plan, result, order_id) if result.rows.rejected else []
+    rejected, unread = _rejected(run, plan, result, order_id)
     counted = _counted(run, plan, partition, result, order_id) if _may_have(result, plan, order_id) else []
     rows = _Rows(plan, partition)
     found = sorted([*rejected, *counted], key=lambda each: rows.place(each.source, each.row))
-    return found, sum(count for reason, count in result.reasons.items() if reason in MALFORMED)
+    return _with_before(run, result, order_id, found) if result.seen and found else found, unread
 
 
 def _may_have(result: PartitionResult, plan: Plan, order_id: str) -> bool:
@@ -142,11 +162,11 @@ def _may_have(result: PartitionResult, plan: Plan, order_id: str) -> bool:
     return rank(ids.least) <= rank(order_id) <= rank(ids.most)
 
 
-def _rejected(run: GoodRun, plan: Plan, result: PartitionResult, order_id: str) -> list[Seen]:
+def _rejected(run: GoodRun, plan: Plan, result: PartitionResult, order_id: str) -> tuple[list[Seen], int]:
     name, files = partition_files(result.partition)["quarantine"], {file.name: file for file in plan.files}
     groups = row_groups(run.storage, name, result.outputs[name], ["row", "source", "reasons", "raw"])
-    seen = list[Seen]()
-    for batch in rebatched(groups, "raw"):
+    seen, unread = list[Seen](), 0
+    for batch in rebatched(groups, "raw") if result.rows.rejected else ():
         start = 0
         for source, rows in by_source(batch):
             ids, places = read_ids(rows, files[source], plan.profile)
@@ -156,7 +176,28 @@ def _rejected(run: GoodRun, plan: Plan, result: PartitionResult, order_id: str) 
                 for line in batch.take(pa.array(at)).to_pylist()
             ]
             start += len(rows)
-    return seen
+            unread += len(rows) - len(ids)
+    return seen, unread
+
+
+def _with_before(run: GoodRun, result: PartitionResult, order_id: str, found: list[Seen]) -> list[Seen]:
+    """Return rows with those that earlier runs have counted, as the run has noted with --known."""
+    name = partition_files(result.partition)["seen"]
+    earlier = parse(run.read("split", EARLIER), Earlier).known
+    before = dict[tuple[str, int], list[Before]]()
+    for group in row_groups(run.storage, name, result.outputs[name]):
+        for line in group.filter(pc.equal(group["order_id"], order_id)).to_pylist():
+            each = Before(
+                run=earlier[line["run"]].run,
+                source=line["earlier_source"] or "",
+                row=line["earlier_row"] or 0,
+                columns=tuple(line["columns"]),
+                replaced=line["kind"] == NEWER,
+                paid=bool(line["paid"]),
+                revenue=f"{line['revenue']:.2f}",
+            )
+            before.setdefault((line["source"], line["row"]), []).append(each)
+    return [replace(each, before=tuple(before.get((each.source, each.row), ()))) for each in found]
 
 
 def _counted(run: GoodRun, plan: Plan, partition: Partition, result: PartitionResult, order_id: str) -> list[Seen]:

@@ -5,7 +5,7 @@ here. A folder without a committed report is passed over: a run that has failed,
 """
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -19,6 +19,7 @@ from daskjobs.pipeline.manifest import Manifest, version_of
 from daskjobs.pipeline.stage import Stage
 
 LAST = "report"  # the stage whose commit makes a run good
+COUNTING = "merge"  # the one whose manifest vouches for what a run counts
 TRIES = 3  # a run may be done again while its manifests are read
 
 T = TypeVar("T")
@@ -51,6 +52,11 @@ class GoodRun:
     def order(self) -> tuple[str, str, str]:
         """What the runs of a series are ordered by."""
         return self.day, self.made, self.uri
+
+    @property
+    def counts(self) -> str:
+        """The hash of the manifest that vouches for its orders: it stays when the same run is done again."""
+        return self.manifests[LAST].inputs[f"{COUNTING}/manifest.json"]
 
     @property
     def storage(self) -> Storage:
@@ -109,15 +115,19 @@ def good_run(uri: str, stages: Mapping[str, Stage]) -> GoodRun | None:
     )
 
 
-def again(runs: Iterable[tuple[str, str]], stages: Mapping[str, Stage]) -> list[GoodRun]:
-    """Return runs that were found before, by their URIs and the hashes of their reports' manifests.
+def again(
+    runs: Iterable[tuple[str, str]],
+    stages: Mapping[str, Stage],
+    same: Callable[[GoodRun], str] = lambda run: run.sha256,
+) -> list[GoodRun]:
+    """Return runs that were found before, by their URIs and what ``same`` says of each: its report's hash.
 
-    Raises ConfigError when one of them is gone, or has another report by now.
+    Raises ConfigError when one of them is gone, or has another one by now.
     """
     found = []
     for uri, sha256 in runs:
         run = good_run(uri, stages)
-        if run is None or run.sha256 != sha256:
+        if run is None or same(run) != sha256:
             raise ConfigError(
                 f"{uri} {'is gone' if run is None else 'was made again'} since this run looked at it: run all stages "
                 "again, from split"

@@ -14,7 +14,7 @@ from daskjobs.files.documents import parse, unsealed
 from daskjobs.files.storage import damaged
 from daskjobs.files.tables import column, row_groups, rows_between
 from daskjobs.orders.explanation import Explained, locate, not_rejected
-from daskjobs.orders.validation.result import PartitionResult
+from daskjobs.orders.validation.result import SEEN_BEFORE, PartitionResult
 from daskjobs.series import layout
 from daskjobs.series.life import Night, look
 from daskjobs.series.runs import GoodRun, good_runs
@@ -39,6 +39,8 @@ def explain(context: Context, row: int, source: str) -> Explained:
         found = not_rejected(split.opening(context), file, part, row, statuses, plan.profile)
         return Explained(row, file.name, partition.number, {}, found.status, found.raw, found.furniture)
     reasons = {reason: sentences.get(reason, "") for reason in line["reasons"]}
+    if SEEN_BEFORE in reasons:
+        reasons[SEEN_BEFORE] += _where(context, partition.number, row, file.name)
     return Explained(row, file.name, partition.number, reasons, "", line["raw"])
 
 
@@ -120,6 +122,26 @@ def nights(series: str, order_id: str) -> Iterator[Night]:
 
 
 def night(context: Context, order_id: str) -> Night:
-    """Return what a run has of an order, whether or not it came to a report."""
+    """Return what a run has of an order, whether or not it came to a report.
+
+    Raises UsageError when there is no run whose rows were checked.
+    """
+    if context.committed(validate.NAME) is None:
+        raise UsageError(
+            f"--run {context.settings.run_uri} is no run whose rows were checked: name a run's folder, or with "
+            "--series the folder that holds runs"
+        )
     manifests = {stage: context.manifest(stage) for stage in (split.NAME, validate.NAME)}
     return look(GoodRun(context.settings.run_uri, "", "", manifests), order_id)
+
+
+def _where(context: Context, partition: int, row: int, source: str) -> str:
+    """Say where the order of a row stands that an earlier run has counted, and in which columns that is another one."""
+    name, earlier = layout.partition_files(partition)["seen"], split.read_earlier(context)
+    there = rows_between(context.storage, name, context.output(validate.NAME, name), "row", row, row + 1)
+    seen = next(each for each in there.to_pylist() if each["source"] == source)
+    run = earlier.known[seen["run"]].run if earlier else ""
+    at = f"row {seen['earlier_row']} of " if seen["earlier_row"] else ""
+    of = f"{at}{seen['earlier_source'].removeprefix('file://')} in " if seen["earlier_source"] else ""
+    other = f", with another {', '.join(seen['columns'])}" if seen["columns"] else ""
+    return f" It stands in {of}{run}{other}."

@@ -12,18 +12,13 @@ from daskjobs.orders.profiles import Profile
 from daskjobs.pipeline.stage import numbered
 from daskjobs.series.earlier import Earlier
 from daskjobs.series.layout import CORRECTIONS, EARLIER, PARTITIONS
-from daskjobs.series.runs import GoodRun
+from daskjobs.series.runs import COUNTING, GoodRun
 
 if TYPE_CHECKING:
     from daskjobs.orders.sources.format import Ints
     from daskjobs.orders.validation.partition import Task
     from daskjobs.orders.validation.result import PartitionResult
     from daskjobs.series.known import Counted
-
-MERGE = "merge"  # the stage that vouches for what is known of a run's orders
-FILTERS, READ = "validate/filter-*.bits", "validate/known-*.pieces"
-MATCHES, SHOWN = "validate/matches-*.pieces", "validate/earlier-*.pieces"
-FILES = (FILTERS, READ, MATCHES, SHOWN)  # these are gone when the stage has ended
 
 InBuckets = dict[int, tuple[str, list[list[Piece]]]]
 
@@ -63,22 +58,16 @@ class Series:
 
     def refuse_currencies(self, profile: Profile | None, results: "list[PartitionResult]") -> None:
         """Raise ConfigError when a correction would take back an amount of another currency than this run's."""
+        from daskjobs.series.known import profile_of
+
         mine = _currency(profile, {name for each in results for name in each.currencies})
         for run in self.runs if self.newest else ():
-            theirs = _currency(*_profiled(run))
+            theirs = _currency(profile_of(run), {*run.manifests[COUNTING].rows.get("currencies", {})})
             if mine and theirs and mine != theirs:
                 raise ConfigError(
                     f"{run.uri} is of {theirs}, and this run is of {mine}: --again newest would take back amounts of "
                     "another currency; keep the runs of each currency in a series of their own"
                 )
-
-
-def _profiled(run: GoodRun) -> tuple[Profile | None, set[str]]:
-    """Return the profile of an earlier run, and the currencies of its paid rows."""
-    from daskjobs.stages.merge import MergeRows  # which imports validate, and so this module
-
-    counted = run.counted(MERGE, MergeRows)
-    return counted.profile, {*counted.currencies}
 
 
 def _currency(profile: Profile | None, currencies: set[str]) -> str:
@@ -87,7 +76,18 @@ def _currency(profile: Profile | None, currencies: set[str]) -> str:
     return profile.order.report_currency.upper() or (next(iter(currencies)) if len(currencies) == 1 else "")
 
 
+@dataclass(frozen=True)
+class Names:
+    """The names of the files that the search writes, each with a star for a number."""
+
+    filters: str
+    known: str
+    matches: str
+    earlier: str
+
+
 def find_known(
+    names: Names,
     series: Series,
     gathered: Callable[..., list[Any]],
     task: "Task",
@@ -102,6 +102,7 @@ def find_known(
     from daskjobs.orders.validation.duplicates import Part
     from daskjobs.series import known
 
+    series.refuse_currencies(task.profile, results)
     lines = task.profile is not None and task.profile.by_line
     like = task.profile if task.profile and task.profile.order.key and not lines else None
     theirs, some = _both(series, results, ranged=not lines and like is None)
@@ -117,12 +118,12 @@ def find_known(
     at = [bucket for bucket, each in enumerate(parts) if each]
     made = gathered(
         known.make_filter,
-        [Job(f"filter {each}", (task.root, parts[each], numbered(FILTERS, each), bits)) for each in at],
+        [Job(f"filter {each}", (task.root, parts[each], numbered(names.filters, each), bits)) for each in at],
     )
-    written = {bucket: (numbered(FILTERS, bucket), output) for bucket, output in zip(at, made, strict=True)}
+    written = {bucket: (numbered(names.filters, bucket), output) for bucket, output in zip(at, made, strict=True)}
     filters = [written.get(bucket) for bucket in range(task.buckets)]
     together = known.groups(theirs)
-    targets = [numbered(READ, number) for number in range(len(together))]
+    targets = [numbered(names.known, number) for number in range(len(together))]
     jobs = [
         Job(f"known {number}", (task.root, group, filters, bits, target, like), group[0].root)
         for number, (group, target) in enumerate(zip(together, targets, strict=True))
@@ -133,7 +134,7 @@ def find_known(
     jobs, into = [], []
     for bucket in at:
         if found := [Part(target, pieces[bucket]) for target, pieces in read if pieces[bucket]]:
-            into.append(numbered(MATCHES, bucket))
+            into.append(numbered(names.matches, bucket))
             jobs.append(Job(f"bucket {bucket}", (task.root, parts[bucket], found, into[-1], every)))
     matches = defaultdict[int, list[tuple[str, Piece]]](list)
     for name, each in zip(into, gathered(known.search_known, jobs), strict=True):
@@ -150,7 +151,7 @@ def find_known(
                 matches[number],
                 gone.get(number, nothing),
                 task.extra,
-                numbered(SHOWN, number),
+                numbered(names.earlier, number),
                 lines,
                 like,
             ),
@@ -161,7 +162,7 @@ def find_known(
     by_partition = defaultdict[int, dict[str, Piece]](dict)
     for number, each in zip(numbers, gathered(known.show_known, jobs), strict=True):
         for partition, piece in each.items():
-            by_partition[partition][numbered(SHOWN, number)] = piece
+            by_partition[partition][numbered(names.earlier, number)] = piece
     return dict(by_partition)
 
 
@@ -182,7 +183,7 @@ def _both(
 
     theirs = list["Counted"]()
     for number, run in enumerate(series.runs):
-        profile = _profiled(run)[0]
+        profile = known.profile_of(run)
         theirs += known.counted(run, number, PARTITIONS, profile)
     mine = [each for each in results if (each.ids.rows if not each.runs else any(each.runs))]
     if ranged and all(each.ids.least is not None and each.ids.most is not None for each in mine):
@@ -209,16 +210,16 @@ def _gone(series: Series, theirs: "list[Counted]") -> "dict[int, Ints]":
     place = {(each.run, each.partition): each for each in theirs}
     found = defaultdict[int, list["Ints"]](list)
     for run in series.runs:
-        if not run.has(MERGE, CORRECTIONS):
+        if not run.has(COUNTING, CORRECTIONS):
             continue
-        looked = {each.run: each.sha256 for each in parse(run.read("split", EARLIER), Earlier).known}
-        for group in row_groups(run.storage, CORRECTIONS, run.manifests[MERGE].outputs[CORRECTIONS]):
+        looked = {each.run: each.counts for each in parse(run.read("split", EARLIER), Earlier).known}
+        for group in row_groups(run.storage, CORRECTIONS, run.manifests[COUNTING].outputs[CORRECTIONS]):
             uris = group["run"].combine_chunks().dictionary_encode()
             for code, uri in enumerate(uris.dictionary.to_pylist()):
                 if uri not in by_uri:
                     continue
                 number, other = by_uri[uri]
-                if looked.get(uri) != other.sha256:
+                if looked.get(uri) != other.counts:
                     raise ConfigError(
                         f"{uri} was made again since {run.uri} took back orders of it: run {run.uri} again, from split"
                     )

@@ -1,7 +1,10 @@
 """Write the results: analytics_report.json, quality.json, facts.json and report.html, and drift.json if asked for."""
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from daskjobs.cores import cores
@@ -25,7 +28,7 @@ from daskjobs.orders.validation.result import SEEN_BEFORE, Sample
 from daskjobs.pipeline.context import AccountedError, Done
 from daskjobs.pipeline.manifest import Manifest
 from daskjobs.pipeline.stage import Stage
-from daskjobs.series.earlier import LAST
+from daskjobs.series.earlier import LAST, OvertakenError, first
 from daskjobs.series.layout import COLUMNS, DRIFT, PAGE, QUALITY, REPORT, RULES, SUMMARY, partition_files
 from daskjobs.stages import clean, generate, merge, split, validate
 from daskjobs.stages.run_settings import Context
@@ -84,7 +87,26 @@ def execute(context: Context) -> Manifest:
     settings: dict[str, Any] = {"max_rejected": context.settings.max_rejected}
     if context.settings.max_drift:
         settings["max_drift"] = context.settings.max_drift
-    return context.commit(NAME, inputs, settings, lambda: _write(context))
+    return context.commit(NAME, inputs, settings, lambda: _write(context), partial(_sealing, context))
+
+
+@contextmanager
+def _sealing(context: Context) -> Iterator[None]:
+    """Commit after other runs of the series, and only if none was committed that this one should have looked at.
+
+    Otherwise split is taken back, so that the same command looks anew.
+    """
+    settings, earlier = context.manifest(split.NAME).settings, split.read_earlier(context)
+    if not (settings.get("known") and earlier):
+        yield
+        return
+    try:
+        counts = context.digest(merge.NAME)[merge.STAGE.manifest]
+        with first(split.asked(context, settings), earlier, context.stages, counts):
+            yield
+    except OvertakenError:
+        context.take_back(split.NAME)
+        raise
 
 
 def _write(context: Context) -> Done:

@@ -27,7 +27,7 @@ from daskjobs.pipeline.stage import Stage, numbered
 from daskjobs.series.drift import limits
 from daskjobs.series.layout import EARLIER, PARTITION_FILES, PARTITIONS, RULES, partition_files
 from daskjobs.stages import generate, split
-from daskjobs.stages.known import FILES, Series, find_known
+from daskjobs.stages.known import Names, Series, find_known
 from daskjobs.stages.run_settings import Context, Settings
 from daskjobs.stages.workers import are_processes, local_workload
 
@@ -42,6 +42,9 @@ NAME = "validate"
 PERFORMANCE, REPEATS = "validate/performance.html", "validate/repeats-*.pieces"
 ELSEWHERE = "validate/elsewhere-*.pieces"
 READ_AGAIN, DIVIDED = "validate/ids-*.pieces", "validate/bucket-*.pieces"  # these are gone when the stage has ended
+KNOWN = Names(
+    "validate/filter-*.bits", "validate/known-*.pieces", "validate/matches-*.pieces", "validate/earlier-*.pieces"
+)  # and these
 Gathered = Callable[..., list[Any]]  # what `gather` does, with this run's connection
 Found = dict[int, dict[str, Piece]]  # by partition, the pieces of files in which something was found for it
 InBuckets = dict[int, tuple[str, list[list[Piece]]]]  # by partition, a file, and its pieces by bucket
@@ -132,7 +135,7 @@ def _check(
                 )
                 sentences = _sentences(gathered, ruleset)
                 limits(context.settings.max_drift).refuse_unknown({*BUILT_IN, *sentences})
-                checked = _validated(gathered, task, plan, partial(find_known, series) if series else None)
+                checked = _validated(gathered, task, plan, partial(find_known, KNOWN, series) if series else None)
     facts = connection.facts.to_json() | ({"objects": objects} if objects else {})
     if measurement.resources is not None:
         facts["resources"] = measurement.resources.to_json()
@@ -317,7 +320,16 @@ STAGE = Stage(
     NAME,
     "Check every partition in parallel on a Dask cluster.",
     needs=(split.NAME,),
-    files=(RULES, PERFORMANCE, REPEATS, ELSEWHERE, READ_AGAIN, DIVIDED, *FILES, *PARTITION_FILES.values()),
+    files=(
+        RULES,
+        PERFORMANCE,
+        REPEATS,
+        ELSEWHERE,
+        READ_AGAIN,
+        DIVIDED,
+        *vars(KNOWN).values(),
+        *PARTITION_FILES.values(),
+    ),
     rows=Ledger,
     execute=execute,
     artifacts=(PERFORMANCE,),

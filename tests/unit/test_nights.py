@@ -12,9 +12,8 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 import nights
+import pytest
 from nights import Delivery
 
 pytestmark = pytest.mark.slow

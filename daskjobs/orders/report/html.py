@@ -3,6 +3,7 @@
 import pkgutil
 from collections.abc import Iterable, Sequence
 from decimal import Decimal
+from itertools import accumulate
 from typing import Self
 
 from markupsafe import Markup
@@ -31,13 +32,15 @@ def repeated(form: str, items: Iterable[Sequence[object]]) -> Html:
 
 
 def cut(text: str, most: int) -> str:
-    """Return a text of at most so many characters, as `Html` will show it.
+    """Return a text as `Html` will show it: at most so many characters, and twice as many in HTML.
 
-    >>> cut("abcdef", 4), cut("\\x1b[2J", 4)
-    ('abc…', '\\\\x1…')
+    >>> cut("abcdef", 4), cut("\\x1b[2J", 4), cut("<<<<", 4)
+    ('abc…', '\\\\x1…', '<<…')
     """
     text = escaped(text[: most + 1])
-    return text if len(text) <= most else f"{text[: most - 1]}…"
+    sizes = accumulate(len(Html.escape(each)) for each in text)
+    fits = sum(size <= 2 * most for size in sizes)
+    return text if len(text) <= most and fits == len(text) else f"{text[: min(fits, most - 1)]}…"
 
 
 def scrolled(table: Html, label: str) -> Html:

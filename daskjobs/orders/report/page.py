@@ -14,7 +14,7 @@ from daskjobs.orders.report.html import Html, amount, counted, cut, document, re
 from daskjobs.orders.report.plots import Line, bars, columns, lines
 from daskjobs.orders.report.quality import Quality, Reason
 from daskjobs.orders.summary import by_period, most, of
-from daskjobs.orders.validation.result import Sample
+from daskjobs.orders.validation.result import Sample, SeenBefore
 
 BARS = 20  # at most in one plot
 MOST_DAYS = 1100  # columns of the plot by day: three years
@@ -22,9 +22,16 @@ FILES = 3  # named at most
 MOST_MEASURES = 50  # of a comparison; drift.json has all
 MOST_SHOWN = 40  # characters of a value in the table of columns
 LARGEST = 5  # reasons that are shown with a row each
-SAMPLED = 20  # reasons of which all samples are shown
-SETS = 8  # of reasons that come together
-TEXT, NAME = 120, 40  # characters of a row, and of a file's name
+SAMPLED = 10  # reasons of which all samples are shown
+SETS, TOGETHER = 8, 5  # of reasons that come together, and reasons that are named in each
+TEXT, NAME = 100, 40  # characters of a row, and of a file's name
+SAID = {  # of a row whose order an earlier run has counted, by its kind; the columns that differ stand in it
+    "same": "the same again",
+    "other": "another {}",
+    "older": "an older one, with another {}",
+    "tied": "as old, with another {}",
+    "line": "a line of an order that was counted",
+}
 
 
 @dataclass(frozen=True)
@@ -109,6 +116,7 @@ def page(
             _profile(quality),
             _numbers(total, quality),
             _attention(quality, samples or {}, since, len(about.files) > 1),
+            _seen(quality.seen_before) if quality.seen_before else Html(""),
             *(_plots(quality, summary, notes) if summary.num_rows and revenue is not None else ()),
             _compared(drift) if drift else Html(""),
             _account(quality),
@@ -245,7 +253,7 @@ def _sample(samples: Sequence[Sample], several: bool) -> Html:
 def _told(sample: Sample, several: bool = True) -> tuple[str, str]:
     """Return where a sample stands, in which of ``several`` files (without its folders), and its text."""
     of = f" of {cut(sample.source.rstrip('/').rpartition('/')[2], NAME)}" if several else ""
-    return f"Row {sample.row:,}{of}", cut(sample.text, TEXT)
+    return f"Row {sample.row:,}{of}", cut(sample.text, TEXT) or "(empty)"
 
 
 def _samples(reasons: Sequence[Reason], samples: Mapping[str, Sequence[Sample]]) -> Html:
@@ -270,12 +278,9 @@ def _together(quality: Quality) -> Html:
     if not any(len(each.reasons) > 1 for each in quality.together):
         return Html("")
     rejected, most = quality.rows.rejected, quality.together[:SETS]
-    rows = [
-        (Html(" and ").join(map(_broken, each.reasons)) + (" alone" if len(each.reasons) == 1 else ""), each.rows)
-        for each in most
-    ]
+    rows = [(_all(each.reasons), each.rows) for each in most]
     if others := rejected - sum(each.rows for each in most):
-        rows.append((Html("other reasons together"), others))
+        rows.append((Html("other reasons"), others))
     return Html(
         '<table>\n<thead><tr><th scope="col">Which reasons come together</th><th scope="col" class="n">Rows</th>'
         '<th scope="col" class="n">Share of rejected</th></tr></thead>\n<tbody>\n{}</tbody>\n</table>\n'
@@ -284,6 +289,48 @@ def _together(quality: Quality) -> Html:
             '<tr><td>{}</td><td class="n">{:,}</td><td class="n">{}</td></tr>\n',
             ((name, count, share(count, rejected)) for name, count in rows),
         )
+    )
+
+
+def _all(reasons: Sequence[str]) -> Html:
+    named = [_broken(each) for each in reasons[:TOGETHER]]
+    if more := len(reasons) - len(named):
+        named.append(Html("{} more").format(more))
+    return named[0] + " alone" if len(named) == 1 else Html(" and ").join(named)
+
+
+def _seen(seen: SeenBefore) -> Html:
+    """Show what became of orders that earlier runs of the series have counted."""
+    said = [f"{counted(seen.runs, 'earlier run')} looked at: {counted(seen.rows, 'row')} seen before"]
+    if seen.same + seen.other:
+        said[0] += f", {seen.same:,} the same again and {seen.other:,} with other values"
+    if seen.tied:
+        said.append(f"{seen.tied:,} of these as old as what they differ from, and so not counted")
+    if seen.columns:
+        said.append("other values in " + ", ".join(f"{name} {rows:,}" for name, rows in seen.columns.items()))
+    if seen.corrections:
+        said.append(
+            f"taken back of earlier runs, since {counted(seen.corrections, 'row')} here are newer: "
+            f"{seen.corrected_orders} orders and {amount(seen.corrected_revenue)}; merge/corrections.csv has each"
+        )
+    rows = (
+        (
+            f"row {each.row:,} of {each.source.rpartition('/')[2]}",
+            each.order_id,
+            SAID[each.kind].format(", ".join(each.columns)),
+            f"{f'row {each.earlier_row:,} of ' if each.earlier_row else ''}"
+            f"{(each.earlier_source or '').rpartition('/')[2]}{' in ' if each.earlier_source else ''}{each.run}",
+        )
+        for each in seen.first
+    )
+    table = Html(
+        "<table>\n<thead><tr><th>Row</th><th>Order</th><th>Is</th><th>Stands in</th></tr></thead>\n"
+        "<tbody>\n{}</tbody>\n"
+        '</table>\n<p class="note">The first few of each kind; merge/seen_before.csv has each.</p>'
+    ).format(repeated("<tr><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>\n", rows))
+    return Html("<h2>Orders of earlier runs</h2>\n{}{}").format(
+        repeated("<p>{}.</p>\n", ([sentence[0].upper() + sentence[1:]] for sentence in said)),
+        table if seen.first else "",
     )
 
 

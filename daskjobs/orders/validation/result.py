@@ -153,7 +153,7 @@ class Ids:
 class SeenRow:
     """A row of this run whose order an earlier run has counted, and where that stands.
 
-    ``kind`` is one of `KINDS`, and ``columns`` are those that differ. The number of the ``earlier_row`` is null where
+    ``kind`` is one of `KINDS`, and ``columns`` are those that differ. The ``earlier_row`` and its source are null where
     the earlier run doesn't keep what says it.
     """
 
@@ -163,7 +163,7 @@ class SeenRow:
     kind: str
     columns: list[str]
     run: str
-    earlier_source: str
+    earlier_source: str | None
     earlier_row: int | None
 
 

@@ -1,14 +1,17 @@
+import csv
 import json
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from conftest import Command, Pipeline, csv_text, row
+from daskjobs.cli import main as cli
 from daskjobs.errors import UsageError
 from daskjobs.orders.rules.builtin import SENTENCES
 from daskjobs.stages import new_context
-from daskjobs.stages.explain import explain
+from daskjobs.stages.explain import explain, rejected_for
 from daskjobs.stages.run_settings import Settings
 
 STAGES = ("split", "validate", "merge", "clean", "report")
@@ -105,3 +108,71 @@ def test_row_is_explained_with_our_status_when_theirs_is_mapped_and_kept_as_it_s
     assert ",Paid," in explain(run, 3, "").raw
     again = pipeline(*STAGES, **{**options, "statuses": "success=paid,success=Paid,cancelled=canceled"})
     assert (again["split"].skipped, again["validate"].rows["rejected"]) == (True, 0)
+
+
+def test_rows_with_a_reason_are_the_first_ones_of_the_quarantine_and_all_are_counted(
+    pipeline: Pipeline, orders_file: Callable[..., Path], tmp_path: Path
+) -> None:
+    for name, prices in (("a.csv", ["-1", "10.50", "x", "-2"]), ("b.csv", ["10.50", "-3", "-4", "10.50"])):
+        orders_file(*(row(price=price) for price in prices), name=name)
+    pipeline("split", "validate", "merge", input=str(tmp_path / "*.csv"), partitions=3)
+    context = new_context(Settings.of(run_uri=str(tmp_path / "run")))
+    with (tmp_path / "run/merge/quarantine.csv").open(newline="") as file:
+        lines = [each for each in csv.DictReader(file) if "negative_price" in each["reasons"].split(";")]
+    assert len(lines) == 4
+    for most in (1, 3, 4, 100):
+        found = rejected_for(context, "negative_price", most)
+        assert (found.rows, found.sentence) == (4, SENTENCES["negative_price"])
+        assert [(str(each.row), each.source, ";".join(each.reasons), each.raw) for each in found.first] == [
+            (each["row"], each["source"], each["reasons"], each["raw"]) for each in lines[:most]
+        ]
+    assert rejected_for(context, "unknown_status", 5).rows == 0
+    with pytest.raises(UsageError, match=r"--reason wrong_totl is no reason of this run: did you mean wrong_total\? "):
+        rejected_for(context, "wrong_totl", 5)
+    with pytest.raises(UsageError, match=r"zzz is no reason of this run: its reasons are wrong_number_of_fields, "):
+        rejected_for(context, "zzz", 5)
+
+
+def test_list_of_rows_names_each_file_once_and_cuts_long_and_hostile_texts(
+    daskjobs: Command, pipeline: Pipeline, orders_file: Callable[..., Path]
+) -> None:
+    hostile = row(price="-1", region="\x1b[2J\u202e" + "z" * 3000, status="lost")
+    pipeline("split", "validate", input=str(orders_file(row(price="-1", total_amount="-2"), row(), hostile)))
+    told = daskjobs("explain", "--run", "run", "--reason", "negative_price")
+    assert told.returncode == 0
+    lines = told.stdout.splitlines()
+    assert lines[0] == f"reason     negative_price: {SENTENCES['negative_price']}"
+    assert lines[1] == "rejected   2 rows"
+    assert lines[2].startswith("file       file:///")
+    assert [each[:11] for each in lines[3:]] == ["1          ", "3          ", "           "]
+    assert r"\x1b[2J\u202ezzz" in lines[4]
+    assert len(lines[4]) == 11 + 1000
+    assert lines[4].endswith("z…")
+    assert lines[5] == "           also wrong_total, unknown_status"
+    told = daskjobs("explain", "--run", "run", "--reason", "negative_price", "--most", "1")
+    assert told.stdout.splitlines()[1] == "rejected   2 rows, of which these are the first 1"
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ([], "an order (--id): give one of these, got none"),
+        (["--row", "1", "--id", "x", "--run", "r"], "give one of these, got --row and --id"),
+        (["--row", "1", "--reason", "x", "--run", "r"], "give one of these, got --row and --reason"),
+        (["--row", "1"], "--row needs --run: where the files are"),
+        (["--reason", "x"], "--reason needs --run: where the files are"),
+        (["--id", "x"], "--id needs --run or --series: where the files are"),
+        (
+            ["--id", "x", "--run", "r", "--series", "s"],
+            "--id needs --run or --series, not both: one run, or a folder of",
+        ),
+        (["--row", "1", "--run", "r", "--series", "s"], "--series means nothing with --row: leave it out"),
+        (["--row", "1", "--run", "r", "--most", "2"], "--most means nothing with --row: leave it out"),
+        (["--reason", "x", "--run", "r", "--source", "s"], "--source means nothing with --reason: leave it out"),
+        (["--id", "x", "--run", "r", "--input", "s"], "--input means nothing with --id: leave it out"),
+    ],
+)
+def test_options_of_explain_exclude_one_another_with_a_sentence(given: list[str], said: str) -> None:
+    error = CliRunner().invoke(cli.main, ["explain", *given]).exception
+    assert isinstance(error, UsageError)
+    assert said in str(error)

@@ -27,12 +27,12 @@ BOUNDS = {name: option.bounds for name, option in OPTIONS.items() if option.boun
 def test_number_is_refused_when_it_is_beyond_its_bounds(name: str) -> None:
     least, most = BOUNDS[name]
     for good in BOUNDS[name]:
-        Settings.of(run_uri="run", **{"backend": "kubernetes", name: good})
+        Settings.of(run_uri="run", **{"backend": "kubernetes", "known": "runs", name: good})
     for bad in (least - 1, most + 1, float("nan"), float("inf"), -float("inf"), 10**400):
         with pytest.raises(
             UsageError, match=rf"^{OPTIONS[name].flag} must be between {least:,} and {most:,}, got "
         ) as raised:
-            Settings.of(run_uri="run", **{"backend": "kubernetes", name: bad})
+            Settings.of(run_uri="run", **{"backend": "kubernetes", "known": "runs", name: bad})
         assert len(str(raised.value)) < 150
 
 

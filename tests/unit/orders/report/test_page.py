@@ -7,6 +7,8 @@ import sys
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from decimal import Decimal
+from itertools import pairwise
+from typing import Any
 from xml.etree import ElementTree
 
 import pyarrow as pa
@@ -15,8 +17,8 @@ import pytest
 from daskjobs.display import escaped
 from daskjobs.orders import summary
 from daskjobs.orders.report import page, plots
-from daskjobs.orders.report.quality import VERSION, Account, Quality, Reason
-from daskjobs.orders.validation.result import Lines, LongRows
+from daskjobs.orders.report.quality import VERSION, Account, Quality, Reason, Together
+from daskjobs.orders.validation.result import Lines, LongRows, Sample
 
 QUALITY = Quality(
     version=VERSION,
@@ -84,7 +86,7 @@ class Seen:
         return drawn, ticks, [text for kind, text in texts if kind in ("value", "value wide")]  # type: ignore[return-value]
 
 
-def drawn(summaries: pa.Table, quality: Quality = QUALITY, revenue: int | None = 100, **more: str) -> Seen:
+def drawn(summaries: pa.Table, quality: Quality = QUALITY, revenue: int | None = 100, **more: Any) -> Seen:
     html = page.page(revenue, quality, summaries, ABOUT, None, **more).decode()
     main = ElementTree.fromstring(html[html.index("<main>") : html.index("</body>")])  # what is in it is XML, too
     assert not {"script", "link", "img", "iframe", "object", "embed", "foreignObject"} & {
@@ -190,7 +192,16 @@ def test_page_has_less_than_150_kb_and_never_more_than_200_when_days_and_names_a
 ) -> None:
     names = {f"{name * 300}{number:05d}": revenue for number in range(5000)}
     both = [lines("region", names), lines("product", names)]
-    assert len(drawn(pa.concat_tables([daily(page.MOST_DAYS, revenue), *both])).html) < most
+    reasons = [f"rule_{number:020d}" for number in range(20)]
+    quality = replace(
+        QUALITY,
+        rows=Account(600, 0, 600, 0, 0),
+        reasons=[Reason(each, 10, "The total_amount is not quantity times price, to the cent.") for each in reasons],
+        together=[Together(reasons, 10) for _ in range(50)],
+    )
+    found = {each: [Sample(10**9, name * 300, name * 200)] * 3 for each in reasons}
+    summaries = pa.concat_tables([daily(page.MOST_DAYS, revenue), *both])
+    assert len(drawn(summaries, quality, samples=found).html) < most
 
 
 def test_page_stays_small_when_every_order_has_a_region_of_its_own() -> None:
@@ -309,3 +320,88 @@ def test_page_is_drawn_without_libraries_of_plots_and_templates() -> None:
     code = "import sys, daskjobs.orders.report.page; print({'bokeh', 'jinja2'} & {*sys.modules})"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert done.stdout == "set()\n", done.stderr
+
+
+def test_largest_reasons_have_a_row_each_and_all_of_them_three_in_a_folded_list() -> None:
+    names = [f"rule_{number}" for number in range(7)]
+    found = {each: [Sample(1000 + n, f"s3://b/{each}.csv", f"{each},{n}") for n in range(3)] for each in names}
+    quality = replace(
+        QUALITY, rows=Account(100, 0, 70, 0, 30), reasons=[Reason(each, 10, f"It is {each}.") for each in names]
+    )
+    html = drawn(lines("day", {}), quality, samples=found).html.replace("<wbr/>", "")
+    table, folded = html[html.index("<table>") :].split("<details>")[:2]
+    rows = re.findall(r"<tr><td>(\w+)<br/><span class=\"note\">(.*?)</span>(.*?)</td>", table)
+    shown = [f'<br/><span class="note">Row 1,000:</span> <code class="sample">{each},0</code>' for each in names[:5]]
+    assert [row[2] for row in rows] == [*shown, "", ""]
+    assert "<summary>The first rows of each reason</summary>" in folded
+    assert re.findall(r"<dt>(\w+)</dt>", folded) == names
+    told = re.findall(r'<dd><span class="note">(.*?):</span> <code class="sample">(.*?)</code></dd>', folded)
+    assert told == [(f"Row {1000 + n:,} of {each}.csv", f"{each},{n}") for each in names for n in range(3)]
+
+
+def test_rows_are_shown_escaped_cut_and_with_their_file_where_there_are_several() -> None:
+    texts = ["<script>alert(1)</script>,&", "\u202egnp\x1b[2J", '"' * 1_000_000, "{0}{x}%s"]
+    quality = replace(QUALITY, rows=Account(9, 0, 9, 0, 0), reasons=[Reason(str(n), 1, "") for n in range(len(texts))])
+    found = {str(n): [Sample(n + 1, f"file:///a/<b>{n}\u202e.csv", text)] for n, text in enumerate(texts)}
+    about = replace(ABOUT, files=["a.csv", "b.csv"])
+    html = page.page(100, quality, lines("day", {}), about, None, samples=found).decode()
+    told = re.findall(r'<span class="note">(Row [^<]*):</span> <code class="sample">(.*?)</code>', html)
+    assert told[: len(texts)] == told[len(texts) :]
+    assert told[:2] == [
+        (r"Row 1 of &lt;b&gt;0\u202e.csv", "&lt;script&gt;alert(1)&lt;/script&gt;,&amp;"),
+        (r"Row 2 of &lt;b&gt;1\u202e.csv", r"\u202egnp\x1b[2J"),
+    ]
+    assert told[2][1] == "&#34;" * 40 + "…"
+    assert told[3][1] == "{0}{x}%s"
+
+
+def test_reasons_that_come_together_add_up_to_all_rejected_rows() -> None:
+    some = [Together(["a", "b"], 50), Together(["c"], 30), *(Together([f"d{n}"], 2) for n in range(9))]
+    quality = replace(QUALITY, rows=Account(200, 0, 100, 0, 100), reasons=[Reason("a", 50, "")], together=some)
+    html = drawn(lines("day", {}), quality).html
+    table = html.partition("Which reasons come together")[2].partition("</table>")[0]
+    rows = re.findall(r'<tr><td>(.*?)</td><td class="n">(.*?)</td><td class="n">(.*?)</td></tr>', table)
+    assert rows[:2] == [("a and b", "50", "50.00%"), ("c alone", "30", "30.00%")]
+    assert rows[-1] == ("other reasons", "8", "8.00%")
+    assert len(rows) == 9
+    assert sum(int(count) for _, count, _ in rows) == 100
+    alone = replace(quality, together=some[1:])
+    assert "Which reasons come together" not in drawn(lines("day", {}), alone).html
+
+
+def test_what_has_changed_is_listed_escaped_where_attention_is_asked_for() -> None:
+    html = drawn(lines("day", {}), since=["The region <b> is gone", "rows fell by 20%"]).html
+    attention = html.partition("<h2>What needs attention</h2>")[2].partition("<h2>")[0]
+    assert re.findall(r"<li>(.*?)</li>", attention) == ["The region &lt;b&gt; is gone", "rows fell by 20%"]
+    assert "What has changed" not in drawn(lines("day", {})).html
+
+
+@pytest.mark.parametrize("days", [40, 118, 243, 365, 900])
+def test_dates_below_an_axis_do_not_collide_on_a_phone(days: int) -> None:
+    svg = str(plots.columns("day", plots.lines(daily(days, "1.00", "2025-01-01")), "Revenue"))
+    shown = re.findall(r'<text class="" x="([\d.]+)%" y="\d+" text-anchor="middle">(.*?)</text>', svg)
+    width = 240  # pixels of the plot where the page has 360
+    ends = [(float(x) * width / 100 - 3.5 * len(text), float(x) * width / 100 + 3.5 * len(text)) for x, text in shown]
+    assert len(shown) >= 2
+    assert all(end < begin for (_, end), (begin, _) in pairwise(ends))
+
+
+def test_pages_of_two_runs_of_the_same_data_differ_in_their_first_lines_and_resources_alone() -> None:
+    used = page.Use(1, 0, 1.0, 1.0, 1.0, 0.0, 1 << 20, 1 << 20)
+    quality = replace(
+        QUALITY, rows=Account(9, 1, 8, 1, 0), reasons=[Reason("a", 8, "A.")], together=[Together(["a"], 8)]
+    )
+    parts = []
+    for at in (1, 2):
+        about = page.About(f"runs/{at}", ["orders.csv"], f"2026-11-30 0{at}:00", f"{at}.0")
+        resources = page.ResourcesSection(
+            page.Request(at), replace(used, workers=at), page.Request(at), [f"advice {at}"]
+        )
+        found = {"a": [Sample(1, "file:///orders.csv", "x")]}
+        html = page.page(100, quality, daily(3), about, resources, samples=found).decode()
+        before, _, rest = html.partition('<dl id="about">')
+        first, _, rest = rest.partition("</dl>")
+        middle, _, rest = rest.partition('<section id="resources">')
+        parts.append((before, first, middle, *rest.partition("</section>")))
+    one, other = parts
+    assert [a == b for a, b in zip(one, other, strict=True)] == [True, False, True, False, True, True]
