@@ -40,7 +40,13 @@ hypothesis.settings.load_profile("ours")
 GATEWAY = which("versitygw") or which("versitygw", path="/opt/cluster/bin")
 
 # The same bytes however a run went.
-RESULTS = ("report/analytics_report.json", "report/quality.json", "merge/quarantine.csv", "merge/quarantine.parquet")
+RESULTS = (
+    "report/analytics_report.json",
+    "report/quality.json",
+    "report/columns.json",
+    "merge/quarantine.csv",
+    "merge/quarantine.parquet",
+)
 _ids = count(1)
 
 Pipeline = Callable[..., dict[str, Manifest]]

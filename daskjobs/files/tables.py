@@ -194,8 +194,9 @@ def plain_texts(table: pa.Table) -> pa.Table:
 
 
 def column(table: pa.Table, name: str) -> Any:
-    """Return one column as one array."""
-    return table[name].combine_chunks()
+    """Return one column as one array, without a copy if it is one already."""
+    chunks = table[name]
+    return chunks.chunk(0) if chunks.num_chunks == 1 else chunks.combine_chunks()
 
 
 def rebatched(tables: Iterator[pa.Table], text: str, rows: int = 65_536, size: int = 16 << 20) -> Iterator[pa.Table]:

@@ -17,17 +17,16 @@ Ints = npt.NDArray[np.int64]
 SIZE = 4096  # distinct values that are counted exactly; beyond, the standard error is 1.6%
 HELD = 4 * SIZE  # hashes that are collected before the lowest of them are found
 RANGE = 1 << 64  # of hashes
+SPAN = 1 << 21  # of numbers that are marked at their places in an array, which takes less time than their hashes
 
-_HALF, _LOW = np.uint64(32), np.uint64(29)
+_HALF = np.uint64(32)
 FIRST, SECOND = np.uint64(0xFF51AFD7ED558CCD), np.uint64(0xC4CEB9FE1A85EC53)  # those of MurmurHash3's finalizer
 
 
 def mixed(words: Hashes) -> Hashes:
     """Return words of which each bit depends on all bits of the given ones, and no two of which are the same."""
-    found = words >> _HALF
-    found ^= words
-    found *= FIRST
-    found ^= found >> _LOW
+    found = words * FIRST
+    found ^= found >> _HALF
     found *= SECOND
     found ^= found >> _HALF
     return found
@@ -39,6 +38,8 @@ class Distinct:
     def __init__(self) -> None:
         self._lowest, self._held, self._count = np.empty(0, np.uint64), list[Hashes](), 0
         self._full = False
+        self._marks: npt.NDArray[np.bool_] | None = np.zeros(0, bool)  # None where the numbers are too far apart
+        self._first = 0  # the number at the first place of these
 
     def add(self, hashes: Hashes) -> None:
         """Add the hashes of values."""
@@ -49,6 +50,30 @@ class Distinct:
             self._count += len(hashes)
             if self._count >= HELD:
                 self._merge()
+
+    def add_numbers(self, values: Ints, low: int, high: int) -> None:
+        """Add values that are whole numbers from ``low`` to ``high``."""
+        if self._marks is not None:
+            first, end = (
+                (min(low, self._first), max(high + 1, self._first + len(self._marks)))
+                if len(self._marks)
+                else (low, high + 1)
+            )
+            if end - first > SPAN:
+                self._add_marked()
+                self._marks = None
+            elif end - first > len(self._marks):
+                marks = np.zeros(end - first, bool)
+                marks[self._first - first :][: len(self._marks)] = self._marks
+                self._marks, self._first = marks, first
+        if self._marks is None:
+            self.add(mixed(values.view(np.uint64)))
+        else:
+            self._marks[values - self._first] = True
+
+    def _add_marked(self) -> None:
+        if self._marks is not None and len(self._marks):
+            self.add(mixed((np.flatnonzero(self._marks) + self._first).view(np.uint64)))
 
     def _merge(self) -> None:
         if self._held:
@@ -62,6 +87,7 @@ class Distinct:
     @property
     def lowest(self) -> Hashes:
         """The lowest hashes, ascending: at most one more than `SIZE`."""
+        self._add_marked()
         self._merge()
         return self._lowest
 

@@ -28,7 +28,7 @@ from daskjobs.orders.columns.account import (
     mean,
 )
 from daskjobs.orders.columns.distinct import Distinct, Ints, mixed
-from daskjobs.orders.columns.texts import Steps, Words, extremes, hashes
+from daskjobs.orders.columns.texts import Order, Steps, Words, extremes, hashes
 from daskjobs.orders.money import amount_text, cents_of
 from daskjobs.orders.plain import Plain
 from daskjobs.orders.profiles import Profile
@@ -36,8 +36,8 @@ from daskjobs.orders.schema import COLUMNS, TYPES
 from daskjobs.orders.sources.format import Block, RowRange
 
 SAMPLED = 1 << 16  # rows at most, of which quantiles are told; all, where there are not more
-DENSE = 8  # numbers in a range of so many times their count are told apart by flags, which takes less time
 MOST_SPAN = 1 << 16  # of numbers that are counted by their place in an array
+MOST_TALLIED = 20  # codes that are compared one after another, which takes less time than counting all
 FIRST_ROWS = 1024  # looked at to see whether there are few values
 _SAFE = 1 << 62  # sums below it can't wrap
 _EPOCH = datetime(1970, 1, 1)
@@ -86,11 +86,6 @@ class Seen:
     distinct: Distinct = field(default_factory=Distinct)
     sample: list[Ints] = field(default_factory=list)
 
-    def extend(self, least: Any, most: Any) -> None:
-        """Extend the range of values."""
-        self.least = least if self.least is None else min(self.least, least)
-        self.most = most if self.most is None else max(self.most, most)
-
     def count(self, counts: dict[Any, int] | None) -> None:
         """Add the rows of each value, or None where there are many values."""
         if self.counts is None or counts is None:
@@ -116,6 +111,12 @@ class Seen:
         self.distinct.add(other.distinct.lowest)
         self.sample += other.sample
 
+    def extend(self, *values: Any) -> None:
+        """Extend the range of values."""
+        for value in values:
+            self.least = value if self.least is None else min(self.least, value)
+            self.most = value if self.most is None else max(self.most, value)
+
     def add_numbers(self, values: Ints) -> None:
         """Add the values of a block."""
         if not len(values):
@@ -123,8 +124,7 @@ class Seen:
         low, high = int(values.min()), int(values.max())
         self.extend(low, high)
         if self.kind != "time":
-            small = max(-low, high) * len(values) < _SAFE
-            self.total += int(values.sum()) if small else sum(values.tolist())
+            self.total += _sum(values, low, high)
         if self.steps.alive:
             up = bool((values[1:] >= values[:-1]).all())
             down = not up and bool((values[1:] <= values[:-1]).all())
@@ -134,18 +134,26 @@ class Seen:
             self.count(_counted(values, low, high))
         if self.counts is not None:
             values = np.fromiter(self.counts, np.int64, len(self.counts))
-        elif high - low <= DENSE * len(values):
-            flags = np.zeros(high - low + 1, bool)
-            flags[values - low] = True
-            values = np.flatnonzero(flags) + low
-        self.distinct.add(mixed(values.view(np.uint64)))
+        self.distinct.add_numbers(values, low, high)
 
     def add_texts(self, texts: pa.Array) -> None:
-        """Add the values of a block, of which none is empty or null; they may be those of a dictionary."""
+        """Add the values of a block: texts, or those of a dictionary; one that is empty or null is no value."""
+        if texts.null_count:
+            texts = texts.fill_null("")
         if not len(texts):
             return
         if pa.types.is_dictionary(texts.type):
-            self._add_coded(texts)
+            at = texts.dictionary.index("").as_py()
+            if at >= 0:
+                self.add_texts(texts.cast(pa.string()))
+            else:
+                self._add_coded(texts)
+            return
+        words = Words(texts)
+        if not words.shortest:
+            full = pc.greater(pc.binary_length(texts), 0)
+            self.empty += full.false_count
+            self.add_texts(texts.filter(full))
             return
         if self.counts is not None:
             few = len(pc.unique(texts.slice(0, FIRST_ROWS))) <= MOST_VALUES
@@ -154,33 +162,38 @@ class Seen:
                 self._add_coded(coded)
                 return
             self.counts = None
-        self._add_distinct(texts, self.steps)
+        self._add_distinct(words)
 
     def _add_coded(self, coded: pa.DictionaryArray) -> None:
         """Add texts of a dictionary, whose entries are in the order in which they are used first."""
         texts, codes = coded.dictionary, coded.indices.to_numpy()
-        if self.counts is not None and len(texts) > MOST_VALUES:
-            self.counts = None
-        elif self.counts is not None:
-            rows = np.bincount(codes, minlength=len(texts)).tolist()
-            self.count({text: each for text, each in zip(texts.to_pylist(), rows, strict=True) if each})
         if self.steps.alive and bool((codes[1:] < codes[:-1]).any()):
             self.steps.end()
-        self._add_distinct(texts, self.steps)
+        if self.counts is not None and len(texts) <= MOST_VALUES:
+            counts = dict(zip(texts.to_pylist(), tally(codes, len(texts)), strict=True))
+            known = counts.keys() <= self.counts.keys()
+            self.count(counts)
+            if known and not self.steps.alive:
+                return
+        else:
+            self.counts = None
+        self._add_distinct(Words(texts))
 
-    def _add_distinct(self, texts: pa.Array, steps: Steps) -> None:
-        words = Words(texts)
-        hashed, first = hashes(words, steps)
-        self.distinct.add(hashed)
-        least, most = extremes(words, first)
-        self.extend(least[: MOST_TEXT + 1], most[: MOST_TEXT + 1])
-        self._lengthen(texts, words.lengths)
-
-    def _lengthen(self, texts: pa.Array, lengths: Ints) -> None:
-        """Note the longest text: as it has no more characters than bytes, most are not looked at."""
-        rows = np.flatnonzero(lengths > self.longest)
-        if len(rows):
-            self.longest = max(self.longest, pc.max(pc.utf8_length(texts.take(pa.array(rows)))).as_py())
+    def _add_distinct(self, words: Words) -> None:
+        first = words.word(0)
+        order = Order(words) if self.steps.alive else None
+        self.distinct.add(hashes(words, first, order))
+        texts = words.texts
+        if order:
+            order.tell(self.steps)
+        if order and order.ascends:
+            found = [texts[0].as_py(), texts[-1].as_py()]
+        else:
+            found = extremes(words, first, self.least, self.most)
+        self.extend(*(each[: MOST_TEXT + 1] for each in found))
+        if words.longest > self.longest:  # a text has no more characters than bytes
+            longer = texts.take(pa.array(np.flatnonzero(words.lengths > self.longest)))
+            self.longest = max(self.longest, pc.max(pc.utf8_length(longer)).as_py())
 
     def told(self, in_file: str = "") -> ColumnAccount:
         """Return what is told of the column."""
@@ -226,12 +239,28 @@ def _counted(values: Ints, low: int, high: int) -> dict[int, int] | None:
     if high - low >= MOST_VALUES and len({*values[:FIRST_ROWS].tolist()}) > MOST_VALUES:
         return None
     if high - low < MOST_SPAN:
-        counts = np.bincount(values - low)
-        found = np.flatnonzero(counts) + low
-        rows = counts[found - low]
+        counts = np.array(tally(values - low, high - low + 1))
+        found = np.flatnonzero(counts)
+        found, rows = found + low, counts[found]
     else:
         found, rows = np.unique(values, return_counts=True)
     return dict(zip(found.tolist(), rows.tolist(), strict=True)) if len(found) <= MOST_VALUES else None
+
+
+def tally(codes: Ints, size: int) -> list[int]:
+    """Return how often each code below ``size`` is there.
+
+    >>> tally(np.array([1, 0, 1]), 3)
+    [1, 2, 0]
+    """
+    if size > MOST_TALLIED:
+        return list(np.bincount(codes, minlength=size).tolist())
+    small = codes.astype(np.uint8)
+    return [int(np.count_nonzero(small == code)) for code in range(size)]
+
+
+def _sum(values: Ints, low: int, high: int) -> int:
+    return int(values.sum()) if max(-low, high) * len(values) < _SAFE else sum(values.tolist())
 
 
 def _time_text(microseconds: int) -> str:
@@ -271,7 +300,7 @@ class Columns:
             seen.rows += len(orders)
             array = column(orders, seen.name)
             if seen.kind == "text":
-                _add_texts(seen, array)
+                seen.add_texts(array)
             else:
                 self._add_typed(seen, array, block, sampled)
 
@@ -323,8 +352,7 @@ class Columns:
         else:
             first = row - 1
             groups = np.arange(first // self._group, (first + block.rows - 1) // self._group + 1).astype(np.uint64)
-            of_file = np.uint64(parts[0].file) * _FILE
-            chosen = mixed(groups * _ROW + of_file) % size
+            chosen = mixed(groups * _ROW + np.array([parts[0].file], np.uint64) * _FILE) % size
             places = (groups * size + chosen).astype(np.int64) - first
             places = places[(places >= 0) & (places < block.rows)]
         if len(block.kept) == block.rows:
@@ -338,22 +366,6 @@ class Columns:
     def state(self) -> pa.Table:
         """Return what was seen, in `SCHEMA`."""
         return pa.Table.from_pylist([_row(each) for each in self.seen], SCHEMA)
-
-
-def _add_texts(seen: Seen, array: pa.Array) -> None:
-    if pa.types.is_dictionary(array.type):
-        at = array.dictionary.index("").as_py()
-        if at >= 0:
-            seen.empty += int(np.count_nonzero(array.indices.to_numpy() == at))
-            array = array.filter(pc.not_equal(array.cast(pa.string()), "")).cast(pa.string()).dictionary_encode()
-        seen.add_texts(array)
-        return
-    offsets = np.frombuffer(array.buffers()[1], np.int32)[array.offset : array.offset + len(array) + 1]
-    if array.null_count or not (offsets[1:] > offsets[:-1]).all():
-        full = pc.greater(pc.binary_length(array.fill_null("")), 0)
-        seen.empty += full.false_count
-        array = array.filter(full)
-    seen.add_texts(array)
 
 
 def _integers(array: pa.Array) -> Ints:

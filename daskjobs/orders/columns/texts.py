@@ -6,21 +6,29 @@ are: by their length, then by their bytes.
 
 import hashlib
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from daskjobs.orders.columns.distinct import FIRST, Hashes, Ints, mixed
+from daskjobs.orders.columns.distinct import FIRST, SECOND, Hashes, Ints
 
 WORD = 8  # bytes
 LONG = 512  # bytes: what is longer is hashed by BLAKE2
 FEW = 32  # texts that are compared as such
-_LONG_SHIFT = np.uint64(32)
+_HALF = np.uint64(32)
+
+Bools = npt.NDArray[np.bool_]
 
 
 class Words:
-    """The words of texts, of which none is empty or null: numbers that are ordered as eight bytes of each are."""
+    """The words of texts, at least one, of which none is null: eight bytes each, as numbers, the first byte the lowest.
+
+    The last word of a text of at least eight bytes may overlap the one before it; a shorter text is one word, with
+    zeros behind it.
+    """
 
     def __init__(self, texts: pa.Array) -> None:
         self.texts, self.count = texts, len(texts)
@@ -29,56 +37,47 @@ class Words:
         self.shortest, self.longest = int(self.lengths.min()), int(self.lengths.max())
         self.width = self.longest if self.shortest == self.longest else 0  # if all have one length
         begin, end = int(offsets[0]), int(offsets[-1])
-        self._data = np.frombuffer(texts.buffers()[2], np.uint8)[begin:end]
-        if self.shortest < WORD:
-            self._data = np.concatenate([self._data, np.zeros(WORD, np.uint8)])
+        self._data, self._before = np.frombuffer(texts.buffers()[2], np.uint8)[begin:end], 0
+        if self.shortest < WORD:  # a word that ends with a text may begin before it
+            self._data, self._before = np.concatenate([np.zeros(WORD, np.uint8), self._data]), WORD
         if not self.width:
-            self._starts = offsets[:-1].astype(np.int64) - begin
-            self._lengths = self.lengths.astype(np.int64)
-            self._all = np.ndarray((len(self._data) - WORD + 1,), ">u8", self._data, 0, (1,))
+            self.lengths = self.lengths.astype(np.int64)
+            self._ends = offsets[1:].astype(np.int64)
+            self._ends += self._before - begin
+            self._all = np.ndarray((len(self._data) - WORD + 1,), "<u8", self._data, 0, (1,))  # by where they begin
 
+    @property
     def number(self) -> int:
-        """Return how many words the longest text has."""
+        """How many words the longest text has."""
         return -(-self.longest // WORD)
 
     def word(self, nth: int, rows: Ints | None = None) -> Hashes:
-        """Return the word ``nth`` of texts, all or some, that have it.
-
-        The last word of a longer text may overlap the one before, and a shorter text is one, without bytes before it.
-        """
+        """Return the word ``nth`` of texts, all or some, that have it."""
         if self.width:
-            place = max(0, min(WORD * nth, self.width - WORD))
-            read = np.ndarray((self.count,), ">u8", self._data, place, (self.width,))
-            words: Hashes = (read if rows is None else read[rows]).astype(np.uint64)
+            at = self._before + min(WORD * nth, self.width - WORD)
+            read = np.ndarray((self.count,), "<u8", self._data, at, (self.width,))
+            words: Hashes = read.copy() if rows is None else read[rows]
             if self.width < WORD:
                 words >>= np.uint64(8 * (WORD - self.width))
             return words
-        starts, lengths = self._starts, self._lengths
-        if rows is not None:
-            starts, lengths = starts[rows], lengths[rows]
-        if self.shortest >= WORD:
-            return np.asarray(self._all[starts + np.minimum(WORD * nth, lengths - WORD)], np.uint64)
-        at = np.minimum(WORD * nth, lengths - WORD)
-        words = np.asarray(self._all[starts + np.maximum(at, 0)], np.uint64)
-        missing = np.maximum(-at, 0)
-        missing <<= 3
-        words >>= missing.view(np.uint64)
+        ends, lengths = (self._ends, self.lengths) if rows is None else (self._ends[rows], self.lengths[rows])
+        if self.longest <= WORD:
+            words = self._all[ends - WORD]
+        else:
+            words = self._all[ends - np.maximum(lengths - WORD * nth, WORD)]
+        if self.shortest < WORD:
+            missing = WORD - lengths
+            if self.longest > WORD:
+                np.maximum(missing, 0, out=missing)
+            missing <<= 3
+            words >>= missing.view(np.uint64)
         return words
-
-    def prefix(self, first: Hashes) -> Hashes:
-        """Return the first words with zeros behind shorter texts, so that they are ordered as the texts are."""
-        if self.shortest >= WORD:
-            return first
-        missing = np.maximum(WORD - self.lengths.astype(np.int64), 0)
-        missing <<= 3
-        return first << missing.view(np.uint64)
 
     def having(self, nth: int, rows: Ints | None) -> Ints | None:
         """Return which texts, of all or of some, have a word ``nth``; None for all."""
         if self.shortest > WORD * nth:
             return rows
-        lengths = self.lengths if rows is None else self.lengths[rows]
-        found = np.flatnonzero(lengths > WORD * nth)
+        found = np.flatnonzero((self.lengths if rows is None else self.lengths[rows]) > WORD * nth)
         return found if rows is None else rows[found]
 
 
@@ -137,28 +136,22 @@ def _rank(value: int | str) -> tuple[int, bytes]:
     return len(data), data
 
 
-def hashes(words: Words, steps: Steps | None = None) -> tuple[Hashes, Hashes]:
-    """Return the hashes of texts, and their first words; tell the texts to ``steps``, if it asks."""
-    asked = steps is not None and steps.alive and words.longest <= LONG
-    if steps is not None and not asked:
-        steps.end()
-    order = _Order(words) if asked else None
-    first = words.word(0)
-    sums = words.lengths.astype(np.uint64)
-    sums ^= first
-    sums *= FIRST
-    sums ^= sums >> _LONG_SHIFT
+def hashes(words: Words, first: Hashes, order: "Order | None" = None) -> Hashes:
+    """Return the hashes of texts, of which ``first`` are the first words; ``order`` looks at their words, too."""
+    sums = first ^ (np.uint64(words.width) if words.width else words.lengths.view(np.uint64))
+    _mix(sums)
     if order:
         order.look(first, None)
     rows: Ints | None = None
-    for nth in range(1, min(words.number(), LONG // WORD)):
+    for nth in range(1, min(words.number, LONG // WORD)):
         rows = words.having(nth, rows)
         word = words.word(nth, rows)
-        some = sums if rows is None else sums[rows]
-        some ^= word
-        some *= FIRST
-        some ^= some >> _LONG_SHIFT
-        if rows is not None:
+        if rows is None:
+            sums ^= word
+            _mix(sums)
+        else:
+            some = sums[rows] ^ word
+            _mix(some)
             sums[rows] = some
         if order:
             order.look(word, rows)
@@ -166,65 +159,93 @@ def hashes(words: Words, steps: Steps | None = None) -> tuple[Hashes, Hashes]:
         for row in np.flatnonzero(words.lengths > LONG).tolist():
             digest = hashlib.blake2b(words.texts[row].as_py().encode(), digest_size=WORD).digest()
             sums[row] = int.from_bytes(digest, "little")
-    if order and steps is not None:
-        ends = (words.texts[0].as_py(), words.texts[-1].as_py()) if order.alive else ("", "")
-        steps.add(*order.told(), *ends)
-        if not order.alive:
-            steps.end()
-    return mixed(sums), first
+    sums *= SECOND
+    sums ^= sums >> _HALF
+    return sums
 
 
-class _Order:
+def _mix(sums: Hashes) -> None:
+    sums *= FIRST
+    sums ^= sums >> _HALF
+
+
+class Order:
     """Compares each text with the one before it, by length, then a word after another."""
 
     def __init__(self, words: Words) -> None:
-        self._count = words.count
-        grown = np.diff(words.lengths) if not words.width else None
-        self._open = None if grown is None else np.flatnonzero(grown == 0)  # None for all: the texts are alike so far
-        self._risen = 0 if grown is None else int(np.count_nonzero(grown > 0))
-        self._fallen = 0 if grown is None else int(np.count_nonzero(grown < 0))
+        self._words, self.risen, self.fallen = words, 0, 0
+        self._alike: Bools | None = None  # those that are like the one before them so far; None for all
+        self._open = words.count - 1  # the number of these
+        if not words.width:
+            grown = np.diff(words.lengths)
+            self._alike = grown == 0
+            self._open = int(np.count_nonzero(self._alike))
+            self.risen, self.fallen = int(np.count_nonzero(grown > 0)), int(np.count_nonzero(grown < 0))
 
     @property
     def alive(self) -> bool:
-        return not (self._risen and self._fallen)
+        """Whether all texts so far ascend, or all descend."""
+        return not (self.risen and self.fallen) and self._words.longest <= LONG
+
+    @property
+    def ascends(self) -> bool:
+        """Whether the texts are of one length, and the first one is the least and the last one the most."""
+        return self.alive and not self.fallen and bool(self._words.width)
 
     def look(self, word: Hashes, rows: Ints | None) -> None:
         """Compare the next word of all texts, or of those that have it."""
-        if not self.alive:
+        if not self.alive or not self._open:
             return
         if rows is not None:  # two texts of one length both have it, or neither
-            whole = np.zeros(self._count, np.uint64)
+            whole = np.zeros(self._words.count, np.uint64)
             whole[rows] = word
             word = whole
-        if self._open is None:
-            before, after = word[:-1], word[1:]
-        elif not len(self._open):
+        alike = word[1:] == word[:-1]
+        if alike.all():
             return
-        else:
-            before, after = word[self._open], word[self._open + 1]
-        risen, fallen = after > before, after < before
-        self._risen += int(np.count_nonzero(risen))
-        self._fallen += int(np.count_nonzero(fallen))
+        word = word.byteswap()
+        above = word[1:] > word[:-1]
+        if self._alike is not None:
+            above &= self._alike
+            alike &= self._alike
+        risen, open_still = int(np.count_nonzero(above)), int(np.count_nonzero(alike))
+        self.risen, self.fallen = self.risen + risen, self.fallen + self._open - risen - open_still
+        self._alike, self._open = alike, open_still
+
+    def tell(self, steps: Steps) -> None:
+        """Tell how the texts go on behind those that ``steps`` knows."""
         if self.alive:
-            alike = np.flatnonzero(~(risen | fallen))
-            self._open = alike if self._open is None else self._open[alike]
-
-    def told(self) -> tuple[bool, bool, int]:
-        return not self._fallen, not self._risen, self._risen + self._fallen
-
-
-def extremes(words: Words, first: Hashes) -> tuple[str, str]:
-    """Return the least and the most of texts, of which ``first`` are the first words."""
-    prefix = words.prefix(first)
-    return _extreme(words, prefix, np.min, min), _extreme(words, prefix, np.max, max)
+            texts = self._words.texts
+            steps.add(not self.fallen, not self.risen, self.risen + self.fallen, texts[0].as_py(), texts[-1].as_py())
+        else:
+            steps.end()
 
 
-def _extreme(words: Words, prefix: Hashes, of: Callable[[Hashes], np.uint64], best: Callable[..., str]) -> str:
-    rows, nth = np.flatnonzero(prefix == of(prefix)), 1
-    while len(rows) > FEW and nth < words.number():
+def extremes(words: Words, first: Hashes, least: str | None, most: str | None) -> list[str]:
+    """Return the least and the most of texts, of which ``first`` are the first words, unless they are known.
+
+    That is: unless they are certainly not below ``least``, and not above ``most``.
+    """
+    prefix, found = first.byteswap(), list[str]()
+    low, high = prefix.min(), prefix.max()
+    if least is None or low <= _prefix(least):
+        found.append(_extreme(words, prefix == low, np.min, min))
+    if most is None or high >= _prefix(most):
+        found.append(_extreme(words, prefix == high, np.max, max))
+    return found
+
+
+def _prefix(text: str) -> int:
+    return int.from_bytes(text.encode()[:WORD].ljust(WORD, b"\0"), "big")
+
+
+def _extreme(words: Words, some: Any, of: Callable[[Hashes], np.uint64], best: Callable[..., str]) -> str:
+    """Return the least or the most of some texts, of which the first words are the same."""
+    rows, nth = np.flatnonzero(some), 1
+    while len(rows) > FEW and nth < words.number:
         if not words.width and words.lengths[rows].min() < WORD * (nth + 1):
             break  # their words don't begin at the same place
-        word = words.word(nth, rows)
+        word = words.word(nth, rows).byteswap()
         rows, nth = rows[word == of(word)], nth + 1
     found = words.texts.take(pa.array(rows))
     if len(found) > FEW:
