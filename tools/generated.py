@@ -25,8 +25,8 @@ from daskjobs.cluster.settings import WORKERS_ON_KUBERNETES
 from daskjobs.files.documents import keys
 from daskjobs.options import SECONDS, Option, options
 from daskjobs.orders.profiles.reading import about, presets
-from daskjobs.orders.report.page import ResourcesSection
 from daskjobs.orders.report.drift import Drift
+from daskjobs.orders.report.page import ResourcesSection
 from daskjobs.orders.report.quality import Quality
 from daskjobs.pipeline.manifest import Facts, Manifest
 from daskjobs.stages import STAGES
