@@ -25,6 +25,7 @@ from daskjobs.cluster.settings import WORKERS_ON_KUBERNETES
 from daskjobs.files.documents import keys
 from daskjobs.options import SECONDS, Option, options
 from daskjobs.orders.profiles.reading import about, presets
+from daskjobs.orders.report.drift import Drift
 from daskjobs.orders.report.page import ResourcesSection
 from daskjobs.orders.report.quality import Quality
 from daskjobs.pipeline.manifest import Facts, Manifest
@@ -346,6 +347,7 @@ BLOCKS: dict[str, Callable[[], Iterable[str]]] = {
     "presets of databases and sheets": partial(preset_table, own_columns=True),
     "fields of manifest.json": partial(fields_of, Manifest, without="skipped"),
     "fields of quality.json": partial(fields_of, Quality),
+    "fields of drift.json": partial(fields_of, Drift),
     "fields of facts.json": partial(fields_of, Facts),
     "fields of validate's facts.json": partial(fields_of, ClusterFacts),
     "fields of resources": partial(fields_of, ResourcesSection),

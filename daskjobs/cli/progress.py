@@ -77,6 +77,8 @@ def print_report(context: Context, manifests: Mapping[str, Manifest]) -> None:
     if layout.DRIFT in manifests[report.NAME].outputs:
         drift = parse(context.vouched(report.NAME, layout.DRIFT), Drift)
         say(f"compared   {drift.said}")
+        for why in drift.not_compared:
+            say(f"compared   {why}")
         for measure in drift.over:
             say(f"over       {measure.name}: {measure.sentence}")
     say(f"report     {short(context.storage.uri(layout.PAGE))}")

@@ -26,7 +26,8 @@ PSI = 0.25  # a major shift, as the field has it
 SMOOTHING = 0.5  # added to each count of a share
 LEAST_SHARE, LEAST_ROWS = 0.01, 20  # of a value that came or went, or beyond a quantile: with fewer, it may be chance
 LEAST_POINTS = 0.001  # of rejected rows, as a share
-HOURS, DAY = 12, 24  # by which the newest timestamp may be later or earlier than a whole number of days says
+DAY, HOURS = 24, 12  # the newest timestamp may be as much newer as the days of this run are long, and so many hours,
+GAPS = 10  # or so many mean times between two rows: chance makes a gap of ten of them once in 22,000 times
 SHOWN, MOST_NAME = 3, 40  # names in a sentence, and characters of one
 
 QUANTILES = {"p05": "0.05", "p50": "0.5", "p95": "0.95"}
@@ -106,7 +107,10 @@ def limits(text: str) -> Limits:
         name, equal, limit = (each.strip() for each in item.partition("="))
         kind = KINDS.get(name) or (POINTS if name.startswith(REJECTED) and name != REJECTED else None)
         if not kind:
-            raise UsageError(f"--max-drift has no measure {_cut(name)}: {_near(name, [*KINDS, f'{REJECTED}REASON'])}")
+            from daskjobs.orders.rules.profiled import BUILT_IN  # here, since it imports pyarrow
+
+            known = [*KINDS, *(f"{REJECTED}{reason}" for reason in ("*", *BUILT_IN))]
+            raise UsageError(f"--max-drift has no measure {_cut(name)}: {_near(name, known)}")
         low, high = _bounds(name, limit if equal else "", kind)
         sides = list(zip((low, high), found.get(name, INFINITE), strict=True))
         if any(math.isfinite(one) and math.isfinite(other) and one != other for one, other in sides):
@@ -121,12 +125,12 @@ def _bounds(name: str, text: str, kind: Kind) -> Bounds:
     read = re.fullmatch(r"([+-]?)(\d+(?:\.\d+)?|\.\d+) ?(\D*)", text.replace("\u2212", "-"), re.ASCII)
     if not read or read[3] not in kind.units or (read[1] and not kind.signed):
         raise UsageError(
-            f"--max-drift {name}={_cut(text)} is none that it takes: {name} is a {kind.name}, so write {name}="
+            f"--max-drift {name}={_cut(text)} can't be read: {name} is a {kind.name}, so give one like {name}="
             f"{kind.example}"
         )
     value = float(Decimal(read[2]) * Decimal(str(kind.units[read[3]])))
     if (read[1] == "-" and -value <= kind.least) or value >= kind.most:
-        raise UsageError(f"--max-drift {name}={text} allows everything: write {name}={kind.example}")
+        raise UsageError(f"--max-drift {name}={text} allows everything: give one like {name}={kind.example}")
     return (-math.inf if read[1] == "+" or not kind.signed else -value), (math.inf if read[1] == "-" else value)
 
 
@@ -164,7 +168,7 @@ def _measures(before: Numbers, now: Numbers, allowed: Limits) -> Iterator[Measur
 
     def relative(name: str, old: Decimal | int, new: Decimal | int, default: Bounds, said: str) -> Measure:
         value = relative_change(old, new)
-        change = f" ({100 * value:+,.1f} %)" if math.isfinite(value) else ""
+        change = f" ({round(100 * value, 1) + 0.0:+,.1f} %)" if math.isfinite(value) else ""
         shown = (old, new) if isinstance(old, int) else (f"{old:.2f}", f"{new:.2f}")
         form = "{:,}" if isinstance(old, int) else "{:,.2f}"
         return judged(name, shown, value, default, f"{said.format(form.format(new))}, after {form.format(old)}{change}")
@@ -208,7 +212,7 @@ def _measures(before: Numbers, now: Numbers, allowed: Limits) -> Iterator[Measur
                 (old.distinct, new.distinct),
                 len(moves),
                 (-math.inf, 0),
-                _few(moves) or f"no {name} with {share_text(LEAST_SHARE)} of the {OF[name]} or more came or went",
+                _few(moves) or f"no {name} with {LEAST_SHARE:.0%} of the {OF[name]} or more came or went",
             )
     if before.currency == now.currency and before.revenue and now.revenue:
         sums = Decimal(before.revenue), Decimal(now.revenue)
@@ -225,7 +229,7 @@ def _measures(before: Numbers, now: Numbers, allowed: Limits) -> Iterator[Measur
                     old_value,
                     new_value,
                     beside(before.quantiles, at),
-                    f"{{}} as the {share_text(float(at))} quantile of total_amount",
+                    f"{{}} as the {100 * float(at):g} % quantile of total_amount",
                 )
     if before.last and now.first:
         missing = date.fromisoformat(now.first).toordinal() - date.fromisoformat(before.last).toordinal() - 1
@@ -240,11 +244,12 @@ def _measures(before: Numbers, now: Numbers, allowed: Limits) -> Iterator[Measur
     if before.newest and now.newest:
         times = datetime.fromisoformat(before.newest), datetime.fromisoformat(now.newest)
         hours = (times[1] - times[0]).total_seconds() / 3600
+        slack = max(HOURS, GAPS * DAY * now.spans / max(1, min(before.judged, now.judged)))
         yield judged(
             "newest",
             (before.newest, now.newest),
             hours,
-            (-HOURS, DAY * now.spans + HOURS),
+            (-slack, DAY * now.spans + slack),
             f"the newest timestamp is {now.newest}, {hours:+,.1f} h from {before.newest}",
         )
     if before.columns and now.columns:
@@ -387,15 +392,15 @@ def _moved(dimension: str, old: Shares, new: Shares) -> tuple[str, float, float]
 
 
 def came_back(found: list[Measure], then: Iterable[Measure], since: list[Measure]) -> list[Measure]:
-    """Return measures as they are judged after a night that had drifted itself.
+    """Return measures as they are judged after a night that may have drifted itself.
 
-    ``then`` are that night's measures, and ``since`` compare this one with the night before it. A measure that was over
-    then, and has come back to what it was before, is not over again: the event was told on its night.
+    ``then`` are that night's measures, and ``since`` compare this one with the night before it. What has come back to
+    what it was there is not over: an event is told on its night. It fails all the same, unless it was told.
     """
-    told, again = {each.name for each in then if each.over}, {each.name: each for each in since}
+    told, same = {each.name for each in then if each.over}, {each.name for each in since if not each.over}
     return [
         replace(each, over=False, fails=False, back=True, sentence=f"{each.sentence}, as it was before that")
-        if each.over and each.name in told and each.name in again and not again[each.name].over
+        if each.over and each.name in same and (each.name in told or not each.fails)
         else each
         for each in found
     ]

@@ -43,7 +43,7 @@ RULES = {
 }
 FILE = re.compile(r"# (\S+\.(?:py|toml))\n")
 CELL = "--- cell ---"
-NUMBERS = r"^ *((?:orders|revenue|gross|refunds|net|unchecked|furniture|rejected|unpaid)  .*)$"
+NUMBERS = r"^ *((?:orders|revenue|gross|refunds|net|unchecked|furniture|rejected|unpaid|compared|over)  .*)$"
 
 # Commands, by how they begin, that no test of this module runs.
 NOT_RUN = {
@@ -67,6 +67,8 @@ NOT_RUN = {
 FAILS = {  # the exit code of a command that ends with an error, as its page says
     "daskjobs run --input orders.csv --max-rejected 0.05": 10,
     "daskjobs run --run runs/… --max-rejected 0.01": 10,
+    "daskjobs run --rows 2000 --seed 3 --run runs/wednesday --as-of 2026-11-04 --compare last "
+    "--max-drift rows=-20%,region=0.2,newest=36h": 10,
 }
 
 

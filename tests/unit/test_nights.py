@@ -1,4 +1,4 @@
-"""Thirty nights in one series: each planted event shows on its night alone, and the books come to the oracle's total."""
+"""Thirty nights in one series: each planted event shows on its night alone, and the total is that of the oracle."""
 
 import json
 import random

@@ -12,7 +12,7 @@ RELATIVE, POINTS, STABILITY = "relative change", "difference of shares", "popula
 NAMES, MISSING, TIME = "names that came or went", "days missing between", "difference in hours"
 FORMS: dict[str, Callable[[float], str]] = {
     RELATIVE: lambda value: f"{100 * value:+,.1f} %",
-    POINTS: lambda value: f"{100 * value:+.2f} points",
+    POINTS: lambda value: f"{100 * value:+.2f} pts",
     STABILITY: lambda value: f"{value:.3f}",
     NAMES: lambda value: f"{value:,.0f}",
     MISSING: lambda value: f"{value:,.0f}",

@@ -371,7 +371,7 @@ def _compared(drift: Drift) -> Html:
         (
             Html(' class="over"') if each.over else "",
             _broken(each.name),
-            each.sentence,
+            _percents(each.sentence),
             each.shown(each.before),
             each.shown(each.now),
             each.form(each.value) or "from nothing",
@@ -384,20 +384,25 @@ def _compared(drift: Drift) -> Html:
     notes = [*drift.not_compared, *([f"drift.json has {more:,} more measures"] if more > 0 else [])]
     return Html(
         '<h2>Compared with {}</h2>\n<p>Compared {}.</p>\n<div class="scroll" role="region" tabindex="0" '
-        'aria-label="Compared with {}">\n<table>\n<thead><tr><th>Measure</th><th class="n">Before</th>'
-        '<th class="n">Now</th><th class="n">Change</th><th class="n">Threshold</th></tr></thead>\n'
+        'aria-label="Compared with {}">\n<table>\n<thead><tr><th>Measure</th><th class="n wide">Before</th>'
+        '<th class="n wide">Now</th><th class="n">Change</th><th class="n">Threshold</th></tr></thead>\n'
         "<tbody>\n{}</tbody>\n</table>\n</div>\n{}"
     ).format(
         drift.compared.name,
         drift.said,
         drift.compared.name,
         repeated(
-            '<tr{}><td>{}<br/><span class="note">{}</span></td><td class="n">{}</td><td class="n">{}</td>'
-            '<td class="n">{}</td><td class="n">{}{}</td></tr>\n',
+            '<tr{}><td>{}<br/><span class="note">{}</span></td><td class="n wide">{}</td>'
+            '<td class="n wide">{}</td><td class="n">{}</td><td class="n">{}{}</td></tr>\n',
             rows,
         ),
         repeated('<p class="note">{}.</p>\n', ([note] for note in notes)),
     )
+
+
+def _percents(text: str) -> Html:
+    """Return a sentence in which no percent sign begins a line."""
+    return Html.escape(text).replace(" %", Html("&#160;%"))
 
 
 def _account(quality: Quality) -> Html:

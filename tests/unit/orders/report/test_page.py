@@ -16,7 +16,8 @@ import pytest
 
 from daskjobs.display import escaped
 from daskjobs.orders import summary
-from daskjobs.orders.report import page, plots
+from daskjobs.orders.report import drift, page, plots
+from daskjobs.orders.report.drift import Compared, Drift, Measure
 from daskjobs.orders.report.quality import VERSION, Account, Quality, Reason, Together
 from daskjobs.orders.validation.result import Lines, LongRows, Sample
 
@@ -314,6 +315,31 @@ def test_sentences_about_plots_stand_only_beside_plots() -> None:
     some = lines("region", {"north": "9.00"})
     assert "There is no plot by product." in page.page(900, QUALITY, some, ABOUT, None, notes=notes).decode()
     assert "There is no plot by product." not in page.page(None, QUALITY, some, ABOUT, None, "why", notes).decode()
+
+
+def test_comparison_shows_each_measure_and_marks_by_a_word_what_is_over_or_fails() -> None:
+    compared = Compared("s3://b/runs/<night>", "0" * 64, "2026-11-29")
+    measures = [
+        Measure("rows", drift.RELATIVE, 5000, 2000, -0.6, -0.2, True, True, "2,000 rows, after 5,000 (-60.0 %)"),
+        Measure("region", drift.STABILITY, 0.248, 0.0, 1.5, 0.25, True, False, "region <b>\\u202e has 0.0 %"),
+        Measure("revenue", drift.RELATIVE, "0.00", "7000.00", None, 2.0, True, False, "from 0.00"),
+        Measure("newest", drift.TIME, "2026-11-29T12:00:00", "2026-11-30T12:00:00", 24.0, 36.0, False, False, "newer"),
+    ]  # fmt: skip
+    found = Drift(1, compared, "", measures, {"product": "the profile of <night> has none"})
+    html = page.page(100, QUALITY, lines("day", {}), ABOUT, None, drift=found).decode()
+    section = html.partition("<h2>Compared with &lt;night&gt;</h2>")[2].partition("<h2>")[0]
+    rows = re.findall(r'<tr( class="over")?><td>(\S+?)<br/>(.*?)</tr>', section)
+    shown = {name: (bool(marked), re.findall(r'<td class="n[^"]*">(.*?)</td>', rest)) for marked, name, rest in rows}
+    assert shown == {
+        "rows": (True, ["5,000", "2,000", "-60.0 %", "-20.0 %<br/><b>fails</b>"]),
+        "region": (True, ["24.8 %", "0.0 %", "1.500", "0.250<br/><b>over</b>"]),
+        "revenue": (True, ["0.00", "7,000.00", "from nothing", "+200.0 %<br/><b>over</b>"]),
+        "newest": (False, ["2026-11-29 12:00:00", "2026-11-30 12:00:00", "+24.0 h", "+36.0 h"]),
+    }
+    assert r"region &lt;b&gt;\u202e has 0.0&#160;%" in section
+    assert "product: not compared, since the profile of &lt;night&gt; has none.</p>" in section
+    assert "<night>" not in html
+    assert "3 measures over their thresholds" in section
 
 
 def test_page_is_drawn_without_libraries_of_plots_and_templates() -> None:
