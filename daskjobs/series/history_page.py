@@ -15,6 +15,7 @@ REASONS = 6  # that have a plot
 SMALL = 90  # pixels of a plot of a reason
 SPARSE = 2  # times as many days as runs have no place of their own
 LABELS, VALUES, FEW_VALUES = 8, 11, 6  # at most, below and at the columns; and on a phone
+OVER = Html(' class="over"')  # of a row whose run differs from the one it was compared with
 SLOT = 60  # units across of a day, which 2, 3, 4 and 5 runs share evenly
 
 Link = Callable[[RunRow], str]  # the address of a run's report, or an empty text
@@ -264,29 +265,41 @@ def _named(row: RunRow, link: Link) -> Html:
 def _table(history: History, link: Link) -> Html:
     corrected = any(row.corrections for row in history.runs)
     compared = any(row.drift is not None for row in history.runs)
-    heads = ["Rows", "Rejected", "Orders", "Revenue", *["Corrections"] * corrected, *["Drift"] * compared]
+    heads = ["Revenue", "Orders", "Rejected", "Rows", *["Corrections"] * corrected, *["Drift"] * compared]
 
     def cells(row: RunRow) -> Iterator[str]:
-        yield f"{row.rows:,}"
-        yield share(row.rejected, row.rows)
+        yield f"{amount(row.revenue)} {row.currency}".rstrip()
         yield f"{row.orders:,}"
-        yield f"{amount(row.revenue)}{f' {row.currency}' if row.currency else ''}"
+        yield share(row.rejected, row.rows)
+        yield f"{row.rows:,}"
         if corrected:
             yield amount(row.corrected_revenue)
         if compared:
             yield "" if row.drift is None else f"{row.drift:,} over"
 
-    return Html("<h2>The nights</h2>\n{}").format(scrolled(_rows(history.runs, link, heads, cells), "The nights"))
+    return Html("<h2>The nights</h2>\n{}").format(
+        scrolled(_rows(history.runs, link, heads, cells, marked=True), "The nights")
+    )
 
 
-def _rows(rows: Sequence[RunRow], link: Link, heads: Sequence[str], cells: Callable[[RunRow], Iterator[str]]) -> Html:
-    one = Html("<tr><td>{}</td>{}</tr>\n")
+def _rows(
+    rows: Sequence[RunRow],
+    link: Link,
+    heads: Sequence[str],
+    cells: Callable[[RunRow], Iterator[str]],
+    marked: bool = False,
+) -> Html:
+    one = Html("<tr{}><td>{}</td>{}</tr>\n")
     return Html(
         '<table class="data">\n<thead><tr><th scope="col">Night</th>{}</tr></thead>\n<tbody>\n{}</tbody>\n</table>'
     ).format(
         repeated('<th scope="col">{}</th>', ([head] for head in heads)),
         Html("").join(
-            one.format(_named(row, link), repeated("<td>{}</td>", ([cell] for cell in cells(row))))
+            one.format(
+                OVER if marked and row.drift else "",
+                _named(row, link),
+                repeated("<td>{}</td>", ([cell] for cell in cells(row))),
+            )
             for row in reversed(rows)
         ),
     )
