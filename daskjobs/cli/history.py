@@ -22,7 +22,7 @@ from daskjobs.series import history as books
 from daskjobs.series.days import days_of
 from daskjobs.series.history import History, RunRow, listed
 from daskjobs.series.prices import prices_of
-from daskjobs.series.said import TITLE, missing_texts, named, not_good_text, total_lines
+from daskjobs.series.said import TITLE, bad_texts, missing_texts, named, not_good_texts, total_lines
 from daskjobs.stages import STAGES
 from daskjobs.stages.run_settings import STORES
 
@@ -77,16 +77,16 @@ def lines(found: books.History, priced: bool) -> Iterator[str]:
         own, corrections = total.of_runs, total.corrections
         yield f"of runs     {counted(own.orders, 'order')}, revenue {amount(own.revenue)}{unit}"
         yield f"corrections {counted(corrections.orders, 'order')}, revenue {amount(corrections.revenue)}{unit}"
-    for each in found.bad:
-        yield f"damaged     {each.run}, which is not counted: {each.why}"
+    for text in bad_texts(found):
+        yield f"damaged     {text}"
     for doubt in found.doubts:
         yield f"not certain {doubt}"
     for text in missing_texts(found):
         yield f"missing     {text}"
     if found.missing is None and found.gaps:
         yield f"no run of   {listed(found.gaps)}"
-    for other in found.not_good:
-        yield f"not good    {named(other.day, other.run)}: {not_good_text(other)}"
+    for text in not_good_texts(found):
+        yield f"not good    {text}"
     yield from _table(found.runs, priced)
     for row in found.runs:
         for sentence in row.drifted:
@@ -109,7 +109,7 @@ COLUMNS: dict[str, Callable[[RunRow], str]] = {
     "day": lambda row: row.day,
     "run": lambda row: row.run,
     "rows": lambda row: f"{row.rows:,}",
-    "rejected": lambda row: share(row.rejected, row.rows),
+    "rejected": lambda row: share(row.rejected, row.judged),
     "orders": lambda row: f"{row.orders:,}",
     "revenue": lambda row: _amount(row.revenue, row),
     "corrections": lambda row: _amount(row.corrected_revenue, row) if row.corrections else "",

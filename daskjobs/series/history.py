@@ -45,6 +45,7 @@ class RunRow:
     made: str
     version: str
     rows: int
+    furniture: int
     rejected: int
     reasons: dict[str, int]
     orders: int
@@ -60,6 +61,11 @@ class RunRow:
     seconds: float | None
     workers: int | None
     cost: str | None
+
+    @property
+    def judged(self) -> int:
+        """The rows that may be rejected."""
+        return self.rows - self.furniture
 
 
 @dataclass(frozen=True)
@@ -276,6 +282,7 @@ def _good(run: GoodRun, stages: Mapping[str, Stage], prices: Prices | None) -> _
         made=run.made,
         version=run.manifests[LAST].daskjobs,
         rows=quality.rows.rows_in,
+        furniture=quality.rows.furniture,
         rejected=quality.rows.rejected,
         reasons={each.reason: each.rows for each in quality.reasons},
         orders=quality.paid_orders,

@@ -9,7 +9,7 @@ from itertools import groupby
 from daskjobs.orders.report.html import Html, amount, counted, document, repeated, scrolled, share
 from daskjobs.orders.report.plots import ABOVE, BELOW, HEIGHT, MONTHS, UNITS, percent, short, ticks_of
 from daskjobs.series.history import History, RunRow, Total, listed
-from daskjobs.series.said import TITLE, days_text, missing_texts, named, not_good_text, total_lines
+from daskjobs.series.said import TITLE, bad_texts, days_text, missing_texts, named, not_good_texts, total_lines
 
 REASONS = 6  # that have a plot
 SMALL = 90  # pixels of a plot of a reason
@@ -90,14 +90,14 @@ def _numbers(totals: Sequence[Total]) -> Html:
 def _attention(history: History, link: Link) -> Html:
     """Say which days are missing, which runs are damaged or not good, and which nights differ."""
     warning = Html('<p class="warning"><b>{}</b> {}</p>')
-    parts = [warning.format(f"{each.run} can't be read, and is not counted:", f"{each.why}.") for each in history.bad]
+    parts = [warning.format("Damaged:", f"{text}.") for text in bad_texts(history)]
     parts += [warning.format("The total is not certain:", f"{doubt}.") for doubt in history.doubts]
     if history.missing:
         parts.append(warning.format("Days that no good run covers:", f"{', '.join(missing_texts(history))}."))
     elif history.missing is None and history.gaps:
         gaps = f"{listed(history.gaps)} ({counted(len(history.gaps), 'day')} from the first to the last run)"
         parts.append(warning.format("Days without a good run:", f"{gaps}."))
-    parts += [warning.format(f"{named(each.day, each.run)}:", f"{not_good_text(each)}.") for each in history.not_good]
+    parts += [warning.format("Not good:", f"{text}.") for text in not_good_texts(history)]
     for row in history.runs:
         if row.drifted:
             parts.append(
@@ -116,8 +116,8 @@ def _plots(history: History, link: Link) -> Iterator[Html]:
     marks = {row.run for row in rows if row.drift}
     for currency, some in groupby(sorted(rows, key=lambda row: row.currency), key=lambda row: row.currency):
         columns = [Column(row, Decimal(row.revenue), amount(row.revenue)) for row in some]
-        named = f" in {currency}" if currency else ""
-        yield _figure(f"Revenue{named} by night", f"Revenue, {currency or 'in the currency of the orders'}", rows,
+        title = f"Revenue in {currency} by night" if currency else "Revenue by night"
+        yield _figure(title, f"Revenue, {currency or 'in the currency of the orders'}", rows,
                       columns, marks, link)  # fmt: skip
     yield _figure(
         "Rows by night", "Rows that came in", rows, [Column(row, Decimal(row.rows), f"{row.rows:,}") for row in rows],
@@ -139,8 +139,8 @@ def _plots(history: History, link: Link) -> Iterator[Html]:
 
 
 def _shared(row: RunRow, part: int) -> Column:
-    value = Decimal(100 * part) / row.rows if row.rows else Decimal()
-    return Column(row, value, share(part, row.rows))
+    value = Decimal(100 * part) / row.judged if row.judged else Decimal()
+    return Column(row, value, share(part, row.judged))
 
 
 def _reasons(rows: Sequence[RunRow]) -> list[str]:
@@ -270,7 +270,7 @@ def _table(history: History, link: Link) -> Html:
     def cells(row: RunRow) -> Iterator[str]:
         yield f"{amount(row.revenue)} {row.currency}".rstrip()
         yield f"{row.orders:,}"
-        yield share(row.rejected, row.rows)
+        yield share(row.rejected, row.judged)
         yield f"{row.rows:,}"
         if corrected:
             yield amount(row.corrected_revenue)
