@@ -2,7 +2,7 @@
 
 import os
 import posixpath
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from urllib.parse import quote
 
 import click
@@ -22,7 +22,7 @@ from daskjobs.series import history as books
 from daskjobs.series.days import days_of
 from daskjobs.series.history import History, RunRow, listed
 from daskjobs.series.prices import prices_of
-from daskjobs.series.said import TITLE, missing_texts, named, not_good_text, total_lines
+from daskjobs.series.said import TITLE, bad_texts, missing_texts, named, not_good_texts, total_lines
 from daskjobs.stages import STAGES
 from daskjobs.stages.run_settings import STORES
 
@@ -46,6 +46,8 @@ def history(series: str, last: int, html: str, missing: str, price: str, as_json
     series = series if "://" in series else os.path.abspath(os.path.expanduser(series))
     if shown(series) != series:
         raise UsageError(f"SERIES {shown(series)} must have no user, password or query: give these by the environment")
+    if "://" in series and not series.startswith(STORES):
+        raise UsageError(f"SERIES must be a path, or a URI of {' or '.join(STORES)}, got {quoted(series)}")
     days, prices = days_of(missing) if missing else None, prices_of(price)
     if html:
         _refuse_other(html)
@@ -61,7 +63,7 @@ def history(series: str, last: int, html: str, missing: str, price: str, as_json
         for line in lines(found, prices is not None):
             say(line)
         if html:
-            say(f"page       {short(html)}")
+            say(f"page        {short(html)}")
     check_written()
     _fail(found)
 
@@ -75,16 +77,16 @@ def lines(found: books.History, priced: bool) -> Iterator[str]:
         own, corrections = total.of_runs, total.corrections
         yield f"of runs     {counted(own.orders, 'order')}, revenue {amount(own.revenue)}{unit}"
         yield f"corrections {counted(corrections.orders, 'order')}, revenue {amount(corrections.revenue)}{unit}"
-    for each in found.bad:
-        yield f"damaged     {each.run}, which is not counted: {each.why}"
+    for text in bad_texts(found):
+        yield f"damaged     {text}"
     for doubt in found.doubts:
         yield f"not certain {doubt}"
     for text in missing_texts(found):
         yield f"missing     {text}"
     if found.missing is None and found.gaps:
         yield f"no run of   {listed(found.gaps)}"
-    for other in found.not_good:
-        yield f"not good    {named(other.day, other.run)}: {not_good_text(other)}"
+    for text in not_good_texts(found):
+        yield f"not good    {text}"
     yield from _table(found.runs, priced)
     for row in found.runs:
         for sentence in row.drifted:
@@ -93,30 +95,43 @@ def lines(found: books.History, priced: bool) -> Iterator[str]:
         yield f"cost        {found.cost}, of the workers of the runs above"
 
 
-def _table(rows: list[RunRow], priced: bool) -> Iterator[str]:
+def _amount(value: str, row: RunRow) -> str:
+    return f"{amount(value)} {row.currency}".rstrip()
+
+
+def _reasons(row: RunRow) -> str:
+    most = [f"{name} {count:,}" for name, count in row.reasons.items()]
+    return ", ".join(most[:MOST_REASONS]) + (f" and {len(most) - MOST_REASONS} more" if most[MOST_REASONS:] else "")
+
+
+# The columns of the table; one that is empty in each run isn't shown.
+COLUMNS: dict[str, Callable[[RunRow], str]] = {
+    "day": lambda row: row.day,
+    "run": lambda row: row.run,
+    "rows": lambda row: f"{row.rows:,}",
+    "rejected": lambda row: share(row.rejected, row.judged),
+    "orders": lambda row: f"{row.orders:,}",
+    "revenue": lambda row: _amount(row.revenue, row),
+    "corrections": lambda row: _amount(row.corrected_revenue, row) if row.corrections else "",
+    "drift": lambda row: "" if row.drift is None else f"{row.drift:,}",
+    "seconds": lambda row: "" if row.seconds is None else f"{row.seconds:,.1f}",
+    "workers": lambda row: "" if row.workers is None else f"{row.workers:,}",
+    "cost": lambda row: row.cost or "unknown",
+    "reasons": _reasons,
+}
+
+
+def _table(rows: Sequence[RunRow], priced: bool) -> Iterator[str]:
     if not rows:
         return
-    table = [("day", "run", "rows", "rejected", "orders", "revenue", "corrections", "drift", "seconds", "workers",
-              "cost", "reasons")]  # fmt: skip
-    for row in rows:
-        unit = f" {row.currency}" if row.currency else ""
-        reasons = ", ".join(f"{name} {count:,}" for name, count in [*row.reasons.items()][:MOST_REASONS])
-        more = f" and {len(row.reasons) - MOST_REASONS} more" if len(row.reasons) > MOST_REASONS else ""
-        table.append((
-            row.day, row.run, f"{row.rows:,}", share(row.rejected, row.rows), f"{row.orders:,}", f"{amount(row.revenue)}{unit}",
-            f"{amount(row.corrected_revenue)}{unit}" if row.corrections else "", "" if row.drift is None else f"{row.drift}",
-            "" if row.seconds is None else f"{row.seconds:,.1f}", "" if row.workers is None else f"{row.workers:,}",
-            (row.cost or "unknown") if priced else "", f"{reasons}{more}",
-        ))  # fmt: skip
-    columns = [column for column in zip(*table, strict=True) if any(column[1:])]
-    widths = [max(map(len, map(escaped, column))) for column in columns]
+    columns = list[list[str]]()
+    for head, written in COLUMNS.items():
+        cells = [escaped(written(row)) for row in rows]
+        if any(cells) and (priced or head != "cost"):
+            width = max(map(len, [head, *cells]))
+            columns.append([f"{cell:<{width}}" if head in TEXTS else f"{cell:>{width}}" for cell in (head, *cells)])
     yield ""
-    for line in zip(*columns, strict=True):
-        cells = [
-            f"{escaped(cell):<{width}}" if column[0] in TEXTS else f"{escaped(cell):>{width}}"
-            for cell, width, column in zip(line, widths, columns, strict=True)
-        ]
-        yield "  ".join(cells).rstrip()
+    yield from ("  ".join(line).rstrip() for line in zip(*columns, strict=True))
     yield ""
 
 

@@ -20,7 +20,7 @@ from daskjobs.series.days import MissingDay, gaps, is_day, uncovered
 from daskjobs.series.earlier import Earlier
 from daskjobs.series.layout import DRIFT, EARLIER, PAGE, QUALITY
 from daskjobs.series.prices import Prices, WorkerUse
-from daskjobs.series.runs import LAST, GoodRun, folders, good_run, made
+from daskjobs.series.runs import LAST, TRIES, GoodRun, folders, good_run, made
 
 VERSION = 1
 NAMED = 5  # runs that a sentence names
@@ -45,6 +45,7 @@ class RunRow:
     made: str
     version: str
     rows: int
+    furniture: int
     rejected: int
     reasons: dict[str, int]
     orders: int
@@ -60,6 +61,11 @@ class RunRow:
     seconds: float | None
     workers: int | None
     cost: str | None
+
+    @property
+    def judged(self) -> int:
+        """The rows that may be rejected."""
+        return self.rows - self.furniture
 
 
 @dataclass(frozen=True)
@@ -234,16 +240,17 @@ def history(
 
 
 def _looked_at(uri: str, stages: Mapping[str, Stage], prices: Prices | None) -> _Good | OtherRun | BadRun | None:
-    """Return what a folder of a series is, or None if it is no run."""
-    try:
-        run = good_run(uri, stages)
-        if run and not is_day(run.day):
-            raise damaged(run.storage.uri(MARKER), "it doesn't say when the run's folder was made")
-        return _not_good(uri, stages) if run is None else _good(run, stages, prices)
-    except UnavailableError:
-        raise
-    except DaskjobsError as error:
-        return BadRun(_name(uri), str(error), error.exit_code)
+    """Return what a folder of a series is, or None if it is no run; a run may be made again while it is read."""
+    for tries in range(TRIES):
+        try:
+            run = good_run(uri, stages)
+            return _not_good(uri, stages) if run is None else _good(run, stages, prices)
+        except UnavailableError:
+            raise
+        except DaskjobsError as error:
+            if tries == TRIES - 1:
+                return BadRun(_name(uri), str(error), error.exit_code)
+    raise AssertionError("the last try returns")
 
 
 def _not_good(uri: str, stages: Mapping[str, Stage]) -> OtherRun | None:
@@ -262,6 +269,8 @@ def _not_good(uri: str, stages: Mapping[str, Stage]) -> OtherRun | None:
 
 
 def _good(run: GoodRun, stages: Mapping[str, Stage], prices: Prices | None) -> _Good:
+    if not is_day(run.day):
+        raise damaged(run.storage.uri(MARKER), "it doesn't say when the run's folder was made")
     reported = run.counted(LAST, _Reported)
     quality = _parsed(run, LAST, QUALITY, Quality)
     drift = _parsed(run, LAST, DRIFT, _Drift) if run.has(LAST, DRIFT) else None
@@ -276,6 +285,7 @@ def _good(run: GoodRun, stages: Mapping[str, Stage], prices: Prices | None) -> _
         made=run.made,
         version=run.manifests[LAST].daskjobs,
         rows=quality.rows.rows_in,
+        furniture=quality.rows.furniture,
         rejected=quality.rows.rejected,
         reasons={each.reason: each.rows for each in quality.reasons},
         orders=quality.paid_orders,

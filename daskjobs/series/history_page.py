@@ -9,12 +9,13 @@ from itertools import groupby
 from daskjobs.orders.report.html import Html, amount, counted, document, repeated, scrolled, share
 from daskjobs.orders.report.plots import ABOVE, BELOW, HEIGHT, MONTHS, UNITS, percent, short, ticks_of
 from daskjobs.series.history import History, RunRow, Total, listed
-from daskjobs.series.said import TITLE, days_text, missing_texts, named, not_good_text, total_lines
+from daskjobs.series.said import TITLE, bad_texts, days_text, missing_texts, named, not_good_texts, total_lines
 
 REASONS = 6  # that have a plot
 SMALL = 90  # pixels of a plot of a reason
 SPARSE = 2  # times as many days as runs have no place of their own
 LABELS, VALUES, FEW_VALUES = 8, 11, 6  # at most, below and at the columns; and on a phone
+OVER = Html(' class="over"')  # of a row whose run differs from the one it was compared with
 SLOT = 60  # units across of a day, which 2, 3, 4 and 5 runs share evenly
 
 Link = Callable[[RunRow], str]  # the address of a run's report, or an empty text
@@ -89,14 +90,14 @@ def _numbers(totals: Sequence[Total]) -> Html:
 def _attention(history: History, link: Link) -> Html:
     """Say which days are missing, which runs are damaged or not good, and which nights differ."""
     warning = Html('<p class="warning"><b>{}</b> {}</p>')
-    parts = [warning.format(f"{each.run} can't be read, and is not counted:", f"{each.why}.") for each in history.bad]
+    parts = [warning.format("Damaged:", f"{text}.") for text in bad_texts(history)]
     parts += [warning.format("The total is not certain:", f"{doubt}.") for doubt in history.doubts]
     if history.missing:
         parts.append(warning.format("Days that no good run covers:", f"{', '.join(missing_texts(history))}."))
     elif history.missing is None and history.gaps:
         gaps = f"{listed(history.gaps)} ({counted(len(history.gaps), 'day')} from the first to the last run)"
         parts.append(warning.format("Days without a good run:", f"{gaps}."))
-    parts += [warning.format(f"{named(each.day, each.run)}:", f"{not_good_text(each)}.") for each in history.not_good]
+    parts += [warning.format("Not good:", f"{text}.") for text in not_good_texts(history)]
     for row in history.runs:
         if row.drifted:
             parts.append(
@@ -115,8 +116,8 @@ def _plots(history: History, link: Link) -> Iterator[Html]:
     marks = {row.run for row in rows if row.drift}
     for currency, some in groupby(sorted(rows, key=lambda row: row.currency), key=lambda row: row.currency):
         columns = [Column(row, Decimal(row.revenue), amount(row.revenue)) for row in some]
-        named = f" in {currency}" if currency else ""
-        yield _figure(f"Revenue{named} by night", f"Revenue, {currency or 'in the currency of the orders'}", rows,
+        title = f"Revenue in {currency} by night" if currency else "Revenue by night"
+        yield _figure(title, f"Revenue, {currency or 'in the currency of the orders'}", rows,
                       columns, marks, link)  # fmt: skip
     yield _figure(
         "Rows by night", "Rows that came in", rows, [Column(row, Decimal(row.rows), f"{row.rows:,}") for row in rows],
@@ -138,8 +139,8 @@ def _plots(history: History, link: Link) -> Iterator[Html]:
 
 
 def _shared(row: RunRow, part: int) -> Column:
-    value = Decimal(100 * part) / row.rows if row.rows else Decimal()
-    return Column(row, value, share(part, row.rows))
+    value = Decimal(100 * part) / row.judged if row.judged else Decimal()
+    return Column(row, value, share(part, row.judged))
 
 
 def _reasons(rows: Sequence[RunRow]) -> list[str]:
@@ -264,29 +265,41 @@ def _named(row: RunRow, link: Link) -> Html:
 def _table(history: History, link: Link) -> Html:
     corrected = any(row.corrections for row in history.runs)
     compared = any(row.drift is not None for row in history.runs)
-    heads = ["Rows", "Rejected", "Orders", "Revenue", *["Corrections"] * corrected, *["Drift"] * compared]
+    heads = ["Revenue", "Orders", "Rejected", "Rows", *["Corrections"] * corrected, *["Drift"] * compared]
 
     def cells(row: RunRow) -> Iterator[str]:
-        yield f"{row.rows:,}"
-        yield share(row.rejected, row.rows)
+        yield f"{amount(row.revenue)} {row.currency}".rstrip()
         yield f"{row.orders:,}"
-        yield f"{amount(row.revenue)}{f' {row.currency}' if row.currency else ''}"
+        yield share(row.rejected, row.judged)
+        yield f"{row.rows:,}"
         if corrected:
             yield amount(row.corrected_revenue)
         if compared:
             yield "" if row.drift is None else f"{row.drift:,} over"
 
-    return Html("<h2>The nights</h2>\n{}").format(scrolled(_rows(history.runs, link, heads, cells), "The nights"))
+    return Html("<h2>The nights</h2>\n{}").format(
+        scrolled(_rows(history.runs, link, heads, cells, marked=True), "The nights")
+    )
 
 
-def _rows(rows: Sequence[RunRow], link: Link, heads: Sequence[str], cells: Callable[[RunRow], Iterator[str]]) -> Html:
-    one = Html("<tr><td>{}</td>{}</tr>\n")
+def _rows(
+    rows: Sequence[RunRow],
+    link: Link,
+    heads: Sequence[str],
+    cells: Callable[[RunRow], Iterator[str]],
+    marked: bool = False,
+) -> Html:
+    one = Html("<tr{}><td>{}</td>{}</tr>\n")
     return Html(
         '<table class="data">\n<thead><tr><th scope="col">Night</th>{}</tr></thead>\n<tbody>\n{}</tbody>\n</table>'
     ).format(
         repeated('<th scope="col">{}</th>', ([head] for head in heads)),
         Html("").join(
-            one.format(_named(row, link), repeated("<td>{}</td>", ([cell] for cell in cells(row))))
+            one.format(
+                OVER if marked and row.drift else "",
+                _named(row, link),
+                repeated("<td>{}</td>", ([cell] for cell in cells(row))),
+            )
             for row in reversed(rows)
         ),
     )

@@ -4,6 +4,7 @@ from daskjobs.orders.report.html import amount, counted
 from daskjobs.series.history import History, OtherRun
 
 TITLE = "Orders history: "
+MOST = 30  # runs of a kind that are named
 
 
 def total_lines(history: History) -> list[str]:
@@ -38,7 +39,24 @@ def named(day: str, run: str) -> str:
     return day if run == day else f"{day} {run}"
 
 
-def not_good_text(run: OtherRun) -> str:
-    """Say how far a run came that has no report."""
-    done = f"its last stage done is {run.stage}" if run.stage else "no stage is done"
-    return f"it has no report, and is not counted; {done}"
+def bad_texts(history: History) -> list[str]:
+    """Say which runs can't be read, and why."""
+    return [f"{each.run} can't be read, and is not counted: {each.why}" for each in history.bad[:MOST]] + _more(
+        len(history.bad), "can't be read"
+    )
+
+
+def not_good_texts(history: History) -> list[str]:
+    """Say which runs have no report, the last ones of them, and how far each came."""
+    return [
+        f"{named(each.day, each.run)} has no report, and is not counted; {_reached(each)}"
+        for each in history.not_good[-MOST:]
+    ] + _more(len(history.not_good), "have no report")
+
+
+def _more(count: int, what: str) -> list[str]:
+    return [f"{count - MOST:,} more {what}"] if count > MOST else []
+
+
+def _reached(run: OtherRun) -> str:
+    return f"its last stage done is {run.stage}" if run.stage else "no stage is done"

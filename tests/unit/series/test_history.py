@@ -117,7 +117,7 @@ def test_a_failed_run_is_listed_with_the_stage_it_reached_and_not_counted(series
     assert look(series).not_good[0].stage == "validate"
     shown = call(series)
     assert shown.exit_code == 0
-    assert "not good    2026-11-03 bad: it has no report, and is not counted; its last stage done is validate" in (
+    assert "not good    2026-11-03 bad has no report, and is not counted; its last stage done is validate" in (
         shown.output
     )
 
@@ -201,7 +201,9 @@ def test_a_damaged_run_is_named_at_the_top_and_the_others_are_shown(series: Path
     assert [row.run for row in found.runs] == ["n1", "n3"]
     shown = call(series)
     assert shown.output.splitlines()[0].endswith("of 2 good runs, 2026-11-01 to 2026-11-05, not certain")
-    assert re.search(r"^damaged     n2, which is not counted: .*quality.json is damaged", shown.output, re.M)
+    assert re.search(
+        r"^damaged     n2 can't be read, and is not counted: .*quality.json is damaged", shown.output, re.M
+    )
     refused(shown, StorageError, r"1 run of .*/runs can't be read, so the total is without what they counted: n2; run")
     manifest = series / "n1/report/manifest.json"
     manifest.write_text(json.dumps({"stage": "report", "daskjobs": "99.0"}))

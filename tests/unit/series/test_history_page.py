@@ -19,7 +19,7 @@ from daskjobs.series.history import BadRun, History, OtherRun, RunRow, Sums, Tot
 from daskjobs.series.history_page import page
 
 RUN = RunRow(
-    run="n1", day="2026-11-01", made="2026-11-02T01:00:00+00:00", version="1.2.3", rows=100, rejected=5,
+    run="n1", day="2026-11-01", made="2026-11-02T01:00:00+00:00", version="1.2.3", rows=100, furniture=0, rejected=5,
     reasons={"wrong_total": 4, "bad_price": 1}, orders=90, revenue="1234567.80", currency="", corrections=0,
     corrected_orders=0, corrected_revenue="0.00", compared="", drift=None, drifted=[],
     page="/runs/n1/report/report.html", seconds=12.5, workers=5, cost=None,
@@ -120,17 +120,30 @@ def test_what_needs_attention_stands_above_the_plots() -> None:
     html = drawn(history)
     warnings = [unescape(re.sub("<.*?>", "", each)) for each in re.findall(r'<p class="warning">(.*?)</p>', html)]
     assert warnings == [
-        "n3 can't be read, and is not counted: quality.json is damaged.",
+        "Damaged: n3 can't be read, and is not counted: quality.json is damaged.",
         "The total is not certain: 1 of 2 runs was made without --known.",
         "Days that no good run covers: 2026-11-03 (2 paid orders of it in runs of other days).",
-        "2026-11-04 n4: it has no report, and is not counted; its last stage done is merge.",
-        "2026-11-05 n5: it has no report, and is not counted; no stage is done.",
+        "Not good: 2026-11-04 n4 has no report, and is not counted; its last stage done is merge.",
+        "Not good: 2026-11-05 n5 has no report, and is not counted; no stage is done.",
         "2026-11-02 n2, unlike n1: rows fell by 40%.",
     ]
     assert html.index("<h1>") < html.index("<b>180 orders, revenue 2,469,135.60") < html.index('class="warning"')
     assert html.rindex('class="warning"') < html.index('class="figure"')
     assert len(re.findall(r">! ?[\d.k]*M?</text>", html)) == 3  # the night that differs, in the plots of all rows
     assert "Nothing: no day is missing" in drawn(of(night(1), night(2)))
+
+
+def test_runs_that_are_not_good_are_named_up_to_a_bound() -> None:
+    others = [OtherRun(f"f{number}", "2026-11-04", "", "") for number in range(90)]
+    html = drawn(of(night(1), not_good=others, bad=[BadRun(f"b{number}", "x", 20) for number in range(40)]))
+    assert html.count('class="warning"') == 62
+    assert "60 more have no report" in html
+    assert "10 more can&#39;t be read" in html
+    assert "f89 has" in html
+
+
+def test_share_of_rejected_rows_leaves_furniture_out() -> None:
+    assert "<td>5.00%</td>" in drawn(of(night(1, rows=120, furniture=20)))
 
 
 def test_no_name_that_users_wrote_breaks_the_page() -> None:
