@@ -4,7 +4,6 @@ import json
 import re
 import secrets
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 
@@ -81,19 +80,11 @@ def receiver(namespace: Namespace) -> Iterator[str]:
     namespace.kubectl("delete", "networkpolicy", "test-to-receiver", "test-receiver")
 
 
-def by_run(lines: list[str]) -> dict[str, list[dict[str, Any]]]:
-    """What came, by the uid of the workflow: of an event, the job is the series, and its outputs name the run."""
-    found: dict[str, list[dict[str, Any]]] = {}
-    for each in map(json.loads, lines):
-        body = each["body"]
-        key = body["workflow"]["uid"] if "workflow" in body else body["run"]["runId"]
-        found.setdefault(key, []).append(each)
-    return found
-
-
 @pytest.mark.usefixtures("image")
 def test_end_of_a_workflow_is_told_once_and_is_a_metric(namespace: Namespace, receiver: str) -> None:
-    good = namespace.submit(spec={"entrypoint": "compact"}, rows=5000, cluster="local", workers=1)
+    nightly = {"labels": {"workflows.argoproj.io/cron-workflow": "nightly"}}  # as a CronWorkflow labels its workflows
+    spec = {"entrypoint": "compact", "workflowMetadata": nightly}
+    good = namespace.submit(spec=spec, rows=5000, cluster="local", workers=1)
     bad = namespace.submit(spec={"entrypoint": "compact"}, input=HOSTILE, cluster="local", workers=1)
     workflows = {name: namespace.finished(name) for name in (good, bad)}
     assert [each["status"]["phase"] for each in workflows.values()] == ["Succeeded", "Failed"]
@@ -134,7 +125,10 @@ def test_end_of_a_workflow_is_told_once_and_is_a_metric(namespace: Namespace, re
         assert not any(TOKEN.encode() in files.cat(path) for path in files.find(run))
 
     found = metrics()
-    here = f'namespace="{namespace.name}"'
-    assert found[f"daskjobs_orders{{{here}}}"] == report["orders"]
-    assert found[f'daskjobs_runs_total{{{here},result="Succeeded"}}'] == 1
-    assert found[f'daskjobs_runs_total{{{here},result="Failed"}}'] == 1
+    ours, theirs = (f'cron="{cron}",namespace="{namespace.name}"' for cron in ("nightly", ""))
+    assert found[f"daskjobs_orders{{{ours}}}"] == report["orders"]
+    assert found[f"daskjobs_rejected_ratio{{{ours}}}"] == bodies[good]["rejected_share"]
+    assert found[f'daskjobs_runs_total{{{ours},result="Succeeded"}}'] == 1
+    assert found[f'daskjobs_runs_total{{{theirs},result="Failed"}}'] == 1
+    assert 1 < found[f'daskjobs_duration_seconds{{{ours},result="Succeeded"}}'] < 600
+    assert f"daskjobs_orders{{{theirs}}}" not in found
