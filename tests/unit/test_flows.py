@@ -209,6 +209,48 @@ def test_every_variable_is_read_when_a_pod_is_given_it() -> None:
     assert {variable["name"] for variable in DEFAULTS["container"]["env"]} - {BRACE} <= read
 
 
+def test_alerts_and_docs_name_the_metrics_of_the_flow_and_their_labels() -> None:
+    metrics = {each["name"]: {label["key"] for label in each["labels"]} for each in SPEC["metrics"]["prometheus"]}
+    (rule,) = documents("examples/alerts.yaml")
+    alerts = [each for group in rule["spec"]["groups"] for each in group["rules"]]
+    named = list[str]()
+    for alert in alerts:
+        for name, matchers in re.findall(r"argo_workflows_(\w+)(\{[^}]*\})?", alert["expr"]):
+            assert set(re.findall(r"(\w+)!?=", matchers)) <= metrics[name], alert["alert"]
+            named.append(name)
+        for labels in re.findall(r"by \(([^)]*)\)", alert["expr"]):
+            assert all(set(labels.split(", ")) <= metrics[name] for name in named)
+        shown = set(re.findall(r"\$labels\.(\w+)", str(alert["annotations"])))
+        assert all(shown <= labels for labels in metrics.values())
+    page = (ROOT / "docs/kubernetes.md").read_text()
+    assert set(re.findall(r"argo_workflows_(daskjobs_\w+)", page)) == set(metrics)
+    assert all(len(each["help"]) > 10 for each in SPEC["metrics"]["prometheus"])  # Argo needs one
+    for each in SPEC["metrics"]["prometheus"]:
+        uses = set(re.findall(r"\['?([\w-]+)'\]|parameters\?\.(\w+)", str(each)))
+        outputs = {o["globalName"] for t in PODS.values() for o in t.get("outputs", {}).get("parameters", [])}
+        assert {"".join(pair) for pair in uses} <= outputs, each["name"]
+
+
+def test_variables_from_secrets_stand_where_argo_keeps_them() -> None:
+    """Argo 4.1.2 merges two lists in place: of a template, what templateDefaults doesn't have must come first."""
+    for name, template in PODS.items():
+        own = [each["name"] for each in template["container"].get("env", [])]
+        assert own == sorted(own, key=lambda variable: variable in VARIABLES), name
+
+
+def test_only_pods_that_tell_something_have_the_addresses() -> None:
+    of_lineage = {"generate", "validate", "generate-split-validate", "cleanup"}
+    for name, template in PODS.items():
+        secrets = {
+            reference["key"]: (reference["name"], reference["optional"])
+            for each in template["container"].get("env", [])
+            if (reference := each.get("valueFrom", {}).get("secretKeyRef"))
+        }
+        lineage = {f"DASKJOBS_OPENLINEAGE{key}": ("daskjobs-openlineage", True) for key in ("", "_KEY")}
+        notify = {"DASKJOBS_NOTIFY": ("daskjobs-notify", True)}
+        assert secrets == (lineage if name in of_lineage else {}) | (notify if name == "cleanup" else {}), name
+
+
 def test_no_parameter_is_in_what_kubernetes_expands_unless_it_is_escaped() -> None:
     """Which is the value of a variable, a command and its arguments. Names and uids of Kubernetes are harmless."""
     harmless = {"{{workflow.name}}", "{{workflow.uid}}", "{{workflow.namespace}}", "{{workflow.status}}", FAILURES}
