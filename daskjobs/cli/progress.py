@@ -57,6 +57,10 @@ def print_report(context: Context, manifests: Mapping[str, Manifest]) -> None:
         say(f"furniture  {rows.furniture:,} of {rows.rows_in:,}")
     say(f"rejected   {rows.rejected:,} of {rows.rows_in:,}{f' ({reasons})' if reasons else ''}")
     say(f"unpaid     {rows.unpaid:,}")
+    if quality.warned:
+        say(f"warned     {', '.join(f'{each.reason} {each.rows:,}' for each in quality.warned)}")
+    for line in quality.sent:
+        say(f"sent       {line.sentence()}")
     for warning in quality.warnings:
         say(f"warning    {warning}")
     say(f"report     {short(context.storage.uri(layout.PAGE))}")

@@ -34,19 +34,20 @@ MERGED = pa.schema([field for field in QUARANTINE if field.name != "partition"])
 
 
 def gather(
-    storage: Storage, parts: dict[str, Output], parquet: str, csv: str, files: Iterable[tuple[str, SourceFile]]
+    storage: Storage, parts: dict[str, Output], parquet: str, csv: str, files: Iterable[tuple[str, SourceFile]] = ()
 ) -> dict[str, Output]:
     """Write the rows of the partitions' files, ``parts``, to one file of Parquet and one of CSV, and to one by source.
 
     The last ones have the rejected rows of each file that has some, as they stood there, below its header if it has
-    one. ``files`` are those of the input, each after the name of the file to write. Rows are read and prepared in
-    threads, and written in their order.
+    one. ``files`` are those of the input, each after the name of the file to write; without any, none of these is
+    written. Rows are read and prepared in threads, and written in their order.
     """
     read = (group.select(MERGED.names) for name in parts for group in row_groups(storage, name, parts[name]))
     sources = {file.name: (name, file) for name, file in files}
 
     def prepared(batch: pa.Table) -> tuple[pa.Table, pa.Buffer, list[tuple[str, Any]]]:
-        return batch, _cells(batch), [(source, _standalone(rows, sources[source][1])) for source, rows in _runs(batch)]
+        runs = _runs(batch) if sources else ()
+        return batch, _cells(batch), [(source, _standalone(rows, sources[source][1])) for source, rows in runs]
 
     with (
         closing(ahead(read, GROUPS_AHEAD)) as groups,

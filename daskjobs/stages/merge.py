@@ -13,6 +13,7 @@ from daskjobs.files.digest import Output
 from daskjobs.files.documents import to_json, unsealed, written_as
 from daskjobs.files.storage import damaged
 from daskjobs.orders.profiles import Profile
+from daskjobs.orders.sent import SentLine, compare
 from daskjobs.orders.validation.result import (
     NAMED,
     Amounts,
@@ -20,9 +21,11 @@ from daskjobs.orders.validation.result import (
     Lines,
     LongRows,
     PartitionResult,
+    Received,
     Score,
     UnreadFiles,
     UnreadRows,
+    Warned,
 )
 from daskjobs.pipeline.context import Done
 from daskjobs.pipeline.manifest import Manifest
@@ -38,6 +41,7 @@ if TYPE_CHECKING:
 NAME = "merge"
 QUARANTINE_CSV = "merge/quarantine.csv"
 REJECTED = "merge/rejected-*.?"
+WARNED_PARQUET, WARNED_CSV = "merge/warned.parquet", "merge/warned.csv"
 VALID = ("paid", "unpaid", "summary")
 
 
@@ -58,7 +62,8 @@ class MergeRows(Ledger):
 
     ``unread`` are files of several rows of which none was understood, and ``unread_single`` those of one such row;
     ``utf8`` are those that look like UTF-8, though they were decoded as --encoding says. With a profile, this is here,
-    too, with the paid rows by currency, and what they add up to, if it says so.
+    too, with the paid rows by currency, and what they add up to, if it says so. ``warned`` is there where a rule warns,
+    and ``sent`` where the sender says what was sent.
     """
 
     statuses: dict[str, int]
@@ -72,13 +77,17 @@ class MergeRows(Ledger):
     profile: Profile | None = None
     currencies: dict[str, int] = field(default_factory=dict)
     amounts: Amounts | None = None
+    warned: Warned | None = None
+    sent: list[SentLine] = field(default_factory=list)
 
 
 def execute(context: Context) -> Manifest:
     """Write merge/quarantine.parquet and .csv, sorted as the source is, and vouch for the files of valid rows.
 
     For each file of the input that has rejected rows, a file merge/rejected-* has its header, if there is one, and
-    these rows as they stood there: once mended, they can be the input of another run. The manifest's rows hold the
+    these rows as they stood there: once mended, they can be the input of another run. Where rules warn,
+    merge/warned.parquet and .csv have the rows that they warn of, as the quarantine has rejected ones. The manifest's
+    rows hold the
     ledger, in all and by partition. Raises LostWorkError when it doesn't balance.
     """
     inputs = context.digest(split.NAME) | context.digest(validate.NAME)
@@ -103,6 +112,10 @@ def _merge(context: Context) -> Done:
     vouched = {name: context.output(validate.NAME, name) for name in parts}
     named = [(numbered(REJECTED, number, file.ending), file) for number, file in enumerate(plan.files)]
     outputs |= quarantine.gather(storage, vouched, QUARANTINE_PARQUET, QUARANTINE_CSV, named)
+    if warns := [result for result in results if result.warned]:
+        names = [numbered(validate.WARNED, result.partition) for result in warns]
+        vouched = {name: context.output(validate.NAME, name) for name in names}
+        outputs |= quarantine.gather(storage, vouched, WARNED_PARQUET, WARNED_CSV)
     reasons, statuses, scores = Counter[str](), Counter[str](), dict[str, Score]()
     currencies = Counter[str]()
     for result in results:
@@ -131,10 +144,24 @@ def _merge(context: Context) -> Done:
         profile=plan.profile,
         currencies=dict(sorted(currencies.items())),
         amounts=sum(amounts, Amounts()) if amounts else None,
+        warned=sum((result.warned for result in warns if result.warned), Warned()) if warns else None,
+        sent=_sent(context, results),
     )
     if rows.utf8:
         event("input.looks_like_utf8", level=logging.WARNING, names=", ".join(rows.utf8[:NAMED]), of=len(rows.utf8))
     return Done(outputs, rows)
+
+
+def _sent(context: Context, results: list[PartitionResult]) -> list[SentLine]:
+    """Compare what was received with what the sender says."""
+    told = split.read_told(context)
+    if not told:
+        return []
+    received = dict[str, Received]()
+    for result in results:
+        for file, each in result.received.items():
+            received[file] = received.get(file, Received()) + each
+    return compare(told, received, context.manifest(validate.NAME).counted(validate.ValidateRows).ids)
 
 
 def _unread(plan: "Plan", results: list[PartitionResult]) -> tuple[UnreadFiles | None, UnreadFiles | None]:
@@ -230,7 +257,7 @@ STAGE = Stage(
     NAME,
     "Prove that every row is there exactly once, and commit them as one dataset.",
     needs=(split.NAME, validate.NAME),
-    files=(QUARANTINE_PARQUET, QUARANTINE_CSV, REJECTED),
+    files=(QUARANTINE_PARQUET, QUARANTINE_CSV, REJECTED, WARNED_PARQUET, WARNED_CSV),
     rows=MergeRows,
     execute=execute,
     artifacts=(QUARANTINE_CSV,),

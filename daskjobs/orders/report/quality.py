@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 from daskjobs.errors import LostWorkError
 from daskjobs.files.documents import to_json
 from daskjobs.orders.profiles import Profile
+from daskjobs.orders.sent import SentLine
 from daskjobs.orders.validation.limit import not_understood, ranked
-from daskjobs.orders.validation.result import NAMED, Ledger, Lines, LongRows, Score, UnreadFiles
+from daskjobs.orders.validation.result import NAMED, Ledger, Lines, LongRows, Score, SourceRow, UnreadFiles, Warned
 
 MOST_NAMED = 5  # currencies, in a sentence
 VERSION = 2  # since 0.6.0; before, "rejected" was "quarantined", "paid" was "clean", and there was no "version"
@@ -31,6 +32,16 @@ class Reason:
 
 
 @dataclass(frozen=True)
+class WarnedOf:
+    """What a rule warns of: its name, how many valid rows it is true of, its sentence, and the first few of them."""
+
+    reason: str
+    rows: int
+    rule: str
+    first: list[SourceRow] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
 class Scored:
     """How well a rule found a known anomaly; precision and recall are null if there was nothing to find."""
 
@@ -48,7 +59,8 @@ class Quality:
     ``version`` changes when the keys do. Only a profile, named ``profile``, brings the others: ``without_rules`` are
     the built-in rules that it leaves out, each with the reason; ``orders`` are counted where a row may be no whole one;
     ``gross`` less ``refunds`` is ``net``, the revenue; ``currencies`` counts the valid rows that are paid in each, of
-    which the report is of ``currency`` alone.
+    which the report is of ``currency`` alone. ``warned`` are the rules that warn, with the rows that they are true of,
+    and ``sent`` the lines of the ledger of what the sender says.
     """
 
     version: int
@@ -66,6 +78,8 @@ class Quality:
     net: str = ""
     currency: str = ""
     currencies: dict[str, int] = field(default_factory=dict)
+    warned: list[WarnedOf] = field(default_factory=list)
+    sent: list[SentLine] = field(default_factory=list)
 
     @property
     def paid_orders(self) -> int:
@@ -157,6 +171,14 @@ def _utf8(files: Sequence[str]) -> str:
 def most_frequent(counts: dict[str, int], sentences: dict[str, str]) -> list[Reason]:
     """Return the reasons with their sentences, the most frequent first."""
     return [Reason(reason, count, sentences.get(reason, "")) for reason, count in ranked(counts)]
+
+
+def warned_of(warned: Warned | None, sentences: dict[str, str]) -> list[WarnedOf]:
+    """Return what rules warn of, the most frequent first."""
+    if not warned:
+        return []
+    first = warned.first
+    return [WarnedOf(name, rows, sentences.get(name, ""), first.get(name, [])) for name, rows in ranked(warned.reasons)]
 
 
 def scored(scores: dict[str, Score]) -> dict[str, Scored]:

@@ -1,6 +1,6 @@
 """Judges each row of a block: a pure function from a block to valid orders and rejected rows."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import pyarrow as pa
@@ -23,9 +23,10 @@ from daskjobs.orders.rules.builtin import (
 from daskjobs.orders.rules.ruleset import Ruleset
 from daskjobs.orders.schema import PAID, QUARANTINE, orders_schema
 from daskjobs.orders.sources.format import Block, Ints
-from daskjobs.orders.summary import counts_of
+from daskjobs.orders.summary import counts_of, own_total
 from daskjobs.orders.validation.duplicates import NOTHING, Elsewhere
 from daskjobs.orders.validation.heads import Lines, differing_totals, find_heads
+from daskjobs.orders.validation.received import Amounts, Asked, amounts_of
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,9 @@ class Judged:
     profile, they may be other keys, or none. ``unpaid_ids`` are the positions of unpaid rows among them. ``reasons``
     counts rows by reason (a row may have several), ``statuses`` valid rows by status. ``anomalies`` has the row numbers
     of each known anomaly. ``currencies`` are those of `worth.currencies`. ``runs`` are the ids of the block's runs of
-    lines, and their flags.
+    lines, and their flags. ``warned`` are the valid rows that a rule warns of, as ``quarantine`` has rejected ones, and
+    ``warnings`` counts them by rule. Where the sender says what was sent, ``order_ids`` are those of all kept rows, and
+    ``amounts`` theirs by column.
     """
 
     paid: pa.Table
@@ -50,6 +53,10 @@ class Judged:
     currencies: dict[str, int]
     unpaid_ids: Ints
     runs: tuple[pa.Array, pa.Array] | None = None
+    warned: pa.Table | None = None
+    warnings: dict[str, int] = field(default_factory=dict)
+    order_ids: pa.Array | None = None
+    amounts: dict[str, Amounts] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -98,6 +105,7 @@ def judge(
     profile: Profile | None = None,
     others: Elsewhere | None = None,
     seen_runs: int = 0,
+    asked: Asked | None = None,
 ) -> Judged:
     """Judge the rows of a block.
 
@@ -105,6 +113,7 @@ def judge(
     pass every rule, of those that repeat an earlier row's id; it may go on beyond the block. ``statuses`` maps the
     file's statuses to ours. ``twice`` is that of `Ruleset.masks`. Where rows are lines of orders, ``others`` says what
     is known of runs elsewhere, and ``seen_runs`` is the number of the partition's `Judged.runs` before this block.
+    ``asked`` is there where the sender says what was sent.
     """
     bits = {reason: 1 << index for index, reason in enumerate(ruleset.sentences)}
     found = arranged(block.texts, profile, extra) if profile else Arranged(typed(block.fields, statuses))
@@ -112,10 +121,10 @@ def judge(
     for name in set(extra) - set(orders.column_names):
         orders = orders.append_column(name, pa.nulls(len(orders), pa.string()))
     masks = dict(ruleset.masks(orders, twice)) | (worth.faults(found) if profile else {})
-    judged = np.zeros(len(orders), np.int64)
-    for name, rejected in masks.items():
-        if rejected.any():
-            judged[rejected] |= bits[name]
+    judged, warned = np.zeros(len(orders), np.int64), np.zeros(len(orders), np.int64)
+    for name, found_rows in masks.items():
+        if found_rows.any():
+            (warned if name in ruleset.warn else judged)[found_rows] |= bits[name]
     returns = worth.returned(orders, profile) if profile else None
     if profile and returns is not None and block.runs is not None:
         keys = found.keys if profile.order.repeats == "last" else None
@@ -140,6 +149,12 @@ def judge(
             judged[order.rejected] = bits[REJECTED_ORDER]
         heads, runs = order.heads, (order.ids, order.flags)
     valid = judged == 0
+    amounts = {}
+    for name in asked.sums if asked else ():
+        once_each = name == "total_amount" and profile is not None and own_total(profile)
+        groups = 2 * block.runs + returns if once_each and block.runs is not None and returns is not None else None
+        amounts[name] = amounts_of(block, column(orders, name), groups)
+    order_ids = column(orders, "order_id") if asked and asked.ids else None
     orders = orders.select(orders_schema(extra).names)
     if profile and profile.counts:
         orders = worth.counted(orders, found, profile, heads)
@@ -148,6 +163,10 @@ def judge(
     for index, reason in block.malformed.items():
         codes[index] = bits[reason]
     bad = np.flatnonzero(codes)
+    warning = np.zeros(block.rows if ruleset.warn else 0, np.int64)
+    if ruleset.warn:
+        warning[block.kept] = np.where(valid, warned, 0)
+    noted = np.flatnonzero(warning)
     paid, not_paid = (_only(orders, valid & rows) for rows in (~unpaid, unpaid))
     why = worth.statuses(found, foreign).filter(pa.array(valid & unpaid)) if profile else column(not_paid, "status")
     return Judged(
@@ -161,6 +180,10 @@ def judge(
         currencies=worth.currencies(found, profile, valid) if profile else {},
         unpaid_ids=np.flatnonzero(unpaid[passing]),
         runs=runs,
+        warned=_rejected(block, warning, noted, place, bits) if ruleset.warn else None,
+        warnings={reason: int(np.count_nonzero(warning[noted] & bits[reason])) for reason in ruleset.warn},
+        order_ids=order_ids,
+        amounts=amounts,
     )
 
 
