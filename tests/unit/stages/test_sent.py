@@ -35,6 +35,7 @@ def control(path: Path, **said: Any) -> Path:
     return beside
 
 
+@pytest.mark.slow
 def test_run_fails_with_the_difference_once_its_account_is_written(
     daskjobs: Command, orders_file: Callable[..., Path], tmp_path: Path
 ) -> None:
