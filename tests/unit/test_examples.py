@@ -43,7 +43,7 @@ RULES = {
 }
 FILE = re.compile(r"# (\S+\.(?:py|toml))\n")
 CELL = "--- cell ---"
-NUMBERS = r"^ *((?:orders|revenue|gross|refunds|net|unchecked|furniture|rejected|unpaid)  .*)$"
+NUMBERS = r"^ *((?:orders|revenue|gross|refunds|net|unchecked|furniture|rejected|unpaid|warned|sent)  .*)$"
 
 # Commands, by how they begin, that no test of this module runs.
 NOT_RUN = {
