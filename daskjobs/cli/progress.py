@@ -72,6 +72,10 @@ def print_report(context: Context, manifests: Mapping[str, Manifest]) -> None:
     say(f"unpaid     {rows.unpaid:,}")
     for line in known_lines(quality.seen_before) if quality.seen_before else ():
         say(line)
+    if quality.warned:
+        say(f"warned     {', '.join(f'{each.reason} {each.rows:,}' for each in quality.warned)}")
+    for sent in quality.sent:
+        say(f"sent       {sent.sentence()}")
     for warning in quality.warnings:
         say(f"warning    {warning}")
     if layout.DRIFT in manifests[report.NAME].outputs:
