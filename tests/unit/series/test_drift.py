@@ -334,7 +334,11 @@ def test_limit_is_what_is_still_allowed_in_its_direction(max_drift: str, change:
         ("rejected.=1%", "has no measure rejected."),
         ("rows=0.2", r"rows=0.2 can't be read: rows is a relative change, so give one like rows=20%, \+20% or -20%"),
         ("rows=-", "rows=- can't be read"),
-        ("rows", r"rows=\(empty\) can't be read"),
+        ("rows", "rows= can't be read"),
+        (",", r"has no measure \(empty\): there are rows, rejected, region"),
+        ("rows=20%,", r"has no measure \(empty\)"),
+        ("REGION=0.2", "has no measure REGION: did you mean region?"),
+        (f"rows={'9' * 400}%", "rows=9+ allows everything"),
         ("rows=1e3%", "rows=1e3% can't be read"),
         ("rows=nan%", "rows=nan% can't be read"),
         ("rows=-100%", "rows=-100% allows everything"),
@@ -489,9 +493,14 @@ def test_runs_on_s3_are_compared_as_local_ones_are(s3: str, series: Path) -> Non
     assert json.loads(data)["measures"] == drift_of(series / "runs/02")["measures"]
 
 
-def test_command_tells_what_is_over_in_a_line_each(daskjobs: Command, series: Path) -> None:
+def test_command_tells_what_is_over_in_a_line_each(daskjobs: Command, series: Path, tmp_path: Path) -> None:
     done = daskjobs("run", "--input", f"{series}/03.csv", "--run", "a", "--compare", f"{series}/runs/02")
-    lines = [each for each in done.stdout.splitlines() if each.startswith(("compared", "over"))]
+    lines = [each for each in done.stdout.splitlines() if each.startswith(("compared", "over", "warning"))]
     assert lines[0] == "compared   with 02, 1 measure over its threshold"
     assert re.fullmatch(r"over       region.values: region isles is gone, after \d.\d % of the orders", lines[1])
     assert len(lines) == 2
+    few = written(tmp_path / "few.csv", orders(4, 300))
+    limited = ("--max-drift", "value.p05=10%", "--compare", f"{series}/runs/03")
+    done = daskjobs("run", "--input", str(few), "--run", "b", *limited)
+    said = "warning    --max-drift value.p05 limits nothing, since it is not compared: that takes 400 rows in both\n"
+    assert said in done.stdout
