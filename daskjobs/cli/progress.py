@@ -65,8 +65,8 @@ def print_report(context: Context, manifests: Mapping[str, Manifest]) -> None:
         drift = parse(context.vouched(report.NAME, layout.DRIFT), Drift)
         say(f"compared   {drift.said}")
         for name in limits(context.settings.max_drift).bounds:
-            if why := drift.left_out.get(name.removesuffix(".values")):
-                say(f"warning    --max-drift {name} limits nothing, since it is not compared: {why}")
+            if reason := drift.left_out.get(name.removesuffix(".values")):
+                say(f"warning    --max-drift {name} limits nothing, since it is not compared: {reason}")
         for measure in drift.over:
             say(f"over       {measure.name}: {measure.sentence}")
     say(f"report     {short(context.storage.uri(layout.PAGE))}")
