@@ -25,7 +25,7 @@ from conftest import Command, Pipeline
 from daskjobs.errors import ConfigError, InputError, StorageError, UsageError
 from daskjobs.files.storage import Storage
 from daskjobs.orders.report.drift import Measure, Numbers, Shares
-from daskjobs.series.drift import KINDS, OF, Limits, limits, measures, stability
+from daskjobs.series.drift import KINDS, OF, Limits, came_back, limits, measures, stability
 from daskjobs.series.numbers import Tallied, _table, again, left_out, paired
 from daskjobs.stages.run_settings import Settings
 
@@ -361,6 +361,28 @@ def test_limits_need_a_run_to_compare_with_and_may_be_said_twice() -> None:
         Settings("run", max_drift="rows=20%")
     assert limits("rows=20%, rows=20 %").bounds == {"rows": (-0.2, 0.2)}
     Settings("run", compare="last", max_drift="rejected.mine=1%", rules="rules.py")  # which has it, or validate says so
+
+
+@pytest.mark.parametrize(
+    ("nights", "max_drift", "over", "fails", "back"),
+    [
+        ((5000, 500, 4900), "", False, False, True),  # an event, told on its night, and back
+        ((5000, 500, 520), "", False, False, False),  # it stays so
+        ((5000, 500, 50), "", True, True, False),  # it goes on
+        ((5000, 12_000, 1000), "", True, True, False),  # back, and beyond
+        ((5000, 6500, 5000), "rows=-20%", True, True, False),  # not told, so the limit is taken as it stands
+        ((5000, 500, 4900), "rows=20%", False, False, True),
+    ],
+)
+def test_what_comes_back_is_no_second_event(
+    nights: tuple[int, int, int], max_drift: str, over: bool, fails: bool, back: bool
+) -> None:
+    first, second, third = (replace(NUMBERS, rows=rows) for rows in nights)
+    allowed = limits(max_drift)
+    then, since = measures(first, second, Limits()), measures(first, third, allowed)
+    (found,) = (each for each in came_back(measures(second, third, allowed), then, since) if each.name == "rows")
+    assert (found.over, found.fails, found.back) == (over, fails and bool(max_drift), back)
+    assert found.sentence.endswith(", as it was before that") == back
 
 
 def tallied(values: dict[str, dict[str, int]], **given: Any) -> Tallied:
