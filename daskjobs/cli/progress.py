@@ -15,6 +15,7 @@ from daskjobs.orders.report.quality import Quality
 from daskjobs.orders.validation.result import SeenBefore
 from daskjobs.pipeline.manifest import Manifest
 from daskjobs.series import layout
+from daskjobs.series.drift import limits
 from daskjobs.stages import report, run_stage
 from daskjobs.stages.run_settings import Context
 
@@ -81,8 +82,9 @@ def print_report(context: Context, manifests: Mapping[str, Manifest]) -> None:
     if layout.DRIFT in manifests[report.NAME].outputs:
         drift = parse(context.vouched(report.NAME, layout.DRIFT), Drift)
         say(f"compared   {drift.said}")
-        for why in drift.not_compared:
-            say(f"compared   {why}")
+        for name in limits(context.settings.max_drift).bounds:
+            if reason := drift.left_out.get(name.removesuffix(".values")):
+                say(f"warning    --max-drift {name} limits nothing, since it is not compared: {reason}")
         for measure in drift.over:
             say(f"over       {measure.name}: {measure.sentence}")
     say(f"report     {short(context.storage.uri(layout.PAGE))}")
