@@ -12,7 +12,7 @@ PARTITION_FILES = {
     "seen": "validate/part-*/seen.parquet",
     "result": "validate/part-*/result.json",
 }
-RULES = "validate/rules.json"
+RULES, WARNED = "validate/rules.json", "validate/part-*/warned.parquet"
 QUARANTINE_PARQUET = "merge/quarantine.parquet"
 SEEN_CSV = "merge/seen_before.csv"
 CORRECTIONS, CORRECTIONS_CSV = "merge/corrections.parquet", "merge/corrections.csv"
