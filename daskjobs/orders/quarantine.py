@@ -46,18 +46,15 @@ def gather(
 
     The last ones have the rejected rows of each file that has some, as they stood there, below its header if it has
     one. ``files`` are those of the input, each after the name of the file to write. Rows are read and prepared in
-    threads, and written in their order. ``samples``, if there are any, look at all of
-    them on the way.
+    threads, and written in their order. ``samples``, if there are any, look at all of them on the
+    way.
     """
     read = _read(storage, parts, samples)
     sources = {file.name: (name, file) for name, file in files}
 
     def prepared(batch: pa.Table) -> tuple[pa.Table, pa.Buffer, list[tuple[str, Any]]]:
-        return (
-            batch,
-            _cells(batch),
-            [(source, standalone(rows, sources[source][1])) for source, rows in by_source(batch)],
-        )
+        rejected = [(source, standalone(rows, sources[source][1])) for source, rows in by_source(batch)]
+        return batch, _cells(batch), rejected
 
     with (
         closing(ahead(read, GROUPS_AHEAD)) as groups,
