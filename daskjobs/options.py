@@ -2,7 +2,7 @@
 
 import difflib
 import os
-from collections.abc import Container, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from dataclasses import Field, dataclass, field, fields, is_dataclass, replace
 from decimal import Decimal
 from numbers import Integral, Real
@@ -29,7 +29,8 @@ class Option:
     One of ``several`` may be given more than once on the command line: the values of a text are joined by commas, and
     those of a tuple are its items, which an environment variable has one a line. A ``cleanup`` reads no other options
     from the environment: with a variable that makes no sense to others, it still has to work. The value of a ``secret``
-    is never shown, stored or pickled.
+    is never shown, stored or pickled. ``read`` makes the value of a text, and of whatever else Python may be given,
+    which is of the types ``python``; it raises UsageError.
     """
 
     flag: str
@@ -42,6 +43,8 @@ class Option:
     secret: bool = False
     choices: tuple[str, ...] = ()
     unset: str = ""
+    read: Callable[[Any], Any] | None = None
+    python: str = ""
 
     @property
     def variable(self) -> str:
@@ -100,7 +103,11 @@ def check(settings: Any) -> None:
     for each, option in options(settings):
         value: Any = getattr(settings, each.name)
         kind: Any = type(each.default)
-        if kind is tuple:
+        if option.read:
+            if isinstance(value, str):
+                _check_text(option, value)
+            value = option.read(value)
+        elif kind is tuple:
             value = tuple(_text(option, one) for one in (value if isinstance(value, list | tuple) else [value]))
             for one in value:
                 refuse_empty(option.flag, one)
@@ -127,7 +134,7 @@ def keywords(
         if name not in flags:
             by_flag = {flag.removeprefix("--").replace("-", "_"): name for name, flag in flags.items()}
             near = [by_flag[name]] if name in by_flag else difflib.get_close_matches(name, flags, 1)
-            said = "…" if near and near[0] in secrets else shown(_shown(value))
+            said = "…" if near and near[0] in secrets else shown(value_shown(value))
             hint = f"did you mean {near[0]}={said}?" if near else f"it has {', '.join(flags)}"
             raise UsageError(f"{function} has no option {name}: {hint}")
         refuse_empty(flags[name], value)
@@ -145,17 +152,17 @@ def _number(option: Option, value: Any, kind: type) -> Any:
         value = value.item()
     if kind is bool or isinstance(value, bool):
         if kind is not bool or not isinstance(value, bool):
-            raise UsageError(f"{option.flag} must be {wanted(option, kind)}, got {_shown(value)}")
+            raise UsageError(f"{option.flag} must be {wanted(option, kind)}, got {value_shown(value)}")
         return value
     if not isinstance(value, Real | Decimal) or (isinstance(value, Decimal) and value.is_snan()):
-        raise UsageError(f"{option.flag} must be {wanted(option, kind)}, got {_shown(value)}")
+        raise UsageError(f"{option.flag} must be {wanted(option, kind)}, got {value_shown(value)}")
     number: Any = float(value) if isinstance(value, Decimal) else value
     if option.bounds:
         least, most = option.bounds
         if not least <= number <= most:  # also refuses nan
-            raise UsageError(f"{option.flag} must be between {least:,} and {most:,}, got {_shown(value)}")
+            raise UsageError(f"{option.flag} must be between {least:,} and {most:,}, got {value_shown(value)}")
     if kind is int and not isinstance(number, Integral):
-        raise UsageError(f"{option.flag} must be {wanted(option, kind)}, got {_shown(value)}")
+        raise UsageError(f"{option.flag} must be {wanted(option, kind)}, got {value_shown(value)}")
     return kind(number)
 
 
@@ -163,7 +170,7 @@ def _text(option: Option, value: Any) -> str:
     """Return a text, or the path that an object stands for where one is meant."""
     text = os.fspath(value) if option.path and isinstance(value, os.PathLike) else value
     if not isinstance(text, str):
-        raise UsageError(f"{option.flag} must be {KINDS[str]}{_got(option, _shown(value))}")
+        raise UsageError(f"{option.flag} must be {KINDS[str]}{_got(option, value_shown(value))}")
     _check_text(option, text)
     named = option.preset and isinstance(value, str) and not {"/", "."} & {*value}
     if option.path and text and "://" not in text and not named:
@@ -204,7 +211,8 @@ def _is_unicode(text: str) -> bool:
         return False
 
 
-def _shown(value: object) -> str:
+def value_shown(value: object) -> str:
+    """Return a value as an error message shows it."""
     if isinstance(value, int) and abs(value) >= 10**30:
         return f"a number of {int(value.bit_length() * 0.30103) + 1:,} digits"
     return str(value) if isinstance(value, int | float) else quoted(str(value))
@@ -218,7 +226,7 @@ def from_environment(environment: Mapping[str, str], *settings: Any) -> dict[str
     values = dict[str, Any]()
     for each, option in options(*settings):
         if text := environment.get(option.variable, ""):
-            values[each.name] = _value(option, text, type(each.default))
+            values[each.name] = text if option.read else _value(option, text, type(each.default))
     return values
 
 

@@ -6,11 +6,12 @@ file imports nothing of daskjobs, so it can be copied, read and run by itself.
 1. Each manifest has the checksum of its own text and the hashes of the manifests before it, and each file that a
    manifest vouches for has the hash that stands there. A file that no manifest vouches for is named.
 2. Each row of the orders that merge/quarantine.csv doesn't name is counted: its id is new, its total is quantity times
-   price, and what is paid is added up with decimal. Each rejected row stands in the orders as the list shows it.
+   price, unless merge/warned.csv names it, and what is paid is added up with decimal. Each rejected row stands in the
+   orders as the list shows it.
 3. The ledgers of the manifests, analytics_report.json and quality.json have the numbers that were counted.
 
-It ends with 0 if all is right, with 1 if something is wrong, and with 3 if nothing is wrong but something could not be
-recomputed: Parquet, JSON Lines, CSV that isn't written as in RFC 4180, and orders with a profile.
+It ends with 0 if all is right, 1 if something is wrong, and 3 if nothing is wrong but something wasn't recomputed:
+Parquet, JSON Lines, CSV that isn't written as in RFC 4180, and orders with a profile.
 """
 
 import csv
@@ -27,7 +28,7 @@ from urllib.parse import unquote, urlsplit
 STAGES = ("generate", "split", "validate", "merge", "clean", "report")
 OTHERS = ("daskjobs-run.json", "daskjobs-run.lock", "cleanup/receipt.json", "validate/performance.html")
 FREE = {*OTHERS, *(f"{stage}/facts.json" for stage in STAGES)}  # what no manifest vouches for, since no result needs it
-QUARANTINE = "merge/quarantine.csv"
+QUARANTINE, WARNED = "merge/quarantine.csv", "merge/warned.csv"
 csv.field_size_limit(1 << 30)
 
 
@@ -36,12 +37,9 @@ class Verifier:
 
     def __init__(self, run: Path, folder: Path | None) -> None:
         self.run, self.folder = run, folder
-        self.wrong: list[str] = []
-        self.open: list[str] = []
-        self.manifests: dict[str, Any] = {}
-        self.rows: Counter[str] = Counter()  # "in", "rejected", and the valid ones by status
-        self.revenue = Decimal(0)
-        self.ids: set[str] = set()
+        self.wrong, self.open, self.manifests = list[str](), list[str](), dict[str, Any]()
+        self.rows, self.revenue = Counter[str](), Decimal(0)  # rows "in", "rejected", and the valid ones by status
+        self.ids, self.warned = set[str](), dict[str, dict[int, str]]()  # the reasons of warned rows, by file and row
 
     def hold(self, right: bool, sentence: str) -> None:
         """Note a sentence about what is wrong, unless it is right."""
@@ -57,8 +55,7 @@ class Verifier:
     def check_files(self) -> None:
         """Hold each manifest and each file against the hashes that vouch for them."""
         known = {file["read"] for file in self.read("split/partitions.json")["files"]}
-        given = not (self.run / "generate/manifest.json").exists()
-        for stage in STAGES[given:]:
+        for stage in STAGES[not (self.run / "generate/manifest.json").exists() :]:
             name = f"{stage}/manifest.json"
             self.manifests[stage] = manifest = self.read(name)
             text, known = (self.run / name).read_text(), known | {name, *manifest["outputs"]}
@@ -76,13 +73,14 @@ class Verifier:
     def check_orders(self) -> None:
         """Read the orders once more, and count every row that isn't rejected."""
         plan = self.read("split/partitions.json")
-        rejected: dict[str, dict[int, str]] = {file["name"]: {} for file in plan["files"]}
-        with (self.run / QUARANTINE).open(newline="", encoding="utf-8") as text:
-            for row in csv.DictReader(text):
-                number, of_file = int(row["row"]), rejected[row["source"]]
-                self.hold(number not in of_file, f"{QUARANTINE} names row {number} of {row['source']} twice")
-                of_file[number] = row["raw"]
-                self.rows["rejected"] += 1
+        rejected, self.warned = ({file["name"]: dict[int, str]() for file in plan["files"]} for _ in range(2))
+        for name in (QUARANTINE, WARNED)[: 1 + (WARNED in self.manifests["merge"]["outputs"])]:
+            with (self.run / name).open(newline="", encoding="utf-8") as text:
+                for row in csv.DictReader(text):
+                    number, of_file = int(row["row"]), (rejected if name == QUARANTINE else self.warned)[row["source"]]
+                    self.hold(number not in of_file, f"{name} names row {number} of {row['source']} twice")
+                    of_file[number] = row["raw" if name == QUARANTINE else "reasons"]
+        self.rows["rejected"] = sum(map(len, rejected.values()))
         if plan.get("profile"):
             self.open.append("orders and revenue: only a profile says what an order is in these files")
             return
@@ -120,8 +118,7 @@ class Verifier:
                 shown = rejected[row].rstrip("\r\n")
                 raw = "".join(next(lines, "") for _ in range(shown.count("\n") + 1)).rstrip("\r\n")
                 same = raw.replace("'", "") == shown.replace("'", "")  # the list has some more, as spreadsheets need it
-                plain = raw.isprintable() and raw.isascii()  # other characters are escaped in the list
-                self.hold(same or not plain, f"{place} isn't as {QUARANTINE} shows it")
+                self.hold(same or not raw.isascii() or not raw.isprintable(), f"{place} isn't as {QUARANTINE} shows it")
                 continue
             try:
                 values = dict(zip(file["columns"], (text.strip(" \t") for text in next(reader)), strict=True))
@@ -130,7 +127,8 @@ class Verifier:
             except (csv.Error, StopIteration, ValueError, ArithmeticError) as error:
                 self.open.append(f"{file['name']} from row {row} on: Python's csv reads it otherwise ({error})")
                 return
-            self.hold(product == total, f"{place} has the total {total}, and quantity times price is {product}")
+            odd = "wrong_total" in self.warned[file["name"]].get(row, "").split(";")  # which a rule warns of
+            self.hold(odd != (product == total), f"{place} has the total {total}, and quantity times price {product}")
             self.hold(values["order_id"] not in self.ids, f"{place} has the order_id of a row before it")
             self.ids.add(values["order_id"])
             status = statuses.get(values["status"], values["status"])
@@ -152,13 +150,15 @@ class Verifier:
         self.hold(of["split"]["out"] == report["in"], "split found another number of rows than the report has")
         self.hold(report["valid"] == report["paid"] + report["unpaid"], "valid rows aren't paid + unpaid ones")
         self.hold(self.rows["rejected"] == report["rejected"], f"{QUARANTINE} has {self.rows['rejected']} rows")
-        written, quality = self.read("report/analytics_report.json", Decimal), self.read("report/quality.json")["rows"]
-        revenue = Decimal(written["revenue"])
-        if "profile" not in self.manifests["split"]["settings"]:  # else an order may be several rows
-            self.hold(written["orders"] == report["paid"], "analytics_report.json has other orders than the ledger")
+        written, quality = self.read("report/analytics_report.json", Decimal), self.read("report/quality.json")
+        revenue, profile = Decimal(written["revenue"]), "profile" in self.manifests["split"]["settings"]
+        same = profile or written["orders"] == report["paid"]  # with a profile, an order may be several rows
+        self.hold(same, "analytics_report.json has other orders than the ledger")
         self.hold(revenue == Decimal(report["revenue"]), "analytics_report.json has another revenue than the ledger")
-        for name in ("in", "valid", "rejected", "paid", "unpaid"):
-            self.hold(quality[name] == report[name], f"quality.json and the ledger differ in the rows {name}")
+        for name, rows in quality["rows"].items():
+            self.hold(rows == report[name], f"quality.json and the ledger differ in the rows {name}")
+        for line in quality.get("sent", []):
+            self.hold(Decimal(line["sent"]) == Decimal(line["received"]) + Decimal(line["missing"]), f"{line} is wrong")
         if not self.open and not self.wrong:
             unpaid = {status: rows for status, rows in self.rows.items() if status not in ("in", "rejected", "success")}
             for name, rows in ("in", self.rows["in"]), ("paid", self.rows["success"]), ("unpaid", sum(unpaid.values())):

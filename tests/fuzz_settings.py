@@ -43,7 +43,8 @@ VALUES = [
     "true",
 ]  # fmt: skip
 COMMANDS = ["run", *STAGES, "stages", "cluster", "explain", "doctor", "janitor"]
-OWN = {"explain": ["run", "row", "source", "input"], "doctor": ["run", "cluster", "namespace", "image"]}
+OWN = {"explain": ["run", "row", "source", "input", "reason", "most", "id", "series"]}
+OWN["doctor"] = ["run", "cluster", "namespace", "image"]
 OWN["janitor"] = ["namespace", "delete-timeout"]
 SHARED = [option.flag.removeprefix("--") for _, option in parameters.FIELDS] + ["log-level"]
 JUNK = [b"", b"\0" * 40, b"null", b"[]", b"{}", b'{"stage": "merge"}', b"{" * 5000, b"\xff\xfe", b"1e999", b'"x"']

@@ -3,6 +3,7 @@
 import json
 import re
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -16,7 +17,9 @@ CLOCK = r"(\d\d):(\d\d)(?::(\d\d)(?:\.(\d{1,6})0*)?)?"
 ZONE = r" ?(Z|UTC|[+-](?:0\d|1[0-4])(?::?[0-5]\d)?)"
 
 
-ABOUT_THE_ORDER = {"quantity_below_one", "negative_price", "wrong_total", "duplicate_order_id"}
+ABOUT_THE_ORDER = {"quantity_below_one", "negative_price", "wrong_total", "duplicate_order_id", "negative_total"}
+BELOW_ZERO = {"quantity_below_one", "negative_price", "wrong_total", "unknown_status"}  # without one, totals may be so
+AFTER = {"unknown_status", "unreadable_timestamp"}  # reasons that stand behind negative_total
 
 
 @dataclass
@@ -29,6 +32,10 @@ class Expected:
     lines: Counter[str] = field(default_factory=Counter)
     several: list[tuple[str, int, int]] = field(default_factory=list)  # source, row, line ends in it
     files: Counter[str] = field(default_factory=Counter)  # rows by source
+    warned: list[tuple[str, int, list[str], str]] = field(default_factory=list)  # as ``rejected``, of valid rows
+    sums: Counter[str] = field(default_factory=Counter)  # cents of all rows whose amount can be read, by source
+    unread: Counter[str] = field(default_factory=Counter)  # the others, by source
+    ids: dict[str, set[str]] = field(default_factory=dict)  # all of them, by source
 
     @property
     def not_understood(self) -> dict[str, int]:
@@ -144,8 +151,10 @@ def reasons_of(values: dict[str, str]) -> list[str]:
     ]
 
 
-def expect(files: dict[str, bytes], delimiter: str = ",", quoting: str = "rfc4180") -> Expected:
-    """Judge the rows of UTF-8 files, the first of each being its header, one after another."""
+def expect(
+    files: dict[str, bytes], delimiter: str = ",", quoting: str = "rfc4180", warn: Collection[str] = ()
+) -> Expected:
+    """Judge the rows of UTF-8 files, the first of each being its header, one after another; some rules may ``warn``."""
     expected, seen = Expected(), set[str]()
     for name, data in files.items():
         data = data.removeprefix(b"\xef\xbb\xbf")
@@ -158,19 +167,29 @@ def expect(files: dict[str, bytes], delimiter: str = ",", quoting: str = "rfc418
                 in_files=data.count(b"\n") + (not data.endswith(b"\n")), headers=1, rows=len(rows),
                 inside_quotes=first.count(b"\n") + sum(row.count(b"\n") for row, _ in rows),
             )  # fmt: skip
-            for number, (row, _) in enumerate(rows, 1):
+            for row_number, (row, _) in enumerate(rows, 1):
                 if sum(line.count(delimiter.encode()) + 1 == len(header) for line in row.split(b"\n")) > 1:
-                    expected.several.append((name, number, row.count(b"\n")))
+                    expected.several.append((name, row_number, row.count(b"\n")))
             read_rows = [(row, *read(row, fields, header)) for row, fields in rows]
-        for number, (row, reasons, values) in enumerate(read_rows, 1):
+        for row_number, (row, reasons, values) in enumerate(read_rows, 1):
             expected.rows += 1
             expected.files[name] += 1
+            total = number(values.get("total_amount", "").strip(" \t"), 16, 2)
+            expected.sums[name] += int(total * 100) if total is not None else 0
+            expected.unread[name] += total is None
+            expected.ids.setdefault(name, set()).update({values.get("order_id", "").strip(" \t")} - {""})
             reasons = reasons or reasons_of(values)
+            if BELOW_ZERO & {*warn} and total is not None and total < 0:
+                at = next((at for at, each in enumerate(reasons) if each in AFTER), len(reasons))
+                reasons.insert(at, "negative_total")
+            warned, reasons = [each for each in reasons if each in warn], [each for each in reasons if each not in warn]
             if not reasons and values["order_id"].strip(" \t") in seen:
                 reasons = ["duplicate_order_id"]
             if reasons:
-                expected.rejected.append((name, number, reasons, row.decode(errors="backslashreplace")))
+                expected.rejected.append((name, row_number, reasons, row.decode(errors="backslashreplace")))
                 continue
+            if warned:
+                expected.warned.append((name, row_number, warned, row.decode(errors="backslashreplace")))
             seen.add(values["order_id"].strip(" \t"))
             status = values["status"].strip(" \t")
             if status == "success":

@@ -234,7 +234,10 @@ def own_option_table() -> list[str]:
 
 def keywords(names: Iterable[str]) -> list[str]:
     """Return options as the keywords of a Python function, with their types."""
-    kinds = {name: "AnyPath" if KNOWN[name].option.path else type(KNOWN[name].default).__name__ for name in names}
+    kinds = {
+        name: "AnyPath" if each.option.path else each.option.python or type(each.default).__name__
+        for name, each in ((name, KNOWN[name]) for name in names)
+    }
     return [f"{name}: {kind}" for name, kind in kinds.items() if name not in NAMED]
 
 

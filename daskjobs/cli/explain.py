@@ -144,13 +144,15 @@ def _life(order_id: str, series: str) -> Iterator[str]:
 
 
 def _seen(seen: "Seen", sentences: dict[str, str]) -> Iterator[str]:
+    from daskjobs.series.life import REJECTED
+
     yield f"row        {seen.row or 'one'} of {seen.source or 'its files'}"
-    if seen.reasons:
-        for reason in seen.reasons:
-            yield f"rejected   {reason}: {sentences.get(reason, '')}"
+    if seen.became == REJECTED:
+        yield from (f"rejected   {reason}: {sentences.get(reason, '')}" for reason in seen.reasons)
         yield f"text       {_cut(seen.raw)}"
     else:
         yield f"{seen.became:<10} {seen.amount}, with the status {seen.status}, of {seen.time}"
+        yield from (f"warned     {reason}: {sentences.get(reason, '')}" for reason in seen.reasons)
     for each in seen.before:
         stands = f"row {each.row} of {each.source} in " if each.row else f"{each.source} in " if each.source else ""
         other = f", with another {', '.join(each.columns)}" if each.columns else ""

@@ -118,12 +118,12 @@ def _with_options(
     levels = click.Choice(events.LEVELS)
     command = option("--log-level", type=levels, envvar="DASKJOBS_LOG_LEVEL", show_envvar=True, help=LOG_LEVEL)(command)
     for each, its in reversed(chosen):
-        joined = its.several and isinstance(each.default, str)
+        joined = its.several and not isinstance(each.default, tuple)
         kind = Seconds() if its.bounds == SECONDS else KINDS.get(type(each.default), str)
         command = option(
             its.flag,
             each.name,
-            default=() if joined else each.default,
+            default=((str(each.default),) if each.default else ()) if joined else each.default,
             type=Joined() if joined else kind,
             multiple=its.several,
             envvar=its.variable if its.cleanup or not cleanup else None,

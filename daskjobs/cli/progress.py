@@ -15,6 +15,7 @@ from daskjobs.orders.report.quality import Quality
 from daskjobs.orders.validation.result import SeenBefore
 from daskjobs.pipeline.manifest import Manifest
 from daskjobs.series import layout
+from daskjobs.series.drift import limits
 from daskjobs.stages import report, run_stage
 from daskjobs.stages.run_settings import Context
 
@@ -72,13 +73,18 @@ def print_report(context: Context, manifests: Mapping[str, Manifest]) -> None:
     say(f"unpaid     {rows.unpaid:,}")
     for line in known_lines(quality.seen_before) if quality.seen_before else ():
         say(line)
+    if quality.warned:
+        say(f"warned     {', '.join(f'{each.reason} {each.rows:,}' for each in quality.warned)}")
+    for sent in quality.sent:
+        say(f"sent       {sent.sentence()}")
     for warning in quality.warnings:
         say(f"warning    {warning}")
     if layout.DRIFT in manifests[report.NAME].outputs:
         drift = parse(context.vouched(report.NAME, layout.DRIFT), Drift)
         say(f"compared   {drift.said}")
-        for why in drift.not_compared:
-            say(f"compared   {why}")
+        for name in limits(context.settings.max_drift).bounds:
+            if reason := drift.left_out.get(name.removesuffix(".values")):
+                say(f"warning    --max-drift {name} limits nothing, since it is not compared: {reason}")
         for measure in drift.over:
             say(f"over       {measure.name}: {measure.sentence}")
     say(f"report     {short(context.storage.uri(layout.PAGE))}")

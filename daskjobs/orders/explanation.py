@@ -1,6 +1,6 @@
 """Explains what became of one row: its text, its partition, and each reason for its rejection."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -24,7 +24,8 @@ SHOWN = 5  # file names that an error message lists
 class Explained:
     """A row of the input: the reasons for its rejection, with their sentences, or the status of a valid row.
 
-    ``furniture`` says why a profile takes it for no order, if it does.
+    ``furniture`` says why a profile takes it for no order, if it does. ``warnings`` are the rules that warn of a valid
+    row, with their sentences.
     """
 
     row: int
@@ -34,6 +35,7 @@ class Explained:
     status: str
     raw: str
     furniture: str = ""
+    warnings: dict[str, str] = field(default_factory=dict)
 
     @property
     def verdict(self) -> list[str]:
@@ -42,8 +44,10 @@ class Explained:
             return [f"furniture  it is no order, since {self.furniture}: neither valid nor rejected"]
         if self.reasons:
             return [f"rejected   {reason}: {sentence}" for reason, sentence in self.reasons.items()]
-        paid = "and paid" if self.status == PAID else f"and unpaid: its status is {self.status}"
-        return [f"valid      it passes every rule, {paid}"]
+        paid = "and paid" if self.status == PAID else f"and unpaid: its status is {self.status or 'empty'}"
+        passes = "no rule rejects it" if self.warnings else "it passes every rule"
+        warned = [f"warned     {reason}: {sentence}" for reason, sentence in self.warnings.items()]
+        return [f"valid      {passes}, {paid}", *warned]
 
 
 def locate(plan: Plan, row: int, source: str) -> tuple[Partition, RowRange]:

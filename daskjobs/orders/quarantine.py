@@ -39,24 +39,22 @@ def gather(
     parts: dict[str, Output],
     parquet: str,
     csv: str,
-    files: Iterable[tuple[str, SourceFile]],
-    samples: Samples,
+    files: Iterable[tuple[str, SourceFile]] = (),
+    samples: Samples | None = None,
 ) -> dict[str, Output]:
     """Write the rows of the partitions' files, ``parts``, to one file of Parquet and one of CSV, and to one by source.
 
     The last ones have the rejected rows of each file that has some, as they stood there, below its header if it has
-    one. ``files`` are those of the input, each after the name of the file to write. Rows are read and prepared in
-    threads, and written in their order. ``samples`` looks at all of them on the way.
+    one. ``files`` are those of the input, each after the name of the file to write; without any, none of these is
+    written. Rows are read and prepared in threads, and written in their order. ``samples`` looks at all of them on the
+    way.
     """
     read = _read(storage, parts, samples)
     sources = {file.name: (name, file) for name, file in files}
 
     def prepared(batch: pa.Table) -> tuple[pa.Table, pa.Buffer, list[tuple[str, Any]]]:
-        return (
-            batch,
-            _cells(batch),
-            [(source, standalone(rows, sources[source][1])) for source, rows in by_source(batch)],
-        )
+        runs = by_source(batch) if sources else ()
+        return batch, _cells(batch), [(source, standalone(rows, sources[source][1])) for source, rows in runs]
 
     with (
         closing(ahead(read, GROUPS_AHEAD)) as groups,
@@ -76,10 +74,11 @@ def gather(
     return {parquet: file.output, csv: text.output, **of_each.outputs}
 
 
-def _read(storage: Storage, parts: dict[str, Output], samples: Samples) -> Iterator[pa.Table]:
+def _read(storage: Storage, parts: dict[str, Output], samples: Samples | None) -> Iterator[pa.Table]:
     for name, output in parts.items():
         for group in row_groups(storage, name, output):
-            samples.look(group)
+            if samples:
+                samples.look(group)
             yield group.select(MERGED.names)
 
 

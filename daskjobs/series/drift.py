@@ -91,9 +91,9 @@ class Limits:
 
     def refuse_unknown(self, reasons: Iterable[str]) -> None:
         """Raise UsageError when a reason is named that none of the rules has."""
-        reasons = list(reasons)
-        for name in sorted(self.reasons - {*reasons}):
-            raise UsageError(f"--max-drift {REJECTED}{name} names no rule: {_near(name, reasons, REJECTED)}")
+        known = [f"{REJECTED}{reason}" for reason in reasons]
+        for name in sorted({f"{REJECTED}{reason}" for reason in self.reasons} - {*known}):
+            raise UsageError(f"--max-drift {name} names no rule: {_near(name, known) or ', '.join(known)}")
 
 
 def limits(text: str) -> Limits:
@@ -103,15 +103,16 @@ def limits(text: str) -> Limits:
     {'rows': (-0.2, inf), 'region': (-inf, 0.2), 'newest': (-36.0, 36.0)}
     """
     found = dict[str, Bounds]()
-    for item in filter(None, (each.strip() for each in text.split(","))):
-        name, equal, limit = (each.strip() for each in item.partition("="))
+    for item in text.split(",") if text else ():
+        name, _, limit = (each.strip() for each in item.partition("="))
         kind = KINDS.get(name) or (POINTS if name.startswith(REJECTED) and name != REJECTED else None)
         if not kind:
             from daskjobs.orders.rules.profiled import BUILT_IN  # here, since it imports pyarrow
 
-            known = [*KINDS, *(f"{REJECTED}{reason}" for reason in ("*", *BUILT_IN))]
-            raise UsageError(f"--max-drift has no measure {_cut(name)}: {_near(name, known)}")
-        low, high = _bounds(name, limit if equal else "", kind)
+            known = [*KINDS, *(f"{REJECTED}{reason}" for reason in BUILT_IN)]
+            hint = _near(name, known) or f"there are {', '.join(KINDS)} and {REJECTED}REASON"
+            raise UsageError(f"--max-drift has no measure {_cut(name)}: {hint}")
+        low, high = _bounds(name, limit, kind)
         sides = list(zip((low, high), found.get(name, INFINITE), strict=True))
         if any(math.isfinite(one) and math.isfinite(other) and one != other for one, other in sides):
             raise UsageError(
@@ -125,19 +126,22 @@ def _bounds(name: str, text: str, kind: Kind) -> Bounds:
     read = re.fullmatch(r"([+-]?)(\d+(?:\.\d+)?|\.\d+) ?(\D*)", text.replace("\u2212", "-"), re.ASCII)
     if not read or read[3] not in kind.units or (read[1] and not kind.signed):
         raise UsageError(
-            f"--max-drift {name}={_cut(text)} can't be read: {name} is a {kind.name}, so give one like {name}="
-            f"{kind.example}"
+            f"--max-drift {name}={text[:MOST_NAME]} can't be read: {name} is a {kind.name}, so give one like "
+            f"{name}={kind.example}"
         )
     value = float(Decimal(read[2]) * Decimal(str(kind.units[read[3]])))
     if (read[1] == "-" and -value <= kind.least) or value >= kind.most:
-        raise UsageError(f"--max-drift {name}={text} allows everything: give one like {name}={kind.example}")
+        raise UsageError(
+            f"--max-drift {name}={text[:MOST_NAME]} allows everything: give one like {name}={kind.example}"
+        )
     return (-math.inf if read[1] == "+" or not kind.signed else -value), (math.inf if read[1] == "-" else value)
 
 
-def _near(name: str, known: Iterable[str], before: str = "") -> str:
-    known = list(known)
+def _near(name: str, known: list[str]) -> str:
+    """Ask for the name that was meant, or return an empty text if none is near."""
+    name = name.lower()
     near = [each for each in known if each.endswith(f".{name}")] or difflib.get_close_matches(name, known, 1)
-    return f"did you mean {before}{near[0]}?" if near else f"there are {', '.join(f'{before}{each}' for each in known)}"
+    return f"did you mean {near[0]}?" if near else ""
 
 
 def measures(before: Numbers, now: Numbers, allowed: Limits) -> list[Measure]:

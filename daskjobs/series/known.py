@@ -10,6 +10,7 @@ again with them.
 
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
 
@@ -17,7 +18,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from daskjobs.errors import LostWorkError
+from daskjobs.errors import LostWorkError, StorageError
 from daskjobs.files.digest import Output, Piece
 from daskjobs.files.documents import from_json, parse, unsealed
 from daskjobs.files.storage import Storage, damaged
@@ -99,10 +100,11 @@ def counted(run: GoodRun, number: int, plan: str, profile: Profile | None) -> It
         names = partition_files(each["partition"])
         if not each["valid"]:
             continue
-        try:
-            result = unsealed(run.read("validate", names["result"]), PartitionResult)
-        except ValueError as error:
-            raise damaged(run.storage.uri(names["result"]), error) from error
+        with _looking_at(run.uri):
+            try:
+                result = unsealed(run.read("validate", names["result"]), PartitionResult)
+            except ValueError as error:
+                raise damaged(run.storage.uri(names["result"]), error) from error
         yield Counted(
             number=0,
             run=number,
@@ -118,6 +120,18 @@ def counted(run: GoodRun, number: int, plan: str, profile: Profile | None) -> It
             furniture=result.rows.furniture,
             profile=profile,
         )
+
+
+@contextmanager
+def _looking_at(run: str) -> Iterator[None]:
+    """Say of which run files are that can't be read."""
+    try:
+        yield
+    except StorageError as error:
+        raise StorageError(
+            f"{run}, of whose orders this run must know, can't be read: {error}; do that for {run}, or move it out of "
+            "the series, and then run this one from split"
+        ) from error
 
 
 def overlapping(ranges: Sequence[tuple[str, str]], others: Iterable[tuple[str, str]]) -> list[int]:
@@ -237,7 +251,7 @@ def _orders(each: Counted, like: Profile | None) -> Iterator[pa.Table]:
     storage = Storage(each.root)
     returns = each.profile is not None and each.profile.order.returns == "subtract" and not each.profile.by_line
     for name, output in (each.paid, each.unpaid):
-        with reading(storage, name, output) as file:
+        with _looking_at(each.root), reading(storage, name, output) as file:
             names = kept_key(like, each.root, file.schema_arrow.names) if like else ["order_id"]
             told = ["orders"] if returns and not like else []
             for index in range(file.num_row_groups):
@@ -395,8 +409,9 @@ def show_known(
         where = pa.table([(empty | named)[name] for name in WHERE.names], schema=WHERE)
         return _by_number(storage, target, where, numbers)
     distinct, place = np.unique(at, return_inverse=True)
-    values = _values(each, distinct, extra)
-    sources, rows = _rows(each, distinct, matches, place, like) if each.numbered else (None, None)
+    with _looking_at(each.root):
+        values = _values(each, distinct, extra)
+        sources, rows = _rows(each, distinct, matches, place, like) if each.numbered else (None, None)
     orders, revenue = what_it_adds(values, each.counts)
     late = distinct >= each.paid_rows
     unpaid = pa.array(late)

@@ -13,7 +13,7 @@ PARTITION_FILES = {
     "columns": "validate/part-*/columns.arrow",
     "result": "validate/part-*/result.json",
 }
-RULES = "validate/rules.json"
+RULES, WARNED = "validate/rules.json", "validate/part-*/warned.parquet"
 QUARANTINE_PARQUET = "merge/quarantine.parquet"
 SEEN_CSV = "merge/seen_before.csv"
 CORRECTIONS, CORRECTIONS_CSV = "merge/corrections.parquet", "merge/corrections.csv"

@@ -27,8 +27,9 @@ from daskjobs.orders.schema import COUNTS
 from daskjobs.orders.sources.format import Ints
 from daskjobs.orders.validation.ids import bucket_of, found_again, hashes, rank, texts
 from daskjobs.orders.validation.result import NEWER, SEEN_BEFORE, PartitionResult
+from daskjobs.pipeline.stage import numbered
 from daskjobs.series.earlier import Earlier
-from daskjobs.series.layout import EARLIER, PARTITIONS, RULES, partition_files
+from daskjobs.series.layout import EARLIER, PARTITIONS, RULES, WARNED, partition_files
 from daskjobs.series.runs import GoodRun
 
 PAID, UNPAID, REJECTED = "paid", "unpaid", "rejected"
@@ -58,9 +59,10 @@ class Seen:
     """A row with the order's id: its file and its number there, and what became of it.
 
     ``became`` is paid, unpaid or rejected. A rejected row has its ``reasons`` and its text, ``raw``; the others their
-    ``status``, ``amount`` and ``time``. ``row`` is 0 where the run doesn't say which row it is, and ``source`` is empty
-    where it doesn't say which file: its partition has rows of several. ``before`` are rows that earlier runs have
-    counted: the one for which this row is rejected, or those that this row replaces.
+    ``status``, ``amount`` and ``time``, and as ``reasons`` the rules that warn of them. ``row`` is 0 where the run
+    doesn't say which row it is, and ``source`` is empty where it doesn't say which file: its partition has rows of
+    several. ``before`` are rows that earlier runs have counted: the one for which this row is rejected, or those that
+    this row replaces.
     """
 
     became: str
@@ -145,10 +147,12 @@ def _look(run: GoodRun, plan: Plan, order_id: str, partition: Partition) -> tupl
         result = unsealed(run.read("validate", name), PartitionResult)
     except ValueError as error:
         raise damaged(run.storage.uri(name), error) from error
-    rejected, unread = _rejected(run, plan, result, order_id)
+    names = partition_files(result.partition)["quarantine"], numbered(WARNED, result.partition)
+    (rejected, unread), (warned, _) = (_texts(run, plan, result, name, order_id) for name in names)
     counted = _counted(run, plan, partition, result, order_id) if _may_have(result, plan, order_id) else []
     rows = _Rows(plan, partition)
-    found = sorted([*rejected, *counted], key=lambda each: rows.place(each.source, each.row))
+    found = [*rejected, *(_with_warnings(each, warned, len(counted) == 1) for each in counted)]
+    found.sort(key=lambda each: rows.place(each.source, each.row))
     return _with_before(run, result, order_id, found) if result.seen and found else found, unread
 
 
@@ -162,11 +166,13 @@ def _may_have(result: PartitionResult, plan: Plan, order_id: str) -> bool:
     return rank(ids.least) <= rank(order_id) <= rank(ids.most)
 
 
-def _rejected(run: GoodRun, plan: Plan, result: PartitionResult, order_id: str) -> tuple[list[Seen], int]:
-    name, files = partition_files(result.partition)["quarantine"], {file.name: file for file in plan.files}
+def _texts(run: GoodRun, plan: Plan, result: PartitionResult, name: str, order_id: str) -> tuple[list[Seen], int]:
+    """Return the rows with an id in a file of rows that have their texts, and the number of those without one."""
+    files, seen, unread = {file.name: file for file in plan.files}, list[Seen](), 0
+    if name not in result.outputs:
+        return seen, unread
     groups = row_groups(run.storage, name, result.outputs[name], ["row", "source", "reasons", "raw"])
-    seen, unread = list[Seen](), 0
-    for batch in rebatched(groups, "raw") if result.rows.rejected else ():
+    for batch in rebatched(groups, "raw"):
         start = 0
         for source, rows in by_source(batch):
             ids, places = read_ids(rows, files[source], plan.profile)
@@ -178,6 +184,13 @@ def _rejected(run: GoodRun, plan: Plan, result: PartitionResult, order_id: str) 
             start += len(rows)
             unread += len(rows) - len(ids)
     return seen, unread
+
+
+def _with_warnings(counted: Seen, warned: list[Seen], alone: bool) -> Seen:
+    """Return a row that counted with the rules that warn of it; one ``alone`` may have no number, and needs none."""
+    at = counted.source, counted.row
+    of = next((each for each in warned if (each.source, each.row) == at or (alone and not counted.row)), None)
+    return replace(counted, reasons=of.reasons, source=of.source, row=of.row) if of else counted
 
 
 def _with_before(run: GoodRun, result: PartitionResult, order_id: str, found: list[Seen]) -> list[Seen]:

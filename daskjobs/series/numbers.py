@@ -97,10 +97,10 @@ def tallied(
     there = summary.dimensions(profile)
     for dimension in ("region", "product"):
         lines = summary.of(sums, dimension).select(["value", "orders"])
-        if dimension not in there:
-            absent[dimension] = f"the profile of {name} has none"
-        elif dimension == "product" and profile and profile.by_line:
+        if dimension == "product" and profile and profile.by_line:
             absent[dimension] = f"a row of {name} is a line of an order, and its orders are not counted by product"
+        elif dimension not in there:
+            absent[dimension] = f"the profile of {name} has none"
         else:
             values[dimension] = lines.filter(pc.greater(lines["orders"], 0))
     values["status"] = _table(merged.statuses)

@@ -15,6 +15,7 @@ from daskjobs.files.storage import damaged
 from daskjobs.files.tables import column, row_groups, rows_between
 from daskjobs.orders.explanation import Explained, locate, not_rejected
 from daskjobs.orders.validation.result import SEEN_BEFORE, PartitionResult
+from daskjobs.pipeline.stage import numbered
 from daskjobs.series import layout
 from daskjobs.series.life import Night, look
 from daskjobs.series.runs import GoodRun, good_runs
@@ -35,9 +36,11 @@ def explain(context: Context, row: int, source: str) -> Explained:
     rejected = rows_between(context.storage, quarantine, context.output(validate.NAME, quarantine), "row", row, row + 1)
     line = next((line for line in rejected.to_pylist() if line["source"] == file.name), None)
     if line is None:
+        warned = _warned(context, partition.number, row, file.name)
         statuses = context.manifest(validate.NAME).settings.get("statuses", {})  # a profile has its own
         found = not_rejected(split.opening(context), file, part, row, statuses, plan.profile)
-        return Explained(row, file.name, partition.number, {}, found.status, found.raw, found.furniture)
+        warnings = {reason: sentences.get(reason, "") for reason in warned}
+        return Explained(row, file.name, partition.number, {}, found.status, found.raw, found.furniture, warnings)
     reasons = {reason: sentences.get(reason, "") for reason in line["reasons"]}
     if SEEN_BEFORE in reasons:
         reasons[SEEN_BEFORE] += _where(context, partition.number, row, file.name)
@@ -145,3 +148,13 @@ def _where(context: Context, partition: int, row: int, source: str) -> str:
     of = f"{at}{seen['earlier_source'].removeprefix('file://')} in " if seen["earlier_source"] else ""
     other = f", with another {', '.join(seen['columns'])}" if seen["columns"] else ""
     return f" It stands in {of}{run}{other}."
+
+
+def _warned(context: Context, number: int, row: int, source: str) -> list[str]:
+    """Return the rules that warn of a row."""
+    name = numbered(validate.WARNED, number)
+    outputs = context.manifest(validate.NAME).outputs
+    if name not in outputs:
+        return []
+    found = rows_between(context.storage, name, outputs[name], "row", row, row + 1).to_pylist()
+    return next((line["reasons"] for line in found if line["source"] == source), [])

@@ -13,6 +13,7 @@ from daskjobs.files.digest import Output
 from daskjobs.files.documents import dump, to_json, unsealed, written_as
 from daskjobs.files.storage import damaged
 from daskjobs.orders.profiles import Profile
+from daskjobs.orders.sent import SentLine, compare
 from daskjobs.orders.validation.result import (
     NAMED,
     Amounts,
@@ -20,10 +21,12 @@ from daskjobs.orders.validation.result import (
     Lines,
     LongRows,
     PartitionResult,
+    Received,
     Score,
     SeenBefore,
     UnreadFiles,
     UnreadRows,
+    Warned,
 )
 from daskjobs.orders.validation.together import Together
 from daskjobs.pipeline.context import Done
@@ -41,6 +44,7 @@ NAME = "merge"
 QUARANTINE_CSV = "merge/quarantine.csv"
 REJECTED = "merge/rejected-*.?"
 SAMPLES = "merge/samples.json"
+WARNED_PARQUET, WARNED_CSV = "merge/warned.parquet", "merge/warned.csv"
 VALID = ("paid", "unpaid", "summary")
 
 
@@ -63,7 +67,8 @@ class MergeRows(Ledger):
     ``utf8`` are those that look like UTF-8, though they were decoded as --encoding says. ``seen`` says what became of
     orders that earlier runs have counted, if these were looked at. With a profile, this is here,
     too, with the paid rows by currency, and what they add up to, if it says so. ``together`` counts rejected rows by
-    all of their reasons, as `together.Together` does.
+    all of their reasons, as `together.Together` does. ``warned`` is there where a rule warns, and ``sent`` where the
+    sender says what was sent.
     """
 
     statuses: dict[str, int]
@@ -79,6 +84,8 @@ class MergeRows(Ledger):
     amounts: Amounts | None = None
     seen: SeenBefore | None = None
     together: dict[str, int] = field(default_factory=dict)
+    warned: Warned | None = None
+    sent: list[SentLine] = field(default_factory=list)
 
 
 def execute(context: Context) -> Manifest:
@@ -88,8 +95,9 @@ def execute(context: Context) -> Manifest:
     these rows as they stood there: once mended, they can be the input of another run. With --known,
     merge/seen_before.csv has the rows whose order an earlier run has counted, and where that stands; with --again
     newest, merge/corrections.parquet and .csv those of earlier runs that newer ones replace. merge/samples.json has the
-    first rows of each reason, and how their texts begin. The manifest's rows hold the ledger, in all and by partition.
-    Raises LostWorkError when it doesn't balance.
+    first rows of each reason, and how their texts begin. Where rules warn, merge/warned.parquet and .csv have the rows
+    that they warn of, as the quarantine has rejected ones. The manifest's rows hold the ledger, in all and by
+    partition. Raises LostWorkError when it doesn't balance.
     """
     inputs = context.digest(split.NAME) | context.digest(validate.NAME)
     return context.commit(NAME, inputs, {}, lambda: _merge(context))
@@ -115,6 +123,10 @@ def _merge(context: Context) -> Done:
     named = [(numbered(REJECTED, number, file.ending), file) for number, file in enumerate(plan.files)]
     written, seen = _seen(context, results)
     outputs |= written
+    if warns := [result for result in results if result.warned]:
+        names = [numbered(validate.WARNED, result.partition) for result in warns]
+        of_warned = {name: context.output(validate.NAME, name) for name in names}
+        outputs |= quarantine.gather(storage, of_warned, WARNED_PARQUET, WARNED_CSV)
     reasons, statuses, scores = Counter[str](), Counter[str](), dict[str, Score]()
     currencies, together = Counter[str](), Together()
     for result in results:
@@ -149,6 +161,8 @@ def _merge(context: Context) -> Done:
         amounts=sum(amounts, Amounts()) if amounts else None,
         seen=seen,
         together=together.simplest(),
+        warned=sum((result.warned for result in warns if result.warned), Warned()) if warns else None,
+        sent=_sent(context, results),
     )
     if rows.utf8:
         event("input.looks_like_utf8", level=logging.WARNING, names=", ".join(rows.utf8[:NAMED]), of=len(rows.utf8))
@@ -167,6 +181,18 @@ def _seen(context: Context, results: list[PartitionResult]) -> tuple[dict[str, O
     newest = settings.get("again") == "newest"
     corrections = (CORRECTIONS, CORRECTIONS_CSV) if newest else None
     return seen.gather(context.storage, parts, [each.run for each in earlier.known], SEEN_CSV, corrections)
+
+
+def _sent(context: Context, results: list[PartitionResult]) -> list[SentLine]:
+    """Compare what was received with what the sender says."""
+    told = split.read_told(context)
+    if not told:
+        return []
+    received = dict[str, Received]()
+    for result in results:
+        for file, each in result.received.items():
+            received[file] = received.get(file, Received()) + each
+    return compare(told, received, context.manifest(validate.NAME).counted(validate.ValidateRows).ids)
 
 
 def _unread(plan: "Plan", results: list[PartitionResult]) -> tuple[UnreadFiles | None, UnreadFiles | None]:
@@ -262,7 +288,17 @@ STAGE = Stage(
     NAME,
     "Prove that every row is there exactly once, and commit them as one dataset.",
     needs=(split.NAME, validate.NAME),
-    files=(QUARANTINE_PARQUET, QUARANTINE_CSV, REJECTED, SAMPLES, SEEN_CSV, CORRECTIONS, CORRECTIONS_CSV),
+    files=(
+        QUARANTINE_PARQUET,
+        QUARANTINE_CSV,
+        REJECTED,
+        SAMPLES,
+        WARNED_PARQUET,
+        WARNED_CSV,
+        SEEN_CSV,
+        CORRECTIONS,
+        CORRECTIONS_CSV,
+    ),
     rows=MergeRows,
     execute=execute,
     artifacts=(QUARANTINE_CSV,),

@@ -21,8 +21,11 @@ from daskjobs.orders.report.quality import (
     notes,
     scored,
     together,
+    warned_of,
     warnings,
 )
+from daskjobs.orders.rules.levels import refuse_unknown
+from daskjobs.orders.sent import broken as sent_broken
 from daskjobs.orders.validation.limit import Limit, not_understood, proposal
 from daskjobs.orders.validation.result import SEEN_BEFORE, Sample
 from daskjobs.pipeline.context import AccountedError, Done
@@ -50,6 +53,10 @@ EVERY_ROW = (
 UNREAD = (
     "such a file may be no file of orders, or be written in another way than it was taken, though others are right; "
     "`{proposal}` says how it may be read: give it in a run of its own with --profile, or leave it out"
+)
+SENT_TODO = (
+    "ask the sender for what is missing or too many, and run again with the whole input; or correct what --expect or "
+    "the control file says"
 )
 
 
@@ -80,8 +87,9 @@ def execute(context: Context) -> Manifest:
     """Write the report if the ledger balances: in = valid + rejected, and valid = paid + unpaid.
 
     Raises LostWorkError when it doesn't, and InputError when the revenue is beyond 10^18 cents. When too many rows are
-    rejected, or all of them, when the revenue is of several currencies, or when the run differs more from an earlier
-    one than --max-drift allows, it writes everything but analytics_report.json and raises AccountedError.
+    rejected, or all of them, when something else was received than the sender says, when the revenue is of several
+    currencies, or when the run differs more from an earlier one than --max-drift allows, it writes everything but
+    analytics_report.json and raises AccountedError.
     """
     inputs = context.digest(merge.NAME) | context.digest(clean.NAME) | context.digest(validate.NAME)
     settings: dict[str, Any] = {"max_rejected": context.settings.max_rejected}
@@ -122,6 +130,9 @@ def _write(context: Context) -> Done:
     )
     balance(account)
     profile, amounts = merged.profile, merged.amounts
+    sentences = parse(context.vouched(validate.NAME, RULES), dict[str, str])
+    limit = Limit.of(account.rows_in - account.furniture, context.settings.max_rejected)
+    refuse_unknown(sentences, (), limit.by_reason, left_out(profile) if profile else {})
     sums = summary.read(context.storage, {SUMMARY: context.output(clean.NAME, SUMMARY)})
     orders, revenue = summary.orders_and_cents(sums)
     if orders != (amounts.orders if amounts else account.paid):
@@ -143,7 +154,7 @@ def _write(context: Context) -> Done:
         rows=account,
         lines=merged.lines,
         warnings=warnings(merged.lines.rows_like_several, account, merged.unread_single, merged.utf8),
-        reasons=most_frequent(merged.reasons, parse(context.vouched(validate.NAME, RULES), dict[str, str])),
+        reasons=most_frequent(merged.reasons, sentences),
         unpaid_by_status=cleaned.unpaid_by_status,
         scores=scored(merged.scores),
         profile=profile.name if profile else "",
@@ -157,17 +168,20 @@ def _write(context: Context) -> Done:
         seen_before=merged.seen,
         together=sets,
         together_others=other_sets,
+        warned=warned_of(merged.warned, sentences),
+        sent=merged.sent,
     )
-    limit, proposed = Limit(account.rows_in - account.furniture, context.settings.max_rejected), proposal(merged.unread)
+    proposed, differs = proposal(merged.unread), sent_broken(merged.sent, account.furniture)
     todo = EVERY_ROW if account.rejected == limit.rows else "mend the orders, or allow more"
     known = merged.reasons.get(SEEN_BEFORE, 0)  # nothing is wrong with these
-    rejected = limit.broken(account.rejected - known, {**merged.reasons, SEEN_BEFORE: 0})
+    warned = merged.warned.reasons if merged.warned else {}
+    rejected = limit.broken(account.rejected - known, merged.reasons, warned=warned)
     if not rejected and merged.unread:
         rejected, todo = not_understood(merged.unread), UNREAD
     columns = _columns(context, merged)
     drift = _drift(context, quality, sums, columns)
     too_far = drift.failing if drift else ""
-    broken = rejected or unclear or too_far
+    broken = "; ".join(filter(None, (differs, rejected or unclear or too_far)))
     html = page(
         None if unclear else revenue,
         quality,
@@ -188,18 +202,20 @@ def _write(context: Context) -> Done:
     }
     if drift:
         outputs[DRIFT] = context.storage.put(DRIFT, dump(drift))
-    if unclear and not rejected:
-        raise AccountedError(
-            f"{unclear}; {QUALITY} counts them: choose one with --currency, or with report_currency in the profile"
-        )
-    if too_far and not rejected:
-        raise AccountedError(
-            f"{too_far}; {DRIFT} has each measure: look for the reason in the orders, and if they are right, "
-            "allow more, or leave --max-drift out"
-        )
-    if broken:
+    if rejected:
         todo = todo.format(proposal=proposed)
         raise AccountedError(f"{broken}; {QUALITY} says why, and {merge.QUARANTINE_CSV} has each row: {todo}")
+    if unclear:
+        raise AccountedError(
+            f"{broken}; {QUALITY} counts them: choose one with --currency, or with report_currency in the profile"
+        )
+    if too_far:
+        raise AccountedError(
+            f"{broken}; {DRIFT} has each measure: look for the reason in the orders, and if they are right, "
+            "allow more, or leave --max-drift out"
+        )
+    if differs:
+        raise AccountedError(f"{broken}; {QUALITY} has the account: {SENT_TODO}")
     # As text and not as a float, which can't represent cents exactly.
     text = f'{{"orders": {orders}, "revenue": {amount_text(revenue)}}}\n'
     outputs[REPORT] = context.storage.put(REPORT, text.encode())

@@ -1,7 +1,7 @@
 """`run_orders`: the pipeline as one call from Python, and its result."""
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from decimal import Decimal
@@ -56,9 +56,9 @@ class Options(ClusterKeywords, total=False):
     notify: str
     openlineage: str
     openlineage_key: str
-    expect: str
-    warn: str
-    max_rejected: float
+    expect: str | Mapping[str, int | str | Decimal]
+    warn: str | Sequence[str]
+    max_rejected: float | str | Mapping[str, float | str]
     partitions: int
     # made until here
 

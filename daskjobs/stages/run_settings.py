@@ -17,6 +17,9 @@ from daskjobs.files.storage import local_path
 from daskjobs.options import check, flags, option, quoted, without_secrets
 from daskjobs.orders.dialect import QUOTINGS, RFC4180, InputFormat
 from daskjobs.orders.rules.functions import Functions
+from daskjobs.orders.rules.levels import read_warn
+from daskjobs.orders.sent import read_expect
+from daskjobs.orders.validation.limit import read_shares
 from daskjobs.pipeline.context import StageContext
 from daskjobs.series.days import is_day
 from daskjobs.series.drift import limits
@@ -151,11 +154,17 @@ class Settings(TellingSettings, SeriesSettings, InputSettings):
     expect: str = option(
         "", "What the sender says of the input: `rows=50000,total_amount=21206843.46,ids=49990`, or some of these.",
         several=True, unset="that of a file like `orders.csv.control.json` beside the input, if there is one",
+        read=read_expect, python="str | Mapping[str, int | str | Decimal]",
     )  # fmt: skip
-    warn: str = option("", "Rules that warn instead of rejecting rows: `wrong_total,unknown_status`.", several=True)
-    max_rejected: float = option(
-        1.0, "Fail when more than this share of the rows is rejected, from 0 to 1.", bounds=(0, 1)
-    )
+    warn: str = option(
+        "", "Rules that warn instead of rejecting rows: `wrong_total,unknown_status`.",
+        several=True, read=read_warn, python="str | Sequence[str]",
+    )  # fmt: skip
+    max_rejected: float | str = option(
+        1.0, "Fail when more than this share of the rows is rejected, from 0 to 1; or shares by reason: "
+        "`wrong_total=0.01,unknown_status=0,*=0.05`.",
+        bounds=(0, 1), several=True, read=read_shares, python="float | str | Mapping[str, float | str]",
+    )  # fmt: skip
     partitions: int = option(
         0, "Parts to check in parallel; 0 is five, or a multiple of ten for large orders.", bounds=(0, 10_000)
     )

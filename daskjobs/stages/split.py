@@ -1,5 +1,6 @@
 """Find partitions of whole rows, without copying files that can be read in ranges."""
 
+import hashlib
 from collections import Counter
 from collections.abc import Generator, Iterable, Sequence
 from contextlib import closing, suppress
@@ -19,6 +20,16 @@ from daskjobs.files.digest import Output
 from daskjobs.files.documents import dump, parse
 from daskjobs.files.storage import Storage, damaged, real_path
 from daskjobs.orders.dialect import InputFormat
+from daskjobs.orders.sent import (
+    MOST_BYTES,
+    Control,
+    Told,
+    expected,
+    fingerprint,
+    our_columns,
+    read_control,
+    refuse_contradiction,
+)
 from daskjobs.pipeline.context import Done
 from daskjobs.pipeline.manifest import Manifest
 from daskjobs.pipeline.stage import Stage, numbered
@@ -35,6 +46,7 @@ if TYPE_CHECKING:
     from daskjobs.orders.sources.format import RowRange
 
 NAME = "split"
+SENT = "split/sent.json"
 PLAIN = "split/input-*.plain"
 PLAIN_BEFORE = "split/input-*.csv"  # what versions before 0.6.0 unpacked: it may be large, so this one removes it
 LEAST, STEP, MOST = 5, 10, 200  # partitions, if their number isn't given
@@ -42,6 +54,7 @@ FEW_BYTES = 160 << 20  # inputs up to this size get the fewest partitions
 IN_PROFILE = ("delimiter", "quoting", "encoding", "columns", "statuses", "currency")  # options that win over a profile
 FEW = 16  # files whose sizes are looked at before they are described
 OF_SERIES: dict[str, Any] = {"known": "", "known_days": 0, "again": "first", "compare": ""}  # with their defaults
+HASHED_BYTES = 1 << 20  # read at a time
 AT_ONCE_BYTES = 32 << 20  # files up to this size are cut in parallel; of a larger one, the progress is shown
 PARTITION_BYTES = 80 << 20  # a core takes two thirds of a second for it, much longer than the 10 ms between two tasks
 
@@ -65,10 +78,11 @@ def execute(context: Context) -> Manifest:
     Raises InputError when the orders are missing or aren't orders, ConfigError when they are this run's own files.
     """
     if context.settings.input:
-        inputs = _listed(context.settings.input, context.settings.ignore_table)
+        found = _found(context.settings.input, context.settings.ignore_table)
+        inputs = {listed(uri): mark for uri, mark in found.items()}
         context.refuse_own("--input", inputs)
     else:
-        inputs = context.digest(generate.NAME)
+        found, inputs = {}, context.digest(generate.NAME)
     names = ("partitions", "delimiter", "quoting", "encoding", "columns")
     settings = {name: getattr(context.settings, name) for name in names}
     settings["quoting"] = context.settings.input_format.quoting
@@ -77,11 +91,16 @@ def execute(context: Context) -> Manifest:
     if as_of := _as_of(context, inputs):
         settings["as_of"] = as_of
     profile, said = _profile(context)
+    told = _told(context, list(found), profile)
+    if told.expect:
+        said["expect"] = context.settings.expect
+    if told.controls:
+        said["control"] = fingerprint(told.controls)
     settings |= said | of_series(context.settings)
     earlier = _earlier(context, inputs, settings)
     if earlier:
         settings["earlier"] = Output.of(dump(earlier)).sha256
-    return context.commit(NAME, inputs, settings, lambda: _write(context, inputs, profile, earlier))
+    return context.commit(NAME, inputs, settings, lambda: _write(context, inputs, profile, earlier, told))
 
 
 def of_series(settings: Settings) -> dict[str, Any]:
@@ -122,6 +141,51 @@ def _earlier(context: Context, inputs: dict[str, str], settings: dict[str, Any])
     if found.known or settings.get("known"):
         context.tell(f"{len(found.known)} earlier run{'' if len(found.known) == 1 else 's'} in {found.series}")
     return found
+
+
+def _told(context: Context, uris: Sequence[str], profile: "Profile | None") -> Told:
+    """Return what the sender says of the input: by --expect, and in a control file beside each file that has one.
+
+    Raises UsageError and InputError for what isn't known, or contradicts itself.
+    """
+    found = dict[str, str]()
+    if uris:
+        from daskjobs.orders.sources.inputs import find_controls
+
+        found = find_controls(uris)
+    if not found and not context.settings.expect:
+        return Told()
+    names = our_columns(context.settings.columns, profile)
+    controls = list[Control]()
+    for number, uri in enumerate(uris):
+        if uri in found:
+            with context.storage.open(found[uri]) as file:
+                data = file.read(MOST_BYTES + 1)
+            name = listed(found[uri])
+            if len(data) > MOST_BYTES:
+                raise InputError(f"{name} has more than {MOST_BYTES >> 10} KiB, so it is hardly a control file")
+            controls.append(Control(name, number, read_control(data, name.removeprefix("file://"), names)))
+    told = Told(expected(context.settings.expect, names), controls)
+    refuse_contradiction(told, len(uris))
+    return told
+
+
+def _verify_hashes(storage: Storage, name: str, control: Control) -> None:
+    """Compare a file with the hashes that its control file says: it is read once more, as it lies there.
+
+    Raises InputError when it differs.
+    """
+    found = {name: hashlib.new(name, usedforsecurity=False) for name in control.said.hashes}
+    with storage.open(name) as file:
+        while found and (data := file.read(HASHED_BYTES)):
+            for each in found.values():
+                each.update(data)
+    for algorithm, said in control.said.hashes.items():
+        if (has := found[algorithm].hexdigest()) != said:
+            raise InputError(
+                f"{name.removeprefix('file://')} has the {algorithm} {has}, and {control.name.removeprefix('file://')} "
+                f"says {said}: it has not arrived as it was sent; ask its sender for it again, with its control file"
+            )
 
 
 def _profile(context: Context) -> "tuple[Profile | None, dict[str, Any]]":
@@ -194,6 +258,16 @@ def read_plan(context: Context) -> "Plan":
         raise damaged(uri, error) from error
 
 
+def read_told(context: Context) -> Told:
+    """Return what the sender has said, as split has fixed it."""
+    if SENT not in context.manifest(NAME).outputs:
+        return Told()
+    try:
+        return parse(context.vouched(NAME, SENT), Told)
+    except ValueError as error:
+        raise damaged(context.storage.uri(SENT), error) from error
+
+
 @lru_cache(maxsize=1)
 def _parsed(data: bytes) -> "Plan":
     """Return the plan that was written; several stages of one process read it, and one of many files takes seconds."""
@@ -202,8 +276,8 @@ def _parsed(data: bytes) -> "Plan":
     return parse(data, Plan)
 
 
-def _listed(patterns: Sequence[str], ignore_table: bool) -> dict[str, str]:
-    """Return the files of all patterns in their order, each once, with their marks.
+def _found(patterns: Sequence[str], ignore_table: bool) -> dict[str, str]:
+    """Return the files of all patterns in their order, by URI, each once, with their marks.
 
     Raises UsageError if two names are given for the same file.
     """
@@ -215,13 +289,12 @@ def _listed(patterns: Sequence[str], ignore_table: bool) -> dict[str, str]:
         given += [pattern] if has_magic(pattern) else found
         marks |= {uri: mark for uri, mark in found.items() if uri not in marks}
     refuse_twice(given)
-    named = {listed(uri): mark for uri, mark in marks.items()}
-    if len(named) < len(marks):
+    if len({*map(listed, marks)}) < len(marks):
         raise InputError(
             f"--input {' '.join(map(listed, patterns))} names files that differ only in their query, which is "
             "neither shown nor stored: give each in a run of its own"
         )
-    return named
+    return marks
 
 
 def _count(size: int) -> int:
@@ -233,9 +306,11 @@ def _count(size: int) -> int:
     return LEAST if size <= FEW_BYTES else min(MOST, STEP * -(-size // (STEP * PARTITION_BYTES)))
 
 
-def _write(context: Context, inputs: dict[str, str], profile: "Profile | None", earlier: Earlier | None) -> Done:
+def _write(
+    context: Context, inputs: dict[str, str], profile: "Profile | None", earlier: Earlier | None, told: Told
+) -> Done:
     try:
-        done = _planned(context, inputs, profile)
+        done = _planned(context, inputs, profile, told)
         if earlier:
             done.outputs[EARLIER] = context.storage.put(EARLIER, dump(earlier))
         return done
@@ -254,7 +329,7 @@ def _remove_other_table(storage: Storage, inputs: dict[str, str]) -> None:
         storage.remove(TABLE)
 
 
-def _planned(context: Context, inputs: dict[str, str], profile: "Profile | None") -> Done:
+def _planned(context: Context, inputs: dict[str, str], profile: "Profile | None", told: Told) -> Done:
     storage, generated = opening(context), not context.settings.input
     names = [generate.ORDERS] if generated else list(inputs)
     workers.fork(context, sum((storage.identity(name) or (0,) * 3)[2] for name in names[:FEW]))
@@ -267,6 +342,8 @@ def _planned(context: Context, inputs: dict[str, str], profile: "Profile | None"
 
     said = context.settings.input_format
     reader, threads = many.ReadOnce.of(storage), storage.requests(names[0])
+    hashed = [each for each in told.controls if each.said.hashes]
+    list(in_turn(lambda each: _verify_hashes(storage, names[each.file], each), hashed, threads))
 
     def describe(number: int) -> "SourceFile":
         plain, form = numbered(PLAIN, number), InputFormat(",") if generated else said
@@ -322,6 +399,8 @@ def _planned(context: Context, inputs: dict[str, str], profile: "Profile | None"
     )
     _remove_other_table(storage, inputs)
     outputs = {PARTITIONS: storage.put(PARTITIONS, dump(plan))}
+    if told:
+        outputs[SENT] = storage.put(SENT, dump(told))
     for file in files:
         outputs |= file.written
     return Done(outputs, SplitRows(plan.rows, count))
@@ -335,7 +414,7 @@ def _each(parts: Iterable[tuple[int, "RowRange"]]) -> "Generator[tuple[int, RowR
 def _compared(settings: Settings, manifest: Manifest) -> tuple[dict[str, Any], dict[str, Any]]:
     mine = {name: getattr(settings, name) for name in settings.given}
     unset = {name: value or "none" if isinstance(value, str) else value for name, value in OF_SERIES.items()}
-    theirs = {**unset, **dict.fromkeys(("as_of", "profile", "currency"), "none"), **manifest.settings}
+    theirs = {**unset, **dict.fromkeys(("as_of", "profile", "currency", "expect"), "none"), **manifest.settings}
     if generate.STAGE.manifest in manifest.inputs:
         mine = {name: value for name, value in mine.items() if name not in ("profile", "currency")}
     if "currency" in mine:
@@ -366,7 +445,7 @@ STAGE = Stage(
     NAME,
     "Find partitions of whole rows, without copying the data.",
     needs=(generate.NAME,),
-    files=(PARTITIONS, EARLIER, PLAIN, PLAIN_BEFORE),
+    files=(PARTITIONS, EARLIER, SENT, PLAIN, PLAIN_BEFORE),
     rows=SplitRows,
     execute=execute,
     compared=_compared,

@@ -5,7 +5,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -18,6 +18,7 @@ from daskjobs.events import event
 from daskjobs.files.digest import Output, Piece
 from daskjobs.files.documents import dump
 from daskjobs.files.storage import Storage
+from daskjobs.orders.rules.levels import refuse_unknown
 from daskjobs.orders.validation.limit import Limit
 from daskjobs.orders.validation.result import SEEN_BEFORE, Checked, Ledger, PartitionResult
 from daskjobs.pipeline.context import Done
@@ -36,9 +37,11 @@ if TYPE_CHECKING:
 
     from daskjobs.orders.plan import Plan
     from daskjobs.orders.rules.ruleset import Ruleset
+    from daskjobs.orders.validation.duplicates import Part
     from daskjobs.orders.validation.partition import Task
 
 NAME = "validate"
+WARNED = "validate/part-*/warned.parquet"
 PERFORMANCE, REPEATS = "validate/performance.html", "validate/repeats-*.pieces"
 ELSEWHERE = "validate/elsewhere-*.pieces"
 READ_AGAIN, DIVIDED = "validate/ids-*.pieces", "validate/bucket-*.pieces"  # these are gone when the stage has ended
@@ -46,6 +49,15 @@ KNOWN = Names(
     "validate/filter-*.bits", "validate/known-*.pieces", "validate/matches-*.pieces", "validate/earlier-*.pieces"
 )  # and these
 Gathered = Callable[..., list[Any]]  # what `gather` does, with this run's connection
+
+
+@dataclass(frozen=True)
+class ValidateRows(Ledger):
+    """The ledger; where the sender says how many, also the distinct order ids, of each file and, under "", of all."""
+
+    ids: dict[str, int] = field(default_factory=dict, kw_only=True)
+
+
 Found = dict[int, dict[str, Piece]]  # by partition, the pieces of files in which something was found for it
 InBuckets = dict[int, tuple[str, list[list[Piece]]]]  # by partition, a file, and its pieces by bucket
 Search = Callable[..., Found]  # what `find_known` does, for the earlier runs of the series
@@ -68,8 +80,12 @@ def execute(context: Context) -> Manifest:
     rules = {"rules": ruleset.sha256} if ruleset.name else {}
     profiled = "profile" in context.manifest(split.NAME).settings  # then split has the statuses, too
     settings = {} if profiled else {"statuses": status_names(context.settings.statuses)}
+    warn = {"warn": context.settings.warn} if context.settings.warn else {}
     return context.commit(
-        NAME, context.digest(split.NAME) | rules, settings, lambda: _check(context, rules, ruleset, settings, series)
+        NAME,
+        context.digest(split.NAME) | rules,
+        settings | warn,
+        lambda: _check(context, rules, ruleset, settings, series),
     )
 
 
@@ -91,19 +107,19 @@ def _check(
     from daskjobs.orders.sources import format_of
     from daskjobs.orders.validation.duplicates import buckets
     from daskjobs.orders.validation.partition import Task
+    from daskjobs.orders.validation.received import Asked
 
     date = {"as_of": ruleset.context.as_of.isoformat()} if ruleset.context else {}
-    depends = [context.output(split.NAME, PARTITIONS).sha256, rules | date, settings, context.version]
+    plan, warn, asked = split.read_plan(context), context.settings.warn, Asked.of(split.read_told(context))
+    depends = [context.output(split.NAME, PARTITIONS).sha256, rules | date, settings, context.version, warn, asked]
     if series:
         depends += [context.output(split.NAME, EARLIER).sha256, str(series.newest)]
-    plan = split.read_plan(context)
-    if series:
         series.refuse(plan.profile, plan.extra)
     count, smaller = buckets(plan.rows, len(plan.partitions))
-    ruleset = replace(ruleset, profile=plan.profile)
+    ruleset = replace(ruleset, profile=plan.profile, warn=frozenset(filter(None, warn.split(","))))
     task = Task(
         root=context.settings.run_uri,
-        limit=Limit(plan.rows, context.settings.max_rejected),
+        limit=Limit.of(plan.rows, context.settings.max_rejected),
         extra=plan.extra,
         ruleset=ruleset,
         key=hashlib.sha256(dump(depends)).hexdigest(),
@@ -114,6 +130,7 @@ def _check(
         smaller=smaller,
         secrets=split.opening(context).secrets,
         newest=series is not None and series.newest,
+        asked=asked,
     )
     cluster = context.settings.cluster
     waits, timeout = cluster.longest_start, cluster.timeout
@@ -133,9 +150,12 @@ def _check(
                 gathered = partial(
                     gather, connection, time.monotonic() + timeout, progress=context.progress, suspect=ruleset.name
                 )
-                sentences = _sentences(gathered, ruleset)
+                sentences, own = _sentences(gathered, ruleset)
+                refuse_unknown(sentences, ruleset.warn, task.limit.by_reason, ruleset.left_out)
                 limits(context.settings.max_drift).refuse_unknown({*BUILT_IN, *sentences})
+                task = replace(task, ruleset=replace(ruleset, warn=ruleset.warn | {*own}))
                 checked = _validated(gathered, task, plan, partial(find_known, KNOWN, series) if series else None)
+                distinct = _distinct(gathered, task, checked) if asked and asked.ids else {}
     facts = connection.facts.to_json() | ({"objects": objects} if objects else {})
     if measurement.resources is not None:
         facts["resources"] = measurement.resources.to_json()
@@ -143,30 +163,39 @@ def _check(
     for each in checked:
         outputs |= {**each.result.outputs, partition_files(each.result.partition)["result"]: each.file}
     ledgers = [each.result.rows for each in checked]
-    ledger = Ledger(
+    ledger = ValidateRows(
         rows_in=sum(each.rows_in for each in ledgers),
         valid=sum(each.valid for each in ledgers),
         rejected=sum(each.rejected for each in ledgers),
         furniture=sum(each.furniture for each in ledgers),
+        ids=distinct,
     )
     return Done(outputs, ledger, facts, (PERFORMANCE,))
 
 
-def _sentences(gathered: Gathered, ruleset: "Ruleset") -> dict[str, str]:
-    """Return each rule's sentence; a worker loads the user's rules for that, before any row is checked."""
+def _sentences(gathered: Gathered, ruleset: "Ruleset") -> tuple[dict[str, str], list[str]]:
+    """Return each rule's sentence, and which of the user's own warn.
+
+    A worker loads the user's rules for that, before any row is checked.
+    """
     if not ruleset.name:
-        return ruleset.sentences
+        return ruleset.sentences, []
     from daskjobs.cluster.tasks import Job, TooLateError
     from daskjobs.orders.rules.ruleset import load_sentences
 
     try:
-        (sentences,) = gathered(load_sentences, [Job("rule file", (ruleset,), ruleset.name)])
+        ((sentences, warn),) = gathered(load_sentences, [Job("rule file", (ruleset,), ruleset.name)])
     except TooLateError as error:
         raise ConfigError(
             f"{ruleset.name} was still loading when --timeout was over: a file of rules defines functions, and does "
             "nothing else"
         ) from error
-    return dict(sentences)
+    return dict(sentences), list(warn)
+
+
+def _files(number: int, ruleset: "Ruleset") -> dict[str, str]:
+    """Return the names of a partition's files, by their content."""
+    return partition_files(number) | ({"warned": numbered(WARNED, number)} if ruleset.warn else {})
 
 
 def _validated(gathered: Gathered, task: "Task", plan: "Plan", search: Search | None) -> list[Checked]:
@@ -182,7 +211,7 @@ def _validated(gathered: Gathered, task: "Task", plan: "Plan", search: Search | 
 
     def job(number: int, *found: dict[str, Piece]) -> Job:
         partition = plan.partitions[number]
-        arguments = task, partition, plan.files_of(partition), partition_files(number), *found
+        arguments = task, partition, plan.files_of(partition), _files(number, task.ruleset), *found
         return Job(f"partition {number}", arguments, plan.place(partition))
 
     def check_again(numbers: Iterable[int]) -> None:
@@ -253,6 +282,33 @@ def _in_buckets(gathered: Gathered, task: "Task", some: list[PartitionResult]) -
 def _searched(gathered: Gathered, task: "Task", find: Callable[..., Any], target: str, entries: InBuckets) -> Found:
     """Return the pieces of files in which a search in all buckets has found something, by partition."""
     from daskjobs.cluster.tasks import Job
+
+    parts = _parts(gathered, task, entries)
+    targets = {numbered(target, at): each for at, each in enumerate(parts) if each}
+    jobs = [Job(f"bucket {at}", (task.root, each, into)) for at, (into, each) in enumerate(targets.items())]
+    by_partition: Found = {}
+    for name, found in zip(targets, gathered(find, jobs), strict=True):
+        for number, piece in found.items():
+            by_partition.setdefault(number, {})[name] = piece
+    return by_partition
+
+
+def _distinct(gathered: Gathered, task: "Task", checked: list[Checked]) -> dict[str, int]:
+    """Return how many distinct order ids there are, in each file and, under an empty text, in all."""
+    from daskjobs.cluster.tasks import Job
+    from daskjobs.orders.validation.duplicates import count_distinct
+
+    entries = {each.result.partition: (_file(each.result, "ids")[0], each.result.received_ids) for each in checked}
+    parts = filter(None, _parts(gathered, task, entries))
+    counts = Counter[str]()
+    for found in gathered(count_distinct, [Job(f"bucket {at}", (task.root, each)) for at, each in enumerate(parts)]):
+        counts.update(found)
+    return {"": counts.pop("", 0), **{number: counts[number] for number in sorted(counts, key=int)}}
+
+
+def _parts(gathered: Gathered, task: "Task", entries: InBuckets) -> "list[list[Part]]":
+    """Return where the entries of each bucket stand, after very large ones were divided."""
+    from daskjobs.cluster.tasks import Job
     from daskjobs.orders.validation.duplicates import Part, divide
 
     parts = [
@@ -264,25 +320,20 @@ def _searched(gathered: Gathered, task: "Task", find: Callable[..., Any], target
         jobs = [Job(f"bucket {at}", (task.root, each, into[at], task.smaller)) for at, each in enumerate(parts)]
         divided = zip(into, gathered(divide, jobs), strict=True)
         parts = [[Part(name, pieces)] if pieces else [] for name, smaller in divided for pieces in smaller]
-    targets = {numbered(target, at): each for at, each in enumerate(parts) if each}
-    jobs = [Job(f"bucket {at}", (task.root, each, into)) for at, (into, each) in enumerate(targets.items())]
-    by_partition: Found = {}
-    for name, found in zip(targets, gathered(find, jobs), strict=True):
-        for number, piece in found.items():
-            by_partition.setdefault(number, {})[name] = piece
-    return by_partition
+    return parts
 
 
 def _judging(limit: Limit) -> Callable[[Checked], None]:
     """Return a function that counts rejected rows of all partitions, and raises InputError when there are too many."""
-    reasons, rejected = Counter[str](), 0
+    reasons, warned, rejected = Counter[str](), Counter[str](), 0
 
     def done(each: Checked) -> None:
         nonlocal rejected
         rejected += each.result.rows.rejected - each.result.reasons.get(SEEN_BEFORE, 0)
         reasons.update(each.result.reasons)
-        if limit.ends_early(rejected):
-            raise limit.early(rejected, reasons)
+        warned.update(each.result.warned.reasons if each.result.warned else {})
+        if limit.ends_early(rejected, reasons + warned):
+            raise limit.early(rejected, reasons, warned)
 
     return done
 
@@ -301,7 +352,7 @@ def _performance(context: Context, client: "Client") -> Iterator[None]:
 
 
 def _compared(settings: Settings, manifest: Manifest) -> tuple[dict[str, Any], dict[str, Any]]:
-    mine, theirs = {name: getattr(settings, name) for name in settings.given}, dict(manifest.settings)
+    mine, theirs = {name: getattr(settings, name) for name in settings.given}, {"warn": "none", **manifest.settings}
     if "statuses" in mine:
         from daskjobs.orders.sources.names import status_names
 
@@ -328,11 +379,12 @@ STAGE = Stage(
         READ_AGAIN,
         DIVIDED,
         *vars(KNOWN).values(),
+        WARNED,
         *PARTITION_FILES.values(),
     ),
-    rows=Ledger,
+    rows=ValidateRows,
     execute=execute,
     artifacts=(PERFORMANCE,),
-    lasting=(f"{NAME}/facts.json", *PARTITION_FILES.values()),
+    lasting=(f"{NAME}/facts.json", WARNED, *PARTITION_FILES.values()),
     compared=_compared,
 )

@@ -2,8 +2,10 @@
 
 import csv
 import io
+import json
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from unittest.mock import patch
 
 import pytest
 from hypothesis import given, settings
@@ -12,6 +14,9 @@ from hypothesis import strategies as st
 import inline
 import opinions
 import oracle
+from daskjobs.orders.money import amount_text
+from daskjobs.orders.sources import many
+from daskjobs.orders.validation import duplicates
 from daskjobs.stages.run_settings import QUOTINGS
 
 GOOD = dict(
@@ -131,3 +136,32 @@ def test_oracle_reads_rows_as_the_contract_says() -> None:
     assert oracle.rows_of(b'\\,\\n,"\\"",\\N,"\\N"\\\nx\n', ",", "backslash") == [
         (b'\\,\\n,"\\"",\\N,"\\N"\\\nx', [b",\n", b'"', b"", b'"N"\nx'])
     ]
+
+
+@pytest.mark.slow
+@settings(max_examples=40)
+@given(st.data(), st.integers(1, 6), st.booleans())
+def test_what_is_received_is_what_the_oracle_counts(data: st.DataObject, partitions: int, small: bool) -> None:
+    names = data.draw(st.lists(st.sampled_from(["a.csv", "b.csv", "c.csv"]), min_size=1, unique=True))
+    files = {name: data.draw(orders_file(",", "rfc4180")) for name in sorted(names)}
+    expected = oracle.expect(files)
+    with TemporaryDirectory() as name, patch.object(many, "SMALL_BYTES", many.SMALL_BYTES if small else 0):
+        folder = Path(name)
+        for each, text in files.items():
+            (folder / each).write_bytes(text)
+            sums = {"total_amount": amount_text(expected.sums[each]), "ids": len(expected.ids.get(each, ()))}
+            said = json.dumps({"rows": expected.files[each], **sums})
+            (folder / f"{each}.control.json").write_text(said)
+        whole = {"rows": expected.rows, "ids": len(set[str]().union(*expected.ids.values())),
+                 "total_amount": amount_text(expected.sums.total())}  # fmt: skip
+        with patch.object(duplicates, "BUCKET_ROWS", 3), patch.object(duplicates, "MOST_PIECES", 5):
+            inline.run(folder / "run", str(folder / "*.csv"), 300, partitions=partitions, expect=whole)
+        found = json.loads((folder / "run/report/quality.json").read_text())["sent"]
+        assert all(line["sent"] == line["received"] for line in found)
+        assert [line["by"] for line in found][:3] == ["--expect"] * 3
+        unread = {line["by"].rsplit("/", 1)[-1]: line["unread"] for line in found if "unread" in line}
+        if len(files) > 1:
+            alone = {f"{name}.control.json": count for name, count in expected.unread.items() if count}
+            assert {name: count for name, count in unread.items() if name in alone} == alone
+        assert unread.get("--expect", 0) == expected.unread.total()
+        assert all(line["missing"] == ("" if line.get("unread") else line["missing"]) for line in found)

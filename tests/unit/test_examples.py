@@ -43,7 +43,9 @@ RULES = {
 }
 FILE = re.compile(r"# (\S+\.(?:py|toml))\n")
 CELL = "--- cell ---"
-NUMBERS = r"^ *((?:orders|revenue|gross|refunds|net|unchecked|furniture|rejected|unpaid|compared|over)  .*)$"
+NUMBERS = (
+    r"^ *((?:orders|revenue|gross|refunds|net|unchecked|furniture|rejected|unpaid|compared|over|warned|sent)  .*)$"
+)
 
 # Commands, by how they begin, that no test of this module runs.
 NOT_RUN = {

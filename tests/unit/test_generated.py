@@ -89,7 +89,7 @@ def test_parameter_of_a_flow_says_what_its_option_says_and_reaches_its_variable(
         assert said in str(option.help)
         assert re.search(rf"parameters(\.|\['){known.parameter}\b", values[str(option.envvar)])
         if "value" in parameter and known.name != "workers":
-            default = "" if option.default == () else str(option.default)
+            default = "".join(option.default) if isinstance(option.default, tuple) else str(option.default)
             assert parameter["value"] == default.removesuffix(".0").replace("False", "false")
     assert parameters["workers"]["value"] == str(WORKERS_ON_KUBERNETES)
 

@@ -191,7 +191,7 @@ def _numbers(revenue: str, quality: Quality) -> Html:
 
 
 def _attention(quality: Quality, samples: Mapping[str, Sequence[Sample]], since: Sequence[str], several: bool) -> Html:
-    """Show warnings, why rows were rejected, and what has changed."""
+    """Show warnings, why rows were rejected, which valid ones were warned of, and what has changed."""
     elsewhere = ", ".join(f"{rows:,} in {name}" for name, rows in quality.elsewhere.items())
     parts = [
         repeated('<p class="warning"><b>Warning:</b> {}.</p>\n', ([warning] for warning in quality.warnings)),
@@ -206,6 +206,7 @@ def _attention(quality: Quality, samples: Mapping[str, Sequence[Sample]], since:
             else ()
         ),
         "" if quality.reasons else Html("<p>No row was rejected.</p>\n"),
+        _warned(quality, quality.rows.rows_in - quality.rows.furniture),
         _since(since),
     ]
     return Html("<h2>What needs attention</h2>\n{}").format(Html("").join(parts))
@@ -240,6 +241,33 @@ def _reasons(quality: Quality, samples: Mapping[str, Sequence[Sample]], several:
     ).format(
         repeated(
             '<tr><td>{}<br/><span class="note">{}</span>{}</td><td class="n">{:,}</td><td class="n">{}</td></tr>\n',
+            rows,
+        )
+    )
+
+
+def _warned(quality: Quality, judged: int) -> Html:
+    """Show which rules warn of valid rows, and the first of these."""
+    if not quality.warned:
+        return Html("")
+    rows = (
+        (
+            _broken(each.reason),
+            each.rule,
+            ", ".join(f"row {row.row:,} of {row.source.rsplit('/', 1)[-1]}" for row in each.first),
+            each.rows,
+            share(each.rows, judged),
+        )
+        for each in quality.warned
+    )
+    return Html(
+        '<table id="warned">\n<thead><tr><th>What rules warn of, in valid rows</th>'
+        '<th class="n">Rows</th><th class="n">Share</th></tr></thead>\n<tbody>\n{}</tbody>\n</table>\n'
+        '<p class="note">These rows count. Each of them, with its warnings, is in merge/warned.csv.</p>'
+    ).format(
+        repeated(
+            '<tr><td>{}<br/><span class="note">{} The first: {}.</span></td><td class="n">{:,}</td>'
+            '<td class="n">{}</td></tr>\n',
             rows,
         )
     )
@@ -409,7 +437,7 @@ def _account(quality: Quality) -> Html:
     """Show the account of every row and line."""
     rows, counts = quality.rows, quality.lines
     furniture = f" + {rows.furniture:,} furniture, which the profile names" if rows.furniture else ""
-    unpaid = ", ".join(f"{count:,} {status}" for status, count in quality.unpaid_by_status.items())
+    unpaid = ", ".join(f"{count:,} {status or '(empty)'}" for status, count in quality.unpaid_by_status.items())
     orders = (
         f"; the paid rows are {counted(quality.orders, 'order')}" if quality.orders not in (None, rows.paid) else ""
     )
@@ -425,6 +453,7 @@ def _account(quality: Quality) -> Html:
             f"{counts.in_files:,} lines in the CSV files = {counted(counts.headers, 'header line')} + "
             f"{counted(counts.rows, 'row')} + {counts.inside_quotes:,} line ends inside quoted fields{outside}."
         )
+    said += [f"{line.sentence()[0].upper()}{line.sentence()[1:]}." for line in quality.sent]
     return Html("<h2>The account of every row</h2>\n{}").format(
         repeated("<p>{}</p>\n", ([sentence] for sentence in said))
     )

@@ -6,8 +6,19 @@ from dataclasses import dataclass, field
 from daskjobs.errors import LostWorkError
 from daskjobs.files.documents import to_json
 from daskjobs.orders.profiles import Profile
+from daskjobs.orders.sent import SentLine
 from daskjobs.orders.validation.limit import not_understood, ranked
-from daskjobs.orders.validation.result import NAMED, Ledger, Lines, LongRows, Score, SeenBefore, UnreadFiles
+from daskjobs.orders.validation.result import (
+    NAMED,
+    Ledger,
+    Lines,
+    LongRows,
+    Score,
+    SeenBefore,
+    SourceRow,
+    UnreadFiles,
+    Warned,
+)
 from daskjobs.orders.validation.together import AND, MOST
 
 MOST_NAMED = 5  # currencies, in a sentence
@@ -41,6 +52,16 @@ class Together:
 
 
 @dataclass(frozen=True)
+class WarnedOf:
+    """What a rule warns of: its name, how many valid rows it is true of, its sentence, and the first few of them."""
+
+    reason: str
+    rows: int
+    rule: str
+    first: list[SourceRow] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
 class Scored:
     """How well a rule found a known anomaly; precision and recall are null if there was nothing to find."""
 
@@ -60,7 +81,8 @@ class Quality:
     ``gross`` less ``refunds`` is ``net``, the revenue; ``currencies`` counts the valid rows that are paid in each, of
     which the report is of ``currency`` alone. ``seen_before`` is there with --known. ``together`` are the sets of
     reasons with the most rows, and ``together_others`` counts the rows of all other sets: together they are all
-    rejected rows.
+    rejected rows. ``warned`` are the rules that warn, with the rows that they are true of, and ``sent`` the lines of
+    the ledger of what the sender says.
     """
 
     version: int
@@ -81,6 +103,8 @@ class Quality:
     seen_before: SeenBefore | None = None
     together: list[Together] = field(default_factory=list)
     together_others: int = 0
+    warned: list[WarnedOf] = field(default_factory=list)
+    sent: list[SentLine] = field(default_factory=list)
 
     @property
     def paid_orders(self) -> int:
@@ -187,6 +211,14 @@ def together(counts: Mapping[str, int], rejected: int) -> tuple[list[Together], 
         )
     most = [Together(reasons.split(AND), rows) for reasons, rows in ranked(counts)[:MOST_TOGETHER]]
     return most, rejected - sum(each.rows for each in most)
+
+
+def warned_of(warned: Warned | None, sentences: dict[str, str]) -> list[WarnedOf]:
+    """Return what rules warn of, the most frequent first."""
+    if not warned:
+        return []
+    first = warned.first
+    return [WarnedOf(name, rows, sentences.get(name, ""), first.get(name, [])) for name, rows in ranked(warned.reasons)]
 
 
 def scored(scores: dict[str, Score]) -> dict[str, Scored]:

@@ -30,6 +30,8 @@ from daskjobs.orders.rules.contract import CONTEXT, INSTEAD, clock_in, takes_con
 
 SENTENCE = "daskjobs_sentence"  # the attribute of a function for the sentence that `rule` gives it
 NAME = "daskjobs_name"  # and the name that it was given there
+LEVEL = "daskjobs_level"  # and what becomes of the rows of which it is true
+REJECT, WARN = LEVELS = ("reject", "warn")
 FILE = "give the path of a Python file of rules instead"
 # Immutable values that are completely described by their texts.
 PLAIN = (
@@ -61,10 +63,11 @@ class Functions:
     sha256: str
 
 
-def rule(sentence: str, *, name: str = "", **parameters: Any) -> Callable[[F], F]:
+def rule(sentence: str, *, name: str = "", level: str = REJECT, **parameters: Any) -> Callable[[F], F]:
     """Mark a function as a rule, with a sentence about the rows that it rejects.
 
-    A rule takes a frame of orders, and returns a boolean for each of its rows: true where it rejects the row.
+    A rule takes a frame of orders, and returns a boolean for each of its rows: true where it rejects the row. With
+    the ``level`` "warn" instead of "reject", the row stays valid, and is counted and listed as one that was warned of.
 
     >>> @rule("The order has more than 100 items.")
     ... def bulk(orders):
@@ -83,6 +86,11 @@ def rule(sentence: str, *, name: str = "", **parameters: Any) -> Callable[[F], F
         raise ConfigError(
             f'daskjobs.rule takes a sentence, got {_shown(sentence)}: write @daskjobs.rule("The order …")'
         )
+    if level not in LEVELS:
+        raise ConfigError(
+            f'level of daskjobs.rule must be "reject" or "warn", got {_shown(level)}: an argument of a rule that is '
+            "called level needs another name"
+        )
     try:
         said = sentence.format(**parameters) if parameters else sentence
     except (LookupError, ValueError, TypeError, AttributeError) as error:
@@ -94,6 +102,8 @@ def rule(sentence: str, *, name: str = "", **parameters: Any) -> Callable[[F], F
     def mark(function: F) -> F:
         marked = _with(function, name, parameters) if name or parameters else function
         setattr(marked, SENTENCE, said)
+        if level != REJECT:
+            setattr(marked, LEVEL, level)
         return marked
 
     return mark

@@ -1,5 +1,6 @@
 """The built-in rules as a profile changes them: left out, with a tolerance, or with returns."""
 
+from collections.abc import Collection
 from dataclasses import replace
 
 import numpy as np
@@ -99,8 +100,11 @@ def _is_one_column(profile: Profile) -> bool:
     )
 
 
-def rules_of(profile: Profile) -> dict[str, Rule]:
-    """Return the built-in rules of a run with a profile, by name, in the order of a row's reasons."""
+def rules_of(profile: Profile, warn: Collection[str] = ()) -> dict[str, Rule]:
+    """Return the built-in rules of a run with a profile, by name, in the order of a row's reasons.
+
+    A negative total must not lessen the revenue where one of those that would reject it may ``warn`` instead.
+    """
     order, out = profile.order, left_out(profile)
     rules = RULES | _totals(order)
     if order.returns == "subtract":
@@ -108,7 +112,7 @@ def rules_of(profile: Profile) -> dict[str, Rule]:
         del rules[negative_price.__name__]
         if not (profile.by_line and order.total):  # where a line's signs needn't be those of its order
             rules[CONTRADICTORY_SIGNS] = _contradictory_line if order.price == "line" else _contradictory_row
-    elif out or order.tolerance:  # else the other rules leave no negative total
+    elif out or order.tolerance or {*RULES} & {*warn}:  # else the other rules leave no negative total
         rules[NEGATIVE_TOTAL] = _negative_total
     return {name: rules[name] for name in _ORDER if name in rules and name not in out}
 
@@ -125,9 +129,9 @@ def _totals(order: OrderForm) -> dict[str, Rule]:
     return {name: rule(f"The total_amount is not {product}, {within}.", name=name, tolerance=order.tolerance)(far)}
 
 
-def sentences_of(profile: Profile) -> dict[str, str]:
+def sentences_of(profile: Profile, warn: Collection[str] = ()) -> dict[str, str]:
     """Return the sentence of each reason but the user's own, in the order of a row's reasons."""
-    said = {name: str(getattr(each, SENTENCE)) for name, each in rules_of(profile).items()}
+    said = {name: str(getattr(each, SENTENCE)) for name, each in rules_of(profile, warn).items()}
     needed = {UNREADABLE_REFUND: profile.order.refunds, MISSING_CURRENCY: profile.order.currency}
     faults = {name: sentence for name, sentence in FAULTS.items() if needed[name]}
     read = {name: sentence for name, sentence in _of_values(profile).items() if name in said | faults}

@@ -22,8 +22,8 @@ from daskjobs.orders.rules.beside import NOTHING, Beside, Loader, read_file
 from daskjobs.orders.rules.builtin import OF_LINES, RULES, SEEN, SENTENCES, Mask, Orders
 from daskjobs.orders.rules.contract import CONTEXT, RuleContext, takes_context
 from daskjobs.orders.rules.file import rules_in
-from daskjobs.orders.rules.functions import SENTENCE, Functions, load_functions
-from daskjobs.orders.rules.profiled import PROFILED, rules_of, sentences_of
+from daskjobs.orders.rules.functions import LEVEL, SENTENCE, WARN, Functions, load_functions
+from daskjobs.orders.rules.profiled import PROFILED, left_out, rules_of, sentences_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -42,7 +42,9 @@ class Ruleset:
 
     ``code`` is the source of a file, or a pickle of functions (see `functions_of`), and ``sha256`` is the hash of what
     they do; ``context`` is for those that take it; ``profile`` changes the built-in ones, and ``beside`` goes along
-    with a file. ``known`` says that orders of earlier runs are not counted again. It is not loaded before
+    with a file. ``known`` says that orders of earlier runs are not counted again. ``warn`` are the rules that warn
+    instead of rejecting: those that the user has named and, once they are known, those of the user's own that say so.
+    It is not loaded before
     ``own`` or what needs it is used, which raises ConfigError when it can't be: to make a ruleset, or to send it to a
     worker, is safe.
     """
@@ -54,6 +56,12 @@ class Ruleset:
     profile: Profile | None = None
     beside: Beside = NOTHING
     known: bool = False
+    warn: frozenset[str] = frozenset()
+
+    @property
+    def left_out(self) -> dict[str, str]:
+        """Return the built-in rules that the profile leaves out, each with why."""
+        return left_out(self.profile) if self.profile else {}
 
     @property
     def own(self) -> dict[str, OwnRule]:
@@ -61,6 +69,8 @@ class Ruleset:
         own = _load(self.code, self.name, self.beside) if self.name else {}
         if self.profile:
             _refuse_taken(own, (*PROFILED, *OF_LINES), self.name)
+        elif self.warn & {*RULES}:
+            _refuse_taken(own, PROFILED, self.name)
         if self.known:
             _refuse_taken(own, SEEN, self.name)
         return own
@@ -68,14 +78,15 @@ class Ruleset:
     @property
     def sentences(self) -> dict[str, str]:
         """Return the sentence of each reason, in the order of a row's reasons."""
-        said = sentences_of(self.profile) if self.profile else SENTENCES
+        said = sentences_of(self.profile or Profile(""), self.warn) if self.profile or self.warn else SENTENCES
         said = said | SEEN if self.known else said
         return {**said, **{name: _sentence(name, rule) for name, rule in self.own.items()}}
 
     def masks(self, orders: pa.Table, twice: bool = False) -> Iterator[tuple[str, Mask]]:
         """Yield each rule's name and the rows of typed ``orders`` that it rejects; ``twice`` is that of `own_masks`."""
         seen = Orders(orders)
-        for name, rule in (rules_of(self.profile) if self.profile else RULES).items():
+        changed = self.profile or self.warn
+        for name, rule in (rules_of(self.profile or Profile(""), self.warn) if changed else RULES).items():
             yield name, rule(seen)
         if self.name:
             from daskjobs.orders.rules.frames import frame
@@ -119,10 +130,11 @@ class Ruleset:
         )
 
 
-def load_sentences(ruleset: Ruleset) -> dict[str, str]:
-    """Return a ruleset's sentences: a task of its own, which loads the user's module before any row is checked.
+def load_sentences(ruleset: Ruleset) -> tuple[dict[str, str], list[str]]:
+    """Return a ruleset's sentences, and the names of the user's own rules that say that they warn.
 
-    Raises ConfigError where a rule takes a context and there is none.
+    This is a task of its own, which loads the user's module before any row is checked. Raises ConfigError where a rule
+    takes a context and there is none.
     """
     for name, rule in ruleset.own.items():
         if ruleset.context is None and takes_context(rule, name):
@@ -130,7 +142,7 @@ def load_sentences(ruleset: Ruleset) -> dict[str, str]:
                 f"the rule {name} of {ruleset.name} looks at the run's date, which split fixes: run `daskjobs split` "
                 "again with --rules or --as-of"
             )
-    return ruleset.sentences
+    return ruleset.sentences, [name for name, rule in ruleset.own.items() if getattr(rule, LEVEL, "") == WARN]
 
 
 def read_rules(storage: Storage, where: str, functions: Functions | None = None, as_of: str = "") -> Ruleset:

@@ -6,6 +6,7 @@ import os
 import re
 import stat
 import zipfile
+from collections.abc import Iterable
 from contextlib import suppress
 from itertools import zip_longest
 from typing import Any
@@ -18,6 +19,7 @@ from daskjobs.errors import DaskjobsError, InputError
 from daskjobs.events import event
 from daskjobs.files import web
 from daskjobs.files.storage import UnavailableError, explained, file_uri, filesystem
+from daskjobs.orders.sent import ENDING
 
 KINDS = {
     stat.S_IFIFO: "a pipe, which can be read only once: write what comes out of it to a file",
@@ -27,6 +29,7 @@ KINDS = {
 }
 NUMBER = re.compile(r"([0-9]+)")
 NAMED = 3  # names in a message
+FEW = 16  # files whose control files are asked for one by one; of more, their folders are listed
 LEVELS = 3  # of folders between a file and its table's folder, not counting those of partitions
 PARTITIONS = re.compile(r".*=.*|[01]+")  # day=1, or the hashes that Iceberg makes of names in object stores
 # Every table has such a folder, with a file whose name matches. An empty folder doesn't make a table.
@@ -45,10 +48,10 @@ BOOKKEEPING = re.compile(
 def find_inputs(pattern: str, ignore_table: bool = False, marked: bool = True) -> dict[str, str]:
     """Return the files that a path, URI or glob names, each with a mark that changes when the file does.
 
-    A file with exactly this name takes precedence, even if the name looks like a glob. A glob skips names that begin
-    with a dot or an underscore, unless its own do. Unless the files are to be ``marked``, which takes the longest, all
-    marks are empty. Raises InputError, which says what is there instead, when there is no file, and when a file belongs
-    to a table, unless ``ignore_table``.
+    A file with exactly this name takes precedence, even if the name looks like a glob. A glob skips control files (see
+    `find_controls`), and names that begin with a dot or an underscore, unless its own do. Unless the files are to be
+    ``marked``, which takes the longest, all marks are empty. Raises InputError, which says what is there instead, when
+    there is no file, when a file belongs to a table, unless ``ignore_table``, and for a control file without its file.
     """
     name = f"--input {listed(pattern)}"
     try:
@@ -61,6 +64,7 @@ def find_inputs(pattern: str, ignore_table: bool = False, marked: bool = True) -
             marks = {_uri(fs, each, pattern): _mark(fs, each) if marked else "" for each in files}
             passed = sorted({_hidden(each, path) for each in found} - {""})
             twice = next((each for each in files if _times(fs, each) > 1), "")
+            alone = next((each for each in found if each not in files and _is_alone(fs, each, files)), "")
             instead = "" if files else _finds_only(passed) if passed else _instead(fs, path, pattern)
     except UnavailableError:
         raise
@@ -79,11 +83,56 @@ def find_inputs(pattern: str, ignore_table: bool = False, marked: bool = True) -
             f"{name} is of a zip archive with several files named {listed(twice)}: unpack the one that you mean, and "
             "give its path"
         )
+    if found == [path] and path.endswith(ENDING):
+        raise InputError(f"{name} is a control file, which says how many orders were sent: give the file of orders")
+    if alone:
+        raise InputError(
+            f"{name} has the control file {listed(alone)}, and {listed(alone.removesuffix(ENDING))} is not there: ask "
+            "its sender for it, or remove the control file"
+        )
     if not marks:
         raise InputError(f"{name} {instead}")
-    if unknown := [each for each in passed if not BOOKKEEPING.fullmatch(each)]:
+    if unknown := [each for each in passed if not BOOKKEEPING.fullmatch(each) and not each.endswith(ENDING)]:
         event("input.passed_over", level=logging.WARNING, names=listed(", ".join(unknown[:NAMED])), of=len(unknown))
     return marks
+
+
+def find_controls(files: Iterable[str]) -> dict[str, str]:
+    """Return the control file of each of the ``files`` that has one, by URI: beside it, with its name and `ENDING`.
+
+    Files in archives and on web servers have none: a web server may answer anything for a name that it doesn't have.
+    """
+    wanted = {uri: f"{uri}{ENDING}" for uri in files if "::" not in uri and not uri.startswith(("http://", "https://"))}
+    listings, found = dict[tuple[int, str], set[str]](), dict[str, str]()
+    with explained("look for control files"):
+        for uri, control in wanted.items():
+            fs, path = filesystem(control)
+            folder, _, last = path.rpartition("/")
+            if isinstance(fs, LocalFileSystem):
+                there = os.path.isfile(path)
+            elif len(wanted) <= FEW:
+                there = _exists(fs, path)
+            else:
+                if (id(fs), folder) not in listings:  # fsspec keeps its file systems
+                    listings[id(fs), folder] = {*_names(fs, folder)}
+                there = last in listings[id(fs), folder]
+            if there:
+                found[uri] = control
+    return found
+
+
+def _exists(fs: Any, path: str) -> bool:
+    try:
+        return bool(fs.exists(path))
+    except PermissionError:  # what S3 answers for a file that isn't there to who may not list its folder
+        event("control.unseen", level=logging.WARNING, file=listed(path))
+        return False
+
+
+def _is_alone(fs: Any, file: str, files: list[str]) -> bool:
+    """Tell whether a file is a control file whose file of orders isn't there."""
+    of = file.removesuffix(ENDING)
+    return of != file and of not in files and not _exists(fs, of)
 
 
 def _files(fs: Any, path: str) -> list[str]:
@@ -114,8 +163,11 @@ def _times(fs: Any, path: str) -> int:
 def _hidden(file: str, path: str) -> str:
     """Return the first part of a file's path that makes a glob skip it, or an empty text.
 
-    These are names that begin with a dot or an underscore, unless the glob's own do, as in data/_*.csv.
+    These are names that begin with a dot or an underscore, unless the glob's own do, as in data/_*.csv; and the names
+    of control files.
     """
+    if file.endswith(ENDING):
+        return file.rpartition("/")[2]
     if file == path:
         return ""
     wanted, parts = path.split("/"), file.split("/")

@@ -24,9 +24,10 @@ from daskjobs.orders.rules.builtin import (
 from daskjobs.orders.rules.ruleset import Ruleset
 from daskjobs.orders.schema import PAID, QUARANTINE, orders_schema
 from daskjobs.orders.sources.format import Block, Ints
-from daskjobs.orders.summary import counts_of
+from daskjobs.orders.summary import counts_of, own_total
 from daskjobs.orders.validation.duplicates import NOTHING, Elsewhere
 from daskjobs.orders.validation.heads import NONE, Lines, differing_totals, find_heads
+from daskjobs.orders.validation.received import Amounts, Asked, amounts_of
 from daskjobs.orders.validation.result import NEWER, SEEN_BEFORE
 from daskjobs.orders.validation.seen import Known, first_wins, lines_seen, listing, newest_wins
 from daskjobs.orders.validation.together import written
@@ -43,7 +44,9 @@ class Judged:
     of each known anomaly. ``currencies`` are those of `worth.currencies`. ``runs`` are the ids of the block's runs of
     lines, and their flags. ``seen`` are the rows whose order an earlier run has counted, as `seen.SEEN`. ``read`` are
     all rows that were read as rows, typed, with the columns of `orders_schema`. ``together`` counts rejected rows by
-    all of their reasons, as `together` writes them.
+    all of their reasons, as `together` writes them. ``warned`` are the valid rows that a rule warns of, as
+    ``quarantine`` has rejected ones, and ``warnings`` counts them by rule. Where the sender says what was sent,
+    ``order_ids`` are those of all kept rows, and ``amounts`` theirs by column.
     """
 
     paid: pa.Table
@@ -59,6 +62,10 @@ class Judged:
     runs: tuple[pa.Array, pa.Array] | None = None
     seen: pa.Table | None = None
     together: dict[str, int] = field(default_factory=dict)
+    warned: pa.Table | None = None
+    warnings: dict[str, int] = field(default_factory=dict)
+    order_ids: pa.Array | None = None
+    amounts: dict[str, Amounts] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -109,6 +116,7 @@ def judge(
     seen_runs: int = 0,
     known: Known | None = None,
     newest: bool = False,
+    asked: Asked | None = None,
 ) -> Judged:
     """Judge the rows of a block.
 
@@ -117,6 +125,7 @@ def judge(
     file's statuses to ours. ``twice`` is that of `Ruleset.masks`. Where rows are lines of orders, ``others`` says what
     is known of runs elsewhere, and ``seen_runs`` is the number of the partition's `Judged.runs` before this block.
     ``known`` is what earlier runs have counted of this block's orders, and with ``newest`` the newest row counts.
+    ``asked`` is there where the sender says what was sent.
     """
     bits = {reason: 1 << index for index, reason in enumerate(ruleset.sentences)}
     found = arranged(block.texts, profile, extra) if profile else Arranged(typed(block.fields, statuses))
@@ -124,10 +133,10 @@ def judge(
     for name in set(extra) - set(orders.column_names):
         orders = orders.append_column(name, pa.nulls(len(orders), pa.string()))
     masks = dict(ruleset.masks(orders, twice)) | (worth.faults(found) if profile else {})
-    judged = np.zeros(len(orders), np.int64)
-    for name, rejected in masks.items():
-        if rejected.any():
-            judged[rejected] |= bits[name]
+    judged, warned = np.zeros(len(orders), np.int64), np.zeros(len(orders), np.int64)
+    for name, found_rows in masks.items():
+        if found_rows.any():
+            (warned if name in ruleset.warn else judged)[found_rows] |= bits[name]
     returns = worth.returned(orders, profile) if profile else None
     if profile and returns is not None and block.runs is not None:
         keys = found.keys if profile.order.repeats == "last" else None
@@ -176,6 +185,12 @@ def judge(
             seen = _seen(orders, block, place, lines_seen(rows, known.take(at.astype(np.int64))))
         heads, runs = order.heads, (order.ids, order.flags)
     valid = judged == 0
+    amounts = {}
+    for name in asked.sums if asked else ():
+        once_each = name == "total_amount" and profile is not None and own_total(profile)
+        groups = 2 * block.runs + returns if once_each and block.runs is not None and returns is not None else None
+        amounts[name] = amounts_of(block, column(orders, name), groups)
+    order_ids = column(orders, "order_id") if asked and asked.ids else None
     orders = read = orders.select(orders_schema(extra).names)
     if profile and profile.counts:
         orders = worth.counted(orders, found, profile, heads)
@@ -184,6 +199,10 @@ def judge(
     for index, reason in block.malformed.items():
         codes[index] = bits[reason]
     bad = np.flatnonzero(codes)
+    warning = np.zeros(block.rows if ruleset.warn else 0, np.int64)
+    if ruleset.warn:
+        warning[block.kept] = np.where(valid, warned, 0)
+    noted = np.flatnonzero(warning)
     paid, not_paid = (_only(orders, valid & rows) for rows in (~unpaid, unpaid))
     quarantine, together = _rejected(block, codes, bad, place, bits)
     why = worth.statuses(found, foreign).filter(pa.array(valid & unpaid)) if profile else column(not_paid, "status")
@@ -201,6 +220,10 @@ def judge(
         runs=runs,
         seen=seen,
         together=together,
+        warned=_rejected(block, warning, noted, place, bits)[0] if ruleset.warn else None,
+        warnings={reason: int(np.count_nonzero(warning[noted] & bits[reason])) for reason in ruleset.warn},
+        order_ids=order_ids,
+        amounts=amounts,
     )
 
 

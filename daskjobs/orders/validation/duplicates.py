@@ -126,6 +126,27 @@ def find_runs(root: str, parts: list[Part], target: str) -> dict[int, Piece]:
     return _by_partition(storage, target, told.filter(pa.array(codes > 0)))
 
 
+def count_distinct(root: str, parts: list[Part]) -> dict[str, int]:
+    """Count the distinct ids of a bucket, whose entries have the number of a file as their position.
+
+    Returns how many there are in each file, and under an empty text in all. Only ids of which others have the same hash
+    are compared as texts.
+    """
+    storage, counts = Storage(root), np.zeros(1, np.int64)
+    for _, entries in _bucket(storage, parts):
+        found = np.bincount(column(entries, "position").to_numpy(), minlength=len(counts))
+        found[: len(counts)] += counts
+        counts = found
+    suspects, total = _suspects(storage, parts), int(counts.sum())
+    if len(suspects):
+        files = column(suspects, "position").to_numpy().astype(np.int64)
+        codes = column(suspects, "order_id").dictionary_encode().indices.to_numpy().astype(np.int64)
+        total += int(codes.max()) + 1 - len(codes)
+        pairs = np.unique(codes * len(counts) + files) % len(counts)
+        counts += np.bincount(pairs, minlength=len(counts)) - np.bincount(files, minlength=len(counts))
+    return {"": total} | {str(number): count for number, count in enumerate(counts.tolist()) if count}
+
+
 def _suspects(storage: Storage, parts: list[Part]) -> pa.Table:
     """Return the entries of a bucket of which others have the same hash, in the order of their rows."""
     hashed = [hashes(column(entries, "order_id")) for _, entries in _bucket(storage, parts)]

@@ -1,23 +1,106 @@
-"""The number of rows that a run may reject, and the error when there are more."""
+"""The shares of rows that a run may reject, in all and by reason, and the error when there are more."""
 
 import shlex
-from collections.abc import Mapping
-from dataclasses import dataclass
-from decimal import Decimal
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal, InvalidOperation
+from numbers import Real
+from typing import Any, Self
 
-from daskjobs.errors import InputError
-from daskjobs.orders.validation.result import UnreadFiles
+from daskjobs.errors import InputError, UsageError
+from daskjobs.options import quoted, value_shown
+from daskjobs.orders.validation.result import SEEN_BEFORE, UnreadFiles
 
 FEW_ROWS = 200_000  # a run of at most these takes a second, so it writes its whole account before it fails
 SHOWN = 3  # reasons that an error message names
+ALL = "*"  # stands for all rejected rows, whatever their reasons are
+FORM = "--max-rejected must be a share from 0 to 1, like 0.05, or shares by reason, like wrong_total=0.01,*=0.05"
+
+Shares = float | str  # of all rejected rows, or a text of shares by reason
+
+
+def read_shares(value: Any) -> Shares:
+    """Return what --max-rejected says, always in the same form: the share of all rejected rows, or a text by reason.
+
+    ``value`` is a number, a text, several of these, or a mapping from reasons to shares. Raises UsageError when it
+    makes no sense.
+
+    >>> read_shares("0.05"), read_shares("*=5%"), read_shares({"wrong_total": 0.01, "*": 0.05})
+    (0.05, 0.05, 'wrong_total=0.01,*=0.05')
+    """
+    shares = dict[str, float]()
+    for reason, said in _pairs(value):
+        share = _share(said)
+        if shares.setdefault(reason, share) != share:
+            raise UsageError(
+                f"--max-rejected gives {'all rejected rows' if reason == ALL else reason} two shares, "
+                f"{shares[reason]:.15g} and {share:.15g}: give one"
+            )
+    if shares.keys() <= {ALL}:
+        return shares.get(ALL, 1.0)
+    return ",".join(
+        f"{reason}={shares[reason]!r}" for reason in [*sorted(shares.keys() - {ALL}), *shares.keys() & {ALL}]
+    )
+
+
+def _pairs(value: Any) -> Iterable[tuple[str, Any]]:
+    """Yield each reason with what is said of its share."""
+    if isinstance(value, Mapping):
+        for reason, said in value.items():
+            yield _reason(reason), said
+    elif isinstance(value, list | tuple) and value:
+        for each in value:
+            yield from _pairs(each)
+    elif isinstance(value, str):
+        for part in filter(None, (each.strip() for each in value.split(","))):
+            reason, equals, said = part.rpartition("=")
+            yield (_reason(reason.strip()) if equals else ALL), said.strip()
+        if not value.strip(", "):
+            raise UsageError(f"{FORM}, got {quoted(value)}")
+    else:
+        yield ALL, value
+
+
+def _reason(name: Any) -> str:
+    if name != ALL and not (isinstance(name, str) and name.isidentifier()):
+        raise UsageError(f"{FORM}: a reason is a rule's name, or * for all rejected rows, got {quoted(str(name))}")
+    return str(name)
+
+
+def _share(said: Any) -> float:
+    """Return a share, which may be a number, its text, or a text of percent."""
+    if getattr(said, "shape", None) == ():  # numpy's
+        said = said.item()
+    if isinstance(said, bool) or not isinstance(said, Real | Decimal | str):
+        raise UsageError(f"--max-rejected must be a number, got {value_shown(said)}")
+    number: Any = said
+    try:
+        if isinstance(said, str):
+            number = Decimal(said.removesuffix("%")) / (100 if said.endswith("%") else 1)
+        within = 0 <= number <= 1  # not nan
+    except InvalidOperation:
+        raise UsageError(f"{FORM}, got {value_shown(said)}") from None
+    if not within:
+        raise UsageError(f"--max-rejected must be between 0 and 1, got {value_shown(said)}")
+    return float(number)
 
 
 @dataclass(frozen=True)
 class Limit:
-    """The rows of an input, and the share of them, from 0 to 1, that may be rejected."""
+    """The rows of an input, and the share of them, from 0 to 1, that may be rejected; in all, and by reason.
+
+    The limit of a rule that warns is one of its warned rows.
+    """
 
     rows: int
     share: float = 1.0
+    by_reason: Mapping[str, float] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, rows: int, said: Shares) -> Self:
+        """Return the limit of so many rows that `read_shares` has returned."""
+        shares = {reason: _share(share) for reason, share in _pairs(said)}
+        return cls(rows, shares.pop(ALL, 1.0), shares)
 
     @property
     def most(self) -> int:
@@ -26,29 +109,49 @@ class Limit:
         >>> Limit(100, 0.29).most  # which is 28.999… in binary
         29
         """
-        return int(Decimal(repr(float(self.share))) * self.rows)
+        return self._most(self.share)
 
-    def ends_early(self, rejected: int) -> bool:
-        """Tell whether a run ends with ``rejected`` rows rejected, before all rows have been checked."""
-        return self.rows > FEW_ROWS and rejected > self.most
+    def _most(self, share: float) -> int:
+        return int(Decimal(repr(float(share))) * self.rows)
 
-    def broken(self, rejected: int, reasons: Mapping[str, int], all_seen: bool = True) -> str:
+    def ends_early(self, rejected: int, counts: Mapping[str, int]) -> bool:
+        """Tell whether a run ends with ``rejected`` rows rejected, before all rows have been checked.
+
+        ``counts`` are the rows by reason, those that were warned of among them.
+        """
+        return self.rows > FEW_ROWS and (rejected > self.most or bool(self._over(counts)))
+
+    def _over(self, counts: Mapping[str, int]) -> list[str]:
+        return [reason for reason, share in self.by_reason.items() if counts.get(reason, 0) > self._most(share)]
+
+    def broken(
+        self, rejected: int, reasons: Mapping[str, int], all_seen: bool = True, warned: Mapping[str, int] | None = None
+    ) -> str:
         """Say why this number of rejected rows is too large, or return an empty text if it isn't.
 
-        ``reasons`` counts them by reason. All rows are too many, whatever the share: most likely the run reads the file
-        in the wrong way. Unless ``all_seen``, there may be more rejected rows.
+        Rows that were seen before are not among ``rejected``: nothing is wrong with them. ``reasons`` counts them by
+        reason, and ``warned`` those that rules warn of. All rows are too many, whatever the share: most likely the run
+        reads the file in the wrong way. Unless ``all_seen``, there may be more rejected rows.
         """
         too_many, all_of_them = rejected > self.most, 0 < self.rows == rejected
-        if not too_many and not all_of_them:
-            return ""
-        head = f"{'' if all_seen else 'at least '}{rejected} of {self.rows} rows were rejected"
-        allows = f"more than --max-rejected {self.share:.15g} allows" if too_many else "every one of them"
-        return f"{head}, {allows} ({_most(reasons)})"
+        at_least, counts, said = "" if all_seen else "at least ", {**reasons, **(warned or {})}, list[str]()
+        if too_many or all_of_them:
+            wrong = {reason: rows for reason, rows in reasons.items() if reason != SEEN_BEFORE}
+            allows = f"more than --max-rejected {self.share:.15g} allows" if too_many else "every one of them"
+            said = [f"{at_least}{rejected} of {self.rows} rows were rejected, {allows} ({_most(wrong)})"]
+        for reason in self._over(counts):
+            count, most, share = counts[reason], self._most(self.by_reason[reason]), self.by_reason[reason]
+            what = "warned of" if warned and reason in warned else "rejected"
+            said.append(
+                f"{at_least}{count} of {self.rows} rows were {what} as {reason}, and --max-rejected "
+                f"{reason}={share:.15g} allows {most}: {at_least}{count - most} too many"
+            )
+        return "; ".join(said)
 
-    def early(self, rejected: int, reasons: Mapping[str, int]) -> InputError:
+    def early(self, rejected: int, reasons: Mapping[str, int], warned: Mapping[str, int] | None = None) -> InputError:
         """Return the error of a run that ends before all of its rows have been checked."""
         return InputError(
-            f"{self.broken(rejected, reasons, all_seen=False)}; the run has ended at once, without an account of its "
+            f"{self.broken(rejected, reasons, False, warned)}; the run has ended at once, without an account of its "
             "rows: mend the orders, say how the file is written (--profile, --delimiter, --columns, --statuses), or "
             "allow more, which gives the account"
         )

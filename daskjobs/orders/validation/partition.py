@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from daskjobs.errors import LostWorkError
+from daskjobs.errors import InputError, LostWorkError
 from daskjobs.events import event
 from daskjobs.files.digest import Output, Piece
 from daskjobs.files.documents import sealed, unsealed
@@ -27,6 +28,7 @@ from daskjobs.orders.validation.block import Judged, Place, judge
 from daskjobs.orders.validation.duplicates import elsewhere, positions
 from daskjobs.orders.validation.ids import RUNS, Entries, PartitionIds, found_again
 from daskjobs.orders.validation.limit import Limit
+from daskjobs.orders.validation.received import Asked, Counting
 from daskjobs.orders.validation.result import (
     NAMED,
     SEEN_BEFORE,
@@ -37,10 +39,14 @@ from daskjobs.orders.validation.result import (
     PartitionLines,
     PartitionResult,
     Score,
+    SourceRow,
+    Warned,
 )
 from daskjobs.orders.validation.seen import SEEN, known
 from daskjobs.orders.validation.together import Together
 from daskjobs.orders.validation.unread import Unread
+
+MOST_STATUSES = 1000  # different ones, each of which is counted
 
 
 @dataclass(frozen=True)
@@ -53,7 +59,8 @@ class Task:
     of our statuses each of the file's stands for. ``buckets`` is the number of them that ids are written into,
     and ``smaller`` that of those into which each is then divided. ``kept`` are the partitions of which an earlier
     attempt has left a result, or None if nobody has looked. ``secrets`` are those of `Storage`. With ``newest``, the
-    newest row of an order counts that an earlier run of the series has counted.
+    newest row of an order counts that an earlier run of the series has counted. ``asked`` is what must be counted
+    where the sender says what was sent.
     """
 
     root: str
@@ -69,6 +76,7 @@ class Task:
     smaller: int = 1
     secrets: dict[str, str] = field(default_factory=dict, repr=False)
     newest: bool = False
+    asked: Asked | None = None
 
 
 @dataclass(frozen=True)
@@ -136,6 +144,8 @@ def _checked(
     orders, writing = orders_schema(task.extra, counting), COUNTED_WRITING if counting else WRITING
     schemas = {"paid": orders, "unpaid": orders, "quarantine": QUARANTINE, "summary": summary.SCHEMA}
     schemas |= {"seen": SEEN} if found.seen else {}
+    if task.ruleset.warn:
+        schemas["warned"], counts.warned = QUARANTINE, Warned()
     with ExitStack() as stack:
         opened = {
             content: stack.enter_context(writing_rows(storage, names[content], schema, writing))
@@ -147,6 +157,7 @@ def _checked(
         runs = Entries(file, task.buckets, RUNS)
         seen = stack.enter_context(storage.write(names["columns"]))
         columns = Columns(task.extra, task.limit.rows, task.profile)
+        counting_received = Counting(task.asked, file, task.buckets) if task.asked else None
         alone = task.truth is not None or _by_line(task)  # an order's lines are of one file
         for parts in many.together(partition.ranges, files, alone):
             source, row = files[parts[0].file], parts[0].first_row
@@ -169,6 +180,7 @@ def _checked(
                     counts.runs,
                     counted and counted.of(*counts.entries(block, task.profile)),
                     task.newest,
+                    task.asked,
                 )
                 write["paid"](judged.paid)
                 write["unpaid"](judged.unpaid)
@@ -181,14 +193,23 @@ def _checked(
                 columns.add(judged.read, block, parts, row)
                 sums.add(summary.summarize(judged.paid, task.profile))
                 counts.add(block, judged, place, truth)
+                if judged.warned is not None and counts.warned is not None:
+                    write["warned"](judged.warned)
+                    counts.warned += _warned(judged)
+                    _refuse_many_statuses(counts.statuses, source.name)
+                if counting_received:
+                    counting_received.add(block, parts, place.of, judged.order_ids, judged.amounts)
                 if counts.amounts is not None:
                     counts.amounts += summary.added(judged.paid)
                 counts.unread.add(judged.quarantine, _furniture(block, place))
-                if task.limit.ends_early(counts.rejected - counts.reasons[SEEN_BEFORE]):
-                    raise task.limit.early(counts.rejected, counts.reasons)
+                warned = counts.warned.reasons if counts.warned else {}
+                rejected = counts.rejected - counts.reasons[SEEN_BEFORE]  # nothing is wrong with those seen before
+                if task.limit.ends_early(rejected, {**counts.reasons, **warned}):
+                    raise task.limit.early(rejected, counts.reasons, warned)
                 row += block.rows
         told_ids = ids.end()
         runs.flush()
+        received, received_ids = counting_received.end() if counting_received else ({}, [])
         write["summary"](sums.sums())
         write_state(seen, columns.state())
     counts.prove(partition.rows)
@@ -212,6 +233,9 @@ def _checked(
         runs=runs.pieces if _by_line(task) else [],
         seen=found.seen,
         together=counts.together.simplest(),
+        warned=counts.warned,
+        received=received,
+        received_ids=received_ids,
     )
     pa.default_memory_pool().release_unused()  # else an idle worker would look as large as a busy one
     return Checked(result, storage.put(names["result"], sealed(result)))
@@ -232,6 +256,7 @@ class _Counts:
         self.rows_in = self.rejected = self.furniture = self.passed = self.runs = 0
         self.statuses, self.reasons, self.currencies = Counter[str](), Counter[str](), Counter[str]()
         self.amounts: Amounts | None = None
+        self.warned: Warned | None = None
         self.lines, self.several = PartitionLines(), list[LongRow]()
         self.scores = {anomaly: Score(0, 0, 0) for anomaly in ANOMALIES} if scored else {}
         self.unread, self.together = Unread(), Together()
@@ -310,6 +335,28 @@ def _kept(
         return None
     event("partition.kept", partition=number)
     return Checked(result, Output.of(data))
+
+
+def _warned(judged: Judged) -> Warned:
+    """Return what rules warn of in a block."""
+    rows, counts, first = judged.warned, _counted(Counter(judged.warnings)), dict[str, list[SourceRow]]()
+    if rows is None or not counts:
+        return Warned()
+    reasons = column(rows, "reasons")
+    which, each = pc.list_parent_indices(reasons), reasons.flatten()
+    for reason in counts:
+        some = rows.take(which.filter(pc.equal(each, reason)).slice(0, NAMED))
+        first[reason] = [SourceRow(line["source"], line["row"]) for line in some.to_pylist()]
+    return Warned(len(rows), counts, first)
+
+
+def _refuse_many_statuses(statuses: Counter[str], source: str) -> None:
+    """Raise InputError where a column of statuses, of which unknown ones are only warned of, has too many."""
+    if len(statuses) > MOST_STATUSES:
+        raise InputError(
+            f"{source} has more than {MOST_STATUSES:,} different texts for statuses, so this is not a column of them: "
+            "leave unknown_status out of --warn, and see which rows are rejected"
+        )
 
 
 def _furniture(block: Block, place: Place) -> pa.Array | None:

@@ -54,6 +54,14 @@ class Amounts:
 
 
 @dataclass(frozen=True)
+class SourceRow:
+    """A row of a file of the input, counted from 1."""
+
+    source: str
+    row: int
+
+
+@dataclass(frozen=True)
 class LongRow:
     """A row that looks like several rows, and the number of line ends in it."""
 
@@ -133,6 +141,45 @@ class UnreadFiles:
 
 
 @dataclass(frozen=True)
+class Warned:
+    """The valid rows that rules warn of: their number, that by rule, and the first few of each rule."""
+
+    rows: int = 0
+    reasons: dict[str, int] = field(default_factory=dict)
+    first: dict[str, list[SourceRow]] = field(default_factory=dict)
+
+    def __add__(self, other: "Warned") -> "Warned":
+        names = {**self.reasons, **other.reasons}
+        return Warned(
+            self.rows + other.rows,
+            {name: self.reasons.get(name, 0) + other.reasons.get(name, 0) for name in names},
+            {name: [*self.first.get(name, []), *other.first.get(name, [])][:NAMED] for name in names},
+        )
+
+
+@dataclass(frozen=True)
+class Received:
+    """What was received of a file, or of all: ``rows`` without furniture, and the ``sums`` of the columns asked for.
+
+    Of rows whose amount can't be read, ``unread`` has the number by column, and ``first`` the first few.
+    """
+
+    rows: int = 0
+    sums: dict[str, str] = field(default_factory=dict)
+    unread: dict[str, int] = field(default_factory=dict)
+    first: dict[str, list[SourceRow]] = field(default_factory=dict)
+
+    def __add__(self, other: "Received") -> "Received":
+        sums, unread, first = {**self.sums}, {**self.unread}, {**self.first}
+        for name, text in other.sums.items():
+            sums[name] = str(Decimal(sums.get(name, "0.00")) + Decimal(text))
+        for name, count in other.unread.items():
+            unread[name] = unread.get(name, 0) + count
+            first[name] = [*first.get(name, []), *other.first.get(name, [])][:NAMED]
+        return Received(self.rows + other.rows, sums, unread, first)
+
+
+@dataclass(frozen=True)
 class Ids:
     """What a partition says of the ids of its rows that pass every rule, in the order of the rows.
 
@@ -201,12 +248,14 @@ class PartitionResult:
 
     ``key`` identifies everything that it depends on, except ``repeats``: the pieces, by file name, that say which of
     its rows repeat an id. ``statuses`` counts the valid rows, ``reasons`` the rejected ones. ``scores`` are by anomaly.
-    ``unread`` are the files of which it understood no row, by their
-    place in the input. Only a profile brings the rest: ``currencies`` counts the valid rows that are paid in each
-    currency, and ``amounts`` are the sums of the paid ones. Where a row is a line of an order, ``runs`` are the pieces
-    with the runs of orders' lines, and ``elsewhere`` says what was found in other runs of the same orders, as
-    ``repeats`` does. ``seen`` says in the same way what earlier runs of the series have counted. ``together`` counts
-    rejected rows by all of their reasons, as `Together` does.
+    ``unread`` are the files of which it understood no row, by their place in the input. Only a profile brings the rest:
+    ``currencies`` counts the valid rows that are paid in each currency, and ``amounts`` are the sums of the paid ones.
+    Where a row is a line of an order, ``runs`` are the pieces with the runs of orders' lines, and ``elsewhere`` says
+    what was found in other runs of the same orders, as ``repeats`` does. ``seen`` says in the same way what earlier
+    runs of the series have counted. ``together`` counts rejected rows by all of their reasons, as `Together` does.
+    Where rules warn, ``warned`` says of which of its rows. Where the sender says what was sent, ``received`` says what
+    came in, by the place of a file in the input, and under an empty text in all, and ``received_ids`` are the pieces
+    with all order ids.
     """
 
     partition: int
@@ -227,6 +276,9 @@ class PartitionResult:
     runs: list[list[Piece]] = field(default_factory=list)
     seen: dict[str, Piece] = field(default_factory=dict)
     together: dict[str, int] = field(default_factory=dict)
+    warned: Warned | None = None
+    received: dict[str, Received] = field(default_factory=dict)
+    received_ids: list[list[Piece]] = field(default_factory=list)
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ COMMANDS = [
 ]
 IDS = [str(command) for command, _ in COMMANDS]
 NEEDED = {"explain": ["--row", "1"], "dashboard": ["--workflow", "x"], "step": ["a:b"], "stages": ["merge"]}
-MULTIPLE = {"--input", "--columns", "--statuses", "--arg", "--max-drift", "--expect", "--warn"}
+MULTIPLE = {"--input", "--columns", "--statuses", "--arg", "--max-drift", "--expect", "--warn", "--max-rejected"}
 
 SECRETS = {"--notify", "--openlineage", "--openlineage-key"}
 

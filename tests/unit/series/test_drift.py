@@ -25,7 +25,7 @@ from conftest import Command, Pipeline
 from daskjobs.errors import ConfigError, InputError, StorageError, UsageError
 from daskjobs.files.storage import Storage
 from daskjobs.orders.report.drift import Measure, Numbers, Shares
-from daskjobs.series.drift import KINDS, OF, Limits, limits, measures, stability
+from daskjobs.series.drift import KINDS, OF, Limits, came_back, limits, measures, stability
 from daskjobs.series.numbers import Tallied, _table, again, left_out, paired
 from daskjobs.stages.run_settings import Settings
 
@@ -334,7 +334,11 @@ def test_limit_is_what_is_still_allowed_in_its_direction(max_drift: str, change:
         ("rejected.=1%", "has no measure rejected."),
         ("rows=0.2", r"rows=0.2 can't be read: rows is a relative change, so give one like rows=20%, \+20% or -20%"),
         ("rows=-", "rows=- can't be read"),
-        ("rows", r"rows=\(empty\) can't be read"),
+        ("rows", "rows= can't be read"),
+        (",", r"has no measure \(empty\): there are rows, rejected, region"),
+        ("rows=20%,", r"has no measure \(empty\)"),
+        ("REGION=0.2", "has no measure REGION: did you mean region?"),
+        (f"rows={'9' * 400}%", "rows=9+ allows everything"),
         ("rows=1e3%", "rows=1e3% can't be read"),
         ("rows=nan%", "rows=nan% can't be read"),
         ("rows=-100%", "rows=-100% allows everything"),
@@ -357,6 +361,28 @@ def test_limits_need_a_run_to_compare_with_and_may_be_said_twice() -> None:
         Settings("run", max_drift="rows=20%")
     assert limits("rows=20%, rows=20 %").bounds == {"rows": (-0.2, 0.2)}
     Settings("run", compare="last", max_drift="rejected.mine=1%", rules="rules.py")  # which has it, or validate says so
+
+
+@pytest.mark.parametrize(
+    ("nights", "max_drift", "over", "fails", "back"),
+    [
+        ((5000, 500, 4900), "", False, False, True),  # an event, told on its night, and back
+        ((5000, 500, 520), "", False, False, False),  # it stays so
+        ((5000, 500, 50), "", True, True, False),  # it goes on
+        ((5000, 12_000, 1000), "", True, True, False),  # back, and beyond
+        ((5000, 6500, 5000), "rows=-20%", True, True, False),  # not told, so the limit is taken as it stands
+        ((5000, 500, 4900), "rows=20%", False, False, True),
+    ],
+)
+def test_what_comes_back_is_no_second_event(
+    nights: tuple[int, int, int], max_drift: str, over: bool, fails: bool, back: bool
+) -> None:
+    first, second, third = (replace(NUMBERS, rows=rows) for rows in nights)
+    allowed = limits(max_drift)
+    then, since = measures(first, second, Limits()), measures(first, third, allowed)
+    (found,) = (each for each in came_back(measures(second, third, allowed), then, since) if each.name == "rows")
+    assert (found.over, found.fails, found.back) == (over, fails and bool(max_drift), back)
+    assert found.sentence.endswith(", as it was before that") == back
 
 
 def tallied(values: dict[str, dict[str, int]], **given: Any) -> Tallied:
@@ -489,9 +515,14 @@ def test_runs_on_s3_are_compared_as_local_ones_are(s3: str, series: Path) -> Non
     assert json.loads(data)["measures"] == drift_of(series / "runs/02")["measures"]
 
 
-def test_command_tells_what_is_over_in_a_line_each(daskjobs: Command, series: Path) -> None:
+def test_command_tells_what_is_over_in_a_line_each(daskjobs: Command, series: Path, tmp_path: Path) -> None:
     done = daskjobs("run", "--input", f"{series}/03.csv", "--run", "a", "--compare", f"{series}/runs/02")
-    lines = [each for each in done.stdout.splitlines() if each.startswith(("compared", "over"))]
+    lines = [each for each in done.stdout.splitlines() if each.startswith(("compared", "over", "warning"))]
     assert lines[0] == "compared   with 02, 1 measure over its threshold"
     assert re.fullmatch(r"over       region.values: region isles is gone, after \d.\d % of the orders", lines[1])
     assert len(lines) == 2
+    few = written(tmp_path / "few.csv", orders(4, 300))
+    limited = ("--max-drift", "value.p05=10%", "--compare", f"{series}/runs/03")
+    done = daskjobs("run", "--input", str(few), "--run", "b", *limited)
+    said = "warning    --max-drift value.p05 limits nothing, since it is not compared: that takes 400 rows in both\n"
+    assert said in done.stdout

@@ -12,7 +12,7 @@ from concurrent.futures import ProcessPoolExecutor
 from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, get_args, get_type_hints
 from urllib.parse import urlparse
 
 import cloudpickle
@@ -140,7 +140,7 @@ def test_input_that_is_not_orders_is_an_input_error(tmp_path: Path) -> None:
         ({"max_rejected": False}, "--max-rejected must be a number, got False"),
         ({"max_rejected": Decimal("1.01")}, "--max-rejected must be between 0 and 1, got '1.01'"),
         ({"keep_cluster": 1}, "--keep-cluster must be True or False, got 1"),
-        ({"max_rejected": "1"}, "--max-rejected must be a number, got '1'"),
+        ({"max_rejected": [None]}, "--max-rejected must be a number, got 'None'"),
         ({"keep_cluster": "no"}, "--keep-cluster must be True or False, got 'no'"),
         ({"columns": {"price": "cost"}}, "--columns must be a text, got"),
         ({"columns": ""}, "--columns is empty: give it a value, or leave it out for the default"),
@@ -365,7 +365,10 @@ def test_options_are_those_of_the_command_line() -> None:
     expected = {each.name: AnyPath if option.path else type(each.default) for each, option in options(Settings)}
     named = {"run_uri", "input", "rules", "as_of"}  # arguments of their own
     of_run = {name: kind for name, kind in expected.items() if name not in named}
-    assert get_type_hints(Options) == of_run | get_type_hints(ClusterKeywords)
+    hints = get_type_hints(Options)
+    more = {each.name: hints[each.name] for each, option in options(Settings) if option.python}
+    assert hints == of_run | get_type_hints(ClusterKeywords) | more
+    assert all(of_run[name] in get_args(kind) for name, kind in more.items())
 
 
 SCRIPT = """
