@@ -22,7 +22,16 @@ from daskjobs.series import history as books
 from daskjobs.series.days import days_of
 from daskjobs.series.history import History, RunRow, listed
 from daskjobs.series.prices import prices_of
-from daskjobs.series.said import TITLE, bad_texts, missing_texts, named, not_good_texts, total_lines
+from daskjobs.series.said import (
+    TITLE,
+    bad_texts,
+    missing_text,
+    missing_texts,
+    named,
+    not_good_texts,
+    sent_text,
+    total_lines,
+)
 from daskjobs.stages import STAGES
 from daskjobs.stages.run_settings import STORES
 
@@ -101,6 +110,7 @@ def _amount(value: str, row: RunRow) -> str:
 
 def _reasons(row: RunRow) -> str:
     most = [f"{name} {count:,}" for name, count in row.reasons.items()]
+    most += [f"{name} {count:,} (warned)" for name, count in row.warned.items()]
     return ", ".join(most[:MOST_REASONS]) + (f" and {len(most) - MOST_REASONS} more" if most[MOST_REASONS:] else "")
 
 
@@ -110,6 +120,8 @@ COLUMNS: dict[str, Callable[[RunRow], str]] = {
     "run": lambda row: row.run,
     "rows": lambda row: f"{row.rows:,}",
     "rejected": lambda row: share(row.rejected, row.judged),
+    "sent": sent_text,
+    "missing": missing_text,
     "orders": lambda row: f"{row.orders:,}",
     "revenue": lambda row: _amount(row.revenue, row),
     "corrections": lambda row: _amount(row.corrected_revenue, row) if row.corrections else "",

@@ -12,12 +12,13 @@ from daskjobs.cores import in_turn
 from daskjobs.errors import DaskjobsError, InputError
 from daskjobs.files.documents import from_json, parse
 from daskjobs.files.storage import Storage, UnavailableError, damaged, explained, filesystem
+from daskjobs.orders.report.drift import Drift
 from daskjobs.orders.report.quality import Quality
 from daskjobs.pipeline.lease import MARKER
 from daskjobs.pipeline.manifest import Manifest
 from daskjobs.pipeline.stage import Stage
 from daskjobs.series.days import MissingDay, gaps, is_day, uncovered
-from daskjobs.series.earlier import Earlier
+from daskjobs.series.earlier import LOCK_FOLDER, Earlier
 from daskjobs.series.layout import DRIFT, EARLIER, PAGE, QUALITY
 from daskjobs.series.prices import Prices, WorkerUse
 from daskjobs.series.runs import LAST, TRIES, GoodRun, folders, good_run, made
@@ -34,10 +35,11 @@ class RunRow:
     """A good run: what it counted, how it differed from an earlier one, and how it ran.
 
     Amounts are texts with two decimals. ``orders`` and ``revenue`` are the run's own, and the ``corrected`` ones what
-    it changes of earlier runs' sums. ``reasons`` are rejected rows, the most frequent first. ``drift`` is the number of
-    measures beyond their threshold, of a run that was compared with another one, and ``drifted`` are their sentences.
-    ``page`` is where its report is. The rest comes from facts.json, and is None where that doesn't say it; ``cost`` is
-    None without prices as well.
+    it changes of earlier runs' sums. ``reasons`` are rejected rows, the most frequent first, and ``warned`` valid ones
+    of which a rule warns. ``sent`` is what the sender says of rows, ids, or a column of money, with what is
+    ``missing``. ``drift`` is the number of measures beyond their threshold, of a run that was compared with another
+    one, and ``drifted`` are their sentences. ``page`` is where its report is. The rest comes from facts.json, and is
+    None where that doesn't say it; ``cost`` is None without prices as well.
     """
 
     run: str
@@ -48,6 +50,9 @@ class RunRow:
     furniture: int
     rejected: int
     reasons: dict[str, int]
+    warned: dict[str, int]
+    sent: dict[str, str]
+    missing: dict[str, str]
     orders: int
     revenue: str
     currency: str
@@ -144,15 +149,24 @@ class _Reported:
 
 
 @dataclass(frozen=True)
-class _Measure:
-    over: bool
-    sentence: str
+class _Sent:
+    what: str
+    sent: str
+    missing: str
 
 
 @dataclass(frozen=True)
-class _Drift:
-    compared: dict[str, Any] | None
-    measures: list[_Measure] = field(default_factory=list)
+class _Warned:
+    reason: str
+    rows: int
+
+
+@dataclass(frozen=True)
+class _Told:
+    """What quality.json says of the sender's numbers and of rules that warn; a version without these says nothing."""
+
+    sent: list[_Sent] = field(default_factory=list)
+    warned: list[_Warned] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -184,7 +198,7 @@ class _Facts:
 
 @dataclass(frozen=True)
 class _Good:
-    """A good run, whether it was made with --known, and the runs that it has looked at: their reports' hashes by name.
+    """A good run, whether it was made with --known, and the runs that it has looked at: by name, `GoodRun.counts`.
 
     By these a run is recognized in a series that was copied as well.
     """
@@ -211,7 +225,7 @@ def history(
     with explained(f"list {series}"):
         if not fs.isdir(path):
             raise InputError(f"there is no folder {series}: name the one that holds runs, like runs/")
-    uris = folders(series)
+    uris = [uri for uri in folders(series) if _name(uri) != LOCK_FOLDER]
     look = partial(_looked_at, stages=stages, prices=prices)
     with closing(in_turn(look, uris, Storage(series).requests(series))) as looked_at:
         found = [each for each in looked_at if each is not None]
@@ -273,8 +287,10 @@ def _good(run: GoodRun, stages: Mapping[str, Stage], prices: Prices | None) -> _
         raise damaged(run.storage.uri(MARKER), "it doesn't say when the run's folder was made")
     reported = run.counted(LAST, _Reported)
     quality = _parsed(run, LAST, QUALITY, Quality)
-    drift = _parsed(run, LAST, DRIFT, _Drift) if run.has(LAST, DRIFT) else None
-    over = [each.sentence for each in drift.measures if each.over] if drift else []
+    told = _parsed(run, LAST, QUALITY, _Told)
+    sent = {each.what: each for each in reversed(told.sent)}  # the first one is that of all files
+    drift = _parsed(run, LAST, DRIFT, Drift) if run.has(LAST, DRIFT) else None
+    over = [each.sentence for each in drift.over] if drift else []
     earlier = _parsed(run, "split", EARLIER, Earlier) if run.has("split", EARLIER) else None
     known = run.manifests["split"].settings.get("known")
     facts = _facts(run, stages)
@@ -288,13 +304,16 @@ def _good(run: GoodRun, stages: Mapping[str, Stage], prices: Prices | None) -> _
         furniture=quality.rows.furniture,
         rejected=quality.rows.rejected,
         reasons={each.reason: each.rows for each in quality.reasons},
+        warned={each.reason: each.rows for each in told.warned},
+        sent={what: each.sent for what, each in reversed(sent.items())},
+        missing={what: each.missing for what, each in reversed(sent.items())},
         orders=quality.paid_orders,
         revenue=reported.revenue,
         currency=quality.currency,
         corrections=reported.corrections,
         corrected_orders=int(reported.corrected_orders or 0),
         corrected_revenue=reported.corrected_revenue or str(ZERO),
-        compared=_name(str(drift.compared["run"])) if drift and drift.compared else "",
+        compared=drift.compared.name if drift and drift.compared else "",
         drift=len(over) if drift and drift.compared else None,
         drifted=over,
         page=run.storage.uri(PAGE),
@@ -302,7 +321,7 @@ def _good(run: GoodRun, stages: Mapping[str, Stage], prices: Prices | None) -> _
         workers=use[0] if use else None,
         cost=str(prices.cost(use[1])) if use and prices else None,
     )
-    looked = {_name(each.run): each.sha256 for each in earlier.known} if earlier else {}
+    looked = {_name(each.run): each.counts for each in earlier.known} if earlier else {}
     return _Good(run, row, bool(known), looked)
 
 
@@ -382,8 +401,8 @@ def _doubts(good: Sequence[_Good], bad: set[str]) -> Iterator[str]:
     for each in good:
         gone = [
             name
-            for name, sha256 in each.looked.items()
-            if name not in bad and (name not in before or before[name].run.sha256 != sha256)
+            for name, counts in each.looked.items()
+            if name not in bad and (name not in before or before[name].run.counts != counts)
         ]
         if gone:
             stale.append(f"{each.run.name} ({listed(gone)})")

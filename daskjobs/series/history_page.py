@@ -9,7 +9,17 @@ from itertools import groupby
 from daskjobs.orders.report.html import Html, amount, counted, document, repeated, scrolled, share
 from daskjobs.orders.report.plots import ABOVE, BELOW, HEIGHT, MONTHS, UNITS, percent, short, ticks_of
 from daskjobs.series.history import History, RunRow, Total, listed
-from daskjobs.series.said import TITLE, bad_texts, days_text, missing_texts, named, not_good_texts, total_lines
+from daskjobs.series.said import (
+    TITLE,
+    bad_texts,
+    days_text,
+    missing_text,
+    missing_texts,
+    named,
+    not_good_texts,
+    sent_text,
+    total_lines,
+)
 
 REASONS = 6  # that have a plot
 SMALL = 90  # pixels of a plot of a reason
@@ -127,29 +137,29 @@ def _plots(history: History, link: Link) -> Iterator[Html]:
         "Rejected share by night", "Rejected rows, %", rows,
         [_shared(row, row.rejected) for row in rows], marks, link,
     )  # fmt: skip
-    reasons = _reasons(rows)
-    top = max((_shared(row, row.reasons.get(reason, 0)).value for row in rows for reason in reasons), default=Decimal())
-    for reason in reasons[:REASONS]:
-        columns = [_shared(row, row.reasons.get(reason, 0)) for row in rows]
-        yield _figure(f"Rejected as {reason} by night", "Of the rows, %", rows, columns, set(), link, SMALL, top)
-    if len(reasons) > REASONS:
+    for said, counts in (("Rejected as", [row.reasons for row in rows]), ("Warned of", [row.warned for row in rows])):
+        yield from _by_reason(said, rows, counts, link)
+
+
+def _by_reason(said: str, rows: Sequence[RunRow], counts: Sequence[dict[str, int]], link: Link) -> Iterator[Html]:
+    """Plot the share of the rows of each run by reason, on one scale, those first which have the largest in a run."""
+    shares = dict[str, list[Column]]()
+    for reason in dict.fromkeys(reason for each in counts for reason in each):
+        shares[reason] = [_shared(row, each.get(reason, 0)) for row, each in zip(rows, counts, strict=True)]
+    most = {reason: max(each.value for each in columns) for reason, columns in shares.items()}
+    ranked = sorted(most, key=lambda reason: (-most[reason], reason))
+    for reason in ranked[:REASONS]:
+        title = f"{said} {reason} by night"
+        yield _figure(title, "Of the rows, %", rows, shares[reason], set(), link, SMALL, most[ranked[0]])
+    if len(ranked) > REASONS:
         yield Html('<p class="note">{}</p>').format(
-            f"Of {len(reasons):,} reasons, the {REASONS} with the largest share of a night's rows have a plot."
+            f"Of {len(ranked):,} reasons, the {REASONS} with the largest share of a night's rows have a plot."
         )
 
 
 def _shared(row: RunRow, part: int) -> Column:
     value = Decimal(100 * part) / row.judged if row.judged else Decimal()
     return Column(row, value, share(part, row.judged))
-
-
-def _reasons(rows: Sequence[RunRow]) -> list[str]:
-    """Return the reasons of all runs, those first which have the largest share of the rows of a night."""
-    most = dict[str, Decimal]()
-    for row in rows:
-        for reason, count in row.reasons.items():
-            most[reason] = max(most.get(reason, Decimal()), _shared(row, count).value)
-    return sorted(most, key=lambda reason: (-most[reason], reason))
 
 
 def _slots(rows: Sequence[RunRow]) -> tuple[int, dict[str, tuple[int, int]], list[str]]:
@@ -265,13 +275,18 @@ def _named(row: RunRow, link: Link) -> Html:
 def _table(history: History, link: Link) -> Html:
     corrected = any(row.corrections for row in history.runs)
     compared = any(row.drift is not None for row in history.runs)
-    heads = ["Revenue", "Orders", "Rejected", "Rows", *["Corrections"] * corrected, *["Drift"] * compared]
+    sent = any(row.sent for row in history.runs)
+    more = {"Sent": sent, "Missing": sent, "Corrections": corrected, "Drift": compared}
+    heads = ["Revenue", "Orders", "Rejected", "Rows", *(head for head, shown in more.items() if shown)]
 
     def cells(row: RunRow) -> Iterator[str]:
         yield f"{amount(row.revenue)} {row.currency}".rstrip()
         yield f"{row.orders:,}"
         yield share(row.rejected, row.judged)
         yield f"{row.rows:,}"
+        if sent:
+            yield sent_text(row)
+            yield missing_text(row)
         if corrected:
             yield amount(row.corrected_revenue)
         if compared:

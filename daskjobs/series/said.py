@@ -1,7 +1,9 @@
 """What is said of a history, on its page and in the terminal."""
 
+from decimal import Decimal
+
 from daskjobs.orders.report.html import amount, counted
-from daskjobs.series.history import History, OtherRun
+from daskjobs.series.history import History, OtherRun, RunRow
 
 TITLE = "Orders history: "
 MOST = 30  # runs of a kind that are named
@@ -37,6 +39,16 @@ def _elsewhere(orders: int) -> str:
 def named(day: str, run: str) -> str:
     """Return a run's day and its name, unless this says no more."""
     return day if run == day else f"{day} {run}"
+
+
+def sent_text(row: RunRow) -> str:
+    """Say what the sender says of a run's input, if anything: first the number of rows, if that is told."""
+    return next((f"{Decimal(sent):,} {what}" for what, sent in row.sent.items()), "")
+
+
+def missing_text(row: RunRow) -> str:
+    """Say how much of that is missing."""
+    return next((f"{Decimal(missing):,}" if missing else "unknown" for missing in row.missing.values()), "")
 
 
 def bad_texts(history: History) -> list[str]:

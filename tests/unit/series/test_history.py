@@ -5,8 +5,6 @@ import json
 import re
 import shutil
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -15,15 +13,14 @@ import pytest
 from click.testing import CliRunner, Result
 
 import daskjobs
-from conftest import csv_text, row
+from conftest import GOOD, csv_text, row
 from daskjobs.cli import history as command
 from daskjobs.errors import ConfigError, DaskjobsError, InputError, StorageError, UsageError
-from daskjobs.files.digest import Output
-from daskjobs.files.documents import dump, to_json
+from daskjobs.files.documents import to_json
 from daskjobs.orders.schema import COLUMNS
-from daskjobs.pipeline.manifest import Manifest
 from daskjobs.series import history as books
 from daskjobs.series.days import days_of
+from daskjobs.series.earlier import LOCK_FOLDER
 from daskjobs.series.history import History, Sums
 from daskjobs.series.prices import prices_of
 from daskjobs.stages import STAGES
@@ -294,50 +291,59 @@ def test_a_price_that_is_none_is_refused(text: str) -> None:
         prices_of(text)
 
 
-def test_drift_of_a_run_is_shown_with_its_sentences(series: Path) -> None:
-    measures = [
-        {"name": "rows", "over": True, "fails": False, "sentence": "rows fell by 40%"},
-        {"name": "region", "over": False, "fails": False, "sentence": "regions are alike"},
-    ]
-    add_output(series / "n3", "report/drift.json", {"version": 1, "compared": {"run": "/x/n2"}, "measures": measures})
-    found = look(series)
-    assert [(row.compared, row.drift, row.drifted) for row in found.runs] == [
-        ("", None, []),
-        ("", None, []),
-        ("n2", 1, ["rows fell by 40%"]),
-    ]
+def test_drift_of_a_run_is_shown_with_its_sentences(tmp_path: Path) -> None:
+    series = tmp_path / "runs"
+    for number, rows in ((1, 400), (2, 40)):
+        (tmp_path / f"{number}.csv").write_bytes(csv_text(*[row() for _ in range(rows)]))
+        daskjobs.run_orders(tmp_path / f"{number}.csv", run=series / f"n{number}", as_of=f"2026-11-0{number}",
+                            compare="last")  # fmt: skip
+    first, second = look(series).runs
+    assert (first.compared, first.drift, first.drifted) == ("", None, [])
+    measures = json.loads((series / "n2/report/drift.json").read_bytes())["measures"]
+    over = [each["sentence"] for each in measures if each["over"]]
+    assert (second.compared, second.drift, second.drifted) == ("n1", len(over), over)
+    assert len(measures) > len(over) > 0
     shown = call(series).output
-    assert "drift       2026-11-05 n3, compared with n2: rows fell by 40%\n" in shown
-    assert "regions are alike" not in shown
+    for sentence in over:
+        assert f"drift       2026-11-02 n2, compared with n1: {sentence}\n" in shown
 
 
-def add_output(run: Path, name: str, content: object) -> None:
-    """Write a file of report, and let its manifest vouch for it."""
-    (run / name).write_bytes(dump(content))
-    with report_of(run) as manifest:
-        manifest.outputs[name] = Output.of(dump(content))
+def dated(order: str, total: str, day: int, status: str = "success") -> dict[str, str]:
+    at = f"2026-11-0{day} 10:00:00"
+    return GOOD | {
+        "order_id": order, "quantity": "1", "price": total, "total_amount": total, "timestamp": at, "status": status,
+    }  # fmt: skip
 
 
-@contextmanager
-def report_of(run: Path) -> Iterator[Manifest]:
-    """Change the manifest of a run's report."""
-    path = run / "report/manifest.json"
-    manifest = Manifest.from_json(path.read_bytes(), "report", STAGES["report"].rows)
-    yield manifest
-    path.write_bytes(manifest.to_json())
-
-
-def test_corrections_stand_on_a_line_of_their_own_and_are_in_the_total(series: Path) -> None:
-    before = look(series).totals[0]
-    with report_of(series / "n3") as manifest:
-        manifest.rows.update(corrections=2, corrected_orders="-1", corrected_revenue="-10.25")
-    found = look(series)
+def test_corrections_stand_on_a_line_of_their_own_and_the_total_is_that_of_the_newest_rows(tmp_path: Path) -> None:
+    nights = [
+        [dated("A", "10.00", 1), dated("B", "20.25", 1), dated("C", "1.00", 1)],
+        [dated("A", "15.50", 2), dated("B", "20.25", 1), dated("D", "7.00", 2)],
+        [dated("C", "1.00", 3, "refunded"), dated("A", "3.00", 1), dated("D", "7.01", 3)],
+    ]
+    for number, rows in enumerate(nights, 1):
+        (tmp_path / f"{number}.csv").write_bytes(csv_text(*[",".join(each.values()) for each in rows]))
+        daskjobs.run_orders(tmp_path / f"{number}.csv", run=tmp_path / f"runs/{number}", as_of=f"2026-11-0{number}",
+                            known=tmp_path / "runs", again="newest")  # fmt: skip
+    newest = dict[str, dict[str, str]]()
+    for each in (each for rows in nights for each in rows):
+        before = newest.setdefault(each["order_id"], each)
+        if each["timestamp"] > before["timestamp"]:
+            newest[each["order_id"]] = each
+    paid = [Decimal(each["total_amount"]) for each in newest.values() if each["status"] == "success"]
+    found = look(tmp_path / "runs")
     (total,) = found.totals
-    assert total.of_runs == before.of_runs
-    assert total.corrections == Sums(-1, "-10.25")
-    assert (total.orders, Decimal(total.revenue)) == (before.orders - 1, Decimal(before.revenue) - Decimal("10.25"))
-    assert [(row.corrections, row.corrected_revenue) for row in found.runs] == [(0, "0.00"), (0, "0.00"), (2, "-10.25")]
-    assert "corrections -1 orders, revenue -10.25\n" in call(series).output
+    assert (total.orders, total.revenue, found.exact, found.not_good) == (len(paid), str(sum(paid)), True, [])
+    assert (total.of_runs, total.corrections) == (Sums(6, "60.76"), Sums(-3, "-18.00"))
+    assert [(row.corrections, row.corrected_revenue) for row in found.runs] == [
+        (0, "0.00"),
+        (1, "-10.00"),
+        (2, "-8.00"),
+    ]
+    assert call(tmp_path / "runs").output.splitlines()[1:3] == [
+        "of runs     6 orders, revenue 60.76",
+        "corrections -3 orders, revenue -18.00",
+    ]
 
 
 def test_json_has_one_object_for_each_run_and_is_the_same_each_time(made: Path) -> None:
@@ -377,7 +383,9 @@ def test_page_is_refused_where_it_would_harm(series: Path, tmp_path: Path) -> No
     assert (tmp_path / "other.html").read_text() == "<!doctype html><title>mine</title>"
     for _ in range(2):  # its own page is written again
         assert call(series, "--html", series / "history.html").exit_code == 0
-    assert {path.name for path in series.iterdir()} == {"bad", "n1", "n2", "n3", "notes.txt", "history.html"}
+    assert {path.name for path in series.iterdir()} - {LOCK_FOLDER} == {
+        *("bad", "n1", "n2", "n3", "notes.txt", "history.html")
+    }
 
 
 def test_history_of_a_series_in_s3_is_that_of_the_same_folder_here(s3: str, made: Path, tmp_path: Path) -> None:

@@ -20,7 +20,8 @@ from daskjobs.series.history_page import page
 
 RUN = RunRow(
     run="n1", day="2026-11-01", made="2026-11-02T01:00:00+00:00", version="1.2.3", rows=100, furniture=0, rejected=5,
-    reasons={"wrong_total": 4, "bad_price": 1}, orders=90, revenue="1234567.80", currency="", corrections=0,
+    reasons={"wrong_total": 4, "bad_price": 1}, warned={}, sent={}, missing={},
+    orders=90, revenue="1234567.80", currency="", corrections=0,
     corrected_orders=0, corrected_revenue="0.00", compared="", drift=None, drifted=[],
     page="/runs/n1/report/report.html", seconds=12.5, workers=5, cost=None,
 )  # fmt: skip
@@ -140,6 +141,15 @@ def test_runs_that_are_not_good_are_named_up_to_a_bound() -> None:
     assert "60 more have no report" in html
     assert "10 more can&#39;t be read" in html
     assert "f89 has" in html
+
+
+def test_what_the_sender_says_and_what_rules_warn_of_is_shown() -> None:
+    html = drawn(of(night(1, sent={"rows": "5000", "ids": "4990"}, missing={"rows": "0", "ids": "0"}), night(2)))
+    assert "<td>5,000 rows</td><td>0</td>" in html
+    assert "<td></td><td></td>" in html
+    warned = drawn(of(night(1, warned={"bulk": 50}), night(2)))
+    assert '<th scope="col">Sent</th>' not in warned
+    assert [height for *_, height in columns(warned, "Warned of bulk by night")] == [1000, 0]
 
 
 def test_share_of_rejected_rows_leaves_furniture_out() -> None:
