@@ -51,8 +51,8 @@ _given = text_option(
 def _ended(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options by which Argo tells an exit handler how the workflow ended."""
     for flag, help in (
-        ("--failures", "The value of workflow.failures: the failed tasks, and their messages."),
-        ("--status", "The value of workflow.status: how the workflow ended, as Argo tells its exit handler."),
+        ("--workflow-failures", "The value of workflow.failures: the failed tasks, and their messages."),
+        ("--workflow-status", "The value of workflow.status: how the workflow ended, as Argo tells its exit handler."),
     ):
         command = text_option(flag, help)(command)
     return command
@@ -83,12 +83,17 @@ def _stage_command(stage: Stage) -> click.Command:
     @_given
     @(_ended if stage is cleanup.STAGE else _as_it_is)
     def command(
-        log_level: str | None, outputs: str, given: str, status: str = "", failures: str = "", **values: Any
+        log_level: str | None,
+        outputs: str,
+        given: str,
+        workflow_status: str = "",
+        workflow_failures: str = "",
+        **values: Any,
     ) -> None:
         events.configure(log_level or "info")
         if not values["run_uri"] and stage is not generate.STAGE:
             raise UsageError(f"daskjobs {stage.name} needs --run: where the stages before it wrote their files")
-        context = replace(_context(settings(values), stage.name), outcome=of_argo(status, failures))
+        context = replace(_context(settings(values), stage.name), outcome=of_argo(workflow_status, workflow_failures))
         _accept(context, given)
         _do(stage.name, context, outputs)
 
