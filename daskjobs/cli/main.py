@@ -29,6 +29,12 @@ def _profile(_: str) -> click.Command:
     return profile
 
 
+def _pending(_: str) -> click.Command:
+    from daskjobs.cli.pending import pending
+
+    return pending
+
+
 def _step(name: str) -> click.Command:
     from daskjobs.cli import step
 
@@ -47,6 +53,7 @@ COMMANDS = {
     "Commands": {
         "run": "Run all stages on this machine, or on the Dask cluster that --cluster names, and print the report.",
         "profile": "List the presets for --profile, print one, or propose a profile for your files.",
+        "pending": "List the files that no good run of a series has read yet, one a line, as --input takes them.",
         "explain": "Show a row of the input, its partition, and why it was rejected.",
         "step": "Call a function with a Dask client, on a cluster of its own, and print its result as JSON.",
         "dashboard": "Forward the Dask dashboard of a running workflow to this machine, and follow its progress until "
@@ -77,6 +84,7 @@ NAMES = [name for listed in COMMANDS.values() for name in listed]
 # What imports a command, where that is not `_running`.
 IMPORTED_BY = {
     "profile": _profile,
+    "pending": _pending,
     **dict.fromkeys(("step", "step-cleanup"), _step),
     **dict.fromkeys(("explain", "dashboard", "doctor", "cluster", "janitor"), _other),
 }

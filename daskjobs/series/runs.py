@@ -97,7 +97,7 @@ def good_run(uri: str, stages: Mapping[str, Stage]) -> GoodRun | None:
         except _OtherError as other:
             error = other
             continue
-        return GoodRun(uri, told[1], _made(uri), manifests)
+        return GoodRun(uri, told[1], made(uri), manifests)
     raise StorageError(
         f"{Storage(uri).uri(error.name)} is not what the report of {uri} was made from: run it again, or move its "
         "folder out of the series"
@@ -161,7 +161,8 @@ def _manifest(uri: str, stage: Stage, data: bytes) -> Manifest:
         raise damaged(where, error) from error
 
 
-def _made(uri: str) -> str:
+def made(uri: str) -> str:
+    """Return when the folder of a run was made, or an empty text if it is no run's."""
     data = Storage(uri).find(MARKER)
     try:
         return str(parse(data, dict[str, Any])["made"]) if data is not None else ""

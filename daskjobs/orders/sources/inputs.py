@@ -42,6 +42,10 @@ BOOKKEEPING = re.compile(
 )
 
 
+class NoFilesError(InputError):
+    """A path, URI or glob names no file."""
+
+
 def find_inputs(pattern: str, ignore_table: bool = False, marked: bool = True) -> dict[str, str]:
     """Return the files that a path, URI or glob names, each with a mark that changes when the file does.
 
@@ -80,7 +84,7 @@ def find_inputs(pattern: str, ignore_table: bool = False, marked: bool = True) -
             "give its path"
         )
     if not marks:
-        raise InputError(f"{name} {instead}")
+        raise NoFilesError(f"{name} {instead}")
     if unknown := [each for each in passed if not BOOKKEEPING.fullmatch(each)]:
         event("input.passed_over", level=logging.WARNING, names=listed(", ".join(unknown[:NAMED])), of=len(unknown))
     return marks
