@@ -2,10 +2,10 @@
 
 import os
 from dataclasses import replace
+from typing import IO
 
 from daskjobs.errors import UsageError
 from daskjobs.events import event
-from daskjobs.files.digest import Output
 from daskjobs.files.storage import Storage, explained
 from daskjobs.stages import generate
 from daskjobs.stages.run_settings import Context
@@ -38,19 +38,20 @@ def with_dropped(context: Context, given: str) -> Context:
 def _copy(path: str, storage: Storage) -> None:
     """Copy a file into the run, unless an earlier attempt has done so."""
     with explained(f"read {path}"), open(path, "rb") as file:
-        if storage.size(generate.GIVEN) == os.path.getsize(path) and _alike(path, storage):
+        if storage.size(generate.GIVEN) == os.path.getsize(path) and _is_in(file, storage):
             return
+        file.seek(0)
         with storage.write(generate.GIVEN, durable=True) as copy:
             while data := file.read(BLOCK_BYTES):
                 copy.write(data)
-        made: Output = copy.output
+    made = copy.output
     event("orders.given", file=storage.uri(generate.GIVEN), bytes=made.size, sha256=made.sha256)
 
 
-def _alike(path: str, storage: Storage) -> bool:
-    here = Storage(os.path.dirname(path))
-    with here.open(path) as one, storage.open(generate.GIVEN) as other:
-        while data := one.read(BLOCK_BYTES):
-            if other.read(len(data)) != data:
+def _is_in(file: IO[bytes], storage: Storage) -> bool:
+    """Tell whether the copy in the run has the bytes of a file."""
+    with storage.open(generate.GIVEN) as copy:
+        while data := file.read(BLOCK_BYTES):
+            if copy.read(len(data)) != data:
                 return False
     return True

@@ -235,3 +235,24 @@ def test_wrong_use_is_answered_with_a_sentence(
     assert done.returncode == code, done.stderr
     assert sentence in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_files_in_s3_are_pending_by_what_s3_says_of_them_and_by_their_rows(s3: str) -> None:
+    from daskjobs.files.storage import Storage
+
+    place, series = Storage(f"{s3}/pending"), f"{s3}/pending/runs"
+    for name in ("a.csv", "b.csv", "b.csv.control.json"):
+        place.put(f"in/{name}", csv_text(row(order_id=name)))
+    asked = Asked([f"{s3}/pending/in/*"], settle=0)
+    found = pending(asked, series, STAGES).pending
+    assert [each.input for each in found] == [f"{s3}/pending/in/{name}" for name in ("a.csv", "b.csv")]
+    daskjobs.run_orders(input=found[0].input, run=f"{series}/{found[0].run}")
+    assert pending(asked, series, STAGES).pending == found[1:]
+    place.put("in/a.csv", csv_text(row(order_id="a.csv")))  # the same rows, delivered again
+    assert pending(asked, series, STAGES).pending == found[1:]
+    place.put("in/a.csv", csv_text(row(order_id="A.csv")))
+    assert [each.why for each in pending(asked, series, STAGES).pending] == [
+        f"it has changed since {found[0].run} has read it",
+        NEW,
+    ]
+    assert pending(Asked([f"{s3}/pending/in/*"], settle=3600), series, STAGES).pending == []
