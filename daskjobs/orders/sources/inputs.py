@@ -45,6 +45,10 @@ BOOKKEEPING = re.compile(
 )
 
 
+class NoFilesError(InputError):
+    """A path, URI or glob names no file."""
+
+
 def find_inputs(pattern: str, ignore_table: bool = False, marked: bool = True) -> dict[str, str]:
     """Return the files that a path, URI or glob names, each with a mark that changes when the file does.
 
@@ -91,7 +95,7 @@ def find_inputs(pattern: str, ignore_table: bool = False, marked: bool = True) -
             "its sender for it, or remove the control file"
         )
     if not marks:
-        raise InputError(f"{name} {instead}")
+        raise NoFilesError(f"{name} {instead}")
     if unknown := [each for each in passed if not BOOKKEEPING.fullmatch(each) and not each.endswith(ENDING)]:
         event("input.passed_over", level=logging.WARNING, names=listed(", ".join(unknown[:NAMED])), of=len(unknown))
     return marks
