@@ -65,9 +65,9 @@ COMMANDS = {
     "Commands": {
         "run": "Run all stages on this machine, or on the Dask cluster that --cluster names, and print the report.",
         "profile": "List the presets for --profile, print one, or propose a profile for your files.",
+        "pending": "List the files that no good run of a series has read yet, one a line, as --input takes them.",
         "explain": "Show what became of a row of the input, of the rows with a reason, or of an order in many runs.",
         "history": "Show what the runs of a series come to, and its last nights; SERIES is the folder that holds runs.",
-        "pending": "List the files that no good run of a series has read yet, one a line, as --input takes them.",
         "step": "Call a function with a Dask client, on a cluster of its own, and print its result as JSON.",
         "dashboard": "Forward the Dask dashboard of a running workflow to this machine, and follow its progress until "
         "its work ends.",

@@ -253,7 +253,7 @@ def test_alerts_and_docs_name_the_metrics_of_the_flow_and_their_labels() -> None
     assert all(len(each["help"]) > 10 for each in SPEC["metrics"]["prometheus"])  # Argo needs one
     for each in SPEC["metrics"]["prometheus"]:
         uses = set(re.findall(r"\['?([\w-]+)'\]|parameters\?\.(\w+)", str(each)))
-        outputs = {o["globalName"] for t in PODS.values() for o in t.get("outputs", {}).get("parameters", [])}
+        outputs = {o.get("globalName") for t in PODS.values() for o in t.get("outputs", {}).get("parameters", [])}
         assert {"".join(pair) for pair in uses} <= outputs, each["name"]
 
 
@@ -265,7 +265,7 @@ def test_variables_from_secrets_stand_where_argo_keeps_them() -> None:
 
 
 def test_only_pods_that_tell_something_have_the_addresses() -> None:
-    of_lineage = {"generate", "validate", "generate-split-validate", "cleanup"}
+    of_lineage = {"generate", "validate", "generate-split-validate", "whole", "cleanup"}
     for name, template in PODS.items():
         secrets = {
             reference["key"]: (reference["name"], reference["optional"])
@@ -274,7 +274,7 @@ def test_only_pods_that_tell_something_have_the_addresses() -> None:
         }
         lineage = {f"DASKJOBS_OPENLINEAGE{key}": ("daskjobs-openlineage", True) for key in ("", "_KEY")}
         notify = {"DASKJOBS_NOTIFY": ("daskjobs-notify", True)}
-        assert secrets == (lineage if name in of_lineage else {}) | (notify if name == "cleanup" else {}), name
+        assert secrets == (lineage if name in of_lineage else {}) | (notify if name in ("whole", "cleanup") else {}), name
 
 
 def test_no_parameter_is_in_what_kubernetes_expands_unless_it_is_escaped() -> None:
