@@ -140,7 +140,7 @@ def listed(*arguments: str) -> dict[str, list[str]]:
 
 def test_help_tells_what_people_use_from_what_is_for_a_cluster_and_what_pods_run() -> None:
     people, cluster, pods = (listed()[title] for title in cli.COMMANDS)
-    assert people == ["run", "profile", "history", "explain", "step", "dashboard", "doctor"]
+    assert people == ["run", "profile", "explain", "history", "step", "dashboard", "doctor"]
     assert cluster == ["cluster", "janitor", "step-cleanup"]
     assert pods == [*STAGES, "stages"]
 
