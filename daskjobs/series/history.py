@@ -149,27 +149,6 @@ class _Reported:
 
 
 @dataclass(frozen=True)
-class _Sent:
-    what: str
-    sent: str
-    missing: str
-
-
-@dataclass(frozen=True)
-class _Warned:
-    reason: str
-    rows: int
-
-
-@dataclass(frozen=True)
-class _Told:
-    """What quality.json says of the sender's numbers and of rules that warn; a version without these says nothing."""
-
-    sent: list[_Sent] = field(default_factory=list)
-    warned: list[_Warned] = field(default_factory=list)
-
-
-@dataclass(frozen=True)
 class _Used:
     workers: int
     cpu_seconds: float
@@ -287,8 +266,7 @@ def _good(run: GoodRun, stages: Mapping[str, Stage], prices: Prices | None) -> _
         raise damaged(run.storage.uri(MARKER), "it doesn't say when the run's folder was made")
     reported = run.counted(LAST, _Reported)
     quality = _parsed(run, LAST, QUALITY, Quality)
-    told = _parsed(run, LAST, QUALITY, _Told)
-    sent = {each.what: each for each in reversed(told.sent)}  # the first one is that of all files
+    sent = {each.what: each for each in reversed(quality.sent)}  # the first one is that of all files
     drift = _parsed(run, LAST, DRIFT, Drift) if run.has(LAST, DRIFT) else None
     over = [each.sentence for each in drift.over] if drift else []
     earlier = _parsed(run, "split", EARLIER, Earlier) if run.has("split", EARLIER) else None
@@ -304,7 +282,7 @@ def _good(run: GoodRun, stages: Mapping[str, Stage], prices: Prices | None) -> _
         furniture=quality.rows.furniture,
         rejected=quality.rows.rejected,
         reasons={each.reason: each.rows for each in quality.reasons},
-        warned={each.reason: each.rows for each in told.warned},
+        warned={each.reason: each.rows for each in quality.warned},
         sent={what: each.sent for what, each in reversed(sent.items())},
         missing={what: each.missing for what, each in reversed(sent.items())},
         orders=quality.paid_orders,

@@ -308,6 +308,18 @@ def test_drift_of_a_run_is_shown_with_its_sentences(tmp_path: Path) -> None:
         assert f"drift       2026-11-02 n2, compared with n1: {sentence}\n" in shown
 
 
+def test_what_the_sender_says_and_what_rules_warn_of_stands_in_the_line_of_the_run(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_bytes(csv_text(row(), row(total_amount="21.50"), row(status="odd")))
+    daskjobs.run_orders(tmp_path / "a.csv", run=tmp_path / "runs/a", expect="ids=3,rows=3", warn="wrong_total")
+    (found,) = look(tmp_path / "runs").runs
+    assert (found.sent, found.missing) == ({"rows": "3", "ids": "3"}, {"rows": "0", "ids": "0"})
+    assert (found.warned, [*found.reasons]) == ({"wrong_total": 1}, ["unknown_status"])
+    heads, line = call(tmp_path / "runs").output.splitlines()[-3:-1]
+    assert "    sent  missing  " in heads
+    assert "  3 rows        0  " in line
+    assert line.endswith("unknown_status 1, wrong_total 1 (warned)")
+
+
 def dated(order: str, total: str, day: int, status: str = "success") -> dict[str, str]:
     at = f"2026-11-0{day} 10:00:00"
     return GOOD | {
