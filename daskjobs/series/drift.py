@@ -36,6 +36,7 @@ QUANTILES = {"p05": "0.05", "p50": "0.5", "p95": "0.95"}
 BESIDE = {"0.05": ("0.01", "0.25"), "0.5": ("0.25", "0.75"), "0.95": ("0.75", "0.99")}  # quantiles beside each
 OF = {"region": "orders", "product": "orders", "payment_mode": "rows", "status": "valid rows"}  # what shares are of
 REJECTED = "rejected."  # before the name of a reason
+CORRECTIONS = "corrections"
 INFINITE = (-math.inf, math.inf)
 
 Bounds = tuple[float, float]  # the least and the greatest value that is allowed
@@ -66,6 +67,7 @@ TIME = Kind(drift.TIME, {"h": 1, "d": DAY}, "36h, +36h or 2d")
 KINDS = {
     "rows": RELATIVE,
     "rejected": POINTS,
+    CORRECTIONS: POINTS,
     **{each: kind for name in OF for each, kind in ((name, STABILITY), (f"{name}.values", COUNT))},
     "revenue": RELATIVE,
     **{f"value.{name}": RELATIVE for name in ("mean", *QUANTILES)},
@@ -203,6 +205,8 @@ def _rows(before: Numbers, now: Numbers, judge: _Judge) -> Iterator[Measure]:
         )
         for reason in sorted({*before.reasons, *now.reasons})
     }
+    if before.corrections or now.corrections:
+        rejected[CORRECTIONS] = before.corrections, now.corrections, "{} of the rows correct orders of earlier runs"
     for name, (old, new, said) in rejected.items():
         shares = old / before.judged, new / now.judged
         most = points((old, new), (before.judged, now.judged))
@@ -402,9 +406,12 @@ def came_back(found: list[Measure], then: Iterable[Measure], since: list[Measure
     """Return measures as they are judged after a night that may have drifted itself.
 
     ``then`` are that night's measures, and ``since`` compare this one with the night before it. What has come back to
-    what it was there is not over: an event is told on its night. It fails all the same, unless it was told.
+    what it was there is not over: an event is told on its night. It fails all the same, unless it was told. Reasons and
+    corrections that neither of the two has are no measure, and the same.
     """
-    told, same = {each.name for each in then if each.over}, {each.name for each in since if not each.over}
+    told, other = {each.name for each in then if each.over}, {each.name for each in since if each.over}
+    same = {each.name for each in found if each.name == CORRECTIONS or each.name.startswith(REJECTED)}
+    same = (same | {each.name for each in since}) - other
     return [
         replace(each, over=False, fails=False, back=True, sentence=f"{each.sentence}, as it was before that")
         if each.over and each.name in same and (each.name in told or not each.fails)

@@ -136,6 +136,7 @@ def tallied(
             newest=(times and times.most) or "",
             spans=_spans(times, first, last),
             columns=_names(plan),
+            corrections=quality.seen_before.corrections if quality.seen_before else 0,
         ),
         {dimension: table for dimension, table in values.items() if _total(table)},
         {**{dimension: f"{name} has none" for dimension, table in values.items() if not _total(table)}, **absent},

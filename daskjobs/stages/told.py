@@ -329,7 +329,8 @@ def text(news: News) -> str:
         if seen.get("corrections"):
             amount = f"{seen['corrected_orders']} orders and {seen['corrected_revenue']}"
             lines.append(f"corrected: {amount} of earlier runs")
-    lines += _some("sent", [_sent(each) for each in news.sent])
+    if news.sent:  # or else the run has failed, with a sentence about what is missing
+        lines.append("all that was sent was received")
     lines += _some("drift", news.drift)
     lines += _some("warned", [f"{rule}, {rows:,} rows" for rule, rows in news.warned.items()])
     lines += _some("warning", news.warnings)
@@ -337,11 +338,6 @@ def text(news: News) -> str:
     while len("\n".join(lines)) > MOST_TEXT - MOST_LINE:
         lines.pop()
     return "\n".join([*lines, f"report: {news.report}" if news.report else f"run: {news.run}"])
-
-
-def _sent(line: dict[str, Any]) -> str:
-    missing = f"{line['missing']} missing" if line["missing"] else "an unknown rest"
-    return f"{line['sent']} {line['what']}, received {line['received']} + {missing}"
 
 
 def _some(kind: str, sentences: list[str]) -> Iterable[str]:

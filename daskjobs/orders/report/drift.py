@@ -57,7 +57,8 @@ class Numbers:
     ``reasons``. ``orders`` are the paid ones, whose sum is ``revenue``, in ``currency`` if that is known. ``first`` and
     ``last`` are the first and last of the days that have at least a twentieth of the paid orders of the day with the
     most. ``shares`` are by dimension, ``quantiles`` those of the rows' total_amount. ``newest`` is the newest
-    timestamp, and ``spans`` how many days the timestamps are spread over. ``columns`` are the names in the files.
+    timestamp, and ``spans`` how many days the timestamps are spread over. ``columns`` are the names in the files, and
+    ``corrections`` counts the rows of earlier runs that newer ones replace.
     """
 
     rows: int
@@ -74,6 +75,7 @@ class Numbers:
     newest: str = ""
     spans: int = 1
     columns: list[str] = field(default_factory=list)
+    corrections: int = 0
 
 
 @dataclass(frozen=True)

@@ -246,10 +246,12 @@ def test_what_other_options_find_out_is_told_without_a_row(
     """As quality.json has it with --expect, --known and --warn."""
     more = {
         "sent": [{"what": "rows", "by": "--expect", "sent": "200", "received": "200", "missing": "0"},
-                 {"what": "ids", "by": "x", "sent": "9", "received": "7", "missing": "", "first": ["ann@x.org"]}],
-        "seen_before": {"runs": 2, "rows": 3, "same": 2, "other": 1, "first": [{"row": 7, "id": "ann@x.org"}],
-                        "corrections": 1, "corrected_orders": "-1", "corrected_revenue": "-21.00"},
-        "warned": [{"reason": "wrong_total", "rows": 4, "rule": "…", "first": [{"row": 7}]}],
+                 {"what": "ids", "by": "x", "sent": "9", "received": "7", "missing": "",
+                  "unread": 1, "first": [{"row": 3, "source": "ann@x.org"}]}],
+        "seen_before": {"runs": 2, "rows": 3, "same": 2, "other": 1, "corrections": 1, "corrected_orders": "-1", "corrected_revenue": "-21.00",
+                        "first": [{"source": "a.csv", "row": 7, "order_id": "ann@x.org", "kind": "same", "columns": [],
+                                   "run": "n1", "earlier_source": None, "earlier_row": None}]},
+        "warned": [{"reason": "wrong_total", "rows": 4, "rule": "…", "first": [{"row": 7, "source": "ann@x.org"}]}],
     }  # fmt: skip
     dumped = report.dump
     monkeypatch.setattr(report, "dump", lambda value: dumped({**to_json(value), **more}))
@@ -262,8 +264,7 @@ def test_what_other_options_find_out_is_told_without_a_row(
     assert came.body["text"].split("\n")[3:-1] == [
         "3 seen before (2 the same again, 1 with other values)",
         "corrected: -1 orders and -21.00 of earlier runs",
-        "sent: 200 rows, received 200 + 0 missing",
-        "sent: 9 ids, received 7 + an unknown rest",
+        "all that was sent was received",
         "warned: wrong_total, 4 rows",
     ]
 
