@@ -11,7 +11,7 @@ PARTITION_FILES = {
     "summary": "validate/part-*/summary.parquet",
     "result": "validate/part-*/result.json",
 }
-RULES = "validate/rules.json"
+RULES, WARNED = "validate/rules.json", "validate/part-*/warned.parquet"
 QUARANTINE_PARQUET = "merge/quarantine.parquet"
 SUMMARY = "clean/summary.parquet"
 REPORT, QUALITY, PAGE = "report/analytics_report.json", "report/quality.json", "report/report.html"

@@ -33,7 +33,7 @@ def explain(context: Context, row: int, source: str) -> Explained:
 
 def _warned(context: Context, number: int, row: int, source: str) -> list[str]:
     """Return the rules that warn of a row."""
-    name = numbered(validate.WARNED, number)
+    name = numbered(layout.WARNED, number)
     outputs = context.manifest(validate.NAME).outputs
     if name not in outputs:
         return []

@@ -30,7 +30,7 @@ from daskjobs.orders.validation.result import (
 from daskjobs.pipeline.context import Done
 from daskjobs.pipeline.manifest import Manifest
 from daskjobs.pipeline.stage import Stage, numbered
-from daskjobs.series.layout import QUARANTINE_PARQUET, partition_files
+from daskjobs.series.layout import QUARANTINE_PARQUET, WARNED, partition_files
 from daskjobs.stages import split, validate
 from daskjobs.stages.run_settings import Context
 
@@ -113,7 +113,7 @@ def _merge(context: Context) -> Done:
     named = [(numbered(REJECTED, number, file.ending), file) for number, file in enumerate(plan.files)]
     outputs |= quarantine.gather(storage, vouched, QUARANTINE_PARQUET, QUARANTINE_CSV, named)
     if warns := [result for result in results if result.warned]:
-        names = [numbered(validate.WARNED, result.partition) for result in warns]
+        names = [numbered(WARNED, result.partition) for result in warns]
         vouched = {name: context.output(validate.NAME, name) for name in names}
         outputs |= quarantine.gather(storage, vouched, WARNED_PARQUET, WARNED_CSV)
     reasons, statuses, scores = Counter[str](), Counter[str](), dict[str, Score]()

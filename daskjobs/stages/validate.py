@@ -25,7 +25,7 @@ from daskjobs.pipeline.context import Done
 from daskjobs.pipeline.ending import bounded
 from daskjobs.pipeline.manifest import Manifest
 from daskjobs.pipeline.stage import Stage, numbered
-from daskjobs.series.layout import PARTITION_FILES, PARTITIONS, RULES, partition_files
+from daskjobs.series.layout import PARTITION_FILES, PARTITIONS, RULES, WARNED, partition_files
 from daskjobs.stages import generate, split
 from daskjobs.stages.run_settings import Context, Settings
 from daskjobs.stages.workers import are_processes, local_workload
@@ -39,7 +39,6 @@ if TYPE_CHECKING:
     from daskjobs.orders.validation.partition import Task
 
 NAME = "validate"
-WARNED = "validate/part-*/warned.parquet"
 PERFORMANCE, REPEATS = "validate/performance.html", "validate/repeats-*.pieces"
 ELSEWHERE = "validate/elsewhere-*.pieces"
 READ_AGAIN, DIVIDED = "validate/ids-*.pieces", "validate/bucket-*.pieces"  # these are gone when the stage has ended
