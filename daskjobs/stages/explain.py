@@ -152,7 +152,7 @@ def _where(context: Context, partition: int, row: int, source: str) -> str:
 
 def _warned(context: Context, number: int, row: int, source: str) -> list[str]:
     """Return the rules that warn of a row."""
-    name = numbered(validate.WARNED, number)
+    name = numbered(layout.WARNED, number)
     outputs = context.manifest(validate.NAME).outputs
     if name not in outputs:
         return []

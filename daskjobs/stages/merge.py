@@ -32,7 +32,7 @@ from daskjobs.orders.validation.together import Together
 from daskjobs.pipeline.context import Done
 from daskjobs.pipeline.manifest import Manifest
 from daskjobs.pipeline.stage import Stage, numbered
-from daskjobs.series.layout import CORRECTIONS, CORRECTIONS_CSV, QUARANTINE_PARQUET, SEEN_CSV, partition_files
+from daskjobs.series.layout import CORRECTIONS, CORRECTIONS_CSV, QUARANTINE_PARQUET, SEEN_CSV, WARNED, partition_files
 from daskjobs.stages import split, validate
 from daskjobs.stages.run_settings import Context
 
@@ -124,7 +124,7 @@ def _merge(context: Context) -> Done:
     written, seen = _seen(context, results)
     outputs |= written
     if warns := [result for result in results if result.warned]:
-        names = [numbered(validate.WARNED, result.partition) for result in warns]
+        names = [numbered(WARNED, result.partition) for result in warns]
         of_warned = {name: context.output(validate.NAME, name) for name in names}
         outputs |= quarantine.gather(storage, of_warned, WARNED_PARQUET, WARNED_CSV)
     reasons, statuses, scores = Counter[str](), Counter[str](), dict[str, Score]()

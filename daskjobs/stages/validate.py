@@ -26,7 +26,7 @@ from daskjobs.pipeline.ending import bounded
 from daskjobs.pipeline.manifest import Manifest
 from daskjobs.pipeline.stage import Stage, numbered
 from daskjobs.series.drift import limits
-from daskjobs.series.layout import EARLIER, PARTITION_FILES, PARTITIONS, RULES, partition_files
+from daskjobs.series.layout import EARLIER, PARTITION_FILES, PARTITIONS, RULES, WARNED, partition_files
 from daskjobs.stages import generate, split
 from daskjobs.stages.known import Names, Series, find_known
 from daskjobs.stages.run_settings import Context, Settings
@@ -41,7 +41,6 @@ if TYPE_CHECKING:
     from daskjobs.orders.validation.partition import Task
 
 NAME = "validate"
-WARNED = "validate/part-*/warned.parquet"
 PERFORMANCE, REPEATS = "validate/performance.html", "validate/repeats-*.pieces"
 ELSEWHERE = "validate/elsewhere-*.pieces"
 READ_AGAIN, DIVIDED = "validate/ids-*.pieces", "validate/bucket-*.pieces"  # these are gone when the stage has ended

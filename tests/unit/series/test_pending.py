@@ -34,7 +34,7 @@ def incoming(tmp_path: Path) -> Path:
     (folder / "orders-2.csv").write_bytes(csv_text(row(order_id="2"), row(order_id="22")))
     (folder / "orders-10.csv.gz").write_bytes(gzip.compress(csv_text(row(order_id="10"), row(order_id="11"))))
     pq.write_table(arrow_csv.read_csv(folder / "orders-2.csv"), folder / "orders-30.parquet")
-    (folder / "orders-2.csv.control.json").write_text("{}")
+    (folder / "orders-2.csv.control.json").write_text("""{"rows": 3}""")
     for path in folder.iterdir():
         touch(path)
     return folder
