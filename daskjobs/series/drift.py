@@ -345,7 +345,7 @@ def stability(old: Shares, new: Shares) -> float:
 
     >>> half, tenth = Shares({"a": 50, "b": 50}, 0, 2), Shares({"a": 10, "b": 90}, 0, 2)
     >>> stability(half, half), round(stability(half, tenth), 3)
-    (0.0, 0.857)
+    (0.0, 0.853)
     """
     counts = _pairs(old, new)
     totals = [sum(pair[side] for pair in counts) + SMOOTHING * len(counts) for side in (0, 1)]
@@ -362,7 +362,7 @@ def chance_of_stability(old: Shares, new: Shares) -> float:
 
     >>> some = Shares({"a": 250, "b": 250}, 0, 2)
     >>> round(chance_of_stability(some, some), 3)
-    0.065
+    0.076
     """
     free = max(1, len(_pairs(old, new)) - 1)
     quantile = free * (1 - 2 / (9 * free) + CHANCE * math.sqrt(2 / (9 * free))) ** 3
