@@ -8,7 +8,7 @@ from datetime import date
 
 from daskjobs.errors import ConfigError, StorageError, UsageError
 from daskjobs.files.documents import parse
-from daskjobs.files.storage import real_path
+from daskjobs.files.storage import Storage, real_path
 from daskjobs.pipeline.lease import InUseError, lease
 from daskjobs.pipeline.stage import Stage
 from daskjobs.series.layout import EARLIER
@@ -94,6 +94,8 @@ class Asked:
 
     def runs(self, stages: Mapping[str, Stage]) -> list[GoodRun]:
         """Return the good runs of the series, without this run. Raises as `good_runs` does."""
+        if Storage(self.series).size(self.series) is not None:
+            raise UsageError(f"{self.series} is a file, and a series is the folder that holds runs")
         here = real_path(self.uri).rstrip("/")
         return [run for run in good_runs(self.series, stages, self.uri) if real_path(run.uri).rstrip("/") != here]
 

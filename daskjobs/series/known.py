@@ -10,6 +10,7 @@ again with them.
 
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
 
@@ -17,7 +18,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from daskjobs.errors import LostWorkError
+from daskjobs.errors import LostWorkError, StorageError
 from daskjobs.files.digest import Output, Piece
 from daskjobs.files.documents import from_json, parse, unsealed
 from daskjobs.files.storage import Storage, damaged
@@ -37,10 +38,10 @@ from daskjobs.series.runs import COUNTING, GoodRun
 
 GROUP_ROWS = 2_000_000  # of partitions of a run that one task reads
 FILTER_BITS = 26, 29  # of a bucket's filter, and of all filters together, as powers of two
-BATCH_ROWS = 2_000_000  # whose texts are looked up together
+BATCH_ROWS = 1_000_000  # whose texts are looked up together
 ENTRIES = pa.schema([("position", pa.uint32()), ("order_id", pa.string()), ("partition", pa.uint32())])
 MINE = ["order_id", "partition", "position"]
-MATCHES = pa.schema([("at", pa.uint32()), ("partition", pa.uint32()), ("position", pa.uint32()), ("key", pa.string())])
+MATCHES = pa.schema([("at", pa.uint32()), ("partition", pa.uint32()), ("position", pa.uint32())])
 
 
 @dataclass(frozen=True)
@@ -99,10 +100,11 @@ def counted(run: GoodRun, number: int, plan: str, profile: Profile | None) -> It
         names = partition_files(each["partition"])
         if not each["valid"]:
             continue
-        try:
-            result = unsealed(run.read("validate", names["result"]), PartitionResult)
-        except ValueError as error:
-            raise damaged(run.storage.uri(names["result"]), error) from error
+        with _looking_at(run.uri):
+            try:
+                result = unsealed(run.read("validate", names["result"]), PartitionResult)
+            except ValueError as error:
+                raise damaged(run.storage.uri(names["result"]), error) from error
         yield Counted(
             number=0,
             run=number,
@@ -118,6 +120,18 @@ def counted(run: GoodRun, number: int, plan: str, profile: Profile | None) -> It
             furniture=result.rows.furniture,
             profile=profile,
         )
+
+
+@contextmanager
+def _looking_at(run: str) -> Iterator[None]:
+    """Say of which run files are that can't be read."""
+    try:
+        yield
+    except StorageError as error:
+        raise StorageError(
+            f"{run}, of whose orders this run must know, can't be read: {error}; do that for {run}, or move it out of "
+            "the series, and then run this one from split"
+        ) from error
 
 
 def overlapping(ranges: Sequence[tuple[str, str]], others: Iterable[tuple[str, str]]) -> list[int]:
@@ -237,7 +251,7 @@ def _orders(each: Counted, like: Profile | None) -> Iterator[pa.Table]:
     storage = Storage(each.root)
     returns = each.profile is not None and each.profile.order.returns == "subtract" and not each.profile.by_line
     for name, output in (each.paid, each.unpaid):
-        with reading(storage, name, output) as file:
+        with _looking_at(each.root), reading(storage, name, output) as file:
             names = kept_key(like, each.root, file.schema_arrow.names) if like else ["order_id"]
             told = ["orders"] if returns and not like else []
             for index in range(file.num_row_groups):
@@ -254,41 +268,39 @@ def search_known(root: str, mine: list[Part], theirs: list[Part], target: str, e
 
     ``mine`` are this run's entries, and ``theirs`` those of earlier partitions, in the order of their runs. Returns the
     piece for each earlier partition. Of an id that several earlier runs have counted, the first one is taken, or, with
-    ``every``, each.
+    ``every``, each. The texts of at most `BATCH_ROWS` different hashes are in memory at once, or of as many rows.
     """
     storage = Storage(root)
-    hit = _common(storage, mine, theirs)
-    if not len(hit):
-        return {}
+    hit, matches, numbers = _common(storage, mine, theirs), [MATCHES.empty_table()], [np.empty(0, np.int64)]
+    for start in range(0, len(hit), BATCH_ROWS):
+        for part, number in _matches(storage, mine, theirs, hit[start : start + BATCH_ROWS], every):
+            matches.append(part)
+            numbers.append(number)
+    return _by_number(storage, target, pa.concat_tables(matches), np.concatenate(numbers))
+
+
+def _matches(
+    storage: Storage, mine: list[Part], theirs: list[Part], hit: Hashes, every: bool
+) -> Iterator[tuple[pa.Table, Ints]]:
+    """Yield the entries of this run whose ids earlier runs have counted, and the numbers of the partitions there.
+
+    Only ids whose hash is among those that are ``hit`` are looked for.
+    """
     parts = []
     for part in mine:
         for entries in read_pieces(storage, part.name, part.pieces):
             some = entries.filter(pa.array(_among(hashes(column(entries, "order_id")), hit)))
             number = pa.repeat(pa.scalar(part.partition, pa.uint32()), len(some))
-            parts.append(
-                pa.table(
-                    [texts(column(some, "order_id")), number, some["position"]], ["order_id", "partition", "position"]
-                )
-            )
+            parts.append(pa.table([texts(column(some, "order_id")), number, some["position"]], MINE))
     rows = pa.concat_tables(parts).combine_chunks()
     coded = column(rows, "order_id").dictionary_encode()
-    ids, codes = coded.dictionary, coded.indices.to_numpy()
-    which, number, at = _found(storage, theirs, hit, ids, every)
+    codes, rows = coded.indices.to_numpy(), rows.drop_columns("order_id")
+    which, number, at = _found(storage, theirs, hit, coded.dictionary, every)
     low, high = np.searchsorted(which, codes), np.searchsorted(which, codes, "right")
     counts = high - low
-    mine_rows = np.repeat(np.arange(len(codes)), counts)
-    offsets = np.arange(len(mine_rows)) - np.repeat(np.cumsum(counts) - counts, counts)
-    found = np.repeat(low, counts) + offsets
-    matches = pa.table(
-        [
-            pa.array(at[found].astype(np.uint32)),
-            column(rows, "partition").take(pa.array(mine_rows)),
-            column(rows, "position").take(pa.array(mine_rows)),
-            column(rows, "order_id").take(pa.array(mine_rows)),
-        ],
-        schema=MATCHES,
-    )
-    return _by_number(storage, target, matches, number[found])
+    taken = rows.take(pa.array(np.repeat(np.arange(len(codes)), counts)))
+    found = np.repeat(low, counts) + np.arange(len(taken)) - np.repeat(np.cumsum(counts) - counts, counts)
+    yield pa.table([pa.array(at[found].astype(np.uint32)), *taken.columns], schema=MATCHES), number[found]
 
 
 def _by_number(storage: Storage, target: str, table: pa.Table, numbers: Ints) -> dict[int, Piece]:
@@ -395,8 +407,9 @@ def show_known(
         where = pa.table([(empty | named)[name] for name in WHERE.names], schema=WHERE)
         return _by_number(storage, target, where, numbers)
     distinct, place = np.unique(at, return_inverse=True)
-    values = _values(each, distinct, extra)
-    sources, rows = _rows(each, distinct, matches, place, like) if each.numbered else (None, None)
+    with _looking_at(each.root):
+        values = _values(each, distinct, extra)
+        sources, rows = _rows(each, distinct, values, like) if each.numbered else (None, None)
     orders, revenue = what_it_adds(values, each.counts)
     late = distinct >= each.paid_rows
     unpaid = pa.array(late)
@@ -435,13 +448,13 @@ def _values(each: Counted, wanted: Ints, extra: list[str]) -> pa.Table:
 
 
 def _rows(
-    each: Counted, wanted: Ints, matches: pa.Table, place: Ints, like: Profile | None
+    each: Counted, wanted: Ints, values: pa.Table, like: Profile | None
 ) -> tuple[pa.Array | None, pa.Array | None]:
     """Return the sources and the numbers of the rows that are the valid orders at some positions of a partition.
 
-    Its ranges say which rows it has, and its quarantine which of them are not valid. Which of the valid ones are unpaid
-    is in its file of ids; where that has the ids themselves, they say where each stands. If these are not what this run
-    looks for, nobody knows.
+    ``values`` are these orders. Its ranges say which rows it has, and its quarantine which of them are not valid. Which
+    of the valid ones are unpaid is in its file of ids; where that has the ids themselves, they say where each stands. If
+    these are not what this run looks for, nobody knows.
     """
     paid = each.paid_rows
     if (like.order.key if like else []) != (each.profile.order.key if each.profile else []):
@@ -461,9 +474,8 @@ def _rows(
         positions[late] = unpaid[wanted[late] - paid]
     else:
         valid = ~_rejected(each, plan, files, numbers, but=False)[passing]
-        key = np.zeros(len(wanted), np.int64)
-        key[place] = np.arange(len(place))
-        keys = column(matches, "key").take(pa.array(key))
+        named = kept_key(like, each.root, values.column_names) if like else []
+        keys = key_texts(values, named, like) if like else column(values, "order_id")
         positions = np.full(len(wanted), -1)
         for entries in read_pieces(storage, name, [piece for bucket in ids.buckets for piece in bucket]):
             found = pc.index_in(texts(column(entries, "order_id")), value_set=keys)

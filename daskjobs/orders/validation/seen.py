@@ -110,9 +110,12 @@ def differing(orders: pa.Table, rows: Ints, before: pa.Table) -> tuple[Bools, pa
         if name in COLUMNS:
             unlike = pc.or_(unlike, pc.xor(left.is_null(), right.is_null()))
         differ[at] = unlike.to_numpy(zero_copy_only=False)
-    kinds, kind = np.unique(differ, axis=1, return_inverse=True)
-    lists = [[name for name, other in zip(names, each, strict=True) if other] for each in kinds.T]
-    said = pa.array(lists, pa.list_(pa.string())).take(pa.array(kind.reshape(-1)))
+    packed = np.ascontiguousarray(np.packbits(differ, axis=0).T)
+    kinds = pa.Array.from_buffers(pa.binary(packed.shape[1]), len(rows), [None, pa.py_buffer(packed)])
+    coded = kinds.dictionary_encode()
+    which = [np.unpackbits(np.frombuffer(each, np.uint8))[: len(names)] for each in coded.dictionary.to_pylist()]
+    lists = [[name for name, other in zip(names, each, strict=True) if other] for each in which]
+    said = pa.array(lists, pa.list_(pa.string())).take(coded.indices)
     other: Any = differ.any(axis=0)
     return other, said
 

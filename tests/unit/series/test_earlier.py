@@ -82,6 +82,9 @@ def test_a_run_that_is_no_good_one_is_refused(series: Path, looks: Any) -> None:
         looks(compare="x")
     with pytest.raises(UsageError, match=r"/a is a run, and a series is"):
         looks(known=str(series / "a"))
+    with pytest.raises(UsageError, match=r"/x.csv is a file, and a series is"):
+        (series / "x.csv").touch()
+        looks(known=str(series / "x.csv"))
 
 
 def test_the_list_is_kept_by_a_later_attempt_and_made_anew_when_a_run_is_gone(series: Path, looks: Any) -> None:

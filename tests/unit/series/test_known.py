@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 import inline
 from conftest import GOOD
-from daskjobs.errors import ConfigError
+from daskjobs.errors import ConfigError, StorageError
 from daskjobs.orders.schema import COLUMNS
 from daskjobs.series.layout import CORRECTIONS_CSV, SEEN_CSV
 
@@ -309,3 +309,55 @@ def test_nothing_is_taken_back_in_another_currency(newest: Series) -> None:
     with pytest.raises(ConfigError, match=r"/a is of EUR, and this run is of USD"):
         newest.night("b", rows, columns, **said)
     assert newest.night("b", rows, columns, again="first", **said).orders == 1
+
+
+def test_rows_of_all_formats_and_of_many_files_are_named(series: Series) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    days = series.folder / "days"
+    days.mkdir()
+    for number in range(5):
+        write(days / f"{number}.csv", [order(10 * number + each) for each in (3, 1)])
+    pq.write_table(pa.Table.from_pylist([order(each) for each in (91, 93, 92)]), days / "5.parquet", row_group_size=2)
+    (days / "6.jsonl").write_text("".join(json.dumps(order(each)) + "\n" for each in (99, 97)))
+    series.run("a", days / "*")
+    said = series.night("b", [order(each) for each in (1, 13, 41, 92, 97, 98)], partitions=2)
+    rows = list(csv.DictReader((series.folder / "runs/b" / SEEN_CSV).open()))
+    places = [(Path(each["earlier_source"]).name, int(each["earlier_row"])) for each in rows]
+    assert places == [("0.csv", 2), ("1.csv", 1), ("4.csv", 2), ("5.parquet", 3), ("6.jsonl", 2)]
+    assert said.orders == 1
+    # The other way round, a run of many files is told where its rows stand.
+    assert Night.of(series.folder / "runs/b").seen == said.seen
+    series.run("c", days / "*")
+    rows = list(csv.DictReader((series.folder / "runs/c" / SEEN_CSV).open()))
+    assert [(Path(each["source"]).name, each["row"], each["order_id"]) for each in rows][-3:] == [
+        ("5.parquet", "3", "92"),
+        ("6.jsonl", "1", "99"),
+        ("6.jsonl", "2", "97"),
+    ]
+
+
+def test_what_is_wrong_with_an_earlier_run_is_said_of_that_run(series: Series) -> None:
+    series.night("a", [order(1), order(2)])
+    path = series.folder / "runs/a/validate/part-00000/paid.parquet"
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(StorageError, match=r"runs/a, of whose orders this run must know, can't be read: .*damaged"):
+        series.night("b", [order(1)])
+
+
+def test_a_reason_of_ones_own_of_that_name_is_refused_only_where_earlier_runs_are_known(series: Series) -> None:
+    rules = series.folder / "mine.py"
+    rules.write_text('def seen_before(orders):\n    """Mine."""\n    return orders["total_cents"] > 0\n')
+    path = write(series.folder / "a.csv", [order(1), order(2, "0")])
+    inline.run(series.folder / "own", str(path), rules=str(rules))
+    with pytest.raises(ConfigError, match=r"defines seen_before, which is a built-in rule"):
+        series.run("a", path, rules=str(rules))
+
+
+def test_rows_that_are_known_are_no_part_of_what_may_be_rejected(series: Series) -> None:
+    series.night("a", [order(each) for each in range(9)])
+    rows = [*(order(each) for each in range(9)), order(10, "bad")]
+    assert series.night("b", rows, max_rejected=0.1).orders == 0
+    with pytest.raises(FileNotFoundError):  # there is no report
+        series.night("c", rows, max_rejected=0.09)
