@@ -75,6 +75,11 @@ OF_STEP = (
 )
 OF_CONFIG_MAP = ("worker_cpu", "worker_memory")  # whose defaults an overlay of k8s/ may change
 IN_FLOWS = {"workers": WORKERS_ON_KUBERNETES}  # defaults that differ there from the command line's
+# Words that stand for something in the pipeline: for which option, what each says, and its value in Argo's expressions.
+WORDS = {
+    "known": ("storage", "the folder of the runs of this flow", "workflow.parameters.storage"),
+    "as_of": ("scheduled", "the day for which a CronWorkflow has started the run", "workflow.scheduledTime[:10]"),
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -153,13 +158,19 @@ def scalar(text: str) -> str:
     return f'"{text}"' if '"' not in text and "\\" not in text else "'{}'".format(text.replace("'", "''"))
 
 
+def said_in_flow(known: Known) -> str:
+    """Return what an option says as a parameter of a flow, where a word may stand for something."""
+    word, said, _ = WORDS.get(known.name, ("", "", ""))
+    return f"{known.option.help} `{word}` is {said}." if word else known.option.help
+
+
 def parameters(names: Iterable[str]) -> Iterator[str]:
     """Yield the lines of some options as parameters of a flow."""
     for known in map(KNOWN.__getitem__, names):
         default = text_of(IN_FLOWS.get(known.name, known.default))
         unset = f" Default: {known.option.unset}." if known.option.unset and not default else ""
         yield f"- name: {known.parameter}"
-        yield f"  description: {scalar((known.option.help + unset).replace('`', ''))}"
+        yield f"  description: {scalar((said_in_flow(known) + unset).replace('`', ''))}"
         if known.name in OF_CONFIG_MAP:
             yield f"  valueFrom: {{configMapKeyRef: {{name: daskjobs, key: {known.option.variable}}}}}"
         else:
@@ -170,6 +181,9 @@ def variables(names: Iterable[str], of: str) -> Iterator[str]:
     """Yield the lines of variables that have a flow's parameters as they are, with nothing expanded in them."""
     for known in map(KNOWN.__getitem__, names):
         reference = f"{of}['{known.parameter}']" if "-" in known.parameter else f"{of}.{known.parameter}"
+        if of == "workflow.parameters" and known.name in WORDS:
+            word, _, meant = WORDS[known.name]
+            reference = f"({reference} == '{word}' ? {meant} : {reference})"
         value = f"{{{{= {reference} | replace('$', '$$') | replace('{{', '$(DASKJOBS_BRACE)') }}}}"
         yield f'- {{name: {known.option.variable}, value: "{value}"}}'
 
@@ -194,7 +208,7 @@ def parameter_table(flow: str, names: Iterable[str]) -> list[str]:
             default = f"`{value}`"
         else:
             default = "must be given" if value is None else known.option.unset if known else ""
-        rows.append((f"`{each['name']}`", default or "none", known.option.help if known else each["description"]))
+        rows.append((f"`{each['name']}`", default or "none", said_in_flow(known) if known else each["description"]))
     return table(("parameter", "default", "what it says"), *rows)
 
 

@@ -35,6 +35,12 @@ def _explain(_: str) -> click.Command:
     return explain
 
 
+def _pending(_: str) -> click.Command:
+    from daskjobs.cli.pending import pending
+
+    return pending
+
+
 def _step(name: str) -> click.Command:
     from daskjobs.cli import step
 
@@ -59,6 +65,7 @@ COMMANDS = {
     "Commands": {
         "run": "Run all stages on this machine, or on the Dask cluster that --cluster names, and print the report.",
         "profile": "List the presets for --profile, print one, or propose a profile for your files.",
+        "pending": "List the files that no good run of a series has read yet, one a line, as --input takes them.",
         "explain": "Show what became of a row of the input, of the rows with a reason, or of an order in many runs.",
         "history": "Show what the runs of a series come to, and its last nights; SERIES is the folder that holds runs.",
         "step": "Call a function with a Dask client, on a cluster of its own, and print its result as JSON.",
@@ -91,6 +98,7 @@ NAMES = [name for listed in COMMANDS.values() for name in listed]
 IMPORTED_BY = {
     "profile": _profile,
     "history": _history,
+    "pending": _pending,
     **dict.fromkeys(("step", "step-cleanup"), _step),
     "explain": _explain,
     **dict.fromkeys(("dashboard", "doctor", "cluster", "janitor"), _other),

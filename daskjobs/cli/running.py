@@ -20,8 +20,10 @@ from daskjobs.files.arrow import spare_pandas
 from daskjobs.files.storage import explained
 from daskjobs.memory import keep_memory
 from daskjobs.pipeline.context import AccountedError
+from daskjobs.pipeline.manifest import Manifest
 from daskjobs.pipeline.stage import Stage
 from daskjobs.stages import STAGES, cleanup, generate, new_context, run_all, run_stage
+from daskjobs.stages.dropped import with_dropped
 from daskjobs.stages.outcome import of_argo
 from daskjobs.stages.run_settings import Context, Settings
 from daskjobs.stages.workers import workers_ahead
@@ -29,30 +31,35 @@ from daskjobs.stages.workers import workers_ahead
 REPEATS = "Reads what earlier stages wrote under --run, and does nothing when that has not changed."
 
 
+_outputs = text_option(
+    "--outputs", "A local directory for copies of the results, and for counts as <stage>/rows/<name>."
+)
+
+
 @click.command(cls=Sectioned)
 @stage_options
-def run(log_level: str | None, **values: Any) -> None:
+@_outputs
+def run(log_level: str | None, outputs: str, **values: Any) -> None:
     """Run all stages on this machine, or on the Dask cluster that --cluster names, and print the report."""
     events.configure(log_level or "warning")
     chosen = settings(values, whole=True)
     say(f"run        {short(chosen.run_uri)}")
     context = _context(chosen)
-    print_report(context, run_all(context, with_bar))
+    print_report(context, run_all(*_showing(context, outputs)))
 
 
-_outputs = text_option(
-    "--outputs", "A local directory for copies of the results, and for counts as <stage>/rows/<name>."
-)
 _given = text_option(
-    "--given", "A local directory of manifests, <stage>.json: fail unless the run's manifests equal these."
+    "--given",
+    "A local directory of manifests, <stage>.json: fail unless the run's manifests equal these. A file named orders in "
+    "it is the input, and is copied into the run.",
 )
 
 
 def _ended(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options by which Argo tells an exit handler how the workflow ended."""
     for flag, help in (
-        ("--failures", "The value of workflow.failures: the failed tasks, and their messages."),
-        ("--status", "The value of workflow.status: how the workflow ended, as Argo tells its exit handler."),
+        ("--workflow-failures", "The value of workflow.failures: the failed tasks, and their messages."),
+        ("--workflow-status", "The value of workflow.status: how the workflow ended, as Argo tells its exit handler."),
     ):
         command = text_option(flag, help)(command)
     return command
@@ -83,14 +90,19 @@ def _stage_command(stage: Stage) -> click.Command:
     @_given
     @(_ended if stage is cleanup.STAGE else _as_it_is)
     def command(
-        log_level: str | None, outputs: str, given: str, status: str = "", failures: str = "", **values: Any
+        log_level: str | None,
+        outputs: str,
+        given: str,
+        workflow_status: str = "",
+        workflow_failures: str = "",
+        **values: Any,
     ) -> None:
         events.configure(log_level or "info")
         if not values["run_uri"] and stage is not generate.STAGE:
             raise UsageError(f"daskjobs {stage.name} needs --run: where the stages before it wrote their files")
-        context = replace(_context(settings(values), stage.name), outcome=of_argo(status, failures))
+        context = replace(_context(settings(values), stage.name), outcome=of_argo(workflow_status, workflow_failures))
         _accept(context, given)
-        _do(stage.name, context, outputs)
+        _do(stage.name, context if stage is cleanup.STAGE else with_dropped(context, given), outputs)
 
     return command
 
@@ -101,6 +113,24 @@ def _accept(context: Context, given: str) -> None:
         with explained(f"read {path}"):
             data = path.read_bytes()
         context.accept(path.stem, data)
+
+
+def _showing(context: Context, outputs: str) -> tuple[Context, Callable[[str, Context], Manifest]]:
+    """Return what `run_all` takes to show a bar for each stage, and to copy its artifacts."""
+    if not outputs:
+        return context, with_bar
+    from daskjobs.cli.artifacts import show, showing
+
+    def run(name: str, context: Context) -> Manifest:
+        try:
+            manifest = with_bar(name, context)
+        except (AccountedError, ClusterError):
+            show(context, name, {}, outputs)
+            raise
+        show(context, name, manifest.rows, outputs)
+        return manifest
+
+    return showing(context, outputs), run
 
 
 def _do(name: str, context: Context, outputs: str) -> None:
@@ -133,6 +163,7 @@ def stages(names: tuple[str, ...], log_level: str | None, outputs: str, given: s
         raise UsageError("daskjobs stages needs --run: where they write their files")
     with _context(settings(values)).held() as held, workers_ahead(held) as context:
         _accept(context, given)
+        context = with_dropped(context, given)
         for name in names:
             try:
                 start_ahead(context) if name == START else _do(name, context, outputs)

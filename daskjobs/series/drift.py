@@ -7,27 +7,29 @@ its threshold: so each default is at least `CHANCE` standard deviations of what 
 import difflib
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from decimal import Decimal
+from typing import Any
 
 from daskjobs.display import escaped
 from daskjobs.errors import UsageError
 from daskjobs.orders.report import drift
 from daskjobs.orders.report.drift import Measure, Numbers, Shares
-from daskjobs.orders.report.drift import share as share_text
+from daskjobs.orders.report.drift import share as percent
 
 CHANCE = 4.0  # standard deviations: chance alone exceeds them once in 16,000 nights and measures
 TIMES = 2.0  # a count or an amount is over when it is more than twice, or less than half, of what it was,
 TIMES_OF_SUM = 3.0  # and the revenue, which goes with both, when it is more than three times or less than a third
-SPREAD = 2.0  # of amounts: their standard deviation in means, which is 1 to 1.5 in most shops, and chance needs more
+SPREAD = 2.0  # of amounts, assumed: their standard deviation, in means
 PSI = 0.25  # a major shift, as the field has it
 SMOOTHING = 0.5  # added to each count of a share
 LEAST_SHARE, LEAST_ROWS = 0.01, 20  # of a value that came or went, or beyond a quantile: with fewer, it may be chance
 LEAST_POINTS = 0.001  # of rejected rows, as a share
 DAY, HOURS = 24, 12  # the newest timestamp may be as much newer as the days of this run are long, and so many hours,
 GAPS = 10  # or so many mean times between two rows: chance makes a gap of ten of them once in 22,000 times
+PLACES = 6  # of what is written
 SHOWN, MOST_NAME = 3, 40  # names in a sentence, and characters of one
 
 QUANTILES = {"p05": "0.05", "p50": "0.5", "p95": "0.95"}
@@ -146,127 +148,128 @@ def _near(name: str, known: list[str]) -> str:
 
 def measures(before: Numbers, now: Numbers, allowed: Limits) -> list[Measure]:
     """Return each measure that both runs tell, in the order of `KINDS`."""
-    return list(_measures(before, now, allowed))
+    judge = _Judge(allowed)
+    return [found for part in (_rows, _shares, _amounts, _times, _columns) for found in part(before, now, judge)]
 
 
-def _measures(before: Numbers, now: Numbers, allowed: Limits) -> Iterator[Measure]:
-    def judged(name: str, shown: tuple[object, object], value: float, default: Bounds, sentence: str) -> Measure:
-        """Return a measure: over where its value is beyond the limit given for its side, or else the default one."""
-        given = allowed.of(name)
-        kind = KINDS.get(name, POINTS)
+@dataclass(frozen=True)
+class _Judge:
+    """Makes measures, each by the limit that is given for the side on which its value lies, or else the default one."""
+
+    allowed: Limits
+
+    def measure(self, name: str, shown: tuple[Any, Any], value: float, default: Bounds, sentence: str) -> Measure:
+        """Return a measure; ``shown`` is what it was before and is now."""
+        given = self.allowed.of(name)
         bounds = [one if math.isfinite(one) else other for one, other in zip(given, default, strict=True)]
-        low, high = (round(float(each), 6) for each in bounds)
-        value = round(value, 6) + 0.0  # and never -0.0
+        low, high = (round(float(each), PLACES) for each in bounds)
+        value = round(value, PLACES) + 0.0  # and never -0.0
         threshold = high if value >= 0 else low
         return Measure(
             name=name,
-            measure=kind.name,
+            measure=KINDS.get(name, POINTS).name,
             before=shown[0],
             now=shown[1],
             value=value if math.isfinite(value) else None,
             threshold=threshold if math.isfinite(threshold) else None,
             over=not low <= value <= high,
-            fails=not round(given[0], 6) <= value <= round(given[1], 6),
+            fails=not round(given[0], PLACES) <= value <= round(given[1], PLACES),
             sentence=sentence,
         )
 
-    def relative(name: str, old: Decimal | int, new: Decimal | int, default: Bounds, said: str) -> Measure:
+    def count(self, name: str, shown: tuple[Any, Any], moves: Sequence[str], none: str) -> Measure:
+        """Return the measure of how many names came or went, of which none may; ``moves`` says of each that it did."""
+        return self.measure(name, shown, len(moves), (-math.inf, 0), _few(moves) or none)
+
+    def relative(self, name: str, old: Decimal | int, new: Decimal | int, default: Bounds, said: str) -> Measure:
+        """Return the measure of a relative change; ``said`` has a place for the new number."""
         value = relative_change(old, new)
         change = f" ({round(100 * value, 1) + 0.0:+,.1f} %)" if math.isfinite(value) else ""
         shown = (old, new) if isinstance(old, int) else (f"{old:.2f}", f"{new:.2f}")
         form = "{:,}" if isinstance(old, int) else "{:,.2f}"
-        return judged(name, shown, value, default, f"{said.format(form.format(new))}, after {form.format(old)}{change}")
+        sentence = f"{said.format(form.format(new))}, after {form.format(old)}{change}"
+        return self.measure(name, shown, value, default, sentence)
 
-    yield relative("rows", before.rows, now.rows, ratio(before.rows, now.rows), "{} rows")
-    if before.judged and now.judged:
-        sides = (before.judged, now.judged)
-        rejected = {"": (before.rejected, now.rejected)} | {
-            reason: (before.reasons.get(reason, 0), now.reasons.get(reason, 0))
-            for reason in sorted({*before.reasons, *now.reasons})
-        }
-        for reason, counts in rejected.items():
-            shares = counts[0] / sides[0], counts[1] / sides[1]
-            most = points(counts, sides)
-            said = f"{_cut(reason)} rejects {{}} of the rows" if reason else "{} of the rows are rejected"
-            yield judged(
-                f"{REJECTED}{reason}" if reason else "rejected",
-                (round(shares[0], 6), round(shares[1], 6)),
-                shares[1] - shares[0],
-                (-most, most),
-                f"{said.format(share_text(shares[1]))}, after {share_text(shares[0])}",
-            )
-    for name in OF:
-        if name in before.shares and name in now.shares:
-            old, new = before.shares[name], now.shares[name]
-            moved, old_share, new_share = _moved(name, old, new)
-            yield judged(
-                name,
-                (round(old_share, 6), round(new_share, 6)),
-                stability(old, new),
-                (-math.inf, max(PSI, chance_of_stability(old, new))),
-                f"{moved} {share_text(new_share)} of the {OF[name]}, after {share_text(old_share)}",
-            )
-            gone, come = came_or_went(new, old), came_or_went(old, new)
-            moves = [
-                *(f"{name} {_cut(each)} is gone, after {share_text(share)} of the {OF[name]}" for each, share in gone),
-                *(f"{name} {_cut(each)} is new, with {share_text(share)} of the {OF[name]}" for each, share in come),
-            ]
-            yield judged(
-                f"{name}.values",
-                (old.distinct, new.distinct),
-                len(moves),
-                (-math.inf, 0),
-                _few(moves) or f"no {name} with {LEAST_SHARE:.0%} of the {OF[name]} or more came or went",
-            )
-    if before.currency == now.currency and before.revenue and now.revenue:
-        sums = Decimal(before.revenue), Decimal(now.revenue)
-        sides = before.orders, now.orders
-        yield relative("revenue", *sums, ratio(*sides, TIMES_OF_SUM, SPREAD), "a revenue of {}")
-        if before.orders and now.orders:
-            means = sums[0] / before.orders, sums[1] / now.orders
-            yield relative("value.mean", *means, ratio(*sides, TIMES, SPREAD), "a mean of {} an order")
-        for name, at in QUANTILES.items():
-            if at in before.quantiles and at in now.quantiles and min(before.judged, now.judged) >= least_rows(at):
-                old_value, new_value = Decimal(before.quantiles[at]), Decimal(now.quantiles[at])
-                yield relative(
-                    f"value.{name}",
-                    old_value,
-                    new_value,
-                    beside(before.quantiles, at),
-                    f"{{}} as the {100 * float(at):g} % quantile of total_amount",
-                )
+
+def _rows(before: Numbers, now: Numbers, judge: _Judge) -> Iterator[Measure]:
+    yield judge.relative("rows", before.rows, now.rows, ratio(before.rows, now.rows), "{} rows")
+    if not (before.judged and now.judged):
+        return
+    rejected = {"rejected": (before.rejected, now.rejected, "{} of the rows are rejected")} | {
+        f"{REJECTED}{reason}": (
+            before.reasons.get(reason, 0),
+            now.reasons.get(reason, 0),
+            f"{_cut(reason)} rejects {{}} of the rows",
+        )
+        for reason in sorted({*before.reasons, *now.reasons})
+    }
+    for name, (old, new, said) in rejected.items():
+        shares = old / before.judged, new / now.judged
+        most = points((old, new), (before.judged, now.judged))
+        sentence = f"{said.format(percent(shares[1]))}, after {percent(shares[0])}"
+        yield judge.measure(name, _rounded(*shares), shares[1] - shares[0], (-most, most), sentence)
+
+
+def _shares(before: Numbers, now: Numbers, judge: _Judge) -> Iterator[Measure]:
+    for name, of in OF.items():
+        if name not in before.shares or name not in now.shares:
+            continue
+        old, new = before.shares[name], now.shares[name]
+        moved, was, is_now = _moved(name, old, new)
+        sentence = f"{moved} {percent(is_now)} of the {of}, after {percent(was)}"
+        most = max(PSI, chance_of_stability(old, new))
+        yield judge.measure(name, _rounded(was, is_now), stability(old, new), (-math.inf, most), sentence)
+        gone, come = came_or_went(new, old), came_or_went(old, new)
+        moves = [
+            *(f"{name} {_cut(each)} is gone, after {percent(share)} of the {of}" for each, share in gone),
+            *(f"{name} {_cut(each)} is new, with {percent(share)} of the {of}" for each, share in come),
+        ]
+        none = f"no {name} with {LEAST_SHARE:.0%} of the {of} or more came or went"
+        yield judge.count(f"{name}.values", (old.distinct, new.distinct), moves, none)
+
+
+def _amounts(before: Numbers, now: Numbers, judge: _Judge) -> Iterator[Measure]:
+    if before.currency != now.currency or not (before.revenue and now.revenue):
+        return
+    old, new, orders = Decimal(before.revenue), Decimal(now.revenue), (before.orders, now.orders)
+    yield judge.relative("revenue", old, new, ratio(*orders, TIMES_OF_SUM, SPREAD), "a revenue of {}")
+    if all(orders):
+        means = old / before.orders, new / now.orders
+        yield judge.relative("value.mean", *means, ratio(*orders, TIMES, SPREAD), "a mean of {} an order")
+    for name, at in QUANTILES.items():
+        if at in before.quantiles and at in now.quantiles and min(before.judged, now.judged) >= least_rows(at):
+            quantiles = Decimal(before.quantiles[at]), Decimal(now.quantiles[at])
+            said = f"{{}} as the {100 * float(at):g} % quantile of total_amount"
+            yield judge.relative(f"value.{name}", *quantiles, beside(before.quantiles, at), said)
+
+
+def _times(before: Numbers, now: Numbers, judge: _Judge) -> Iterator[Measure]:
     if before.last and now.first:
         missing = date.fromisoformat(now.first).toordinal() - date.fromisoformat(before.last).toordinal() - 1
         told = f"{missing:,} day{' is' if missing == 1 else 's are'}" if missing > 0 else "no day is"
-        yield judged(
-            "days",
-            (before.last, now.first),
-            max(0, missing),
-            (-math.inf, 0),
-            f"{told} missing between {before.last} and {now.first}",
-        )
+        sentence = f"{told} missing between {before.last} and {now.first}"
+        yield judge.measure("days", (before.last, now.first), max(0, missing), (-math.inf, 0), sentence)
     if before.newest and now.newest:
-        times = datetime.fromisoformat(before.newest), datetime.fromisoformat(now.newest)
-        hours = (times[1] - times[0]).total_seconds() / 3600
+        newer = datetime.fromisoformat(now.newest) - datetime.fromisoformat(before.newest)
+        hours = newer.total_seconds() / 3600
         slack = max(HOURS, GAPS * DAY * now.spans / max(1, min(before.judged, now.judged)))
-        yield judged(
-            "newest",
-            (before.newest, now.newest),
-            hours,
-            (-slack, DAY * now.spans + slack),
-            f"the newest timestamp is {now.newest}, {hours:+,.1f} h from {before.newest}",
-        )
-    if before.columns and now.columns:
-        went = [each for each in before.columns if each not in {*now.columns}]
-        came = [each for each in now.columns if each not in {*before.columns}]
-        names = [f"the column {_cut(x)} is gone" for x in went] + [f"the column {_cut(x)} is new" for x in came]
-        yield judged(
-            "columns",
-            (len(before.columns), len(now.columns)),
-            len(names),
-            (-math.inf, 0),
-            _few(names) or f"the same {len(now.columns):,} columns",
-        )
+        sentence = f"the newest timestamp is {now.newest}, {hours:+,.1f} h from {before.newest}"
+        bounds = -slack, DAY * now.spans + slack
+        yield judge.measure("newest", (before.newest, now.newest), hours, bounds, sentence)
+
+
+def _columns(before: Numbers, now: Numbers, judge: _Judge) -> Iterator[Measure]:
+    old, new = set(before.columns), set(now.columns)
+    if old and new:
+        moves = [
+            *(f"the column {_cut(each)} is gone" for each in before.columns if each not in new),
+            *(f"the column {_cut(each)} is new" for each in now.columns if each not in old),
+        ]
+        yield judge.count("columns", (len(old), len(new)), moves, f"the same {len(new):,} columns")
+
+
+def _rounded(was: float, is_now: float) -> tuple[float, float]:
+    return round(was, PLACES), round(is_now, PLACES)
 
 
 def relative_change(old: Decimal | int, new: Decimal | int) -> float:
@@ -410,7 +413,7 @@ def came_back(found: list[Measure], then: Iterable[Measure], since: list[Measure
     ]
 
 
-def _few(said: list[str]) -> str:
+def _few(said: Sequence[str]) -> str:
     more = f" and {len(said) - SHOWN:,} more" if len(said) > SHOWN else ""
     return ", ".join(said[:SHOWN]) + more
 

@@ -177,7 +177,7 @@ def _manifest(uri: str, stage: Stage, data: bytes) -> Manifest:
 
 
 def made(uri: str) -> str:
-    """Return when the folder of a run was made (UTC, as ISO 8601 writes it); an empty text if it says nothing of it."""
+    """Return when the folder of a run was made (UTC, as ISO 8601 writes it), or an empty text if it is no run's."""
     data = Storage(uri).find(MARKER)
     try:
         return str(parse(data, dict[str, Any])["made"]) if data is not None else ""

@@ -12,6 +12,7 @@ from daskjobs.stages.run_settings import Context
 
 NAME = "generate"
 ORDERS, TRUTH = "orders/orders.csv", "orders/truth.parquet"
+GIVEN = "input/orders"  # orders that were dropped into Argo's UI, see `stages.dropped`
 ROW_BYTES, SMALL_BYTES = 79, 64 << 20  # of a row, roughly, and of inputs for which the free space isn't checked
 
 
@@ -70,7 +71,7 @@ STAGE = Stage(
     NAME,
     "Write synthetic orders with known anomalies.",
     needs=(),
-    files=(ORDERS, TRUTH),
+    files=(ORDERS, TRUTH, GIVEN),
     rows=GenerateRows,
     execute=execute,
 )

@@ -13,7 +13,7 @@ from daskjobs.errors import DaskjobsError, Stop, text_of
 MOST_SENTENCE = 4000  # characters: an error has no more, and Kubernetes shows no more
 ARGOS = re.compile(r"(?:main: )?Error \(exit code \d+\): ")  # what Argo writes before the sentence of a pod
 ATTEMPT = re.compile(r"(.*)\(\d+\)", re.S)  # the node of a pod that may be tried again
-STOP_SECONDS = 5.0  # for telling it, when a signal asks this process to end
+STOP_SECONDS = 2.0  # for each post, when a signal asks this process to end, which it has 8 s for
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Who hears of a run: a notification of how it ended, posted once, and OpenLineage events of its beginning and end.
 
-Numbers come from manifests and the files that these vouch for. Nothing here ends a run, or changes its exit code: what
-can't be posted is a warning.
+Numbers come from manifests and the files that these vouch for. What can't be posted is a warning: no run ends because
+of it, and no exit code changes.
 """
 
 import hashlib
@@ -34,7 +34,7 @@ MOST_LISTED, MOST_LINE, MOST_TEXT = 10, 600, 3000  # sentences of a kind, and ch
 MENTION = re.compile(r"@(?=(?:channel|here|all|everyone)\b)", re.I)
 # What Slack, and what takes the same, reads as markup.
 MARKUP: dict[str, str | int | None] = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
-FURTHER = ("sent", "seen_before", "corrections", "warned")  # of quality.json, as they stand there
+SAMPLES = "first"  # the key of rows in quality.json, which are posted nowhere
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,8 @@ class News:
 
     ``day`` is the run's, as in a series. Of a failed run there is the ``stage``, as far as it is known, and its
     ``sentence``. ``revenue`` is exact, as a text. ``rejected_share`` is of the rows without furniture. ``drift`` has
-    the sentences of what is over its threshold. ``further`` is what quality.json has besides. ``report`` is the page.
+    the sentences of what is over its threshold. ``sent`` and ``seen_before`` are as in quality.json, without its
+    samples of rows, and ``warned`` counts the rows that each rule warns of. ``report`` is the page.
     """
 
     version: int
@@ -79,7 +80,9 @@ class News:
     rejected_share: float | None = None
     warnings: list[str] = field(default_factory=list)
     drift: list[str] = field(default_factory=list)
-    further: dict[str, Any] = field(default_factory=dict)
+    sent: list[dict[str, Any]] = field(default_factory=list)
+    seen_before: dict[str, Any] = field(default_factory=dict)
+    warned: dict[str, int] = field(default_factory=dict)
     report: str = ""
 
 
@@ -268,7 +271,6 @@ def _news(context: Context, outcome: Outcome, manifests: dict[str, Manifest]) ->
     rows = manifests[report.NAME].counted(report.ReportRows)
     data = context.vouched(report.NAME, QUALITY)
     quality, raw = parse(data, Quality), json.loads(data)
-    counted = manifests[report.NAME].rows
     return replace(
         news,
         orders=rows.paid_orders,
@@ -276,9 +278,15 @@ def _news(context: Context, outcome: Outcome, manifests: dict[str, Manifest]) ->
         currency=quality.currency,
         warnings=quality.warnings,
         drift=_drift(context, manifests),
-        further={name: {**raw, **counted}[name] for name in FURTHER if name in raw or name in counted},
+        sent=[_without_samples(each) for each in raw.get("sent", [])],
+        seen_before=_without_samples(raw.get("seen_before") or {}),
+        warned={each["reason"]: each["rows"] for each in raw.get("warned", [])},
         report=context.storage.uri(PAGE),
     )
+
+
+def _without_samples(values: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if name != SAMPLES}
 
 
 def _drift(context: Context, manifests: dict[str, Manifest]) -> list[str]:
@@ -315,13 +323,25 @@ def text(news: News) -> str:
     if news.rows is not None:
         share = f" ({news.rejected_share:.2%})" if news.rejected_share is not None else ""
         lines.append(f"{news.rejected:,} of {news.rows:,} rows rejected{share}")
+    if seen := news.seen_before:
+        kinds = f"{seen['same']:,} the same again, {seen['other']:,} with other values"
+        lines.append(f"{seen['rows']:,} seen before ({kinds})")
+        if seen.get("corrections"):
+            amount = f"{seen['corrected_orders']} orders and {seen['corrected_revenue']}"
+            lines.append(f"corrected: {amount} of earlier runs")
+    lines += _some("sent", [_sent(each) for each in news.sent])
     lines += _some("drift", news.drift)
+    lines += _some("warned", [f"{rule}, {rows:,} rows" for rule, rows in news.warned.items()])
     lines += _some("warning", news.warnings)
-    lines += [f"{name.replace('_', ' ')}: {json.dumps(value)}" for name, value in news.further.items()]
     lines = [escaped(line if len(line) <= MOST_LINE else f"{line[:MOST_LINE]}…") for line in lines]
     while len("\n".join(lines)) > MOST_TEXT - MOST_LINE:
         lines.pop()
     return "\n".join([*lines, f"report: {news.report}" if news.report else f"run: {news.run}"])
+
+
+def _sent(line: dict[str, Any]) -> str:
+    missing = f"{line['missing']} missing" if line["missing"] else "an unknown rest"
+    return f"{line['sent']} {line['what']}, received {line['received']} + {missing}"
 
 
 def _some(kind: str, sentences: list[str]) -> Iterable[str]:

@@ -1,9 +1,10 @@
-"""Two workflows, one that fails: who is told, on Argo, and what Prometheus finds at the controller."""
+"""On Argo: who is told of a good workflow, a failed and a stopped one, and what Prometheus finds at the controller."""
 
 import json
 import re
 import secrets
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -51,6 +52,10 @@ spec:
 """
 
 
+def running(workflow: dict[str, Any]) -> bool:
+    return "status" in workflow and any(pod["phase"] == "Running" for pod in pods_of(workflow))
+
+
 def metrics() -> dict[str, float]:
     """The metrics of the controller that are ours, by name and labels."""
     (pod,) = json.loads(kubectl("get", "pods", "-A", "-l", "app=workflow-controller", "-o", "json"))["items"]
@@ -86,13 +91,16 @@ def test_end_of_a_workflow_is_told_once_and_is_a_metric(namespace: Namespace, re
     spec = {"entrypoint": "compact", "workflowMetadata": nightly}
     good = namespace.submit(spec=spec, rows=5000, cluster="local", workers=1)
     bad = namespace.submit(spec={"entrypoint": "compact"}, input=HOSTILE, cluster="local", workers=1)
-    workflows = {name: namespace.finished(name) for name in (good, bad)}
-    assert [each["status"]["phase"] for each in workflows.values()] == ["Succeeded", "Failed"]
+    long = namespace.submit(spec={"entrypoint": "compact"}, rows=20_000_000, cluster="local", workers=1)
+    namespace.until(lambda: namespace.get("workflow", long), running, 120)
+    namespace.kubectl("patch", "workflow", long, "--type=merge", "-p", '{"spec": {"shutdown": "Stop"}}')
+    workflows = {name: namespace.finished(name) for name in (good, bad, long)}
+    assert [each["status"]["phase"] for each in workflows.values()] == ["Succeeded", "Failed", "Failed"]
     for each in workflows.values():
         assert [c for c in each["status"]["conditions"] if c["type"] == "MetricsError"] == []
     log = namespace.kubectl("logs", receiver).splitlines()
     told = [each for each in map(json.loads, log) if each["path"] == f"/{TOKEN}"]
-    assert len(told) == 2
+    assert len(told) == 3
     bodies = {each["body"]["workflow"]["name"]: each["body"] for each in told}
 
     uid = workflows[good]["metadata"]["uid"]
@@ -109,12 +117,16 @@ def test_end_of_a_workflow_is_told_once_and_is_a_metric(namespace: Namespace, re
     assert pod["message"].endswith(said["sentence"])
     assert "<" not in said["text"]
 
+    said = bodies[long]
+    assert (said["result"], said["stage"]) == ("failed", "generate-split-validate")
+    assert said["sentence"] == "workflow shutdown with strategy:  Stop"
+
     events = [each for each in map(json.loads, log) if each["path"] == "/api/v1/lineage"]
     assert {each["authorization"] for each in events} == {f"Bearer key-{TOKEN}"}
     kinds: dict[str, list[str]] = {}
     for each in events:
         kinds.setdefault(each["body"]["run"]["runId"], []).append(each["body"]["eventType"])
-    assert sorted(kinds.values()) == [["START", "COMPLETE"], ["START", "FAIL"]]
+    assert sorted(kinds.values()) == [["START", "COMPLETE"], ["START", "FAIL"], ["START", "FAIL"]]
     assert {each["body"]["job"]["namespace"] for each in events} == {namespace.name}
 
     for name, workflow in workflows.items():
@@ -129,6 +141,6 @@ def test_end_of_a_workflow_is_told_once_and_is_a_metric(namespace: Namespace, re
     assert found[f"daskjobs_orders{{{ours}}}"] == report["orders"]
     assert found[f"daskjobs_rejected_ratio{{{ours}}}"] == bodies[good]["rejected_share"]
     assert found[f'daskjobs_runs_total{{{ours},result="Succeeded"}}'] == 1
-    assert found[f'daskjobs_runs_total{{{theirs},result="Failed"}}'] == 1
+    assert found[f'daskjobs_runs_total{{{theirs},result="Failed"}}'] == 2
     assert 1 < found[f'daskjobs_duration_seconds{{{ours},result="Succeeded"}}'] < 600
     assert f"daskjobs_orders{{{theirs}}}" not in found

@@ -16,6 +16,7 @@ from daskjobs.cluster.kubernetes.naming import cluster_name, secret_name
 from daskjobs.cluster.kubernetes.secret import mount
 from daskjobs.cluster.settings import ClusterSettings
 from daskjobs.stages import STAGES, new_context
+from daskjobs.stages.dropped import FILE
 from daskjobs.stages.run_settings import Settings
 from manifests import BRACE, ROOT, assert_restricted, documents, escaped, lint, named
 
@@ -32,7 +33,7 @@ DAGS = {
     if "dag" in template
 }
 PODS = {name: template for name, template in TEMPLATES.items() if "container" in template}
-FLOWS = {name: documents(f"flows/{name}.yaml")[0] for name in ("run", "smoke", "nightly")}
+FLOWS = {name: documents(f"flows/{name}.yaml")[0] for name in ("run", "smoke", "nightly", "backfill", "on-file")}
 WORKFLOWS = {name: flow["spec"].get("workflowSpec", flow["spec"]) for name, flow in FLOWS.items()}
 RETRIED = (errors.StorageError, errors.ClusterError, errors.LostWorkError)
 # In quotes, as Go writes them: what Kubernetes or Argo would expand is an escape there, which outcome.of_argo reads.
@@ -101,13 +102,17 @@ def test_compact_does_what_pipeline_does_in_two_pods() -> None:
 
 def test_pictures_are_the_dags_when_one_reads_the_file_or_the_docs() -> None:
     pictures = TEXT[: TEXT.index("apiVersion")]
-    drawings = edges(DAGS["pipeline"]) | edges(DAGS["compact"])
+    drawings = edges(DAGS["pipeline"]) | edges(DAGS["compact"]) | edges(DAGS["each"])
     assert drawn(pictures) == drawings, "the pictures at the top of flows/pipeline.yaml must be its DAGs"
     page = (ROOT / "docs/kubernetes.md").read_text()
     section = page[: page.index("## Install")]
     assert drawn(section) == edges(DAGS["pipeline"]), "the picture in docs/kubernetes.md must be the DAG"
     assert "cleanup" in pictures
     assert "cleanup" in section
+    for name in ("backfill", "on-file"):
+        picture = (ROOT / f"flows/{name}.yaml").read_text().partition("apiVersion")[0]
+        assert drawn(picture) == edges(DAGS["each"]), name
+        assert WORKFLOWS[name]["onExit"] in picture
 
 
 def test_task_is_given_the_manifests_of_all_that_it_reads_by_those_who_made_them() -> None:
@@ -122,7 +127,7 @@ def test_task_is_given_the_manifests_of_all_that_it_reads_by_those_who_made_them
             f"the template {name} in flows/pipeline.yaml must have the manifests of {sorted(reads)} as inputs"
         )
     for name, task in tasks.items():
-        artifacts = task.get("arguments", {}).get("artifacts", [])
+        artifacts = [each for each in task.get("arguments", {}).get("artifacts", []) if each["name"] != FILE]
         handed = {artifact["name"].removesuffix("-manifest") for artifact in artifacts}
         assert handed == given[name], (
             f"the task {name} in flows/pipeline.yaml must be given the manifests that its template has as inputs"
@@ -137,7 +142,26 @@ def test_task_is_given_the_manifests_of_all_that_it_reads_by_those_who_made_them
             )
     assert not any(given[name] for name in DAGS["compact"])
     optional = [a["name"] for t in PODS.values() for a in t.get("inputs", {}).get("artifacts", []) if a.get("optional")]
-    assert optional == ["generate-manifest"]  # that task is skipped where the orders are given
+    # That task is skipped where the input is named; and where orders are dropped, it writes no manifest.
+    assert optional == [FILE, "generate-manifest", FILE]
+
+
+def test_orders_that_are_dropped_reach_the_pods_that_generate_them_otherwise() -> None:
+    """From the UI's form, which has the workflow's artifacts, through the entrypoint, as they are."""
+    (offered,) = SPEC["arguments"]["artifacts"]
+    assert offered == {
+        "name": FILE,
+        "from": f"{{{{inputs.artifacts.{FILE}}}}}",
+        "archive": {"none": {}},  # or Argo would unpack it
+        "optional": True,
+    }
+    for dag, name in (("pipeline", "generate"), ("compact", "generate-split-validate")):
+        assert TEMPLATES[dag]["inputs"] == {"artifacts": [{"name": FILE, "optional": True}]}
+        assert [each for each in DAGS[dag][name]["arguments"]["artifacts"] if each["name"] == FILE] == [offered]
+        (given,) = TEMPLATES[name]["inputs"]["artifacts"]
+        assert given == {"name": FILE, "path": f"{VARIABLES['DASKJOBS_GIVEN']}/{FILE}", "optional": True}
+    made = {each["name"]: each for each in TEMPLATES["generate"]["outputs"]["artifacts"]}
+    assert made["generate-manifest"]["optional"]
 
 
 def needs(tasks: dict[str, Any]) -> dict[str, dict[str, set[str]]]:
@@ -173,7 +197,7 @@ def test_dependencies_of_the_dag_are_what_stages_need_and_no_more() -> None:
 def _paths(template: dict[str, Any], side: str) -> list[Path]:
     folder = {"inputs": VARIABLES["DASKJOBS_GIVEN"], "outputs": f"{VARIABLES['DASKJOBS_OUTPUTS']}/{MANIFESTS}"}[side]
     paths = [Path(artifact["path"]) for artifact in template.get(side, {}).get("artifacts", [])]
-    return [path for path in paths if str(path.parent) == folder]
+    return [path for path in paths if str(path.parent) == folder and path.suffix == ".json"]
 
 
 def test_task_is_skipped_when_the_run_has_no_use_for_it() -> None:
@@ -190,11 +214,13 @@ def test_every_command_exists_when_a_template_calls_it() -> None:
 
 
 def test_every_parameter_is_declared_when_it_is_used_and_used_when_it_is_declared() -> None:
-    used = set(re.findall(r"\{\{=? ?workflow\.parameters(?:\.|\[')([\w-]+)", TEXT))
+    used = set(re.findall(r"\{\{=? ?\(?workflow\.parameters(?:\.|\[')([\w-]+)", TEXT))
     assert used == set(PARAMETERS)
     for name, workflow in WORKFLOWS.items():
         given = {parameter["name"] for parameter in workflow.get("arguments", {}).get("parameters", [])}
-        assert given <= set(PARAMETERS), name
+        entrypoint = TEMPLATES[workflow.get("entrypoint", SPEC["entrypoint"])]
+        own = {parameter["name"] for parameter in entrypoint.get("inputs", {}).get("parameters", [])}
+        assert given <= set(PARAMETERS) | own, name
 
 
 def test_every_parameter_has_a_description_and_one_default() -> None:
@@ -227,7 +253,7 @@ def test_alerts_and_docs_name_the_metrics_of_the_flow_and_their_labels() -> None
     assert all(len(each["help"]) > 10 for each in SPEC["metrics"]["prometheus"])  # Argo needs one
     for each in SPEC["metrics"]["prometheus"]:
         uses = set(re.findall(r"\['?([\w-]+)'\]|parameters\?\.(\w+)", str(each)))
-        outputs = {o["globalName"] for t in PODS.values() for o in t.get("outputs", {}).get("parameters", [])}
+        outputs = {o.get("globalName") for t in PODS.values() for o in t.get("outputs", {}).get("parameters", [])}
         assert {"".join(pair) for pair in uses} <= outputs, each["name"]
 
 
@@ -239,7 +265,7 @@ def test_variables_from_secrets_stand_where_argo_keeps_them() -> None:
 
 
 def test_only_pods_that_tell_something_have_the_addresses() -> None:
-    of_lineage = {"generate", "validate", "generate-split-validate", "cleanup"}
+    of_lineage = {"generate", "validate", "generate-split-validate", "whole", "cleanup"}
     for name, template in PODS.items():
         secrets = {
             reference["key"]: (reference["name"], reference["optional"])
@@ -247,26 +273,39 @@ def test_only_pods_that_tell_something_have_the_addresses() -> None:
             if (reference := each.get("valueFrom", {}).get("secretKeyRef"))
         }
         lineage = {f"DASKJOBS_OPENLINEAGE{key}": ("daskjobs-openlineage", True) for key in ("", "_KEY")}
-        notify = {"DASKJOBS_NOTIFY": ("daskjobs-notify", True)}
-        assert secrets == (lineage if name in of_lineage else {}) | (notify if name == "cleanup" else {}), name
+        told = {
+            **dict.fromkeys(("whole", "cleanup"), "daskjobs-notify"),
+            # Each run has told its own end; of the workflow, only a failure is news.
+            "cleanup-each": "{{= workflow.status == 'Succeeded' ? 'daskjobs-nobody' : 'daskjobs-notify' }}",
+        }
+        notify = {"DASKJOBS_NOTIFY": (told[name], True)} if name in told else {}
+        assert secrets == (lineage if name in of_lineage else {}) | notify, name
 
 
 def test_no_parameter_is_in_what_kubernetes_expands_unless_it_is_escaped() -> None:
     """Which is the value of a variable, a command and its arguments. Names and uids of Kubernetes are harmless."""
-    harmless = {"{{workflow.name}}", "{{workflow.uid}}", "{{workflow.namespace}}", "{{workflow.status}}", FAILURES}
+    harmless = {"{{workflow.name}}", "{{workflow.uid}}", "{{workflow.namespace}}"}
+    # The name of a folder, a day, and what pending has escaped (see test_pending.py).
+    harmless |= {"{{workflow.status}}", FAILURES}
+    harmless |= {f"{{{{inputs.parameters.{name}}}}}" for name in ("run", "day", "input")}
+    words = {"known": "workflow.parameters.storage", "as-of": "workflow.scheduledTime[:10]"}
+    for option, word in (("known", "storage"), ("as-of", "scheduled")):
+        own = f"workflow.parameters['{option}']" if "-" in option else f"workflow.parameters.{option}"
+        harmless.add(escaped(f"({own} == '{word}' ? {words[option]} : {own})"))
     seen = 0
     judged = r"\{\{= workflow\.parameters\.cluster [^{}]*\? (workflow\.parameters\.cluster|'\w+') : '[\w ]+' \}\}"
     for container in (DEFAULTS["container"], *(each["container"] for each in templates() if "container" in each)):
         env = [each for each in container.get("env", []) if not re.fullmatch(judged, each.get("value", ""))]
-        if str(container).count(BRACE) > 0:
-            assert env.pop(0) == {"name": BRACE, "value": "{"}  # before the variables that refer to it
+        if {"name": BRACE, "value": "{"} in env:
+            assert env.pop(0)["name"] == BRACE  # before the variables that refer to it
+        else:  # Argo puts variables that templateDefaults doesn't have before those that it has
+            assert {each["name"] for each in env if BRACE in each.get("value", "")} <= set(VARIABLES)
         values = [each.get("value", "") for each in env] + container.get("args", []) + container.get("command", [])
         for value in values:
             rest = value
             for tag in re.findall(r"\{\{.*?\}\}", value):
                 reference = re.fullmatch(r"\{\{=? ?([\w.]+(?:\['[\w-]+'\])?).*\}\}", tag)
-                assert reference
-                assert tag in {escaped(reference[1]), *harmless}
+                assert tag in {escaped(reference[1]) if reference else "", *harmless}
                 rest = rest.replace(tag, "")
                 seen += "parameters" in tag
             assert not set("${") & set(rest), value
@@ -324,7 +363,7 @@ def test_what_stages_show_is_an_artifact_when_people_look_at_the_run() -> None:
     outputs = VARIABLES["DASKJOBS_OUTPUTS"]
     for name, template in PODS.items():
         paths = [artifact["path"] for artifact in template.get("outputs", {}).get("artifacts", [])]
-        stages = [stage for stage in COMMANDS[name] if stage in STAGES]
+        stages = [*STAGES] if name == "whole" else [stage for stage in COMMANDS[name] if stage in STAGES]
         copied = [f"{outputs}/{file}" for stage in stages for file in STAGES[stage].artifacts]
         if name in DAGS["pipeline"]:
             copied += [f"{outputs}/{MANIFESTS}/{stage}.json" for stage in stages]
@@ -340,7 +379,7 @@ def test_output_parameters_are_what_stages_count_and_how_they_ran(pipeline: Pipe
         show(new_context(Settings.of(run_uri=str(tmp_path / "run"))), stage, manifest.rows, str(tmp_path / "shown"))
     names = list[str]()
     for name, template in PODS.items():
-        for parameter in template.get("outputs", {}).get("parameters", []):
+        for parameter in template.get("outputs", {}).get("parameters", []) if name != "pending" else ():
             path = Path(parameter["valueFrom"]["path"]).relative_to(VARIABLES["DASKJOBS_OUTPUTS"])
             assert (tmp_path / "shown" / path).read_text(), path
             if name in DAGS["pipeline"]:
@@ -388,8 +427,10 @@ def test_only_containers_that_need_a_token_have_one_and_cleanup_has_one_that_can
     assert SPEC["serviceAccountName"] == "daskjobs-stage"
     assert yaml.safe_load(SPEC["podSpecPatch"])["automountServiceAccountToken"] is False
     accounts = {name: t["serviceAccountName"] for name, t in TEMPLATES.items() if "serviceAccountName" in t}
-    owners = ("cluster", "validate", "generate-split-validate", "smoke")
-    assert accounts == {"cleanup": "daskjobs-cleanup"} | dict.fromkeys(owners, "daskjobs-cluster")
+    owners = ("cluster", "validate", "generate-split-validate", "whole", "smoke")
+    assert accounts == dict.fromkeys(("cleanup", "cleanup-each"), "daskjobs-cleanup") | dict.fromkeys(
+        owners, "daskjobs-cluster"
+    )
     patches = {name: t["podSpecPatch"] for name, t in TEMPLATES.items() if "podSpecPatch" in t}
     on_kubernetes = "{{= workflow.parameters.cluster == 'kubernetes' }}"
     assert patches == dict.fromkeys(accounts, f"automountServiceAccountToken: {on_kubernetes}")
@@ -417,7 +458,36 @@ def test_every_flow_starts_the_template_when_it_is_submitted() -> None:
         assert workflow.get("entrypoint", SPEC["entrypoint"]) in TEMPLATES, name
 
 
-def test_nightly_uses_the_fields_of_version_4_when_two_runs_could_collide() -> None:
-    assert isinstance(FLOWS["nightly"]["spec"]["schedules"], list)
-    assert WORKFLOWS["nightly"]["synchronization"]["mutexes"]
-    assert FLOWS["nightly"]["spec"]["concurrencyPolicy"] == "Forbid"
+def test_runs_of_a_series_wait_for_each_other_whoever_starts_them() -> None:
+    """A nightly run is a workflow, and the others are pods of one: it must hold no mutex that its pods wait for."""
+    series = [{"name": "daskjobs-series"}]
+    assert WORKFLOWS["nightly"]["synchronization"]["mutexes"] == series
+    assert TEMPLATES["whole"]["synchronization"]["mutexes"] == series
+    assert TEMPLATES["each"]["parallelism"] == 1
+    assert WORKFLOWS["on-file"]["synchronization"]["mutexes"] == [{"name": "daskjobs-on-file"}]
+    assert "synchronization" not in WORKFLOWS["backfill"]
+    for name in ("nightly", "on-file"):
+        assert isinstance(FLOWS[name]["spec"]["schedules"], list)
+        assert FLOWS[name]["spec"]["concurrencyPolicy"] == "Forbid"
+
+
+def test_flows_of_a_series_count_each_order_once_and_compare_with_the_last_run() -> None:
+    for name in ("nightly", "backfill", "on-file"):
+        given = {each["name"]: each["value"] for each in WORKFLOWS[name]["arguments"]["parameters"]}
+        assert (given["known"], given["compare"]) == ("storage", "last"), name
+    assert given.get("as-of") is None
+    assert {"name": "as-of", "value": "scheduled"} in WORKFLOWS["nightly"]["arguments"]["parameters"]
+
+
+def test_a_day_that_fails_stops_no_other_one() -> None:
+    assert TEMPLATES["each"]["dag"]["failFast"] is False
+
+
+def test_workflow_of_many_runs_has_no_folder_in_the_series() -> None:
+    for name in ("backfill", "on-file"):
+        assert (WORKFLOWS[name]["entrypoint"], WORKFLOWS[name]["onExit"]) == ("each", "cleanup-each")
+        assert WORKFLOWS[name]["activeDeadlineSeconds"] > TEMPLATES["whole"]["activeDeadlineSeconds"]
+    env = {each["name"]: each.get("value") for each in TEMPLATES["cleanup-each"]["container"]["env"]}
+    assert env["DASKJOBS_RUN"] == "/tmp/{{workflow.name}}"
+    cleanup = {each["name"]: each.get("value") for each in TEMPLATES["cleanup"]["container"]["env"]}
+    assert env["DASKJOBS_CLUSTER"] == cleanup["DASKJOBS_CLUSTER"]

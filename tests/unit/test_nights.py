@@ -79,6 +79,61 @@ def books(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Books]:
     server.server_close()
 
 
+# The measures that are over on the night of each planted event, and a word of its sentence.
+EVENTS = {
+    "n05": ({"region", "region.values"}, "region west"),
+    "n08": ({"revenue", "value.mean", "value.p05", "value.p50", "value.p95"}, "a revenue of"),
+    "n11": ({"columns"}, "the column coupon is gone, the column voucher is new"),
+    "n16": ({"days", "newest"}, "1 day is missing between 2026-11-14 and 2026-11-16"),
+    "n18": ({"rejected", "rejected.seen_before"}, "seen_before"),
+    "n20": ({"rejected", "rejected.negative_price", "rejected.unknown_status", "rejected.wrong_total"}, "are rejected"),
+    "n22": ({"corrections"}, "corrections"),
+    "n30-again": ({"rejected", "rejected.seen_before", "revenue"}, "seen_before"),
+}
+
+
+def total(history: dict[str, Any]) -> tuple[int, Decimal]:
+    (found,) = history["totals"]
+    return found["orders"], Decimal(found["revenue"])
+
+
+def test_each_event_is_over_on_its_night_and_nothing_on_others(books: Books) -> None:
+    over = {file.run: books.drift(file.run) for file in nights.deliveries()}
+    assert {run for run, measures in over.items() if measures} == EVENTS.keys()
+    for run, (measures, _) in EVENTS.items():
+        assert over[run] <= measures, run
+
+
+def test_each_event_is_in_the_history_on_its_night_alone(books: Books) -> None:
+    history = books.history("--missing", "2026-11-01..30")
+    assert history["missing"] == ["2026-11-15"]
+    assert {run["run"] for run in history["runs"] if run["drifted"]} == EVENTS.keys()
+    assert [run["run"] for run in history["not_good"]] == [f"n{nights.CUT}-cut"]
+    assert {run["run"]: run["corrections"] for run in history["runs"] if run["corrections"]} == {
+        f"n{nights.CORRECTED}": nights.CORRECTIONS
+    }
+    for run in history["runs"]:
+        said = " ".join(run["drifted"])
+        assert (EVENTS[run["run"]][1] in said) if run["run"] in EVENTS else not said
+
+
+def test_each_event_is_told_on_its_night_alone(books: Books) -> None:
+    told = {post["run"].rpartition("/")[2]: post for post in books.posts}
+    assert len(told) == len(books.posts) == len(nights.deliveries())
+    for run, post in told.items():
+        if run.endswith("-cut"):
+            assert post["result"] == "failed"
+            assert "the sender's 1,000 rows are 880 received + 120 missing" in post["text"]
+            continue
+        assert post["result"] == "succeeded"
+        assert (EVENTS[run][1] in post["text"]) if run in EVENTS else "drift" not in post["text"], run
+        assert ("missing" in post["text"]) == (run == "n16"), run
+
+
+def test_books_come_to_the_total_of_an_oracle_that_reads_all_files(books: Books) -> None:
+    assert total(books.history()) == nights.books(file for file in nights.deliveries() if file.complete)
+
+
 def killed_and_done(played: Books, file: Delivery, draw: random.Random) -> None:
     """Play a night whose process is killed at random moments, twice at most, and is then left alone."""
     for _ in range(draw.randrange(3)):
@@ -98,6 +153,4 @@ def test_another_order_of_the_nights_and_kills_at_random_come_to_the_same_total(
     draw.shuffle(files)
     for file in files:
         killed_and_done(played, file, draw)
-    orders, revenue = nights.books(files)
-    total = played.history()["total"]
-    assert (total["orders"], Decimal(total["revenue"])) == (orders, revenue)
+    assert total(played.history()) == nights.books(files)

@@ -6,8 +6,8 @@ import os
 import re
 import stat
 import zipfile
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from itertools import zip_longest
 from typing import Any
 
@@ -18,7 +18,7 @@ from daskjobs.display import listed
 from daskjobs.errors import DaskjobsError, InputError
 from daskjobs.events import event
 from daskjobs.files import web
-from daskjobs.files.storage import UnavailableError, explained, file_uri, filesystem
+from daskjobs.files.storage import UnavailableError, explained, file_uri, filesystem, local_path
 from daskjobs.orders.sent import ENDING
 
 KINDS = {
@@ -43,6 +43,10 @@ TABLES = {
 BOOKKEEPING = re.compile(
     r"\..*|_SUCCESS|_metadata|_common_metadata|_(committed|started)_.*|_delta_log|_temporary|_spark_metadata|__MACOSX"
 )
+
+
+class NoFilesError(InputError):
+    """A path, URI or glob names no file."""
 
 
 def find_inputs(pattern: str, ignore_table: bool = False, marked: bool = True) -> dict[str, str]:
@@ -91,7 +95,7 @@ def find_inputs(pattern: str, ignore_table: bool = False, marked: bool = True) -
             "its sender for it, or remove the control file"
         )
     if not marks:
-        raise InputError(f"{name} {instead}")
+        raise NoFilesError(f"{name} {instead}")
     if unknown := [each for each in passed if not BOOKKEEPING.fullmatch(each) and not each.endswith(ENDING)]:
         event("input.passed_over", level=logging.WARNING, names=listed(", ".join(unknown[:NAMED])), of=len(unknown))
     return marks
@@ -102,31 +106,41 @@ def find_controls(files: Iterable[str]) -> dict[str, str]:
 
     Files in archives and on web servers have none: a web server may answer anything for a name that it doesn't have.
     """
-    wanted = {uri: f"{uri}{ENDING}" for uri in files if "::" not in uri and not uri.startswith(("http://", "https://"))}
-    listings, found = dict[tuple[int, str], set[str]](), dict[str, str]()
+    wanted = [uri for uri in files if "::" not in uri and not uri.startswith(("http://", "https://"))]
+    listings, found = dict[str, set[str]](), dict[str, str]()
     with explained("look for control files"):
-        for uri, control in wanted.items():
-            fs, path = filesystem(control)
-            folder, _, last = path.rpartition("/")
-            if isinstance(fs, LocalFileSystem):
-                there = os.path.isfile(path)
-            elif len(wanted) <= FEW:
-                there = _exists(fs, path)
+        for uri in wanted:
+            folder, _, last = (local_path(uri) if uri.startswith("file://") else uri).rpartition("/")
+            if len(wanted) <= FEW or folder.endswith("/"):  # which is no folder, as in memory://orders.csv
+                there = _exists(*filesystem(f"{uri}{ENDING}"))
             else:
-                if (id(fs), folder) not in listings:  # fsspec keeps its file systems
-                    listings[id(fs), folder] = {*_names(fs, folder)}
-                there = last in listings[id(fs), folder]
+                if folder not in listings:
+                    listings[folder] = {each for each in _listing(folder) if each.endswith(ENDING)}
+                there = f"{last}{ENDING}" in listings[folder]
             if there:
-                found[uri] = control
+                found[uri] = f"{uri}{ENDING}"
     return found
 
 
 def _exists(fs: Any, path: str) -> bool:
-    try:
+    with _allowed(path):
         return bool(fs.exists(path))
-    except PermissionError:  # what S3 answers for a file that isn't there to who may not list its folder
-        event("control.unseen", level=logging.WARNING, file=listed(path))
-        return False
+    return False
+
+
+def _listing(folder: str) -> list[str]:
+    with _allowed(folder):
+        return _names(*filesystem(folder or "/"))
+    return []
+
+
+@contextmanager
+def _allowed(name: str) -> Iterator[None]:
+    """Take no for an answer: it is what S3 gives for a file that isn't there to who may not list its folder."""
+    try:
+        yield
+    except PermissionError:
+        event("control.unseen", level=logging.WARNING, file=listed(name))
 
 
 def _is_alone(fs: Any, file: str, files: list[str]) -> bool:

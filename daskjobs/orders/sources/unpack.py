@@ -1,6 +1,7 @@
 """Write the plain bytes of a file that can't be read in ranges: one that is compressed, in an archive or not UTF-8."""
 
 import codecs
+import hashlib
 import re
 import zipfile
 import zlib
@@ -142,6 +143,17 @@ def unpack(storage: Storage, name: str, target: str, encoding: str, first: bytes
                         "choose another --run"
                     )
     return plain.output
+
+
+def plain_output(storage: Storage, name: str, encoding: str) -> Output:
+    """Return the size and hash of the plain bytes of a file, as `unpack` would write them, without writing them."""
+    with storage.open(name) as opened:
+        first = opened.read(START_BYTES)
+    digest, size = hashlib.sha256(), 0
+    for data in _plain(storage, name, encoding, first):
+        digest.update(data)
+        size += len(data)
+    return Output(size, digest.hexdigest())
 
 
 def _plain(storage: Storage, name: str, encoding: str, first: bytes) -> Iterator[bytes]:

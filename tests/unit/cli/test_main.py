@@ -140,7 +140,7 @@ def listed(*arguments: str) -> dict[str, list[str]]:
 
 def test_help_tells_what_people_use_from_what_is_for_a_cluster_and_what_pods_run() -> None:
     people, cluster, pods = (listed()[title] for title in cli.COMMANDS)
-    assert people == ["run", "profile", "explain", "history", "step", "dashboard", "doctor"]
+    assert people == ["run", "profile", "pending", "explain", "history", "step", "dashboard", "doctor"]
     assert cluster == ["cluster", "janitor", "step-cleanup"]
     assert pods == [*STAGES, "stages"]
 
@@ -161,7 +161,7 @@ def test_help_of_a_run_has_the_options_of_its_input_the_run_the_dask_cluster_and
     assert {"--input", "--rows"} <= set(found["The input"])
     assert {"--cluster", "--workers"} <= set(found["The Dask cluster"])
     assert {"--worker-memory", "--idle-timeout"} <= set(found["On Kubernetes"])
-    assert found["Options"] == ["--log-level", "-h,"]
+    assert found["Options"] == ["--log-level", "--outputs", "-h,"]
     assert listed("step")["Options"][0] == "--arg"
 
 

@@ -12,9 +12,10 @@ import pytest
 
 from conftest import Command, row
 from daskjobs.errors import ClusterError, ConfigError, DaskjobsError, StorageError, UsageError
+from daskjobs.files.documents import to_json
 from daskjobs.files.storage import Storage
 from daskjobs.pipeline import ending
-from daskjobs.stages import STAGES, new_context, post, run_all, run_stage, told
+from daskjobs.stages import STAGES, new_context, post, report, run_all, run_stage, told
 from daskjobs.stages.outcome import Outcome, of_argo, of_error
 from daskjobs.stages.run_orders import run_orders
 from daskjobs.stages.run_settings import Context, Settings
@@ -239,6 +240,34 @@ def test_drift_that_is_over_is_told_from_the_vouched_file(server: Receiver, tmp_
     assert lines[1:] == [*(f"drift: {number} rows fewer" for number in range(10)), "4 more", "run: /runs/1"]
 
 
+def test_what_other_options_find_out_is_told_without_a_row(
+    server: Receiver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As quality.json has it with --expect, --known and --warn."""
+    more = {
+        "sent": [{"what": "rows", "by": "--expect", "sent": "200", "received": "200", "missing": "0"},
+                 {"what": "ids", "by": "x", "sent": "9", "received": "7", "missing": "", "first": ["ann@x.org"]}],
+        "seen_before": {"runs": 2, "rows": 3, "same": 2, "other": 1, "first": [{"row": 7, "id": "ann@x.org"}],
+                        "corrections": 1, "corrected_orders": "-1", "corrected_revenue": "-21.00"},
+        "warned": [{"reason": "wrong_total", "rows": 4, "rule": "…", "first": [{"row": 7}]}],
+    }  # fmt: skip
+    dumped = report.dump
+    monkeypatch.setattr(report, "dump", lambda value: dumped({**to_json(value), **more}))
+    run_all(context_of(server, tmp_path / "run"))
+    (came,) = server.came
+    assert came.body["seen_before"]["other"] == 1
+    assert came.body["warned"] == {"wrong_total": 4}
+    assert "first" not in json.dumps(came.body)
+    assert "ann@x.org" not in json.dumps(came.body)
+    assert came.body["text"].split("\n")[3:-1] == [
+        "3 seen before (2 the same again, 1 with other values)",
+        "corrected: -1 orders and -21.00 of earlier runs",
+        "sent: 200 rows, received 200 + 0 missing",
+        "sent: 9 ids, received 7 + an unknown rest",
+        "warned: wrong_total, 4 rows",
+    ]
+
+
 def test_text_is_bounded_and_ends_with_where_the_report_is() -> None:
     news = News(1, "failed", "/runs/1", sentence="x" * 9000, warnings=["w" * 5000] * 40, report="/runs/1/r.html")
     said = told.text(news)
@@ -297,8 +326,8 @@ def test_cleanup_of_a_workflow_names_it_and_its_stage(daskjobs: Command, server:
         "DASKJOBS_WORKFLOW_UID": "11111111-2222-3333-4444-555555555555",
         "DASKJOBS_NAMESPACE": "orders",
         "DASKJOBS_NOTIFY": f"{server.url}/{SECRET}\n",
-        "DASKJOBS_STATUS": "Failed",
-        "DASKJOBS_FAILURES": gos(json.dumps([node("merge(0)", f"Error (exit code 22): {SENTENCE}")])),
+        "DASKJOBS_WORKFLOW_STATUS": "Failed",
+        "DASKJOBS_WORKFLOW_FAILURES": gos(json.dumps([node("merge(0)", f"Error (exit code 22): {SENTENCE}")])),
         "DASKJOBS_KNOWN_DAYS": "seven",  # what makes no sense to a stage
     }
     for _ in range(2):  # Argo tries cleanup again
