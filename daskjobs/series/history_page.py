@@ -113,7 +113,7 @@ def _attention(history: History, link: Link) -> Html:
             parts.append(
                 warning.format(
                     Html("{}, unlike {}:").format(_linked(row, named(row.day, row.run), link), row.compared),
-                    " ".join(row.drifted),
+                    f"{'; '.join(row.drifted)}.",
                 )
             )
     return Html("<h2>What needs attention</h2>\n{}").format(

@@ -110,7 +110,7 @@ def test_plots_of_reasons_are_bounded_and_have_one_scale() -> None:
 def test_what_needs_attention_stands_above_the_plots() -> None:
     history = of(
         night(1),
-        night(2, compared="n1", drift=1, drifted=["rows fell by 40%."]),
+        night(2, compared="n1", drift=2, drifted=["rows fell by 40%", "revenue too"]),
         exact=False,
         doubts=["1 of 2 runs was made without --known"],
         bad=[BadRun("n3", "quality.json is damaged", 20)],
@@ -126,7 +126,7 @@ def test_what_needs_attention_stands_above_the_plots() -> None:
         "Days that no good run covers: 2026-11-03 (2 paid orders of it in runs of other days).",
         "Not good: 2026-11-04 n4 has no report, and is not counted; its last stage done is merge.",
         "Not good: 2026-11-05 n5 has no report, and is not counted; no stage is done.",
-        "2026-11-02 n2, unlike n1: rows fell by 40%.",
+        "2026-11-02 n2, unlike n1: rows fell by 40%; revenue too.",
     ]
     assert html.index("<h1>") < html.index("<b>180 orders, revenue 2,469,135.60") < html.index('class="warning"')
     assert html.rindex('class="warning"') < html.index('class="figure"')
