@@ -144,7 +144,7 @@ rows = st.lists(
 
 
 @pytest.mark.slow
-@settings(max_examples=60)
+@settings(max_examples=25)
 @given(st.lists(rows, min_size=2, max_size=4), st.booleans(), st.data())
 def test_a_series_counts_as_the_account_does(nights: list[list[Row]], newest: bool, data: st.DataObject) -> None:
     # A file of which every row is bad has no report.
