@@ -11,9 +11,11 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from datetime import datetime, timedelta
 from decimal import Decimal
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet
 import pytest
@@ -528,3 +530,51 @@ def test_command_tells_what_is_over_in_a_line_each(daskjobs: Command, series: Pa
     done = daskjobs("run", "--input", str(few), "--run", "b", *limited)
     said = "warning    --max-drift value.p05 limits nothing, since it is not compared: that takes 400 rows in both\n"
     assert said in done.stdout
+
+
+def made(rows: int, day: int) -> Tallied:
+    """A night of a shop with a long tail of products, cheap and dear ones, and six reasons, of which some are rare."""
+    chance = np.random.default_rng([rows, day])
+    tail = {"region": 1 / np.arange(1, 17) ** 0.8, "product": 1 / np.arange(1, 3001)}
+    picked = {name: chance.choice(len(odds), rows, p=odds / odds.sum()) for name, odds in tail.items()}
+    picked |= {
+        "payment_mode": chance.choice(6, rows, p=[0.5, 0.25, 0.15, 0.07, 0.02, 0.01]),
+        "status": chance.choice(3, rows, p=[0.92, 0.06, 0.02]),
+    }
+    prices = np.random.default_rng(1).lognormal(8, 1.3, 3000).round()
+    amounts = prices[picked["product"]] * chance.geometric(0.6, rows) * (chance.random(rows) > 0.05)
+    rates = {"a": 0.01, "b": 0.005, "c": 0.003, "d": 0.001, "e": 0.0002, "f": 0.00005}
+    reasons = {name: int(chance.binomial(rows, rate)) for name, rate in rates.items()}
+    seconds = np.datetime64(f"2026-01-01T{chance.integers(20, 24)}:59:59") + np.timedelta64(day, "D")
+    at = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
+    quantiles = {str(each): f"{np.quantile(amounts, each, method='lower') / 100:.2f}" for each in at}
+    return tallied(
+        {
+            name: {str(value): int(count) for value, count in zip(*np.unique(each, return_counts=True), strict=True)}
+            for name, each in picked.items()
+        },
+        rows=rows,
+        judged=rows,
+        rejected=sum(reasons.values()),
+        reasons={name: count for name, count in reasons.items() if count},
+        orders=rows,
+        revenue=f"{amounts.sum() / 100:.2f}",
+        first=str(seconds)[:10],
+        last=str(seconds)[:10],
+        quantiles=quantiles,
+        newest=str(seconds),
+        columns=["a"],
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rows", [500, 5000])
+def test_two_hundred_ordinary_nights_have_nothing_over(rows: int) -> None:
+    nights = [made(rows, day) for day in range(201)]
+    found = [
+        (day, each.name, each.sentence)
+        for day, (before, now) in enumerate(pairwise(nights))
+        for each in measures(*paired(before, now), Limits())
+        if each.over
+    ]
+    assert found == []
