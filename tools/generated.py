@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from types import UnionType
-from typing import Any, get_args, get_origin, get_type_hints, is_typeddict
+from typing import Any, Literal, get_args, get_origin, get_type_hints, is_typeddict
 
 import click
 import yaml
@@ -24,6 +24,7 @@ from daskjobs.cluster.connection import ClusterFacts
 from daskjobs.cluster.settings import WORKERS_ON_KUBERNETES
 from daskjobs.files.documents import keys
 from daskjobs.options import SECONDS, Option, options
+from daskjobs.orders.columns.account import ColumnsAccount
 from daskjobs.orders.profiles.reading import about, presets
 from daskjobs.orders.report.drift import Drift
 from daskjobs.orders.report.page import ResourcesSection
@@ -332,6 +333,8 @@ def _fields(shape: type, above: str, without: str = "") -> Iterator[tuple[str, s
 def _kind(hint: Any, path: str) -> tuple[str, str, Any]:
     """Return a type in words, the path of what is in it, and the dataclass that this is, if it is one."""
     parts = get_args(hint)
+    if get_origin(hint) is Literal:
+        return "text: " + " or ".join(f"`{part}`" for part in parts), path, None
     if isinstance(hint, UnionType):
         kind, path, inner = _kind(parts[0], path)
         return f"{kind}, or null", path, inner
@@ -366,6 +369,7 @@ BLOCKS: dict[str, Callable[[], Iterable[str]]] = {
     "fields of manifest.json": partial(fields_of, Manifest, without="skipped"),
     "fields of quality.json": partial(fields_of, Quality),
     "fields of drift.json": partial(fields_of, Drift),
+    "fields of columns.json": partial(fields_of, ColumnsAccount),
     "fields of facts.json": partial(fields_of, Facts),
     "fields of validate's facts.json": partial(fields_of, ClusterFacts),
     "fields of resources": partial(fields_of, ResourcesSection),

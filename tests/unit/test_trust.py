@@ -32,11 +32,13 @@ FILES = [  # the first stage that a run of single pods would go on with, once th
         (f"validate/part-00001/{name}", "merge")
         for name in ("paid.parquet", "unpaid.parquet", "quarantine.parquet", "summary.parquet", "result.json")
     ),
+    ("validate/part-00001/columns.arrow", "report"),
     ("merge/quarantine.csv", "clean"),
     ("merge/quarantine.parquet", "clean"),
     ("merge/rejected-00000.csv", "clean"),
     ("clean/summary.parquet", "report"),
     ("report/quality.json", ""),
+    ("report/columns.json", ""),
     ("report/analytics_report.json", ""),
     *((f"{stage}/manifest.json", (*ALL, "")[place]) for place, stage in enumerate(ALL, 1)),
 ]

@@ -126,10 +126,9 @@ class Seen:
         if self.kind != "time":
             self.total += _sum(values, low, high)
         if self.steps.alive:
-            up = bool((values[1:] >= values[:-1]).all())
-            down = not up and bool((values[1:] <= values[:-1]).all())
-            changes = int(np.count_nonzero(values[1:] != values[:-1])) if up or down else 0
-            self.steps.add(up, down or not changes, changes, int(values[0]), int(values[-1]))
+            before, after = values[:-1], values[1:]
+            up, down = bool((before <= after).all()), bool((before >= after).all())
+            self.steps.add(up, down, int(np.count_nonzero(before != after)), int(values[0]), int(values[-1]))
         if self.counts is not None:
             self.count(_counted(values, low, high))
         if self.counts is not None:

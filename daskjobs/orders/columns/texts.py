@@ -138,7 +138,7 @@ def _rank(value: int | str) -> tuple[int, bytes]:
 
 def hashes(words: Words, first: Hashes, order: "Order | None" = None) -> Hashes:
     """Return the hashes of texts, of which ``first`` are the first words; ``order`` looks at their words, too."""
-    sums = first ^ (np.uint64(words.width) if words.width else words.lengths.view(np.uint64))
+    sums = first ^ (words.lengths[:1] if words.width else words.lengths).astype(np.uint64) * SECOND
     _mix(sums)
     if order:
         order.look(first, None)

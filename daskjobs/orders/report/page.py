@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from daskjobs.orders.columns.account import ColumnAccount
+from daskjobs.orders.report.columns import columns_table
 from daskjobs.orders.report.drift import Drift
 from daskjobs.orders.report.html import Html, amount, counted, cut, document, repeated, share
 from daskjobs.orders.report.plots import Line, bars, columns, lines
@@ -20,7 +21,6 @@ BARS = 20  # at most in one plot
 MOST_DAYS = 1100  # columns of the plot by day: three years
 FILES = 3  # named at most
 MOST_MEASURES = 50  # of a comparison; drift.json has all
-MOST_SHOWN = 40  # characters of a value in the table of columns
 LARGEST = 5  # reasons that are shown with a row each
 SAMPLED = 10  # reasons of which all samples are shown
 SETS, TOGETHER = 8, 5  # of reasons that come together, and reasons that are named in each
@@ -121,7 +121,7 @@ def page(
             _compared(drift) if drift else Html(""),
             _account(quality),
             _scores(quality),
-            _columns(seen),
+            columns_table(seen),
             _resources(resources) if resources else Html(""),
         ],
     )
@@ -476,51 +476,6 @@ def _scores(quality: Quality) -> Html:
     ).format(
         repeated(
             '<tr><td>{}<br/><span class="note">{}</span></td><td class="n">{}</td><td class="n">{}</td></tr>\n',
-            rows,
-        )
-    )
-
-
-def _columns(seen: Sequence[ColumnAccount]) -> Html:
-    """Show what each column holds."""
-    if not seen:
-        return Html("")
-
-    def told(column: ColumnAccount, text: str | None) -> Html:
-        if text is None:
-            return Html("")
-        shown = f"{text[:MOST_SHOWN]}…" if len(text) > MOST_SHOWN else text
-        return Html("{}").format(
-            amount(text) if column.kind == "amount" else shown.replace("T", " ", column.kind == "time")
-        )
-
-    rows = (
-        (
-            _broken(column.name),
-            Html('<br/><span class="note">{}</span>').format(column.in_file) if column.in_file else Html(""),
-            f"{column.empty:,}",
-            Html('<br/><span class="note">{:,} unreadable</span>').format(column.unreadable)
-            if column.unreadable
-            else Html(""),
-            f"{'' if column.distinct_exact else 'about '}{column.distinct:,}",
-            *(told(column, each) for each in (column.least, column.quantiles.get("0.5"), column.most)),
-            "" if column.longest is None else f"{column.longest:,}",
-        )
-        for column in seen
-    )
-    return Html(
-        '<section id="columns">\n<h2>The columns</h2>\n<table class="stacked">\n<thead><tr><th>Column</th>'
-        '<th class="n">Empty</th><th class="n">Distinct</th><th>Least</th><th>Median</th><th>Most</th>'
-        '<th class="n">Longest</th></tr></thead>\n<tbody>\n{}</tbody>\n</table>\n'
-        '<p class="note">Of all rows that were read as rows, rejected ones too. Longest is the number of characters of '
-        "the longest text. report/columns.json has quantiles, means, and the values of columns that have few.</p>\n"
-        "</section>"
-    ).format(
-        repeated(
-            '<tr><th scope="row">{}{}</th><td class="n" data-of="Empty">{}{}</td>'
-            '<td class="n" data-of="Distinct">{}</td><td data-of="Least">{}</td><td data-of="Median">{}</td>'
-            '<td data-of="Most">{}</td>'
-            '<td class="n" data-of="Longest">{}</td></tr>\n',
             rows,
         )
     )
