@@ -453,8 +453,8 @@ def _rows(
     """Return the sources and the numbers of the rows that are the valid orders at some positions of a partition.
 
     ``values`` are these orders. Its ranges say which rows it has, and its quarantine which of them are not valid. Which
-    of the valid ones are unpaid is in its file of ids; where that has the ids themselves, they say where each stands. If
-    these are not what this run looks for, nobody knows.
+    of the valid ones are unpaid is in its file of ids; where that has the ids themselves, they say where each stands.
+    If these are not what this run looks for, nobody knows.
     """
     paid = each.paid_rows
     if (like.order.key if like else []) != (each.profile.order.key if each.profile else []):
