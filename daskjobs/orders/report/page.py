@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from daskjobs.orders.columns.account import ColumnAccount
 from daskjobs.orders.report.columns import columns_table
 from daskjobs.orders.report.drift import Drift
-from daskjobs.orders.report.html import Html, amount, counted, cut, document, repeated, share
+from daskjobs.orders.report.html import Html, amount, counted, cut, document, repeated, scrolled, share
 from daskjobs.orders.report.plots import Line, bars, columns, lines
 from daskjobs.orders.report.quality import Quality, Reason
 from daskjobs.orders.summary import by_period, most, of
@@ -352,10 +352,11 @@ def _seen(seen: SeenBefore) -> Html:
         for each in seen.first
     )
     table = Html(
-        "<table>\n<thead><tr><th>Row</th><th>Order</th><th>Is</th><th>Stands in</th></tr></thead>\n"
-        "<tbody>\n{}</tbody>\n"
-        '</table>\n<p class="note">The first few of each kind; merge/seen_before.csv has each.</p>'
+        '<table>\n<thead><tr><th scope="col">Row</th><th scope="col">Order</th><th scope="col">Is</th>'
+        '<th scope="col">Stands in</th></tr></thead>\n<tbody>\n{}</tbody>\n</table>'
     ).format(repeated("<tr><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>\n", rows))
+    table = scrolled(table, "Rows whose order an earlier run has counted")
+    table += Html('\n<p class="note">The first few of each kind; merge/seen_before.csv has each.</p>')
     return Html("<h2>Orders of earlier runs</h2>\n{}{}").format(
         repeated("<p>{}.</p>\n", ([sentence[0].upper() + sentence[1:]] for sentence in said)),
         table if seen.first else "",
