@@ -38,7 +38,11 @@ ASKED = {
     multiple=True,
     help="With --row: the run's --input again, where its URI has a password or token: these are stored nowhere.",
 )
-@option("--reason", default="", help="List the rows that were rejected for this reason, like wrong_total.")
+@option(
+    "--reason",
+    default="",
+    help="List the rows that were rejected for this reason, or that this rule warns of.",
+)
 @option("--most", type=click.IntRange(1), help=f"With --reason: list at most so many rows.  [default: {MOST}]")
 @option("--id", "order_id", default="", help="Show all rows with this order id: paid, unpaid, or why rejected.")
 @option("--series", default="", help="With --id, instead of --run: look at all good runs in this folder of runs.")
@@ -99,7 +103,7 @@ def _rejected(context: Context, reason: str, most: int) -> Iterator[str]:
     found = rejected_for(context, reason, most)
     yield f"reason     {found.reason}: {found.sentence}"
     shown = f", of which these are the first {len(found.first):,}" if len(found.first) < found.rows else ""
-    yield f"rejected   {_rows(found.rows)}{shown}"
+    yield f"{'warned' if found.warns else 'rejected':<10} {_rows(found.rows)}{shown}"
     source = ""
     for each in found.first:
         if each.source != source:

@@ -1,6 +1,6 @@
 """Look up what became of one row of a run's input, of the rows with one reason, or of an order in many runs."""
 
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -59,19 +59,20 @@ class RejectedRow:
 
 @dataclass(frozen=True)
 class Rejected:
-    """The rows that were rejected for some reason: how many there are in all, and the first of them.
+    """The rows that were rejected for some reason, or warned of: how many there are in all, and the first of them.
 
-    ``sentence`` is that of the reason's rule.
+    ``sentence`` is that of the reason's rule. The rows of a rule that warns are valid.
     """
 
     reason: str
     sentence: str
     rows: int
     first: list[RejectedRow]
+    warns: bool = False
 
 
 def rejected_for(context: Context, reason: str, most: int) -> Rejected:
-    """Return the first ``most`` rows that were rejected for a reason, in the order of the source.
+    """Return the first ``most`` rows that were rejected for a reason, or warned of, in the order of the source.
 
     Only partitions that have such rows are read, and none after the last row that is wanted. Raises UsageError when no
     rule has this name.
@@ -84,14 +85,16 @@ def rejected_for(context: Context, reason: str, most: int) -> Rejected:
     plan = split.read_plan(context)
     read, numbers = partial(_result, context), [each.number for each in plan.partitions]
     with closing(in_turn(read, numbers, context.storage.streams(context.storage.root))) as found:
-        results = [each for each in found if each.reasons.get(reason)]
+        counts = {each.partition: (each.reasons, each.warned.reasons if each.warned else {}) for each in found}
+    warns = any(reason in warned for _, warned in counts.values())
+    rows_of = {number: of[warns][reason] for number, of in counts.items() if reason in of[warns]}
     first = list[RejectedRow]()
-    with closing(_rows_with(context, results, reason)) as rows:
+    with closing(_rows_with(context, rows_of, reason, warns)) as rows:
         for each in rows:
             first.append(each)
             if len(first) == most:
                 break
-    return Rejected(reason, sentences[reason], sum(each.reasons[reason] for each in results), first)
+    return Rejected(reason, sentences[reason], sum(rows_of.values()), first, warns)
 
 
 def _result(context: Context, number: int) -> PartitionResult:
@@ -102,9 +105,11 @@ def _result(context: Context, number: int) -> PartitionResult:
         raise damaged(context.storage.uri(name), error) from error
 
 
-def _rows_with(context: Context, results: list[PartitionResult], reason: str) -> Generator[RejectedRow, None, None]:
-    for result in results:
-        name = layout.partition_files(result.partition)["quarantine"]
+def _rows_with(
+    context: Context, partitions: Iterable[int], reason: str, warns: bool
+) -> Generator[RejectedRow, None, None]:
+    for number in partitions:
+        name = numbered(layout.WARNED, number) if warns else layout.partition_files(number)["quarantine"]
         for group in row_groups(context.storage, name, context.output(validate.NAME, name)):
             reasons = column(group, "reasons")
             rows = pc.list_parent_indices(reasons).filter(pc.equal(reasons.flatten(), reason))

@@ -260,3 +260,21 @@ def test_orders_that_earlier_runs_have_counted_are_told_with_where_these_stand_a
         f"replaces   row 2 of {first}, with another quantity, total_amount, timestamp; -21.00 in the revenue",
         "counted    31.50 in the revenue",
     ]
+
+
+@pytest.mark.parametrize("lines", [False, True])
+def test_rules_that_warn_of_an_order_are_told_with_it(
+    tmp_path: Path, daskjobs: Command, orders_file: Callable[..., Path], lines: bool
+) -> None:
+    path = orders_file(row(), row(order_id="W1", total_amount="21.01"), row(order_id="W2"))
+    (tmp_path / "mine.toml").write_text('[order]\nrows = "line"\nkey = ["order_id", "product"]\n')
+    profile = {"profile": str(tmp_path / "mine.toml")} if lines else {}
+    inline.run(tmp_path / "run", str(path), warn="wrong_total", **profile)
+    told = daskjobs("explain", "--id", "W1", "--run", "run").stdout.splitlines()
+    assert told[1] == f"row        2 of file://{path}"
+    assert told[2].startswith("paid       21.01, ")
+    assert told[3].startswith("warned     wrong_total: ")
+    assert "warned" not in daskjobs("explain", "--id", "W2", "--run", "run").stdout
+    listed = daskjobs("explain", "--reason", "wrong_total", "--run", "run").stdout.splitlines()
+    assert listed[1] == "warned     1 row"
+    assert listed[3].startswith("2          W1,")
