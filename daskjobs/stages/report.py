@@ -78,6 +78,11 @@ def execute(context: Context) -> Manifest:
     analytics_report.json and raises AccountedError.
     """
     inputs = context.digest(merge.NAME) | context.digest(clean.NAME) | context.digest(validate.NAME)
+    if limited := Limit.of(0, context.settings.max_rejected).by_reason:
+        from daskjobs.orders.rules.profiled import left_out
+
+        profile = context.manifest(merge.NAME).counted(merge.MergeRows).profile
+        refuse_unknown(_sentences(context), (), limited, left_out(profile) if profile else {})
     return context.commit(NAME, inputs, {"max_rejected": context.settings.max_rejected}, lambda: _write(context))
 
 
@@ -94,9 +99,8 @@ def _write(context: Context) -> Done:
     )
     balance(account)
     profile, amounts = merged.profile, merged.amounts
-    sentences = parse(context.vouched(validate.NAME, RULES), dict[str, str])
+    sentences = _sentences(context)
     limit = Limit.of(account.rows_in - account.furniture, context.settings.max_rejected)
-    refuse_unknown(sentences, (), limit.by_reason, left_out(profile) if profile else {})
     sums = summary.read(context.storage, {SUMMARY: context.output(clean.NAME, SUMMARY)})
     orders, revenue = summary.orders_and_cents(sums)
     if orders != (amounts.orders if amounts else account.paid):
@@ -169,6 +173,11 @@ def _write(context: Context) -> Done:
     # These may differ between runs of the same data.
     facts = {stage: context.facts(stage) for stage in context.stages if stage != NAME}
     return Done(outputs, rows, {"stages": {"cores": cores(), **{stage: each for stage, each in facts.items() if each}}})
+
+
+def _sentences(context: Context) -> dict[str, str]:
+    """Return the sentence of each reason that a row of this run can have."""
+    return parse(context.vouched(validate.NAME, RULES), dict[str, str])
 
 
 def _about(context: Context) -> "About":

@@ -73,9 +73,23 @@ def execute(context: Context) -> Manifest:
     profiled = "profile" in context.manifest(split.NAME).settings  # then split has the statuses, too
     settings = {} if profiled else {"statuses": status_names(context.settings.statuses)}
     warn = {"warn": context.settings.warn} if context.settings.warn else {}
+    if not ruleset.name:  # else a worker must load the user's own rules first
+        _refuse_unknown(context, ruleset)
     return context.commit(
         NAME, context.digest(split.NAME) | rules, settings | warn, lambda: _check(context, rules, ruleset, settings)
     )
+
+
+def _refuse_unknown(context: Context, ruleset: "Ruleset") -> None:
+    """Raise UsageError for names of rules that aren't there, before anything is taken back."""
+    limit, warn = Limit.of(0, context.settings.max_rejected), _names(context.settings.warn)
+    if limit.by_reason or warn:
+        known = replace(ruleset, profile=split.read_plan(context).profile, warn=warn)
+        refuse_unknown(known.sentences, warn, limit.by_reason, known.left_out)
+
+
+def _names(warn: str) -> frozenset[str]:
+    return frozenset(filter(None, warn.split(",")))
 
 
 def _check(context: Context, rules: dict[str, str], ruleset: "Ruleset", settings: dict[str, Any]) -> Done:
@@ -91,7 +105,7 @@ def _check(context: Context, rules: dict[str, str], ruleset: "Ruleset", settings
     plan, warn, asked = split.read_plan(context), context.settings.warn, Asked.of(split.read_told(context))
     depends = [context.output(split.NAME, PARTITIONS).sha256, rules | date, settings, context.version, warn, asked]
     count, smaller = buckets(plan.rows, len(plan.partitions))
-    ruleset = replace(ruleset, profile=plan.profile, warn=frozenset(filter(None, warn.split(","))))
+    ruleset = replace(ruleset, profile=plan.profile, warn=_names(warn))
     task = Task(
         root=context.settings.run_uri,
         limit=Limit.of(plan.rows, context.settings.max_rejected),
