@@ -181,7 +181,7 @@ def _value(name: str, said: Any, error: type[InputError | UsageError], where: st
     if getattr(said, "shape", None) == ():  # numpy's
         said = said.item()
     if isinstance(said, bool) or not isinstance(said, int | Decimal | str):
-        hint = ": a float may stand for another amount" if isinstance(said, float) else ""
+        hint = ": a float may stand for another number" if isinstance(said, float) else ""
         raise error(f"{where} must say {name} as a number or a text, got {quoted(str(said))}{hint}")
     text = str(said)
     if name in (ROWS, IDS):

@@ -95,6 +95,11 @@ def execute(context: Context) -> Manifest:
     settings: dict[str, Any] = {"max_rejected": context.settings.max_rejected}
     if context.settings.max_drift:
         settings["max_drift"] = context.settings.max_drift
+    if limited := Limit.of(0, context.settings.max_rejected).by_reason:
+        from daskjobs.orders.rules.profiled import left_out
+
+        profile = context.manifest(merge.NAME).counted(merge.MergeRows).profile
+        refuse_unknown(_sentences(context), (), limited, left_out(profile) if profile else {})
     return context.commit(NAME, inputs, settings, lambda: _write(context), partial(_sealing, context))
 
 
@@ -130,9 +135,8 @@ def _write(context: Context) -> Done:
     )
     balance(account)
     profile, amounts = merged.profile, merged.amounts
-    sentences = parse(context.vouched(validate.NAME, RULES), dict[str, str])
+    sentences = _sentences(context)
     limit = Limit.of(account.rows_in - account.furniture, context.settings.max_rejected)
-    refuse_unknown(sentences, (), limit.by_reason, left_out(profile) if profile else {})
     sums = summary.read(context.storage, {SUMMARY: context.output(clean.NAME, SUMMARY)})
     orders, revenue = summary.orders_and_cents(sums)
     if orders != (amounts.orders if amounts else account.paid):
@@ -269,6 +273,11 @@ def _columns(context: Context, merged: merge.MergeRows) -> "ColumnsAccount":
             f"{merged.furniture} furniture: run again from validate"
         )
     return told
+
+
+def _sentences(context: Context) -> dict[str, str]:
+    """Return the sentence of each reason that a row of this run can have."""
+    return parse(context.vouched(validate.NAME, RULES), dict[str, str])
 
 
 def _about(context: Context) -> "About":

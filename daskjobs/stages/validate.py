@@ -80,6 +80,8 @@ def execute(context: Context) -> Manifest:
     profiled = "profile" in context.manifest(split.NAME).settings  # then split has the statuses, too
     settings = {} if profiled else {"statuses": status_names(context.settings.statuses)}
     warn = {"warn": context.settings.warn} if context.settings.warn else {}
+    if not ruleset.name:  # else a worker must load the user's own rules first
+        _refuse_unknown(context, ruleset)
     return context.commit(
         NAME,
         context.digest(split.NAME) | rules,
@@ -94,6 +96,18 @@ def _series(context: Context) -> Series | None:
     if not (settings.get("known") and earlier):
         return None
     return Series(earlier.known_runs(context.stages), settings.get("again") == "newest")
+
+
+def _refuse_unknown(context: Context, ruleset: "Ruleset") -> None:
+    """Raise UsageError for names of rules that aren't there, before anything is taken back."""
+    limit, warn = Limit.of(0, context.settings.max_rejected), _names(context.settings.warn)
+    if limit.by_reason or warn:
+        known = replace(ruleset, profile=split.read_plan(context).profile, warn=warn)
+        refuse_unknown(known.sentences, warn, limit.by_reason, known.left_out)
+
+
+def _names(warn: str) -> frozenset[str]:
+    return frozenset(filter(None, warn.split(",")))
 
 
 def _check(
@@ -115,7 +129,7 @@ def _check(
         depends += [context.output(split.NAME, EARLIER).sha256, str(series.newest)]
         series.refuse(plan.profile, plan.extra)
     count, smaller = buckets(plan.rows, len(plan.partitions))
-    ruleset = replace(ruleset, profile=plan.profile, warn=frozenset(filter(None, warn.split(","))))
+    ruleset = replace(ruleset, profile=plan.profile, warn=_names(warn))
     task = Task(
         root=context.settings.run_uri,
         limit=Limit.of(plan.rows, context.settings.max_rejected),

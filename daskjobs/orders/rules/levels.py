@@ -56,7 +56,7 @@ def refuse_unknown(
     leaves out, each with why.
     """
     for flag, what, names in (("--warn", "rule", warn), ("--max-rejected", "reason", limited)):
-        for name in sorted({*names} - {"*"}):
+        for name in sorted(names):
             if flag == "--warn" and name in CANNOT:
                 raise UsageError(
                     f"--warn can't have {name}, because {CANNOT[name]}; of the built-in rules, {', '.join(CAN_WARN)} "

@@ -19,7 +19,7 @@ from daskjobs.orders.columns.seen import Columns, write_state
 from daskjobs.orders.plan import Partition
 from daskjobs.orders.profiles import Profile
 from daskjobs.orders.profiles.runs import prepared
-from daskjobs.orders.rules.builtin import ANOMALIES
+from daskjobs.orders.rules.builtin import ANOMALIES, unknown_status
 from daskjobs.orders.rules.ruleset import Ruleset
 from daskjobs.orders.schema import COUNTED_WRITING, QUARANTINE, WRITING, orders_schema
 from daskjobs.orders.sources import many
@@ -46,6 +46,7 @@ from daskjobs.orders.validation.seen import SEEN, known
 from daskjobs.orders.validation.together import Together
 from daskjobs.orders.validation.unread import Unread
 
+UNKNOWN_STATUS = unknown_status.__name__
 MOST_STATUSES = 1000  # different ones, each of which is counted
 
 
@@ -196,7 +197,8 @@ def _checked(
                 if judged.warned is not None and counts.warned is not None:
                     write["warned"](judged.warned)
                     counts.warned += _warned(judged)
-                    _refuse_many_statuses(counts.statuses, source.name)
+                    if UNKNOWN_STATUS in task.ruleset.warn:
+                        _refuse_many_statuses(counts.statuses, source.name)
                 if counting_received:
                     counting_received.add(block, parts, place.of, judged.order_ids, judged.amounts)
                 if counts.amounts is not None:

@@ -64,7 +64,7 @@ def test_what_is_expected_has_one_form_however_it_is_given(given: Any, text: str
         (",", "--expect must be like rows=50000"),
         ({}, "--expect must be like rows=50000"),
         ({"rows": True}, "--expect must say rows as a number or a text, got 'True'"),
-        ({"total_amount": 21206843.46}, "a float may stand for another amount"),
+        ({"total_amount": 21206843.46}, "a float may stand for another number"),
         ({"a,b": 5}, "got the name 'a,b'"),
         (5, "as a text or a dict, got '5'"),
     ],

@@ -177,6 +177,7 @@ def test_every_builtin_reason_can_warn_or_says_why_not() -> None:
             {"warn": "wrong_totals"},
             "--warn has 'wrong_totals', which is no rule of this run: did you mean wrong_total?",
         ),
+        ({"warn": "*"}, "--warn has '*', which is no rule of this run: it may be one of quantity_below_one, "),
         ({"warn": "unreadable_pric"}, "--warn has 'unreadable_pric', which is no rule of this run"),
         (
             {"max_rejected": "wrong_totals=0"},
@@ -198,6 +199,7 @@ def test_name_that_is_no_rule_is_refused_before_any_row_is_checked(
         pipeline(input=path, where="other")
         with pytest.raises(UsageError, match="which is no reason of this run"):
             pipeline("report", input=path, where="other", **given)
+        assert (tmp_path / "other/report/analytics_report.json").exists()  # a command that is refused changes nothing
 
 
 def test_rule_that_the_profile_leaves_out_can_neither_warn_nor_have_a_limit(
