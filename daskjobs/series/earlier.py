@@ -12,7 +12,7 @@ from daskjobs.files.storage import Storage, real_path
 from daskjobs.pipeline.lease import InUseError, lease
 from daskjobs.pipeline.stage import Stage
 from daskjobs.series.layout import EARLIER
-from daskjobs.series.runs import GoodRun, again, good_run, good_runs
+from daskjobs.series.runs import GoodRun, again, good_run, good_runs, name_of
 
 LOCK_FOLDER = "daskjobs-series"  # in the series: its lock, so that one run at a time commits its report
 WAIT_SECONDS = 120  # for the lock, longer than a stale one takes to be free
@@ -29,6 +29,11 @@ class Looked:
     run: str
     sha256: str
     counts: str
+
+    @property
+    def name(self) -> str:
+        """The name of its folder."""
+        return name_of(self.run)
 
     @classmethod
     def of(cls, run: GoodRun) -> "Looked":
@@ -112,12 +117,17 @@ def first(asked: Asked, earlier: Earlier, stages: Mapping[str, Stage], counts: s
     would have looked at, unless that one knows what this one counts; ConfigError when one that was looked at is gone or
     was made again; and StorageError when another process doesn't free the series within `WAIT_SECONDS`.
     """
+    me = name_of(asked.uri)
     inside = real_path(asked.uri.rstrip("/").rpartition("/")[0]) == real_path(asked.series).rstrip("/")
     with _locked(f"{asked.series.rstrip('/')}/{LOCK_FOLDER}") if inside else nullcontext():
         earlier.known_runs(stages)
-        looked = {(each.run, each.counts) for each in earlier.known}
+        looked = {(each.name, each.counts) for each in earlier.known}
         for run in asked.runs(stages):
-            if asked.looks_at(run) and (run.uri, run.counts) not in looked and not _knows(run, asked.uri, counts):
+            if (
+                asked.looks_at(run)
+                and (run.name, run.counts) not in looked
+                and not (inside and _knows(run, me, counts))
+            ):
                 raise OvertakenError(
                     f"{run.uri} was committed while this run worked, and may have counted the same orders: run all "
                     "stages again, from split, which then looks at it"
@@ -125,11 +135,11 @@ def first(asked: Asked, earlier: Earlier, stages: Mapping[str, Stage], counts: s
         yield
 
 
-def _knows(run: GoodRun, uri: str, counts: str) -> bool:
+def _knows(run: GoodRun, name: str, counts: str) -> bool:
     """Tell whether a run has looked at another one, as this is now: then it has not counted the same orders."""
     if not run.has("split", EARLIER):
         return False
-    return any((each.run, each.counts) == (uri, counts) for each in parse(run.read("split", EARLIER), Earlier).known)
+    return any((each.name, each.counts) == (name, counts) for each in parse(run.read("split", EARLIER), Earlier).known)
 
 
 @contextmanager

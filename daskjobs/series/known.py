@@ -22,7 +22,7 @@ from daskjobs.errors import LostWorkError, StorageError
 from daskjobs.files.digest import Output, Piece
 from daskjobs.files.documents import from_json, parse, unsealed
 from daskjobs.files.storage import Storage, damaged
-from daskjobs.files.tables import column, plain_texts, read_pieces, reading, row_groups, write_piece
+from daskjobs.files.tables import column, mask, plain_texts, read_pieces, reading, row_groups, write_piece
 from daskjobs.orders.plan import Plan
 from daskjobs.orders.profiles import Profile
 from daskjobs.orders.profiles.columns import kept_key, key_texts
@@ -210,14 +210,10 @@ def read_known(
             for orders in _orders(each, like):
                 ids = column(orders, "order_id")
                 at = np.flatnonzero(_passing(hashes(ids), packed, bits))
-                kept = (
-                    column(orders, "counts").to_numpy(zero_copy_only=False)[at]
-                    if "counts" in orders.column_names
-                    else None
-                )
-                at = at if kept is None else at[kept]
-                number = pa.repeat(pa.scalar(each.number, pa.uint32()), len(at))
+                if "counts" in orders.column_names:
+                    at = at[mask(orders["counts"])[at]]
                 if len(at):
+                    number = pa.repeat(pa.scalar(each.number, pa.uint32()), len(at))
                     entries.take(ids.take(pa.array(at)), number, positions=done + at)
                 done += len(orders)
             if done != each.rows:
@@ -273,16 +269,14 @@ def search_known(root: str, mine: list[Part], theirs: list[Part], target: str, e
     storage = Storage(root)
     hit, matches, numbers = _common(storage, mine, theirs), [MATCHES.empty_table()], [np.empty(0, np.int64)]
     for start in range(0, len(hit), BATCH_ROWS):
-        for part, number in _matches(storage, mine, theirs, hit[start : start + BATCH_ROWS], every):
-            matches.append(part)
-            numbers.append(number)
+        found, number = _matches(storage, mine, theirs, hit[start : start + BATCH_ROWS], every)
+        matches.append(found)
+        numbers.append(number)
     return _by_number(storage, target, pa.concat_tables(matches), np.concatenate(numbers))
 
 
-def _matches(
-    storage: Storage, mine: list[Part], theirs: list[Part], hit: Hashes, every: bool
-) -> Iterator[tuple[pa.Table, Ints]]:
-    """Yield the entries of this run whose ids earlier runs have counted, and the numbers of the partitions there.
+def _matches(storage: Storage, mine: list[Part], theirs: list[Part], hit: Hashes, every: bool) -> tuple[pa.Table, Ints]:
+    """Return the entries of this run whose ids earlier runs have counted, and the numbers of the partitions there.
 
     Only ids whose hash is among those that are ``hit`` are looked for.
     """
@@ -300,7 +294,7 @@ def _matches(
     counts = high - low
     taken = rows.take(pa.array(np.repeat(np.arange(len(codes)), counts)))
     found = np.repeat(low, counts) + np.arange(len(taken)) - np.repeat(np.cumsum(counts) - counts, counts)
-    yield pa.table([pa.array(at[found].astype(np.uint32)), *taken.columns], schema=MATCHES), number[found]
+    return pa.table([pa.array(at[found].astype(np.uint32)), *taken.columns], schema=MATCHES), number[found]
 
 
 def _by_number(storage: Storage, target: str, table: pa.Table, numbers: Ints) -> dict[int, Piece]:

@@ -40,7 +40,7 @@ class GoodRun:
     @property
     def name(self) -> str:
         """The name of its folder."""
-        return self.uri.rstrip("/").rpartition("/")[2]
+        return name_of(self.uri)
 
     @property
     def day(self) -> str:
@@ -74,6 +74,11 @@ class GoodRun:
     def read(self, stage: str, name: str) -> bytes:
         """Return the bytes of a file of a stage. Raises StorageError when they are not what the manifest says."""
         return self.storage.read(name, self.manifests[stage].outputs[name])
+
+
+def name_of(uri: str) -> str:
+    """Return the name of a run's folder."""
+    return uri.rstrip("/").rpartition("/")[2]
 
 
 def good_runs(series: str, stages: Mapping[str, Stage], but: str = "") -> list[GoodRun]:

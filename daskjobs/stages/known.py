@@ -12,7 +12,7 @@ from daskjobs.orders.profiles import Profile
 from daskjobs.pipeline.stage import numbered
 from daskjobs.series.earlier import Earlier
 from daskjobs.series.layout import CORRECTIONS, EARLIER, PARTITIONS
-from daskjobs.series.runs import COUNTING, GoodRun
+from daskjobs.series.runs import COUNTING, GoodRun, name_of
 
 if TYPE_CHECKING:
     from daskjobs.orders.sources.format import Ints
@@ -50,7 +50,7 @@ class Series:
             )
         if profile.order.key and not profile.by_line:
             kept_key(profile, "this run", extra)
-        if profile.order.version and not kept_as(profile, profile.order.version, extra):
+        if self.newest and profile.order.version and not kept_as(profile, profile.order.version, extra):
             raise ConfigError(
                 f"[order] version of the profile {profile.name} names {profile.order.version}, of which results keep "
                 "no text: name a column of its own"
@@ -206,22 +206,23 @@ def _gone(series: Series, theirs: "list[Counted]") -> "dict[int, Ints]":
 
     from daskjobs.files.tables import column, row_groups
 
-    by_uri = {run.uri: (number, run) for number, run in enumerate(series.runs)}
+    by_name = {run.name: (number, run) for number, run in enumerate(series.runs)}  # a series may be moved as a whole
     place = {(each.run, each.partition): each for each in theirs}
     found = defaultdict[int, list["Ints"]](list)
     for run in series.runs:
         if not run.has(COUNTING, CORRECTIONS):
             continue
-        looked = {each.run: each.counts for each in parse(run.read("split", EARLIER), Earlier).known}
+        looked = {each.name: each.counts for each in parse(run.read("split", EARLIER), Earlier).known}
         for group in row_groups(run.storage, CORRECTIONS, run.manifests[COUNTING].outputs[CORRECTIONS]):
             uris = group["run"].combine_chunks().dictionary_encode()
             for code, uri in enumerate(uris.dictionary.to_pylist()):
-                if uri not in by_uri:
+                if (name := name_of(uri)) not in by_name:
                     continue
-                number, other = by_uri[uri]
-                if looked.get(uri) != other.counts:
+                number, other = by_name[name]
+                if looked.get(name) != other.counts:
                     raise ConfigError(
-                        f"{uri} was made again since {run.uri} took back orders of it: run {run.uri} again, from split"
+                        f"{other.uri} was made again since {run.uri} took back orders of it: make {run.uri} again, "
+                        "too, with all stages, and then this run"
                     )
                 rows = group.filter(uris.indices.to_numpy() == code)
                 partitions = column(rows, "partition").to_numpy()

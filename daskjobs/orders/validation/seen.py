@@ -173,7 +173,7 @@ def _ranks(orders: pa.Table, rows: Ints, before: pa.Table, version: str) -> tupl
         times = column(orders, "timestamp").take(pa.array(rows)), column(before, f"{VALUE}timestamp")
         now, then = (each.cast(pa.int64()).fill_null(np.iinfo(np.int64).min).to_numpy() for each in times)
         return now, then
-    texts = [column(orders, version).take(pa.array(rows)), column(before, VALUE + version)]
+    texts = [column(orders, version).take(pa.array(rows)), _value(before, version, pa.string())]
     coded = pa.concat_arrays([each.cast(pa.string()).fill_null("") for each in texts]).dictionary_encode()
     distinct = [version_key(each) for each in coded.dictionary.to_pylist()]
     place = {key: number for number, key in enumerate(sorted(set(distinct)))}

@@ -250,6 +250,33 @@ def test_a_version_says_which_row_is_newer(newest: Series) -> None:
     found = newest.night("b", rows, columns, **said)
     assert (found.replaced, [each[:2] for each in found.seen]) == ([(1, "a", 1)], [(2, "older"), (3, "tied")])
     assert found.revenue + found.corrected_revenue == Decimal("1.00")
+    # A row without a version, or of a run without the column, is the oldest.
+    newest.night("c", [order(7, timestamp="2026-12-09")])
+    rows = [order(7) | {"rev": "1"}, order(8) | {"rev": ""}]
+    assert newest.night("d", rows, columns, **said).replaced == [(1, "c", 1)]
+    assert newest.night("e", [order(8) | {"rev": "0"}], columns, **said).replaced == [(1, "d", 2)]
+
+
+def test_what_was_taken_back_of_a_run_that_was_made_again_is_refused_until_the_other_is_made_again(
+    newest: Series,
+) -> None:
+    newest.night("a", [order(1, "10", timestamp="2026-11-01"), order(2)], as_of="2026-11-01")
+    newest.night("b", [order(1, "11", timestamp="2026-11-02")], as_of="2026-11-02")
+    newest.night("a", [order(1, "10", timestamp="2026-11-01"), order(3)], as_of="2026-11-01")
+    with pytest.raises(ConfigError, match=r"/a was made again since \S+/b took back orders of it: make \S+/b again"):
+        newest.night("c", [order(1, "12", timestamp="2026-11-03")])
+    again = newest.run("b", newest.folder / "b.csv", as_of="2026-11-02")
+    assert (again.orders, again.corrected_orders) == (1, 0)
+    assert newest.night("c", [order(1, "12", timestamp="2026-11-03")]).replaced == [(1, "b", 1)]
+
+
+def test_a_series_that_was_moved_knows_what_was_taken_back(newest: Series) -> None:
+    newest.night("a", [order(1, "10", timestamp="2026-11-01")])
+    newest.night("b", [order(1, "11", timestamp="2026-11-02")])
+    moved = Series(newest.folder / "moved", again="newest")
+    moved.folder.mkdir()
+    (newest.folder / "runs").rename(moved.folder / "runs")
+    assert moved.night("c", [order(1, "12", timestamp="2026-11-03")]).replaced == [(1, "b", 1)]
 
 
 def test_an_order_of_several_lines_is_counted_once_with_all_of_its_lines(series: Series) -> None:
