@@ -35,7 +35,7 @@ SHOWN, MOST_NAME = 3, 40  # names in a sentence, and characters of one
 QUANTILES = {"p05": "0.05", "p50": "0.5", "p95": "0.95"}
 BESIDE = {"0.05": ("0.01", "0.25"), "0.5": ("0.25", "0.75"), "0.95": ("0.75", "0.99")}  # quantiles beside each
 OF = {"region": "orders", "product": "orders", "payment_mode": "rows", "status": "valid rows"}  # what shares are of
-REJECTED = "rejected."  # before the name of a reason
+BY_REASON = ("rejected.", "warned.")  # before the name of a reason
 CORRECTIONS = "corrections"
 INFINITE = (-math.inf, math.inf)
 
@@ -79,24 +79,24 @@ KINDS = {
 
 @dataclass(frozen=True)
 class Limits:
-    """What --max-drift allows, by measure; ``rejected.*`` is for the reasons that are not named."""
+    """What --max-drift allows, by measure; ``rejected.*`` and ``warned.*`` are for the reasons that are not named."""
 
     bounds: Mapping[str, Bounds] = field(default_factory=dict)
 
     def of(self, name: str) -> Bounds:
         """Return the bounds of a measure: infinite where none is given."""
-        anyone = self.bounds.get(f"{REJECTED}*", INFINITE) if name.startswith(REJECTED) else INFINITE
-        return self.bounds.get(name, anyone)
+        any_reason = f"{name.partition('.')[0]}.*" if name.startswith(BY_REASON) else name
+        return self.bounds.get(name, self.bounds.get(any_reason, INFINITE))
 
     @property
     def reasons(self) -> set[str]:
         """The reasons that are named."""
-        return {name.removeprefix(REJECTED) for name in self.bounds if name.startswith(REJECTED)} - {"*"}
+        return {name.partition(".")[2] for name in self.bounds if name.startswith(BY_REASON)} - {"*"}
 
     def refuse_unknown(self, reasons: Iterable[str]) -> None:
         """Raise UsageError when a reason is named that none of the rules has."""
-        known = [f"{REJECTED}{reason}" for reason in reasons]
-        for name in sorted({f"{REJECTED}{reason}" for reason in self.reasons} - {*known}):
+        known = [f"{kind}{reason}" for kind in BY_REASON for reason in (*reasons, "*")]
+        for name in sorted({name for name in self.bounds if name.startswith(BY_REASON)} - {*known}):
             raise UsageError(f"--max-drift {name} names no rule: {_near(name, known) or ', '.join(known)}")
 
 
@@ -109,12 +109,12 @@ def limits(text: str) -> Limits:
     found = dict[str, Bounds]()
     for item in text.split(",") if text else ():
         name, _, limit = (each.strip() for each in item.partition("="))
-        kind = KINDS.get(name) or (POINTS if name.startswith(REJECTED) and name != REJECTED else None)
+        kind = KINDS.get(name) or (POINTS if name.startswith(BY_REASON) and name not in BY_REASON else None)
         if not kind:
             from daskjobs.orders.rules.profiled import BUILT_IN  # here, since it imports pyarrow
 
-            known = [*KINDS, *(f"{REJECTED}{reason}" for reason in BUILT_IN)]
-            hint = _near(name, known) or f"there are {', '.join(KINDS)} and {REJECTED}REASON"
+            known = [*KINDS, *(f"{kind}{reason}" for kind in BY_REASON for reason in BUILT_IN)]
+            hint = _near(name, known) or f"there are {', '.join([*KINDS, *(f'{kind}REASON' for kind in BY_REASON)])}"
             raise UsageError(f"--max-drift has no measure {_cut(name)}: {hint}")
         low, high = _bounds(name, limit, kind)
         sides = list(zip((low, high), found.get(name, INFINITE), strict=True))
@@ -197,14 +197,15 @@ def _rows(before: Numbers, now: Numbers, judge: _Judge) -> Iterator[Measure]:
     yield judge.relative("rows", before.rows, now.rows, ratio(before.rows, now.rows), "{} rows")
     if not (before.judged and now.judged):
         return
-    rejected = {"rejected": (before.rejected, now.rejected, "{} of the rows are rejected")} | {
-        f"{REJECTED}{reason}": (
-            before.reasons.get(reason, 0),
-            now.reasons.get(reason, 0),
-            f"{_cut(reason)} rejects {{}} of the rows",
-        )
-        for reason in sorted({*before.reasons, *now.reasons})
-    }
+    rejected = {"rejected": (before.rejected, now.rejected, "{} of the rows are rejected")}
+    sides = (
+        (before.reasons, now.reasons, "{} rejects {{}} of the rows"),
+        (before.warned, now.warned, "{} warns of {{}} of the rows"),
+    )
+    for kind, (old_counts, new_counts, said) in zip(BY_REASON, sides, strict=True):
+        for reason in sorted({*old_counts, *new_counts}):
+            counts = old_counts.get(reason, 0), new_counts.get(reason, 0)
+            rejected[f"{kind}{reason}"] = *counts, said.format(_cut(reason))
     if before.corrections or now.corrections:
         rejected[CORRECTIONS] = before.corrections, now.corrections, "{} of the rows correct orders of earlier runs"
     for name, (old, new, said) in rejected.items():
@@ -410,7 +411,7 @@ def came_back(found: list[Measure], then: Iterable[Measure], since: list[Measure
     corrections that neither of the two has are no measure, and the same.
     """
     told, other = {each.name for each in then if each.over}, {each.name for each in since if each.over}
-    same = {each.name for each in found if each.name == CORRECTIONS or each.name.startswith(REJECTED)}
+    same = {each.name for each in found if each.name == CORRECTIONS or each.name.startswith(BY_REASON)}
     same = (same | {each.name for each in since}) - other
     return [
         replace(each, over=False, fails=False, back=True, sentence=f"{each.sentence}, as it was before that")

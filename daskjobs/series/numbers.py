@@ -137,6 +137,7 @@ def tallied(
             spans=_spans(times, first, last),
             columns=_names(plan),
             corrections=quality.seen_before.corrections if quality.seen_before else 0,
+            warned={each.reason: each.rows for each in quality.warned},
         ),
         {dimension: table for dimension, table in values.items() if _total(table)},
         {**{dimension: f"{name} has none" for dimension, table in values.items() if not _total(table)}, **absent},

@@ -308,7 +308,8 @@ def _checked(context: Context, manifests: dict[str, Manifest]) -> lineage.Checke
     except DaskjobsError as error:
         event("told.unreadable", level=logging.WARNING, error=error)
         return None
-    return lineage.Checked(merged.rows_in, rules, merged.reasons, columns)
+    warned = merged.warned.reasons if merged.warned else {}
+    return lineage.Checked(merged.rows_in, rules, {**merged.reasons, **warned}, columns, frozenset(warned))
 
 
 def text(news: News) -> str:

@@ -58,7 +58,8 @@ class Numbers:
     ``last`` are the first and last of the days that have at least a twentieth of the paid orders of the day with the
     most. ``shares`` are by dimension, ``quantiles`` those of the rows' total_amount. ``newest`` is the newest
     timestamp, and ``spans`` how many days the timestamps are spread over. ``columns`` are the names in the files, and
-    ``corrections`` counts the rows of earlier runs that newer ones replace.
+    ``corrections`` counts the rows of earlier runs that newer ones replace. ``warned`` counts the valid rows that each
+    rule warns of.
     """
 
     rows: int
@@ -76,6 +77,7 @@ class Numbers:
     spans: int = 1
     columns: list[str] = field(default_factory=list)
     corrections: int = 0
+    warned: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
