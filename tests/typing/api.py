@@ -35,6 +35,9 @@ def runs() -> None:
     result.explain("7")  # type: ignore[arg-type]
     daskjobs.run_orders(Path("a.csv"), run=Path("runs"), rules=Path("mine.py"), backend="tcp://host:8786", workers=2)
     daskjobs.run_orders(rows=1000, seed=3, max_rejected=0.5)
+    daskjobs.run_orders(
+        "a.csv", max_rejected={"wrong_total": 0.01, "*": "5%"}, warn=["wrong_total"], expect={"rows": 5}
+    )
     daskjobs.run_orders("a.csv", rules=[early], as_of=date(2026, 11, 29))
     daskjobs.run_orders("a.csv", rules=[early], as_of="2026-11-29")
     daskjobs.run_orders("a.csv", rules=[early], as_of=20261129)  # type: ignore[arg-type]

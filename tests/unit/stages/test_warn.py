@@ -9,6 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import fsspec
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
@@ -376,3 +377,18 @@ def test_limits_and_warnings_are_read_from_the_environment_and_given_several_tim
     assert done.returncode == 10
     assert "2 of 4 rows were rejected, more than --max-rejected 0.3 allows" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_run_in_s3_has_the_same_bytes_of_warnings_and_of_what_was_sent(
+    s3: str, orders_file: Callable[..., Path], tmp_path: Path
+) -> None:
+    path = orders_file(row(), row(total_amount="20.00"), row(status="lost"))
+    asked: Any = {"warn": "wrong_total,unknown_status", "expect": "rows=3,ids=3,total_amount=62"}
+    assert outcome(tmp_path / "run", path, 1.0, **asked) == "done"
+    with inline.stages_inline():
+        for name in inline.STAGES:
+            run_stage(name, new_context(Settings.of(run_uri=f"{s3}/warned", input=str(path), **asked)))
+    for name in ("report/quality.json", "merge/warned.csv", "merge/warned.parquet", "split/sent.json"):
+        with fsspec.open(f"{s3}/warned/{name}") as file:
+            assert file.read() == (tmp_path / "run" / name).read_bytes()
+    assert explain(new_context(Settings.of(run_uri=f"{s3}/warned")), 2, "").warnings.keys() == {"wrong_total"}
