@@ -192,7 +192,10 @@ def test_measures_are_those_that_plain_python_counts(series: Path) -> None:
         assert f"{name} {moved} has {100 * new[moved] / total[1]:.1f} % of the {OF[name]}" in found[name]["sentence"]
     assert found["newest"]["value"] == pytest.approx((now.newest - before.newest).total_seconds() / 3600, abs=1e-6)
     assert [each["name"] for each in drift_of(series / "runs/02")["measures"]] == [
-        name for each in KINDS for name in ([each, "rejected.wrong_total"] if each == "rejected" else [each])
+        name
+        for each in KINDS
+        if each != "corrections"
+        for name in ([each, "rejected.wrong_total"] if each == "rejected" else [each])
     ]
 
 
@@ -339,7 +342,7 @@ def test_limit_is_what_is_still_allowed_in_its_direction(max_drift: str, change:
         ("rows=0.2", r"rows=0.2 can't be read: rows is a relative change, so give one like rows=20%, \+20% or -20%"),
         ("rows=-", "rows=- can't be read"),
         ("rows", "rows= can't be read"),
-        (",", r"has no measure \(empty\): there are rows, rejected, region"),
+        (",", r"has no measure \(empty\): there are rows, rejected, corrections, region"),
         ("rows=20%,", r"has no measure \(empty\)"),
         ("REGION=0.2", "has no measure REGION: did you mean region?"),
         (f"rows={'9' * 400}%", "rows=9+ allows everything"),
@@ -578,3 +581,17 @@ def test_two_hundred_ordinary_nights_have_nothing_over(rows: int) -> None:
         if each.over
     ]
     assert found == []
+
+
+def test_rules_that_begin_to_warn_are_measured_as_those_that_reject() -> None:
+    now = replace(NUMBERS, warned={"dear": 300}, corrections=200)
+    found = {each.name: each for each in measures(NUMBERS, now, limits("warned.dear=+5%,corrections=10%"))}
+    assert found["warned.dear"].over
+    assert found["warned.dear"].fails
+    assert found["warned.dear"].sentence == "dear warns of 6.0 % of the rows, after 0.0 %"
+    assert found["corrections"].sentence == "4.0 % of the rows correct orders of earlier runs, after 0.0 %"
+    assert not found["corrections"].fails
+    back = came_back(list(found.values()), list(found.values()), measures(NUMBERS, NUMBERS, Limits()))
+    assert not {each.name for each in back if each.over} & {"warned.dear", "corrections"}
+    with pytest.raises(UsageError, match=r"warned.drear names no rule: did you mean warned.dear\?"):
+        limits("warned.drear=1%").refuse_unknown(["dear"])
