@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from daskjobs.cores import in_turn
 from daskjobs.files.digest import HashingFile, Output
 from daskjobs.files.storage import Storage
 from daskjobs.files.tables import column, mask, sound
@@ -191,8 +192,7 @@ class Seen:
             found = extremes(words, first, self.least, self.most)
         self.extend(*(each[: MOST_TEXT + 1] for each in found))
         if words.longest > self.longest:  # a text has no more characters than bytes
-            longer = texts.take(pa.array(np.flatnonzero(words.lengths > self.longest)))
-            self.longest = max(self.longest, pc.max(pc.utf8_length(longer)).as_py())
+            self.longest = max(self.longest, int(words.characters().max()))
 
     def told(self, in_file: str = "") -> ColumnAccount:
         """Return what is told of the column."""
@@ -443,7 +443,10 @@ def write_state(file: HashingFile, state: pa.Table) -> None:
 
 def read_states(storage: Storage, files: Mapping[str, Output]) -> Iterator[pa.Table]:
     """Yield what was seen of the columns in each partition, from files that must hold what is said of them."""
-    for name, vouched in files.items():
-        data = storage.read(name, vouched)
+
+    def read(name: str) -> pa.Table:
+        data = storage.read(name, files[name])
         with sound(storage, name):
-            yield pa.ipc.open_stream(data).read_all()
+            return pa.ipc.open_stream(data).read_all()
+
+    yield from in_turn(read, [*files], storage.streams(storage.root))

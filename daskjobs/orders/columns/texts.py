@@ -6,6 +6,7 @@ are: by their length, then by their bytes.
 
 import hashlib
 from collections.abc import Callable
+from copy import copy
 from typing import Any
 
 import numpy as np
@@ -16,18 +17,18 @@ import pyarrow.compute as pc
 from daskjobs.orders.columns.distinct import FIRST, SECOND, Hashes, Ints
 
 WORD = 8  # bytes
-LONG = 512  # bytes: what is longer is hashed by BLAKE2
+LONG = 2048  # bytes: what is longer is hashed by BLAKE2
 FEW = 32  # texts that are compared as such
 _HALF = np.uint64(32)
 
 Bools = npt.NDArray[np.bool_]
+Rows = Ints | slice | None  # of some texts; None for all
 
 
 class Words:
     """The words of texts, at least one, of which none is null: eight bytes each, as numbers, the first byte the lowest.
 
-    The last word of a text of at least eight bytes may overlap the one before it; a shorter text is one word, with
-    zeros behind it.
+    The last word of a text may have zeros behind it.
     """
 
     def __init__(self, texts: pa.Array) -> None:
@@ -36,6 +37,7 @@ class Words:
         self.lengths = np.diff(offsets)
         self.shortest, self.longest = int(self.lengths.min()), int(self.lengths.max())
         self.width = self.longest if self.shortest == self.longest else 0  # if all have one length
+        self._descending = False
         begin, end = int(offsets[0]), int(offsets[-1])
         self._data, self._before = np.frombuffer(texts.buffers()[2], np.uint8)[begin:end], 0
         if self.shortest < WORD:  # a word that ends with a text may begin before it
@@ -51,34 +53,57 @@ class Words:
         """How many words the longest text has."""
         return -(-self.longest // WORD)
 
-    def word(self, nth: int, rows: Ints | None = None) -> Hashes:
-        """Return the word ``nth`` of texts, all or some, that have it."""
-        if self.width:
-            at = self._before + min(WORD * nth, self.width - WORD)
-            read = np.ndarray((self.count,), "<u8", self._data, at, (self.width,))
-            words: Hashes = read.copy() if rows is None else read[rows]
-            if self.width < WORD:
-                words >>= np.uint64(8 * (WORD - self.width))
-            return words
-        ends, lengths = (self._ends, self.lengths) if rows is None else (self._ends[rows], self.lengths[rows])
-        if self.longest <= WORD:
-            words = self._all[ends - WORD]
-        else:
-            words = self._all[ends - np.maximum(lengths - WORD * nth, WORD)]
-        if self.shortest < WORD:
-            missing = WORD - lengths
-            if self.longest > WORD:
-                np.maximum(missing, 0, out=missing)
-            missing <<= 3
-            words >>= missing.view(np.uint64)
+    def longest_first(self) -> "Words":
+        """Return the same words in another order."""
+        order, words = np.argsort(-self.lengths), copy(self)
+        words.lengths, words._ends, words._descending = self.lengths[order], self._ends[order], True
         return words
 
-    def having(self, nth: int, rows: Ints | None) -> Ints | None:
-        """Return which texts, of all or of some, have a word ``nth``; None for all."""
+    def whole(self, row: int) -> Any:
+        """Return the bytes of a text."""
+        end = (row + 1) * self.width if self.width else self._ends[row]
+        return self._data[end - self.lengths[row] : end]
+
+    def characters(self) -> Ints:
+        """Return how many characters each text has."""
+        if (self._data < 0x80).all():
+            return self.lengths
+        ends = self._before + np.cumsum(self.lengths, dtype=np.int64)
+        inside = np.append(
+            0, np.cumsum((self._data & 0xC0) == 0x80, dtype=np.int32)
+        )  # of a character, behind its first
+        counts: Ints = self.lengths - (inside[ends] - inside[ends - self.lengths])
+        return counts
+
+    def word(self, nth: int, rows: Rows = None) -> Hashes:
+        """Return the word ``nth`` of texts, all or some; zeros where it is behind the end."""
+        if self.width:
+            left = self.width - WORD * nth
+            read = np.ndarray(
+                (self.count,), "<u8", self._data, self._before + self.width - max(left, WORD), (self.width,)
+            )
+            words: Hashes = read.copy() if rows is None else read[rows]
+            if left < WORD:
+                words >>= np.uint64(8 * (WORD - left))
+            return words
+        ends, lengths = (self._ends, self.lengths) if rows is None else (self._ends[rows], self.lengths[rows])
+        lefts = lengths - WORD * nth
+        words = self._all[ends - (np.maximum(lefts, WORD) if self.longest > WORD else WORD)]
+        missing = WORD - lefts
+        if self.longest > WORD:
+            np.clip(missing, 0, WORD, out=missing)
+        missing <<= 3
+        words >>= missing.view(np.uint64)
+        return words
+
+    def having(self, nth: int, rows: Rows) -> Rows:
+        """Return which texts have a word ``nth``, of those that have the one before; None for all."""
         if self.shortest > WORD * nth:
-            return rows
+            return None
+        if self._descending:
+            return slice(int(np.count_nonzero(self.lengths[rows or slice(None)] > WORD * nth)))
         found = np.flatnonzero((self.lengths if rows is None else self.lengths[rows]) > WORD * nth)
-        return found if rows is None else rows[found]
+        return rows[found] if isinstance(rows, np.ndarray) else found
 
 
 class Steps:
@@ -137,12 +162,18 @@ def _rank(value: int | str) -> tuple[int, bytes]:
 
 
 def hashes(words: Words, first: Hashes, order: "Order | None" = None) -> Hashes:
-    """Return the hashes of texts, of which ``first`` are the first words; ``order`` looks at their words, too."""
+    """Return the hashes of texts, of which ``first`` are the first words; ``order`` looks at their words, too.
+
+    Without an ``order``, the hashes may be in another one than the texts.
+    """
+    if not order and not words.width and words.number > 1:
+        words = words.longest_first()
+        first = words.word(0)
     sums = first ^ (words.lengths[:1] if words.width else words.lengths).astype(np.uint64) * SECOND
     _mix(sums)
     if order:
         order.look(first, None)
-    rows: Ints | None = None
+    rows: Rows = None
     for nth in range(1, min(words.number, LONG // WORD)):
         rows = words.having(nth, rows)
         word = words.word(nth, rows)
@@ -157,7 +188,7 @@ def hashes(words: Words, first: Hashes, order: "Order | None" = None) -> Hashes:
             order.look(word, rows)
     if words.longest > LONG:
         for row in np.flatnonzero(words.lengths > LONG).tolist():
-            digest = hashlib.blake2b(words.texts[row].as_py().encode(), digest_size=WORD).digest()
+            digest = hashlib.blake2b(words.whole(row), digest_size=WORD).digest()
             sums[row] = int.from_bytes(digest, "little")
     sums *= SECOND
     sums ^= sums >> _HALF
@@ -192,7 +223,7 @@ class Order:
         """Whether the texts are of one length, and the first one is the least and the last one the most."""
         return self.alive and not self.fallen and bool(self._words.width)
 
-    def look(self, word: Hashes, rows: Ints | None) -> None:
+    def look(self, word: Hashes, rows: Rows) -> None:
         """Compare the next word of all texts, or of those that have it."""
         if not self.alive or not self._open:
             return
@@ -242,15 +273,10 @@ def _prefix(text: str) -> int:
 def _extreme(words: Words, some: Any, of: Callable[[Hashes], np.uint64], best: Callable[..., str]) -> str:
     """Return the least or the most of some texts, of which the first words are the same."""
     rows, nth = np.flatnonzero(some), 1
-    while len(rows) > FEW and nth < words.number:
-        if not words.width and words.lengths[rows].min() < WORD * (nth + 1):
-            break  # their words don't begin at the same place
+    while len(rows) > FEW and nth < min(words.number, LONG // WORD):
         word = words.word(nth, rows).byteswap()
         rows, nth = rows[word == of(word)], nth + 1
     found = words.texts.take(pa.array(rows))
     if len(found) > FEW:
         found = pc.unique(found)
-    if len(found) > FEW:
-        told = pc.min_max(found)
-        return str(told["min" if best is min else "max"].as_py())
     return best(found.to_pylist())
