@@ -121,3 +121,25 @@ def books(files: Iterable[Delivery]) -> tuple[int, Decimal]:
                 newest[row["order_id"]] = row
     paid = [Decimal(row["total_amount"]) for row in newest.values() if row["status"] == "success"]
     return len(paid), sum(paid, Decimal())
+
+
+def of_the_page() -> dict[str, bytes]:
+    """The three files of docs/nights.md, by their paths, and a control file.
+
+    Order 1003 is wrong on the first night, and mended on the second one, on which a customer takes a lamp less, too. On
+    the third night, nobody in the west has ordered, and a column has another name.
+    """
+    wrong = dict(zip(HEADER, ["1003", "17", "north", "lamp", "3", "10.50", "21.00", "card", "success",
+                              "2026-11-01 13:15:00"], strict=True))  # fmt: skip
+    more = {**wrong, "order_id": "1004", "quantity": "2"}
+    less = {**more, "quantity": "1", "total_amount": "10.50", "timestamp": "2026-11-02 09:00:00"}
+    nights = [
+        [wrong, more, *_rows(1)],
+        [{**wrong, "total_amount": "31.50"}, less, *_rows(2)],
+        [row for row in _rows(3) if row["region"] != "west"],
+    ]
+    files = {
+        f"in/2026-11-{number:02}/orders.csv": _csv(RENAMED if number == 3 else 1, rows)
+        for number, rows in enumerate(nights, 1)
+    }
+    return {**files, "in/2026-11-01/orders.csv.control.json": _control(nights[0])}

@@ -12,8 +12,9 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
-import nights
 import pytest
+
+import nights
 from nights import Delivery
 
 pytestmark = pytest.mark.slow
