@@ -421,7 +421,11 @@ def show_known(
     named |= {f"{VALUE}{name}": column(values, name) for name in kept}
     table = pa.table(named).take(pa.array(place))
     table = table.add_column(0, "position", column(matches, "position"))
-    return _by_number(storage, target, table.select([*WHERE.names, *(f"{VALUE}{name}" for name in kept)]), numbers)
+    table = table.select([*WHERE.names, *(f"{VALUE}{name}" for name in kept)])
+    written = _by_number(storage, target, table, numbers)
+    del values, table, named
+    pa.default_memory_pool().release_unused()  # else an idle worker would look as large as a busy one
+    return written
 
 
 def _repeated(value: object, count: int, kind: pa.DataType) -> pa.Array:
