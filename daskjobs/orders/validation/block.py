@@ -1,5 +1,6 @@
 """Judges each row of a block: a pure function from a block to valid orders and rejected rows."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -37,7 +38,7 @@ class Judged:
     profile, they may be other keys, or none. ``unpaid_ids`` are the positions of unpaid rows among them. ``reasons``
     counts rows by reason (a row may have several), ``statuses`` valid rows by status. ``anomalies`` has the row numbers
     of each known anomaly. ``currencies`` are those of `worth.currencies`. ``runs`` are the ids of the block's runs of
-    lines, and their flags. ``read`` are all rows that were read as rows, typed, with the columns of `orders_schema`.
+    lines, and their flags.
     """
 
     paid: pa.Table
@@ -49,7 +50,6 @@ class Judged:
     anomalies: dict[str, Ints]
     currencies: dict[str, int]
     unpaid_ids: Ints
-    read: pa.Table
     runs: tuple[pa.Array, pa.Array] | None = None
 
 
@@ -99,6 +99,7 @@ def judge(
     profile: Profile | None = None,
     others: Elsewhere | None = None,
     seen_runs: int = 0,
+    look: Callable[[pa.Table], None] = lambda _: None,
 ) -> Judged:
     """Judge the rows of a block.
 
@@ -106,12 +107,14 @@ def judge(
     pass every rule, of those that repeat an earlier row's id; it may go on beyond the block. ``statuses`` maps the
     file's statuses to ours. ``twice`` is that of `Ruleset.masks`. Where rows are lines of orders, ``others`` says what
     is known of runs elsewhere, and ``seen_runs`` is the number of the partition's `Judged.runs` before this block.
+    ``look`` is given all rows that were read as rows, typed.
     """
     bits = {reason: 1 << index for index, reason in enumerate(ruleset.sentences)}
     found = arranged(block.texts, profile, extra) if profile else Arranged(typed(block.fields, statuses))
     orders = found.orders
     for name in set(extra) - set(orders.column_names):
         orders = orders.append_column(name, pa.nulls(len(orders), pa.string()))
+    look(orders)
     masks = dict(ruleset.masks(orders, twice)) | (worth.faults(found) if profile else {})
     judged = np.zeros(len(orders), np.int64)
     for name, rejected in masks.items():
@@ -141,7 +144,7 @@ def judge(
             judged[order.rejected] = bits[REJECTED_ORDER]
         heads, runs = order.heads, (order.ids, order.flags)
     valid = judged == 0
-    orders = read = orders.select(orders_schema(extra).names)
+    orders = orders.select(orders_schema(extra).names)
     if profile and profile.counts:
         orders = worth.counted(orders, found, profile, heads)
     codes = np.zeros(block.rows, np.int64)
@@ -161,7 +164,6 @@ def judge(
         anomalies={name: place.rows(block.kept[rows]) for name, rows in anomalies.items()},
         currencies=worth.currencies(found, profile, valid) if profile else {},
         unpaid_ids=np.flatnonzero(unpaid[passing]),
-        read=read,
         runs=runs,
     )
 

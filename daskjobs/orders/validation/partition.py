@@ -3,6 +3,7 @@
 from collections import Counter
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 import pyarrow as pa
@@ -138,6 +139,7 @@ def _checked(
                     task.profile,
                     told,
                     counts.runs,
+                    partial(columns.add, block, parts, row),
                 )
                 write["paid"](judged.paid)
                 write["unpaid"](judged.unpaid)
@@ -145,7 +147,6 @@ def _checked(
                 ids.take(judged.ids, judged.unpaid_ids)
                 if judged.runs:
                     runs.take(*judged.runs)
-                columns.add(judged.read, block, parts, row)
                 sums.add(summary.summarize(judged.paid, task.profile))
                 counts.add(block, judged, place, truth)
                 if counts.amounts is not None:
