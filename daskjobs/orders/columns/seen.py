@@ -292,7 +292,7 @@ class Columns:
         self._profile = profile
         self.seen = [_new(name) for name in told_of(extra)]
 
-    def add(self, orders: pa.Table, block: Block, parts: Sequence[RowRange], row: int) -> None:
+    def add(self, block: Block, parts: Sequence[RowRange], row: int, orders: pa.Table) -> None:
         """Add the typed rows of a block, which begins at row ``row`` of its file, or has all of several ``parts``."""
         sampled = self._sampled(block, parts, row)
         for seen in self.seen:

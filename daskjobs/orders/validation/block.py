@@ -1,5 +1,6 @@
 """Judges each row of a block: a pure function from a block to valid orders and rejected rows."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -42,11 +43,10 @@ class Judged:
     profile, they may be other keys, or none. ``unpaid_ids`` are the positions of unpaid rows among them. ``reasons``
     counts rows by reason (a row may have several), ``statuses`` valid rows by status. ``anomalies`` has the row numbers
     of each known anomaly. ``currencies`` are those of `worth.currencies`. ``runs`` are the ids of the block's runs of
-    lines, and their flags. ``seen`` are the rows whose order an earlier run has counted, as `seen.SEEN`. ``read`` are
-    all rows that were read as rows, typed, with the columns of `orders_schema`. ``together`` counts rejected rows by
-    all of their reasons, as `together` writes them. ``warned`` are the valid rows that a rule warns of, as
-    ``quarantine`` has rejected ones, and ``warnings`` counts them by rule. Where the sender says what was sent,
-    ``order_ids`` are those of all kept rows, and ``amounts`` theirs by column.
+    lines, and their flags. ``seen`` are the rows whose order an earlier run has counted, as `seen.SEEN`. ``together``
+    counts rejected rows by all of their reasons, as `together` writes them. ``warned`` are the valid rows that a rule
+    warns of, as ``quarantine`` has rejected ones, and ``warnings`` counts them by rule. Where the sender says what was
+    sent, ``order_ids`` are those of all kept rows, and ``amounts`` theirs by column.
     """
 
     paid: pa.Table
@@ -58,7 +58,6 @@ class Judged:
     anomalies: dict[str, Ints]
     currencies: dict[str, int]
     unpaid_ids: Ints
-    read: pa.Table
     runs: tuple[pa.Array, pa.Array] | None = None
     seen: pa.Table | None = None
     together: dict[str, int] = field(default_factory=dict)
@@ -117,6 +116,7 @@ def judge(
     known: Known | None = None,
     newest: bool = False,
     asked: Asked | None = None,
+    look: Callable[[pa.Table], None] = lambda _: None,
 ) -> Judged:
     """Judge the rows of a block.
 
@@ -126,12 +126,14 @@ def judge(
     is known of runs elsewhere, and ``seen_runs`` is the number of the partition's `Judged.runs` before this block.
     ``known`` is what earlier runs have counted of this block's orders, and with ``newest`` the newest row counts.
     ``asked`` is there where the sender says what was sent.
+    ``look`` is given all rows that were read as rows, typed.
     """
     bits = {reason: 1 << index for index, reason in enumerate(ruleset.sentences)}
     found = arranged(block.texts, profile, extra) if profile else Arranged(typed(block.fields, statuses))
     orders = found.orders
     for name in set(extra) - set(orders.column_names):
         orders = orders.append_column(name, pa.nulls(len(orders), pa.string()))
+    look(orders)
     masks = dict(ruleset.masks(orders, twice)) | (worth.faults(found) if profile else {})
     judged, warned = np.zeros(len(orders), np.int64), np.zeros(len(orders), np.int64)
     for name, found_rows in masks.items():
@@ -191,7 +193,7 @@ def judge(
         groups = 2 * block.runs + returns if once_each and block.runs is not None and returns is not None else None
         amounts[name] = amounts_of(block, column(orders, name), groups)
     order_ids = column(orders, "order_id") if asked and asked.ids else None
-    orders = read = orders.select(orders_schema(extra).names)
+    orders = orders.select(orders_schema(extra).names)
     if profile and profile.counts:
         orders = worth.counted(orders, found, profile, heads)
     codes = np.zeros(block.rows, np.int64)
@@ -216,7 +218,6 @@ def judge(
         anomalies={name: place.rows(block.kept[rows]) for name, rows in anomalies.items()},
         currencies=worth.currencies(found, profile, valid) if profile else {},
         unpaid_ids=np.flatnonzero(unpaid[passing]),
-        read=read,
         runs=runs,
         seen=seen,
         together=together,

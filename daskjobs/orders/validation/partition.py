@@ -3,6 +3,7 @@
 from collections import Counter
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 import pyarrow as pa
@@ -182,6 +183,7 @@ def _checked(
                     counted and counted.of(*counts.entries(block, task.profile)),
                     task.newest,
                     task.asked,
+                    partial(columns.add, block, parts, row),
                 )
                 write["paid"](judged.paid)
                 write["unpaid"](judged.unpaid)
@@ -191,7 +193,6 @@ def _checked(
                     write["seen"](judged.seen)
                 if judged.runs:
                     runs.take(*judged.runs)
-                columns.add(judged.read, block, parts, row)
                 sums.add(summary.summarize(judged.paid, task.profile))
                 counts.add(block, judged, place, truth)
                 if judged.warned is not None and counts.warned is not None:
