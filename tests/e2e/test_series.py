@@ -86,6 +86,14 @@ def test_nights_stand_for_the_days_for_which_they_were_scheduled(place: Namespac
         assert manifest["settings"]["as_of"] == night
 
 
+def test_second_night_counts_no_order_of_the_first_one_again(place: Namespace, flows: Flows) -> None:
+    first, second = (
+        json.loads(place.read(workflow["metadata"]["uid"], "report/analytics_report.json"))["orders"]
+        for workflow in flows["nightly"]
+    )
+    assert (first > 0, second) == (True, 0)
+
+
 def test_backfill_does_each_day_once_and_says_which_day_failed(place: Namespace, flows: Flows) -> None:
     """Though it was started twice at once; a day without a file stops no other one."""
     done = names(place)
