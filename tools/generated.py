@@ -27,8 +27,8 @@ from daskjobs.options import SECONDS, Option, options
 from daskjobs.orders.columns.account import ColumnsAccount
 from daskjobs.orders.profiles.reading import about, presets
 from daskjobs.orders.report.drift import Drift
-from daskjobs.orders.report.page import ResourcesSection
 from daskjobs.orders.report.quality import Quality
+from daskjobs.orders.report.resources import ResourcesSection
 from daskjobs.pipeline.manifest import Facts, Manifest
 from daskjobs.stages import STAGES
 from daskjobs.stages.cleanup import Receipt

@@ -41,7 +41,8 @@ if TYPE_CHECKING:
 
     from daskjobs.orders.columns.account import ColumnsAccount
     from daskjobs.orders.report.drift import Drift
-    from daskjobs.orders.report.page import About, ResourcesSection
+    from daskjobs.orders.report.page import About
+    from daskjobs.orders.report.resources import ResourcesSection
 
 NAME = "report"
 MOST_CENTS = 10**18
@@ -296,7 +297,7 @@ def _about(context: Context) -> "About":
 
 def _resources(context: Context) -> "ResourcesSection | None":
     """Return the resources in validate's facts, if they can be read: no manifest lists facts."""
-    from daskjobs.orders.report.page import ResourcesSection
+    from daskjobs.orders.report.resources import ResourcesSection
 
     noted = context.facts(validate.NAME).get("resources")
     try:

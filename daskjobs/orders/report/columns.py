@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from daskjobs.orders.columns.account import ColumnAccount, Kind
-from daskjobs.orders.report.html import Html, amount, repeated
+from daskjobs.orders.report.html import Html, amount, breakable, repeated
 
 MOST_SHOWN = 40  # characters of a value
 MOST_ROWS = 60  # columns
@@ -34,18 +34,14 @@ def columns_table(seen: Sequence[ColumnAccount]) -> Html:
 
 def _cells(column: ColumnAccount) -> Iterator[object]:
     noted = Html('{}<br/><span class="note">{}</span>')
-    yield noted.format(_name(column.name), f"in the file: {column.in_file}") if column.in_file else _name(column.name)
+    name = breakable(_cut(column.name))
+    yield noted.format(name, f"in the file: {column.in_file}") if column.in_file else name
     unreadable = f"{column.unreadable:,} unreadable"
     yield noted.format(f"{column.empty:,}", unreadable) if column.unreadable else f"{column.empty:,}"
     yield f"{'' if column.distinct_exact else 'about '}{column.distinct:,}"
     for text in (column.least, column.quantiles.get("0.5"), column.most):
         yield "" if text is None else _value(column.kind, text)
     yield "" if column.longest is None else f"{column.longest:,}"
-
-
-def _name(name: str) -> Html:
-    """Return a name that may be broken after its underscores."""
-    return Html("_<wbr/>").join(_cut(name).split("_"))
 
 
 def _value(kind: Kind, text: str) -> Html:

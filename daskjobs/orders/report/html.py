@@ -48,6 +48,11 @@ def scrolled(table: Html, label: str) -> Html:
     return Html('<div class="scroll" role="region" tabindex="0" aria-label="{}">\n{}\n</div>').format(label, table)
 
 
+def breakable(name: str) -> Html:
+    """Return a name that may be broken after its underscores, so that it fits beside numbers on a phone."""
+    return Html("_<wbr/>").join(name.split("_"))
+
+
 def amount(value: Decimal | str) -> str:
     """Return an amount with a comma at each thousand, to the cent."""
     return f"{Decimal(value):,.2f}"

@@ -19,6 +19,7 @@ from daskjobs.orders import summary
 from daskjobs.orders.report import drift, page, plots
 from daskjobs.orders.report.drift import Compared, Drift, Measure
 from daskjobs.orders.report.quality import VERSION, Account, Quality, Reason, Together
+from daskjobs.orders.report.resources import Request, ResourcesSection, Use
 from daskjobs.orders.validation.result import Lines, LongRows, Sample
 
 QUALITY = Quality(
@@ -413,18 +414,16 @@ def test_dates_below_an_axis_do_not_collide_on_a_phone(days: int) -> None:
 
 
 def test_pages_of_two_runs_of_the_same_data_differ_in_their_first_lines_and_resources_alone() -> None:
-    used = page.Use(1, 0, 1.0, 1.0, 1.0, 0.0, 1 << 20, 1 << 20)
+    used = Use(1, 0, 1.0, 1.0, 1.0, 0.0, 1 << 20, 1 << 20)
     quality = replace(
         QUALITY, rows=Account(9, 1, 8, 1, 0), reasons=[Reason("a", 8, "A.")], together=[Together(["a"], 8)]
     )
     parts = []
     for at in (1, 2):
         about = page.About(f"runs/{at}", ["orders.csv"], f"2026-11-30 0{at}:00", f"{at}.0")
-        resources = page.ResourcesSection(
-            page.Request(at), replace(used, workers=at), page.Request(at), [f"advice {at}"]
-        )
+        section = ResourcesSection(Request(at), replace(used, workers=at), Request(at), [f"advice {at}"])
         found = {"a": [Sample(1, "file:///orders.csv", "x")]}
-        html = page.page(100, quality, daily(3), about, resources, samples=found).decode()
+        html = page.page(100, quality, daily(3), about, section, samples=found).decode()
         before, _, rest = html.partition('<dl id="about">')
         first, _, rest = rest.partition("</dl>")
         middle, _, rest = rest.partition('<section id="resources">')
