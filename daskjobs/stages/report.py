@@ -265,7 +265,7 @@ def _columns(context: Context, merged: merge.MergeRows) -> "ColumnsAccount":
     names = [partition_files(part.partition)["columns"] for part in merged.partitions]
     files = {name: context.output(validate.NAME, name) for name in names}
     plan = split.read_plan(context)
-    in_file = names_in_file(plan, context.manifest(split.NAME).settings["columns"])
+    in_file = names_in_file(plan, str(context.manifest(split.NAME).settings.get("columns", "")))
     told = account(plan.extra, read_states(context.storage, files), in_file)
     malformed = sum(rows for reason, rows in merged.reasons.items() if reason in MALFORMED)
     if told.rows != merged.rows_in - merged.furniture - malformed:

@@ -24,7 +24,7 @@ FIRST, SECOND = np.uint64(0xFF51AFD7ED558CCD), np.uint64(0xC4CEB9FE1A85EC53)  # 
 
 
 def mixed(words: Hashes) -> Hashes:
-    """Return words of which each bit depends on all bits of the given ones, and no two of which are the same."""
+    """Return evenly distributed words, of which no two are the same unless the given ones are."""
     found = words * FIRST
     found ^= found >> _HALF
     found *= SECOND
@@ -54,11 +54,9 @@ class Distinct:
     def add_numbers(self, values: Ints, low: int, high: int) -> None:
         """Add values that are whole numbers from ``low`` to ``high``."""
         if self._marks is not None:
-            first, end = (
-                (min(low, self._first), max(high + 1, self._first + len(self._marks)))
-                if len(self._marks)
-                else (low, high + 1)
-            )
+            first, end = low, high + 1
+            if len(self._marks):
+                first, end = min(first, self._first), max(end, self._first + len(self._marks))
             if end - first > SPAN:
                 self._add_marked()
                 self._marks = None
@@ -78,7 +76,7 @@ class Distinct:
     def _merge(self) -> None:
         if self._held:
             found = np.sort(np.concatenate([self._lowest, *self._held]))
-            found = found[np.append(True, found[1:] != found[:-1])] if len(found) else found
+            found = found[np.append(True, found[1:] != found[:-1])]
             self._full = len(found) > SIZE
             self._lowest = found[: SIZE + 1].copy()
             self._held.clear()
