@@ -191,8 +191,11 @@ def _emit(context: Context, said: dict[str, Any], stopped: bool = False, seconds
     settings = context.settings
     key = settings.openlineage_key.strip()
     headers = {"Authorization": f"Bearer {key}"} if key else {}
-    address, flag = lineage.address(settings.openlineage), flags(settings)["openlineage"]
+    flag = flags(settings)["openlineage"]
     try:
+        if not host_of(settings.openlineage):
+            raise NotPostedError(f"{flag} is no address of http:// or https:// with a host")
+        address = lineage.address(settings.openlineage)
         post_json(flag, address, json.dumps(said).encode(), headers, STOP_SECONDS if stopped else seconds)
     except NotPostedError as error:
         event("openlineage.failed", level=logging.WARNING, event=said["eventType"], error=error)
