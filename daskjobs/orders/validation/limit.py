@@ -3,12 +3,12 @@
 import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from numbers import Real
 from typing import Any, Self
 
 from daskjobs.errors import InputError, UsageError
-from daskjobs.options import quoted, value_shown
+from daskjobs.options import plain, quoted, value_shown
 from daskjobs.orders.validation.result import SEEN_BEFORE, UnreadFiles
 
 FEW_ROWS = 200_000  # a run of at most these takes a second, so it writes its whole account before it fails
@@ -45,7 +45,7 @@ def read_shares(value: Any) -> Shares:
 
 def _pairs(value: Any) -> Iterable[tuple[str, Any]]:
     """Yield each reason with what is said of its share."""
-    if isinstance(value, Mapping):
+    if isinstance(value, Mapping) and value:
         for reason, said in value.items():
             yield _reason(reason), said
     elif isinstance(value, list | tuple) and value:
@@ -54,6 +54,8 @@ def _pairs(value: Any) -> Iterable[tuple[str, Any]]:
     elif isinstance(value, str):
         for part in filter(None, (each.strip() for each in value.split(","))):
             reason, equals, said = part.rpartition("=")
+            if "=" in reason:
+                raise UsageError(f"{FORM}, got {quoted(part)}")
             yield (_reason(reason.strip()) if equals else ALL), said.strip()
         if not value.strip(", "):
             raise UsageError(f"{FORM}, got {quoted(value)}")
@@ -76,9 +78,9 @@ def _share(said: Any) -> float:
     number: Any = said
     try:
         if isinstance(said, str):
-            number = Decimal(said.removesuffix("%")) / (100 if said.endswith("%") else 1)
+            number = Decimal(plain(said.removesuffix("%"))) / (100 if said.endswith("%") else 1)
         within = 0 <= number <= 1  # not nan
-    except InvalidOperation:
+    except (ValueError, ArithmeticError):  # the latter for what is no number, and for an exponent of many digits
         raise UsageError(f"{FORM}, got {value_shown(said)}") from None
     if not within:
         raise UsageError(f"--max-rejected must be between 0 and 1, got {value_shown(said)}")

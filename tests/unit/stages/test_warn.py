@@ -341,6 +341,12 @@ def test_limits_stand_in_the_manifest_as_they_were_meant(pipeline: Pipeline, ord
         ({5: 0.1}, "a reason is a rule's name, or * for all rejected rows, got '5'"),
         ({"wrong_total": None}, "--max-rejected must be a number, got 'None'"),
         ([], "--max-rejected must be a number, got '[]'"),
+        ({}, "--max-rejected must be a number, got '{}'"),
+        ("1_0%", "like wrong_total=0.01,*=0.05, got '1_0%'"),
+        ("\u0663%", "like wrong_total=0.01,*=0.05, got '\u0663%'"),
+        ("wrong_total=0.1=0.2", "like wrong_total=0.01,*=0.05, got 'wrong_total=0.1=0.2'"),
+        ("1e9999999", "like wrong_total=0.01,*=0.05, got '1e9999999'"),
+        (Decimal("1e9999999"), "--max-rejected must be between 0 and 1, got '1E+9999999'"),
     ],
 )
 def test_limit_that_makes_no_sense_is_refused(most: Any, words: str) -> None:
