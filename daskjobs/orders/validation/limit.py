@@ -121,9 +121,10 @@ class Limit:
 
         ``counts`` are the rows by reason, those that were warned of among them.
         """
-        return self.rows > FEW_ROWS and (rejected > self.most or bool(self._over(counts)))
+        return self.rows > FEW_ROWS and (rejected > self.most or bool(self.over(counts)))
 
-    def _over(self, counts: Mapping[str, int]) -> list[str]:
+    def over(self, counts: Mapping[str, int]) -> list[str]:
+        """Return the reasons of which there are more rows than their own limits allow."""
         return [reason for reason, share in self.by_reason.items() if counts.get(reason, 0) > self._most(share)]
 
     def broken(
@@ -141,7 +142,7 @@ class Limit:
             wrong = {reason: rows for reason, rows in reasons.items() if reason != SEEN_BEFORE}
             allows = f"more than --max-rejected {self.share:.15g} allows" if too_many else "every one of them"
             said = [f"{at_least}{rejected} of {self.rows} rows were rejected, {allows} ({_most(wrong)})"]
-        for reason in self._over(counts):
+        for reason in self.over(counts):
             count, most, share = counts[reason], self._most(self.by_reason[reason]), self.by_reason[reason]
             what = "warned of" if warned and reason in warned else "rejected"
             said.append(
@@ -152,10 +153,11 @@ class Limit:
 
     def early(self, rejected: int, reasons: Mapping[str, int], warned: Mapping[str, int] | None = None) -> InputError:
         """Return the error of a run that ends before all of its rows have been checked."""
+        understood = rejected <= self.most and {*self.over(reasons)} <= {SEEN_BEFORE}
+        how = "" if understood else ", say how the file is written (--profile, --delimiter, --columns, --statuses)"
         return InputError(
             f"{self.broken(rejected, reasons, False, warned)}; the run has ended at once, without an account of its "
-            "rows: mend the orders, say how the file is written (--profile, --delimiter, --columns, --statuses), or "
-            "allow more, which gives the account"
+            f"rows: mend the orders{how}, or allow more, which gives the account"
         )
 
 
