@@ -240,9 +240,20 @@ def _value(option: Option, text: str, kind: type) -> Any:
     if kind is tuple:
         return lines(text)
     try:
-        return kind(text)
+        return kind(text if kind is str else plain(text))
     except ValueError:
         raise UsageError(f"{variable} must be {wanted(option, kind)}, got {quoted(text)}") from None
+
+
+def plain(text: str) -> str:
+    """Return the text of a number. Raises ValueError where Python alone reads it: 1_000, and digits of other scripts.
+
+    >>> plain("1e3")
+    '1e3'
+    """
+    if "_" in text or not text.isascii():
+        raise ValueError(f"{quoted(text)} is no plain number")
+    return text
 
 
 def lines(text: str) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ from daskjobs import events
 from daskjobs.cluster.backends import settings_kinds
 from daskjobs.display import shown
 from daskjobs.errors import UsageError
-from daskjobs.options import SECONDS, Option, lines, options, quoted, refuse_empty, refuse_nul, sections
+from daskjobs.options import SECONDS, Option, lines, options, plain, quoted, refuse_empty, refuse_nul, sections
 from daskjobs.pipeline import ending
 from daskjobs.stages.run_settings import InputSettings, Settings, new_run_uri
 
@@ -52,7 +52,13 @@ class Once(click.Option):
             if len(set(values) if self.is_flag else values) > 1:
                 raise UsageError(f"{self._named(values)}: give it once")
             opts = {**opts, name: values[0]}
-        return super().consume_value(ctx, opts)
+        value, source = super().consume_value(ctx, opts)
+        if isinstance(value, str) and isinstance(self.type, click.types.IntParamType | click.types.FloatParamType):
+            try:
+                plain(value)
+            except ValueError as error:
+                raise click.BadParameter(f"{error}.", ctx, self) from None
+        return value, source
 
     def _named(self, values: list[Any]) -> str:
         if self.is_flag:

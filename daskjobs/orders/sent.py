@@ -216,7 +216,7 @@ def read_control(data: bytes, where: str, names: Mapping[str, str]) -> Said:
         return dict(pairs)
 
     try:
-        said = json.loads(data.decode("utf-8-sig"), parse_float=Decimal, object_pairs_hook=once)
+        said = json.loads(data.decode("utf-8-sig"), parse_float=str, object_pairs_hook=once)
     except (ValueError, RecursionError, ArithmeticError) as error:
         raise InputError(f"{where} is no JSON ({error}): it must be an object like {_example()}") from error
     if not isinstance(said, dict) or not said:

@@ -1,7 +1,7 @@
 """Write the results: analytics_report.json, quality.json, facts.json and report.html, and drift.json if asked for."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -32,7 +32,7 @@ from daskjobs.pipeline.context import AccountedError, Done
 from daskjobs.pipeline.manifest import Manifest
 from daskjobs.pipeline.stage import Stage
 from daskjobs.series.earlier import LAST, OvertakenError, first
-from daskjobs.series.layout import COLUMNS, DRIFT, PAGE, QUALITY, REPORT, RULES, SUMMARY, partition_files
+from daskjobs.series.layout import COLUMNS, DRIFT, PAGE, QUALITY, REPORT, RULES, SEEN_CSV, SUMMARY, partition_files
 from daskjobs.stages import clean, generate, merge, split, validate
 from daskjobs.stages.run_settings import Context
 
@@ -55,6 +55,8 @@ UNREAD = (
     "such a file may be no file of orders, or be written in another way than it was taken, though others are right; "
     "`{proposal}` says how it may be read: give it in a run of its own with --profile, or leave it out"
 )
+MEND = "mend the orders, or allow more"
+KNOWN = "these orders have counted in earlier runs: leave them out of the input, or allow more"
 SENT_TODO = (
     "ask the sender for what is missing or too many, and run again with the whole input; or correct what --expect or "
     "the control file says"
@@ -177,12 +179,13 @@ def _write(context: Context) -> Done:
         sent=merged.sent,
     )
     proposed, differs = proposal(merged.unread), sent_broken(merged.sent, account.furniture)
-    todo = EVERY_ROW if account.rejected == limit.rows else "mend the orders, or allow more"
-    known = merged.reasons.get(SEEN_BEFORE, 0)  # nothing is wrong with these
+    wrong = account.rejected - merged.reasons.get(SEEN_BEFORE, 0)  # nothing is wrong with what was seen before
     warned = merged.warned.reasons if merged.warned else {}
-    rejected = limit.broken(account.rejected - known, merged.reasons, warned=warned)
+    rejected = limit.broken(wrong, merged.reasons, warned=warned)
+    listed = _listed(limit, wrong, merged.reasons, warned)
+    todo = EVERY_ROW if wrong == limit.rows else KNOWN if listed == [SEEN_CSV] else MEND
     if not rejected and merged.unread:
-        rejected, todo = not_understood(merged.unread), UNREAD
+        rejected, todo, listed = not_understood(merged.unread), UNREAD, [merge.QUARANTINE_CSV]
     columns = _columns(context, merged)
     drift = _drift(context, quality, sums, columns)
     too_far = drift.failing if drift else ""
@@ -209,7 +212,8 @@ def _write(context: Context) -> Done:
         outputs[DRIFT] = context.storage.put(DRIFT, dump(drift))
     if rejected:
         todo = todo.format(proposal=proposed)
-        raise AccountedError(f"{broken}; {QUALITY} says why, and {merge.QUARANTINE_CSV} has each row: {todo}")
+        have = "has" if len(listed) == 1 else "have"
+        raise AccountedError(f"{broken}; {QUALITY} says why, and {' and '.join(listed)} {have} each row: {todo}")
     if unclear:
         raise AccountedError(
             f"{broken}; {QUALITY} counts them: choose one with --currency, or with report_currency in the profile"
@@ -235,6 +239,17 @@ def _write(context: Context) -> Done:
     # These may differ between runs of the same data.
     facts = {stage: context.facts(stage) for stage in context.stages if stage != NAME}
     return Done(outputs, rows, {"stages": {"cores": cores(), **{stage: each for stage, each in facts.items() if each}}})
+
+
+def _listed(limit: Limit, wrong: int, reasons: Mapping[str, int], warned: Mapping[str, int]) -> list[str]:
+    """Return the files that list the rows of which there are too many, where so many in all are ``wrong``."""
+    over = limit.over({**reasons, **warned})
+    files = {
+        merge.QUARANTINE_CSV: wrong > limit.most or 0 < wrong == limit.rows or {*over} - {*warned, SEEN_BEFORE},
+        merge.WARNED_CSV: {*over} & {*warned},
+        SEEN_CSV: SEEN_BEFORE in over,
+    }
+    return [name for name, has in files.items() if has]
 
 
 def _drift(context: Context, quality: Quality, sums: "pa.Table", columns: "ColumnsAccount") -> "Drift | None":

@@ -3,12 +3,12 @@
 import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from numbers import Real
 from typing import Any, Self
 
 from daskjobs.errors import InputError, UsageError
-from daskjobs.options import quoted, value_shown
+from daskjobs.options import plain, quoted, value_shown
 from daskjobs.orders.validation.result import SEEN_BEFORE, UnreadFiles
 
 FEW_ROWS = 200_000  # a run of at most these takes a second, so it writes its whole account before it fails
@@ -45,7 +45,7 @@ def read_shares(value: Any) -> Shares:
 
 def _pairs(value: Any) -> Iterable[tuple[str, Any]]:
     """Yield each reason with what is said of its share."""
-    if isinstance(value, Mapping):
+    if isinstance(value, Mapping) and value:
         for reason, said in value.items():
             yield _reason(reason), said
     elif isinstance(value, list | tuple) and value:
@@ -54,6 +54,8 @@ def _pairs(value: Any) -> Iterable[tuple[str, Any]]:
     elif isinstance(value, str):
         for part in filter(None, (each.strip() for each in value.split(","))):
             reason, equals, said = part.rpartition("=")
+            if "=" in reason:
+                raise UsageError(f"{FORM}, got {quoted(part)}")
             yield (_reason(reason.strip()) if equals else ALL), said.strip()
         if not value.strip(", "):
             raise UsageError(f"{FORM}, got {quoted(value)}")
@@ -76,9 +78,9 @@ def _share(said: Any) -> float:
     number: Any = said
     try:
         if isinstance(said, str):
-            number = Decimal(said.removesuffix("%")) / (100 if said.endswith("%") else 1)
+            number = Decimal(plain(said.removesuffix("%"))) / (100 if said.endswith("%") else 1)
         within = 0 <= number <= 1  # not nan
-    except InvalidOperation:
+    except (ValueError, ArithmeticError):  # the latter for what is no number, and for an exponent of many digits
         raise UsageError(f"{FORM}, got {value_shown(said)}") from None
     if not within:
         raise UsageError(f"--max-rejected must be between 0 and 1, got {value_shown(said)}")
@@ -119,9 +121,10 @@ class Limit:
 
         ``counts`` are the rows by reason, those that were warned of among them.
         """
-        return self.rows > FEW_ROWS and (rejected > self.most or bool(self._over(counts)))
+        return self.rows > FEW_ROWS and (rejected > self.most or bool(self.over(counts)))
 
-    def _over(self, counts: Mapping[str, int]) -> list[str]:
+    def over(self, counts: Mapping[str, int]) -> list[str]:
+        """Return the reasons of which there are more rows than their own limits allow."""
         return [reason for reason, share in self.by_reason.items() if counts.get(reason, 0) > self._most(share)]
 
     def broken(
@@ -139,7 +142,7 @@ class Limit:
             wrong = {reason: rows for reason, rows in reasons.items() if reason != SEEN_BEFORE}
             allows = f"more than --max-rejected {self.share:.15g} allows" if too_many else "every one of them"
             said = [f"{at_least}{rejected} of {self.rows} rows were rejected, {allows} ({_most(wrong)})"]
-        for reason in self._over(counts):
+        for reason in self.over(counts):
             count, most, share = counts[reason], self._most(self.by_reason[reason]), self.by_reason[reason]
             what = "warned of" if warned and reason in warned else "rejected"
             said.append(
@@ -150,10 +153,11 @@ class Limit:
 
     def early(self, rejected: int, reasons: Mapping[str, int], warned: Mapping[str, int] | None = None) -> InputError:
         """Return the error of a run that ends before all of its rows have been checked."""
+        understood = rejected <= self.most and {*self.over(reasons)} <= {SEEN_BEFORE}
+        how = "" if understood else ", say how the file is written (--profile, --delimiter, --columns, --statuses)"
         return InputError(
             f"{self.broken(rejected, reasons, False, warned)}; the run has ended at once, without an account of its "
-            "rows: mend the orders, say how the file is written (--profile, --delimiter, --columns, --statuses), or "
-            "allow more, which gives the account"
+            f"rows: mend the orders{how}, or allow more, which gives the account"
         )
 
 

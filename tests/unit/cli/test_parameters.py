@@ -59,6 +59,21 @@ def test_empty_value_or_one_that_no_path_can_be_is_refused(command: str, options
         assert refusal(command, flag, "\0") == f"{flag} must have no NUL character{got}"
 
 
+@pytest.mark.parametrize("number", ["1_0", "\u0663"])
+def test_number_that_only_python_would_read_is_refused_and_quoted(number: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    numeric = click.types.IntParamType | click.types.FloatParamType
+    options = [each for _, several in COMMANDS for each in several if isinstance(each.type, numeric)]
+    assert {"--rows", "--last", "--row", "--known-days", "--timeout"} <= {each.opts[0] for each in options}
+    for option in options:
+        context = click.Context(click.Command("x"))
+        with pytest.raises((UsageError, click.BadParameter), match=repr(number)):
+            option.handle_parse_result(context, {str(option.name): [number]}, [])
+        if option.envvar:
+            monkeypatch.setenv(str(option.envvar), number)
+            with pytest.raises((UsageError, click.BadParameter), match=repr(number)):
+                option.handle_parse_result(context, {}, [])
+
+
 def test_flag_given_twice_counts_once_unless_it_says_both() -> None:
     said = refusal("step", "a:b", "--artifacts", "--no-artifacts")
     assert said == "--artifacts and --no-artifacts are both given: give it once"

@@ -317,6 +317,21 @@ def test_limit_of_a_warning_is_one_of_warned_rows_and_all_rejected_rows_are_apar
     assert found.startswith(
         "account: 1 of 4 rows were warned of as wrong_total, and --max-rejected wrong_total=0.2 allows 0"
     )
+    assert "; report/quality.json says why, and merge/warned.csv has each row: mend the orders" in found
+    found = outcome(tmp_path / "c", tmp_path / "o.csv", "wrong_total=0,unknown_status=0", **given)
+    assert "says why, and merge/quarantine.csv and merge/warned.csv have each row: mend the orders" in found
+
+
+def test_limit_of_orders_that_were_seen_before_is_one_of_its_own(tmp_path: Path) -> None:
+    (tmp_path / "o.csv").write_bytes(csv_text(row(order_id="1"), row(order_id="2")))
+    given = {"known": str(tmp_path / "nights")}
+    assert outcome(tmp_path / "nights/a", tmp_path / "o.csv", "seen_before=0", **given) == "done"
+    assert outcome(tmp_path / "nights/b", tmp_path / "o.csv", "0", **given) == "done"
+    assert outcome(tmp_path / "nights/c", tmp_path / "o.csv", "seen_before=0,*=0", **given) == (
+        "account: 2 of 2 rows were rejected as seen_before, and --max-rejected seen_before=0 allows 0: 2 too many; "
+        "report/quality.json says why, and merge/seen_before.csv has each row: these orders have counted in earlier "
+        "runs: leave them out of the input, or allow more"
+    )
 
 
 def test_limits_stand_in_the_manifest_as_they_were_meant(pipeline: Pipeline, orders_file: Callable[..., Path]) -> None:
@@ -341,6 +356,12 @@ def test_limits_stand_in_the_manifest_as_they_were_meant(pipeline: Pipeline, ord
         ({5: 0.1}, "a reason is a rule's name, or * for all rejected rows, got '5'"),
         ({"wrong_total": None}, "--max-rejected must be a number, got 'None'"),
         ([], "--max-rejected must be a number, got '[]'"),
+        ({}, "--max-rejected must be a number, got '{}'"),
+        ("1_0%", "like wrong_total=0.01,*=0.05, got '1_0%'"),
+        ("\u0663%", "like wrong_total=0.01,*=0.05, got '\u0663%'"),
+        ("wrong_total=0.1=0.2", "like wrong_total=0.01,*=0.05, got 'wrong_total=0.1=0.2'"),
+        ("1e9999999", "like wrong_total=0.01,*=0.05, got '1e9999999'"),
+        (Decimal("1e9999999"), "--max-rejected must be between 0 and 1, got '1E+9999999'"),
     ],
 )
 def test_limit_that_makes_no_sense_is_refused(most: Any, words: str) -> None:
