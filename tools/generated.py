@@ -34,7 +34,7 @@ from daskjobs.stages import STAGES
 from daskjobs.stages.cleanup import Receipt
 from daskjobs.stages.run_orders import NAMED
 from daskjobs.stages.run_settings import Settings
-from daskjobs.stages.told import Told
+from daskjobs.stages.told import Posted
 
 ROOT = Path(__file__).parent.parent
 PIPELINE, STEP = "flows/pipeline.yaml", "flows/dask-step.yaml"
@@ -374,7 +374,7 @@ BLOCKS: dict[str, Callable[[], Iterable[str]]] = {
     "fields of validate's facts.json": partial(fields_of, ClusterFacts),
     "fields of resources": partial(fields_of, ResourcesSection),
     "fields of receipt.json": partial(fields_of, Receipt),
-    "fields of told.json": partial(fields_of, Told),
+    "fields of told.json": partial(fields_of, Posted),
 }
 
 

@@ -1,89 +1,39 @@
 """Who hears of a run: a notification of how it ended, posted once, and OpenLineage events of its beginning and end.
 
-Numbers come from manifests and the files that these vouch for. What can't be posted is a warning: no run ends because
-of it, and no exit code changes.
+What can't be posted is a warning: no run ends because of it, and no exit code changes.
 """
 
 import hashlib
 import json
 import logging
-import re
-from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from daskjobs.display import escaped
 from daskjobs.errors import DaskjobsError
 from daskjobs.events import event
 from daskjobs.files.documents import dump, parse, to_json
 from daskjobs.options import flags
-from daskjobs.orders.report.quality import Quality
 from daskjobs.pipeline.lease import MARKER
 from daskjobs.pipeline.manifest import Manifest
-from daskjobs.series.layout import COLUMNS, DRIFT, PAGE, QUALITY, RULES, TOLD
-from daskjobs.stages import generate, lineage, merge, report, split, validate
+from daskjobs.series.layout import COLUMNS, RULES, TOLD
+from daskjobs.stages import generate, lineage, merge, report, validate
+from daskjobs.stages.news import News, marked, plain, text, told_of
 from daskjobs.stages.outcome import STOP_SECONDS, Outcome
 from daskjobs.stages.post import SECONDS, WEB, NotPostedError, host_of, post_json, post_text, refuse_address
 from daskjobs.stages.run_settings import Context, Settings
 
-VERSION = 1
 START_SECONDS = 10.0  # for the event that a run begins, which waits for it
 TEXT_ALONE = ("hooks.slack.com", "hooks.slack-gov.com")  # whose documentation promises nothing for other keys
-MOST_LISTED, MOST_LINE, MOST_TEXT = 10, 600, 3000  # sentences of a kind, and characters: Slack cuts longer texts
-MENTION = re.compile(r"@(?=(?:channel|here|all|everyone)\b)", re.I)
-# What Slack, and what takes the same, reads as markup.
-MARKUP: dict[str, str | int | None] = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
-SAMPLES = "first"  # the key of rows in quality.json, which are posted nowhere
 
 
 @dataclass(frozen=True)
-class Told:
+class Posted:
     """What of a run was posted: the hash of its last notification, and how many attempts have begun and ended."""
 
     notified: str = ""
     begun: int = 0
     ended: int = 0
-
-
-@dataclass(frozen=True)
-class Workflow:
-    """The workflow that ran the stages."""
-
-    name: str
-    uid: str
-    namespace: str
-
-
-@dataclass(frozen=True)
-class News:
-    """What is posted of a run: how it ended, and what people look at first.
-
-    ``day`` is the run's, as in a series. Of a failed run there is the ``stage``, as far as it is known, and its
-    ``sentence``. ``revenue`` is exact, as a text. ``rejected_share`` is of the rows without furniture. ``drift`` has
-    the sentences of what is over its threshold. ``sent`` and ``seen_before`` are as in quality.json, without its
-    samples of rows, and ``warned`` counts the rows that each rule warns of. ``report`` is the page.
-    """
-
-    version: int
-    result: str
-    run: str
-    workflow: Workflow | None = None
-    day: str = ""
-    stage: str = ""
-    sentence: str = ""
-    orders: int | None = None
-    revenue: str = ""
-    currency: str = ""
-    rows: int | None = None
-    rejected: int | None = None
-    rejected_share: float | None = None
-    warnings: list[str] = field(default_factory=list)
-    drift: list[str] = field(default_factory=list)
-    sent: list[dict[str, Any]] = field(default_factory=list)
-    seen_before: dict[str, Any] = field(default_factory=dict)
-    warned: dict[str, int] = field(default_factory=dict)
-    report: str = ""
 
 
 def refuse(settings: Settings) -> None:
@@ -101,13 +51,13 @@ def begin(context: Context) -> None:
     """
     if not context.settings.openlineage:
         return
-    told = _told(context)
-    if told.begun > told.ended:
+    posted = _posted(context)
+    if posted.begun > posted.ended:
         return
-    told = replace(told, begun=told.begun + 1)
-    context.storage.put(TOLD, dump(told), durable=True)
+    posted = replace(posted, begun=posted.begun + 1)
+    context.storage.put(TOLD, dump(posted), durable=True)
     settings, at = context.settings, _now()
-    _emit(context, lineage.started(settings.run_uri, settings.cluster.namespace, _run_id(context, told), at))
+    _emit(context, lineage.started(settings.run_uri, settings.cluster.namespace, _run_id(context, posted), at))
 
 
 def end(context: Context, readable: bool, trouble: str) -> None:
@@ -119,36 +69,36 @@ def end(context: Context, readable: bool, trouble: str) -> None:
     settings = context.settings
     if not (settings.notify or settings.openlineage):
         return
-    manifests, news, told = {}, None, Told()
+    manifests, news, posted = {}, None, Posted()
     if readable:
         try:
-            manifests, told = _manifests(context), _told(context)
-            news = _news(context, _outcome(context, manifests), manifests)
-        except DaskjobsError as error:
+            manifests, posted = _manifests(context), _posted(context)
+            news = told_of(context, _outcome(context, manifests), manifests, _made(context))
+        except (DaskjobsError, ValueError) as error:
             event("told.unreadable", level=logging.WARNING, error=error)
             readable, manifests = False, {}
     outcome = _outcome(context, manifests)
-    news = news or _plain(context, outcome)
+    news = news or plain(context, outcome)
     if trouble:
         news = replace(news, warnings=[*news.warnings, trouble])
     for post in (_notified, _lineage_ended):
-        new = post(context, told, outcome, news, manifests)
-        if readable and new != told:
+        new = post(context, posted, outcome, news, manifests)
+        if readable and new != posted:
             try:
                 context.storage.put(TOLD, dump(new), durable=True)
             except DaskjobsError as error:
                 event("told.unwritten", level=logging.WARNING, error=error)
-        told = new
+        posted = new
 
 
-def _notified(context: Context, told: Told, outcome: Outcome, news: News, manifests: dict[str, Manifest]) -> Told:
+def _notified(context: Context, posted: Posted, outcome: Outcome, news: News, manifests: dict[str, Manifest]) -> Posted:
     """Post the news to the address of --notify, if the last ones were others."""
     address, flag = context.settings.notify, flags(context.settings)["notify"]
     made = manifests[report.NAME].to_json() if report.NAME in manifests else b""
     same = dump([replace(news, warnings=[]), outcome.at, hashlib.sha256(made).hexdigest()])
     key = hashlib.sha256(same).hexdigest()
-    if not address or key == told.notified:
-        return told
+    if not address or key == posted.notified:
+        return posted
     try:
         seconds = STOP_SECONDS if outcome.stopped else SECONDS
         if address.strip().partition("://")[0].lower() in WEB:
@@ -160,22 +110,24 @@ def _notified(context: Context, told: Told, outcome: Outcome, news: News, manife
             post_text(flag, address, title, rest, seconds)
     except NotPostedError as error:
         event("notify.failed", level=logging.WARNING, error=error)
-        return told
+        return posted
     event("notify.done", result=news.result)
-    return replace(told, notified=key)
+    return replace(posted, notified=key)
 
 
-def _lineage_ended(context: Context, told: Told, outcome: Outcome, _: News, manifests: dict[str, Manifest]) -> Told:
+def _lineage_ended(
+    context: Context, posted: Posted, outcome: Outcome, _: News, manifests: dict[str, Manifest]
+) -> Posted:
     """Post the event that the run has ended, if it has begun since the last one."""
     settings = context.settings
-    if not settings.openlineage or 0 < told.begun <= told.ended:
-        return told
-    if not told.begun:  # it failed before its first stage, or its files can't be read
-        told = replace(told, begun=told.ended + 1)
-        start = lineage.started(settings.run_uri, settings.cluster.namespace, _run_id(context, told), _now())
+    if not settings.openlineage or 0 < posted.begun <= posted.ended:
+        return posted
+    if not posted.begun:  # it failed before its first stage, or its files can't be read
+        posted = replace(posted, begun=posted.ended + 1)
+        start = lineage.started(settings.run_uri, settings.cluster.namespace, _run_id(context, posted), _now())
         if not _emit(context, start, outcome.stopped):
-            return replace(told, ended=told.begun)
-    run, at = _run_id(context, told), _now()
+            return replace(posted, ended=posted.begun)
+    run, at = _run_id(context, posted), _now()
     checked = _checked(context, manifests)
     namespace = settings.cluster.namespace
     _emit(
@@ -184,7 +136,7 @@ def _lineage_ended(context: Context, told: Told, outcome: Outcome, _: News, mani
         outcome.stopped,
         SECONDS,
     )
-    return replace(told, ended=told.begun)
+    return replace(posted, ended=posted.begun)
 
 
 def _emit(context: Context, said: dict[str, Any], stopped: bool = False, seconds: float = START_SECONDS) -> bool:
@@ -216,17 +168,17 @@ def _made(context: Context) -> str:
         return ""
 
 
-def _run_id(context: Context, told: Told) -> str:
-    return lineage.run_id(context.settings.run_uri, _made(context), told.begun)
+def _run_id(context: Context, posted: Posted) -> str:
+    return lineage.run_id(context.settings.run_uri, _made(context), posted.begun)
 
 
-def _told(context: Context) -> Told:
+def _posted(context: Context) -> Posted:
     data = context.storage.find(TOLD)
     try:
-        return Told() if data is None else parse(data, Told)
+        return Posted() if data is None else parse(data, Posted)
     except ValueError as error:
         event("told.unreadable", level=logging.WARNING, error=error)
-        return Told()
+        return Posted()
 
 
 def _manifests(context: Context) -> dict[str, Manifest]:
@@ -250,55 +202,6 @@ def _outcome(context: Context, manifests: dict[str, Manifest]) -> Outcome:
     return replace(outcome, stage=missing[0])
 
 
-def _plain(context: Context, outcome: Outcome) -> News:
-    settings = context.settings
-    cluster = settings.cluster
-    workflow = Workflow(cluster.workflow, cluster.workflow_uid, cluster.namespace) if cluster.workflow else None
-    result = "failed" if outcome.failed else "succeeded"
-    return News(VERSION, result, settings.run_uri, workflow, "", outcome.stage, outcome.sentence)
-
-
-def _news(context: Context, outcome: Outcome, manifests: dict[str, Manifest]) -> News:
-    """Return what is told, with the numbers of what is committed, unless that is an earlier attempt's."""
-    given = str(manifests[split.NAME].settings.get("as_of", "")) if split.NAME in manifests else ""
-    news = replace(_plain(context, outcome), day=given or context.settings.as_of or _made(context)[:10])
-    if outcome.failed and report.NAME in manifests:
-        return news
-    if merge.NAME in manifests:
-        merged = manifests[merge.NAME].counted(merge.MergeRows)
-        judged = merged.rows_in - merged.furniture
-        share = round(merged.rejected / judged, 6) if judged else None
-        news = replace(news, rows=merged.rows_in, rejected=merged.rejected, rejected_share=share)
-    if report.NAME not in manifests:
-        return news
-    rows = manifests[report.NAME].counted(report.ReportRows)
-    data = context.vouched(report.NAME, QUALITY)
-    quality, raw = parse(data, Quality), json.loads(data)
-    return replace(
-        news,
-        orders=rows.paid_orders,
-        revenue=rows.revenue,
-        currency=quality.currency,
-        warnings=quality.warnings,
-        drift=_drift(context, manifests),
-        sent=[_without_samples(each) for each in raw.get("sent", [])],
-        seen_before=_without_samples(raw.get("seen_before") or {}),
-        warned={each["reason"]: each["rows"] for each in raw.get("warned", [])},
-        report=context.storage.uri(PAGE),
-    )
-
-
-def _without_samples(values: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in values.items() if name != SAMPLES}
-
-
-def _drift(context: Context, manifests: dict[str, Manifest]) -> list[str]:
-    if DRIFT not in manifests[report.NAME].outputs:
-        return []
-    measures = json.loads(context.vouched(report.NAME, DRIFT)).get("measures", [])
-    return [str(each["sentence"]) for each in measures if each.get("over")]
-
-
 def _checked(context: Context, manifests: dict[str, Manifest]) -> lineage.Checked | None:
     """Return what is known of the input, once every row is accounted for."""
     if merge.NAME not in manifests:
@@ -308,51 +211,8 @@ def _checked(context: Context, manifests: dict[str, Manifest]) -> lineage.Checke
         rules = parse(context.vouched(validate.NAME, RULES), dict[str, str])
         there = report.NAME in manifests and COLUMNS in manifests[report.NAME].outputs
         columns = json.loads(context.vouched(report.NAME, COLUMNS))["columns"] if there else []
-    except DaskjobsError as error:
+    except (DaskjobsError, ValueError) as error:
         event("told.unreadable", level=logging.WARNING, error=error)
         return None
     warned = merged.warned.reasons if merged.warned else {}
     return lineage.Checked(merged.rows_in, rules, {**merged.reasons, **warned}, columns, frozenset(warned))
-
-
-def text(news: News) -> str:
-    """Return the news as a few lines for people, without markup."""
-    place = news.run.rstrip("/").rpartition("/")[2]
-    name = f"{news.workflow.name} in {news.workflow.namespace}" if news.workflow else place
-    lines = [f"daskjobs {news.result}: {name}{f', {news.day}' if news.day else ''}"]
-    if news.result == "failed":
-        lines.append(": ".join(filter(None, (news.stage, news.sentence))) or "nothing says why")
-    if news.orders is not None:
-        lines.append(f"{news.orders:,} orders, revenue {news.revenue}{f' {news.currency}' if news.currency else ''}")
-    if news.rows is not None:
-        share = f" ({news.rejected_share:.2%})" if news.rejected_share is not None else ""
-        lines.append(f"{news.rejected:,} of {news.rows:,} rows rejected{share}")
-    if seen := news.seen_before:
-        kinds = f"{seen['same']:,} the same again, {seen['other']:,} with other values"
-        lines.append(f"{seen['rows']:,} seen before ({kinds})")
-        if seen.get("corrections"):
-            amount = f"{seen['corrected_orders']} orders and {seen['corrected_revenue']}"
-            lines.append(f"corrected: {amount} of earlier runs")
-    if news.sent:  # or else the run has failed, with a sentence about what is missing
-        lines.append("all that was sent was received")
-    lines += _some("drift", news.drift)
-    lines += _some("warned", [f"{rule}, {rows:,} rows" for rule, rows in news.warned.items()])
-    lines += _some("warning", news.warnings)
-    lines = [escaped(line if len(line) <= MOST_LINE else f"{line[:MOST_LINE]}…") for line in lines]
-    while len("\n".join(lines)) > MOST_TEXT - MOST_LINE:
-        lines.pop()
-    return "\n".join([*lines, f"report: {news.report}" if news.report else f"run: {news.run}"])
-
-
-def _some(kind: str, sentences: list[str]) -> Iterable[str]:
-    more = len(sentences) - MOST_LISTED
-    return [f"{kind}: {each}" for each in sentences[:MOST_LISTED]] + ([f"{more} more"] if more > 0 else [])
-
-
-def marked(text: str) -> str:
-    """Return a text that Slack, and what takes the same, shows as it is: nobody in it is mentioned, and no link made.
-
-    >>> marked("<!channel> a&b @here")
-    '&lt;!channel&gt; a&amp;b @\\u200bhere'
-    """
-    return MENTION.sub("@\u200b", text.translate(str.maketrans(MARKUP)))

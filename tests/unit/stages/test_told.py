@@ -16,10 +16,10 @@ from daskjobs.files.documents import to_json
 from daskjobs.files.storage import Storage
 from daskjobs.pipeline import ending
 from daskjobs.stages import STAGES, new_context, post, report, run_all, run_stage, told
+from daskjobs.stages.news import MOST_TEXT, News, marked, text
 from daskjobs.stages.outcome import Outcome, of_argo, of_error
 from daskjobs.stages.run_orders import run_orders
 from daskjobs.stages.run_settings import Context, Settings
-from daskjobs.stages.told import News, marked
 from receiver import Receiver
 
 SECRET = "T0X/B1X/s3cr3t"
@@ -236,7 +236,7 @@ def test_cleanup_tells_what_it_knows_when_files_are_damaged(server: Receiver, tm
 
 def test_drift_that_is_over_is_told_from_the_vouched_file(server: Receiver, tmp_path: Path) -> None:
     news = News(1, "succeeded", "/runs/1", drift=[f"{number} rows fewer" for number in range(14)])
-    lines = told.text(news).split("\n")
+    lines = text(news).split("\n")
     assert lines[1:] == [*(f"drift: {number} rows fewer" for number in range(10)), "4 more", "run: /runs/1"]
 
 
@@ -272,8 +272,8 @@ def test_what_other_options_find_out_is_told_without_a_row(
 
 def test_text_is_bounded_and_ends_with_where_the_report_is() -> None:
     news = News(1, "failed", "/runs/1", sentence="x" * 9000, warnings=["w" * 5000] * 40, report="/runs/1/r.html")
-    said = told.text(news)
-    assert len(said) <= told.MOST_TEXT
+    said = text(news)
+    assert len(said) <= MOST_TEXT
     assert said.endswith("\nreport: /runs/1/r.html")
 
 
