@@ -183,7 +183,7 @@ def test_commands_of_a_page_do_what_they_say(folder: Path, name: str) -> None:
     for line in re.findall(NUMBERS, PAGES[name], re.M):
         assert "…" in line or f"{line}\n" in printed
     if name == "README.md":
-        first, mine, explained, again, renamed, ruled, strict = said.values()
+        first, mine, explained, again, renamed, ruled, strict, night, books = said.values()
         assert re.findall(NUMBERS, first, re.M) == re.findall(NUMBERS, README, re.M) != []
         assert "revenue    748.00\nrejected   1 of 5 (wrong_total 1)\nunpaid     1\n" in mine
         assert "wrong_total" in explained
@@ -191,6 +191,9 @@ def test_commands_of_a_page_do_what_they_say(folder: Path, name: str) -> None:
         assert "rejected   1 of 2 (wrong_total 1)" in renamed
         assert "rejected   2 of 5 " in ruled
         assert "revenue" not in strict
+        assert "orders     0\nrevenue    0.00\n" in night  # runs/mine has counted them
+        assert "4 rows seen before" in night
+        assert books.startswith("total ")
     if name == "docs/tutorial.md":
         told = [text.splitlines() for line, text in said.items() if "explain" in line]
         assert [len(each) for each in told] == [4, 6]
