@@ -13,7 +13,7 @@ from daskjobs.cli.terminal import say
 from daskjobs.display import listed
 from daskjobs.errors import UsageError
 from daskjobs.files.storage import explained, make_folders
-from daskjobs.series.pending import Asked, Pending, days_of
+from daskjobs.series.pending import Pending, Query, days_of
 from daskjobs.series.pending import pending as look
 from daskjobs.stages import STAGES
 
@@ -41,7 +41,7 @@ BRACE = "$(DASKJOBS_BRACE)"  # a variable whose value is a brace, in the pods of
 @text_option("--days", "A day, or days like 2026-11-01..2026-11-30, that stand in --input as %Y-%m-%d.")
 @option(
     "--settle",
-    default=Asked.settle,
+    default=Query.settle,
     type=Seconds(),
     envvar="DASKJOBS_SETTLE",
     show_envvar=True,
@@ -50,7 +50,7 @@ BRACE = "$(DASKJOBS_BRACE)"  # a variable whose value is a brace, in the pods of
 )
 @option(
     "--give-up",
-    default=Asked.give_up,
+    default=Query.give_up,
     type=Seconds(),
     envvar="DASKJOBS_GIVE_UP",
     show_envvar=True,
@@ -59,7 +59,7 @@ BRACE = "$(DASKJOBS_BRACE)"  # a variable whose value is a brace, in the pods of
 )
 @option(
     "--most",
-    default=Asked.most,
+    default=Query.most,
     type=click.IntRange(1, 10_000),
     envvar="DASKJOBS_MOST",
     show_envvar=True,
@@ -83,8 +83,8 @@ def pending(
         if not seconds >= 0:
             raise UsageError(f"{flag} must be at least 0 seconds, got {seconds:g}")
     named = [each if "://" in each else os.path.abspath(os.path.expanduser(each)) for each in patterns]
-    asked = Asked(named, days_of(days) if days else (), settle, give_up, most)
-    answer = look(asked, series, STAGES)
+    query = Query(named, days_of(days) if days else (), settle, give_up, most)
+    answer = look(query, series, STAGES)
     if as_json:
         click.echo(json.dumps([asdict(each) for each in answer.pending], indent=2))
     for each in answer.pending:

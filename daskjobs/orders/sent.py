@@ -61,7 +61,7 @@ class Control:
 
 
 @dataclass(frozen=True)
-class Told:
+class Sent:
     """What the sender says, as split has fixed it: of the whole input, and of single files."""
 
     expect: Said | None = None
@@ -287,15 +287,15 @@ def expected(text: str, names: Mapping[str, str]) -> Said | None:
     return _said(pairs, names, UsageError, EXPECT)
 
 
-def refuse_contradiction(told: Told, files: int) -> None:
+def refuse_contradiction(sent: Sent, files: int) -> None:
     """Raise InputError when control files of all of the ``files`` say something else than --expect."""
-    if told.expect is None or not told.controls or len(told.controls) < files:
+    if sent.expect is None or not sent.controls or len(sent.controls) < files:
         return
     one = files == 1
-    for what, mine in _measures(told.expect).items():
-        theirs = [said[what] for each in told.controls if what in (said := _measures(each.said))]
+    for what, mine in _measures(sent.expect).items():
+        theirs = [said[what] for each in sent.controls if what in (said := _measures(each.said))]
         if len(theirs) == files and (what != IDS or one) and sum(theirs) != mine:
-            name = told.controls[0].name.removeprefix("file://")
+            name = sent.controls[0].name.removeprefix("file://")
             who = f"{name} says" if one else f"the {files:,} control files together say"
             raise InputError(
                 f"{EXPECT} says {what}={mine}, and {who} {sum(theirs)}: ask the sender which "
@@ -309,18 +309,18 @@ def _measures(said: Said) -> dict[str, Decimal]:
     return counts | {name: Decimal(text) for name, text in said.sums.items()}
 
 
-def compare(told: Told, received: Mapping[str, Received], ids: Mapping[str, int]) -> list[SentLine]:
+def compare(sent: Sent, received: Mapping[str, Received], ids: Mapping[str, int]) -> list[SentLine]:
     """Return the ledger's lines: of --expect, of all control files together, and of single files that differ.
 
     ``received`` and ``ids`` (the number of distinct ones) are by the place of the file, and under "" of all files.
     """
-    lines = _lines(told.expect, EXPECT, received.get("", Received()), ids.get("", 0)) if told.expect else []
+    lines = _lines(sent.expect, EXPECT, received.get("", Received()), ids.get("", 0)) if sent.expect else []
     each = [
         line
-        for one in told.controls
+        for one in sent.controls
         for line in _lines(one.said, one.name, received.get(str(one.file), Received()), ids.get(str(one.file), 0))
     ]
-    if len(told.controls) < 2:
+    if len(sent.controls) < 2:
         return lines + each
     for what in (ROWS, IDS, *MONEY):
         if some := [line for line in each if line.what == what]:

@@ -31,8 +31,8 @@ from daskjobs.orders.schema import COLUMNS, COUNTS, PAID
 from daskjobs.orders.sources.format import Ints
 from daskjobs.orders.validation.duplicates import Part
 from daskjobs.orders.validation.ids import Buckets, Entries, Hashes, bucket_of, hashes, rank, texts
+from daskjobs.orders.validation.known import VALUE, WHERE, what_it_adds
 from daskjobs.orders.validation.result import SEEN_BEFORE, Ids, PartitionResult
-from daskjobs.orders.validation.seen import VALUE, WHERE, what_it_adds
 from daskjobs.series.layout import partition_files
 from daskjobs.series.runs import COUNTING, GoodRun
 

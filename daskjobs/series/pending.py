@@ -48,7 +48,7 @@ class Pending:
 
 
 @dataclass(frozen=True)
-class Asked:
+class Query:
     """What is asked for: the files that ``patterns`` name, or those of each of ``days``, which stands in the patterns.
 
     Files that are younger than ``settle`` seconds may still be written, and are left for the next time. So are those
@@ -70,28 +70,28 @@ class Answer:
     left: list[str]
 
 
-def pending(asked: Asked, series: str, stages: Mapping[str, Stage]) -> Answer:
+def pending(query: Query, series: str, stages: Mapping[str, Stage]) -> Answer:
     """Return what no good run of the series has read yet. ``stages`` are those of the pipeline.
 
     Raises InputError when a pattern that is no glob names no file, and as `good_runs` does.
     """
     runs = _Runs(good_runs(series, stages))
     found, left = list[Pending](), list[str]()
-    if asked.days:
-        for day in asked.days:
-            found += _of_day(asked.patterns, day, series, runs)
+    if query.days:
+        for day in query.days:
+            found += _of_day(query.patterns, day, series, runs)
     else:
         now = datetime.now(UTC)
-        for uri, mark in _files(asked.patterns, series, left).items():
+        for uri, mark in _files(query.patterns, series, left).items():
             if why := runs.why(uri, mark):
                 each = Pending(uri, _run_name(uri, mark), why)
-                if sentence := _not_now(each, asked, series, now):
+                if sentence := _not_now(each, query, series, now):
                     left.append(f"{listed(uri)} {sentence}")
                 else:
                     found.append(each)
-    if len(found) > asked.most:
-        left.append(f"{len(found) - asked.most} more are left for the next time: --most is {asked.most}")
-    return Answer(found[: asked.most], left)
+    if len(found) > query.most:
+        left.append(f"{len(found) - query.most} more are left for the next time: --most is {query.most}")
+    return Answer(found[: query.most], left)
 
 
 def days_of(text: str) -> list[str]:
@@ -209,16 +209,16 @@ def _is_below(uri: str, series: str) -> bool:
     return get_protocol(uri) == get_protocol(series) and real_path(uri).startswith(f"{real_path(series).rstrip('/')}/")
 
 
-def _not_now(each: Pending, asked: Asked, series: str, now: datetime) -> str:
+def _not_now(each: Pending, query: Query, series: str, now: datetime) -> str:
     """Say why a pending file is left out, or return an empty text."""
     age = _age(each.input, now)
-    if age is not None and abs(age) < asked.settle:
-        return f"is younger than {asked.settle:g} s (--settle), and may still be written: it is left for the next time"
+    if age is not None and abs(age) < query.settle:
+        return f"is younger than {query.settle:g} s (--settle), and may still be written: it is left for the next time"
     uri = f"{series.rstrip('/')}/{each.run}"
     begun = made(uri)
-    if begun and (now - datetime.fromisoformat(begun)).total_seconds() > asked.give_up:
+    if begun and (now - datetime.fromisoformat(begun)).total_seconds() > query.give_up:
         return (
-            f"is not tried again: its run {uri} began at {begun} and has not succeeded within {asked.give_up:g} s "
+            f"is not tried again: its run {uri} began at {begun} and has not succeeded within {query.give_up:g} s "
             "(--give-up). See why, put the file right, or run it by hand"
         )
     return ""

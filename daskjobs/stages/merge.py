@@ -171,7 +171,7 @@ def _merge(context: Context) -> Done:
 
 def _seen(context: Context, results: list[PartitionResult]) -> tuple[dict[str, Output], SeenBefore | None]:
     """Write what is known of orders that earlier runs have counted, if these were looked at."""
-    from daskjobs.orders import seen
+    from daskjobs.orders import seen_before
 
     settings, earlier = context.manifest(split.NAME).settings, split.read_earlier(context)
     if not (settings.get("known") and earlier):
@@ -180,19 +180,19 @@ def _seen(context: Context, results: list[PartitionResult]) -> tuple[dict[str, O
     parts = {name: context.output(validate.NAME, name) for name in names}
     newest = settings.get("again") == "newest"
     corrections = (CORRECTIONS, CORRECTIONS_CSV) if newest else None
-    return seen.gather(context.storage, parts, [each.run for each in earlier.known], SEEN_CSV, corrections)
+    return seen_before.gather(context.storage, parts, [each.run for each in earlier.known], SEEN_CSV, corrections)
 
 
 def _sent(context: Context, results: list[PartitionResult]) -> list[SentLine]:
     """Compare what was received with what the sender says."""
-    told = split.read_told(context)
-    if not told:
+    sent = split.read_sent(context)
+    if not sent:
         return []
     received = dict[str, Received]()
     for result in results:
         for file, each in result.received.items():
             received[file] = received.get(file, Received()) + each
-    return compare(told, received, context.manifest(validate.NAME).counted(validate.ValidateRows).ids)
+    return compare(sent, received, context.manifest(validate.NAME).counted(validate.ValidateRows).ids)
 
 
 def _unread(plan: "Plan", results: list[PartitionResult]) -> tuple[UnreadFiles | None, UnreadFiles | None]:

@@ -72,7 +72,7 @@ def plain(context: Context, outcome: Outcome) -> News:
     return News(VERSION, result, settings.run_uri, workflow, "", outcome.stage, outcome.sentence)
 
 
-def told_of(context: Context, outcome: Outcome, manifests: dict[str, Manifest], made: str) -> News:
+def news_of(context: Context, outcome: Outcome, manifests: dict[str, Manifest], made: str) -> News:
     """Return what is told, with the numbers of what is committed, unless that is an earlier attempt's.
 
     ``made`` says when the run's folder was made. Raises DaskjobsError and ValueError for a file that can't be read.

@@ -274,7 +274,7 @@ def _drift(context: Context, quality: Quality, sums: "pa.Table", columns: "Colum
 def _columns(context: Context, merged: merge.MergeRows) -> "ColumnsAccount":
     """Return what the columns hold. Raises LostWorkError unless all rows were seen that were read as rows."""
     from daskjobs.orders.columns.names import names_in_file
-    from daskjobs.orders.columns.seen import account, read_states
+    from daskjobs.orders.columns.states import account, read_states
     from daskjobs.orders.rules.builtin import MALFORMED
 
     names = [partition_files(part.partition)["columns"] for part in merged.partitions]

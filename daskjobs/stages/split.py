@@ -23,7 +23,7 @@ from daskjobs.orders.dialect import InputFormat
 from daskjobs.orders.sent import (
     MOST_BYTES,
     Control,
-    Told,
+    Sent,
     expected,
     fingerprint,
     our_columns,
@@ -91,16 +91,16 @@ def execute(context: Context) -> Manifest:
     if as_of := _as_of(context, inputs):
         settings["as_of"] = as_of
     profile, said = _profile(context)
-    told = _told(context, list(found), profile)
-    if told.expect:
+    sent = _sent(context, list(found), profile)
+    if sent.expect:
         said["expect"] = context.settings.expect
-    if told.controls:
-        said["control"] = fingerprint(told.controls)
+    if sent.controls:
+        said["control"] = fingerprint(sent.controls)
     settings |= said | of_series(context.settings)
     earlier = _earlier(context, inputs, settings)
     if earlier:
         settings["earlier"] = Output.of(dump(earlier)).sha256
-    return context.commit(NAME, inputs, settings, lambda: _write(context, inputs, profile, earlier, told))
+    return context.commit(NAME, inputs, settings, lambda: _write(context, inputs, profile, earlier, sent))
 
 
 def of_series(settings: Settings) -> dict[str, Any]:
@@ -143,7 +143,7 @@ def _earlier(context: Context, inputs: dict[str, str], settings: dict[str, Any])
     return found
 
 
-def _told(context: Context, uris: Sequence[str], profile: "Profile | None") -> Told:
+def _sent(context: Context, uris: Sequence[str], profile: "Profile | None") -> Sent:
     """Return what the sender says of the input: by --expect, and in a control file beside each file that has one.
 
     Raises UsageError and InputError for what isn't known, or contradicts itself.
@@ -154,7 +154,7 @@ def _told(context: Context, uris: Sequence[str], profile: "Profile | None") -> T
 
         found = find_controls(uris)
     if not found and not context.settings.expect:
-        return Told()
+        return Sent()
     names = our_columns(context.settings.columns, profile)
     controls = list[Control]()
     for number, uri in enumerate(uris):
@@ -165,9 +165,9 @@ def _told(context: Context, uris: Sequence[str], profile: "Profile | None") -> T
             if len(data) > MOST_BYTES:
                 raise InputError(f"{name} has more than {MOST_BYTES >> 10} KiB, so it is hardly a control file")
             controls.append(Control(name, number, read_control(data, name.removeprefix("file://"), names)))
-    told = Told(expected(context.settings.expect, names), controls)
-    refuse_contradiction(told, len(uris))
-    return told
+    sent = Sent(expected(context.settings.expect, names), controls)
+    refuse_contradiction(sent, len(uris))
+    return sent
 
 
 def _verify_hashes(storage: Storage, name: str, control: Control) -> None:
@@ -258,12 +258,12 @@ def read_plan(context: Context) -> "Plan":
         raise damaged(uri, error) from error
 
 
-def read_told(context: Context) -> Told:
+def read_sent(context: Context) -> Sent:
     """Return what the sender has said, as split has fixed it."""
     if SENT not in context.manifest(NAME).outputs:
-        return Told()
+        return Sent()
     try:
-        return parse(context.vouched(NAME, SENT), Told)
+        return parse(context.vouched(NAME, SENT), Sent)
     except ValueError as error:
         raise damaged(context.storage.uri(SENT), error) from error
 
@@ -307,10 +307,10 @@ def _count(size: int) -> int:
 
 
 def _write(
-    context: Context, inputs: dict[str, str], profile: "Profile | None", earlier: Earlier | None, told: Told
+    context: Context, inputs: dict[str, str], profile: "Profile | None", earlier: Earlier | None, sent: Sent
 ) -> Done:
     try:
-        done = _planned(context, inputs, profile, told)
+        done = _planned(context, inputs, profile, sent)
         if earlier:
             done.outputs[EARLIER] = context.storage.put(EARLIER, dump(earlier))
         return done
@@ -329,7 +329,7 @@ def _remove_other_table(storage: Storage, inputs: dict[str, str]) -> None:
         storage.remove(TABLE)
 
 
-def _planned(context: Context, inputs: dict[str, str], profile: "Profile | None", told: Told) -> Done:
+def _planned(context: Context, inputs: dict[str, str], profile: "Profile | None", sent: Sent) -> Done:
     storage, generated = opening(context), not context.settings.input
     names = [generate.ORDERS] if generated else list(inputs)
     workers.fork(context, sum((storage.identity(name) or (0,) * 3)[2] for name in names[:FEW]))
@@ -342,7 +342,7 @@ def _planned(context: Context, inputs: dict[str, str], profile: "Profile | None"
 
     said = context.settings.input_format
     reader, threads = many.ReadOnce.of(storage), storage.requests(names[0])
-    hashed = [each for each in told.controls if each.said.hashes]
+    hashed = [each for each in sent.controls if each.said.hashes]
     list(in_turn(lambda each: _verify_hashes(storage, names[each.file], each), hashed, threads))
 
     def describe(number: int) -> "SourceFile":
@@ -399,8 +399,8 @@ def _planned(context: Context, inputs: dict[str, str], profile: "Profile | None"
     )
     _remove_other_table(storage, inputs)
     outputs = {PARTITIONS: storage.put(PARTITIONS, dump(plan))}
-    if told:
-        outputs[SENT] = storage.put(SENT, dump(told))
+    if sent:
+        outputs[SENT] = storage.put(SENT, dump(sent))
     for file in files:
         outputs |= file.written
     return Done(outputs, SplitRows(plan.rows, count))

@@ -18,7 +18,7 @@ from daskjobs.pipeline.lease import MARKER
 from daskjobs.pipeline.manifest import Manifest
 from daskjobs.series.layout import COLUMNS, RULES, TOLD
 from daskjobs.stages import generate, lineage, merge, report, validate
-from daskjobs.stages.news import News, marked, plain, text, told_of
+from daskjobs.stages.news import News, marked, news_of, plain, text
 from daskjobs.stages.outcome import STOP_SECONDS, Outcome
 from daskjobs.stages.post import SECONDS, WEB, NotPostedError, host_of, post_json, post_text, refuse_address
 from daskjobs.stages.run_settings import Context, Settings
@@ -73,7 +73,7 @@ def end(context: Context, readable: bool, trouble: str) -> None:
     if readable:
         try:
             manifests, posted = _manifests(context), _posted(context)
-            news = told_of(context, _outcome(context, manifests), manifests, _made(context))
+            news = news_of(context, _outcome(context, manifests), manifests, _made(context))
         except (DaskjobsError, ValueError) as error:
             event("told.unreadable", level=logging.WARNING, error=error)
             readable, manifests = False, {}

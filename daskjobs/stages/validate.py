@@ -120,11 +120,11 @@ def _check(
     from daskjobs.orders.sources import format_of
     from daskjobs.orders.validation.duplicates import buckets
     from daskjobs.orders.validation.partition import Task
-    from daskjobs.orders.validation.received import Asked
+    from daskjobs.orders.validation.received import ToCount
 
     date = {"as_of": ruleset.context.as_of.isoformat()} if ruleset.context else {}
-    plan, warn, asked = split.read_plan(context), context.settings.warn, Asked.of(split.read_told(context))
-    depends = [context.output(split.NAME, PARTITIONS).sha256, rules | date, settings, context.version, warn, asked]
+    plan, warn, to_count = split.read_plan(context), context.settings.warn, ToCount.of(split.read_sent(context))
+    depends = [context.output(split.NAME, PARTITIONS).sha256, rules | date, settings, context.version, warn, to_count]
     if series:
         depends += [context.output(split.NAME, EARLIER).sha256, str(series.newest)]
         series.refuse(plan.profile, plan.extra)
@@ -143,7 +143,7 @@ def _check(
         smaller=smaller,
         secrets=split.opening(context).secrets,
         newest=series is not None and series.newest,
-        asked=asked,
+        to_count=to_count,
     )
     cluster = context.settings.cluster
     waits, timeout = cluster.longest_start, cluster.timeout
@@ -168,7 +168,7 @@ def _check(
                 limits(context.settings.max_drift).refuse_unknown({*BUILT_IN, *sentences})
                 task = replace(task, ruleset=replace(ruleset, warn=ruleset.warn | {*own}))
                 checked = _validated(gathered, task, plan, partial(find_known, KNOWN, series) if series else None)
-                distinct = _distinct(gathered, task, checked) if asked and asked.ids else {}
+                distinct = _distinct(gathered, task, checked) if to_count and to_count.ids else {}
     facts = connection.facts.to_json() | ({"objects": objects} if objects else {})
     if measurement.resources is not None:
         facts["resources"] = measurement.resources.to_json()

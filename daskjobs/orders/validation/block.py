@@ -28,9 +28,9 @@ from daskjobs.orders.sources.format import Block, Ints
 from daskjobs.orders.summary import counts_of, own_total
 from daskjobs.orders.validation.duplicates import NOTHING, Elsewhere
 from daskjobs.orders.validation.heads import NONE, Lines, differing_totals, find_heads
-from daskjobs.orders.validation.received import Amounts, Asked, amounts_of
+from daskjobs.orders.validation.known import Known, first_wins, lines_seen, listing, newest_wins
+from daskjobs.orders.validation.received import Amounts, ToCount, amounts_of
 from daskjobs.orders.validation.result import NEWER, SEEN_BEFORE
-from daskjobs.orders.validation.seen import Known, first_wins, lines_seen, listing, newest_wins
 from daskjobs.orders.validation.together import written
 
 
@@ -43,7 +43,7 @@ class Judged:
     profile, they may be other keys, or none. ``unpaid_ids`` are the positions of unpaid rows among them. ``reasons``
     counts rows by reason (a row may have several), ``statuses`` valid rows by status. ``anomalies`` has the row numbers
     of each known anomaly. ``currencies`` are those of `worth.currencies`. ``runs`` are the ids of the block's runs of
-    lines, and their flags. ``seen`` are the rows whose order an earlier run has counted, as `seen.SEEN`. ``together``
+    lines, and their flags. ``seen`` are the rows whose order an earlier run has counted, as `known.SEEN`. ``together``
     counts rejected rows by all of their reasons, as `together` writes them. ``warned`` are the valid rows that a rule
     warns of, as ``quarantine`` has rejected ones, and ``warnings`` counts them by rule. Where the sender says what was
     sent, ``order_ids`` are those of all kept rows, and ``amounts`` theirs by column.
@@ -115,7 +115,7 @@ def judge(
     seen_runs: int = 0,
     known: Known | None = None,
     newest: bool = False,
-    asked: Asked | None = None,
+    to_count: ToCount | None = None,
     look: Callable[[pa.Table], None] = lambda _: None,
 ) -> Judged:
     """Judge the rows of a block.
@@ -125,7 +125,7 @@ def judge(
     file's statuses to ours. ``twice`` is that of `Ruleset.masks`. Where rows are lines of orders, ``others`` says what
     is known of runs elsewhere, and ``seen_runs`` is the number of the partition's `Judged.runs` before this block.
     ``known`` is what earlier runs have counted of this block's orders, and with ``newest`` the newest row counts.
-    ``asked`` is there where the sender says what was sent.
+    ``to_count`` is there where the sender says what was sent.
     ``look`` is given all rows that were read as rows, typed.
     """
     bits = {reason: 1 << index for index, reason in enumerate(ruleset.sentences)}
@@ -188,11 +188,11 @@ def judge(
         heads, runs = order.heads, (order.ids, order.flags)
     valid = judged == 0
     amounts = {}
-    for name in asked.sums if asked else ():
+    for name in to_count.sums if to_count else ():
         once_each = name == "total_amount" and profile is not None and own_total(profile)
         groups = 2 * block.runs + returns if once_each and block.runs is not None and returns is not None else None
         amounts[name] = amounts_of(block, column(orders, name), groups)
-    order_ids = column(orders, "order_id") if asked and asked.ids else None
+    order_ids = column(orders, "order_id") if to_count and to_count.ids else None
     orders = orders.select(orders_schema(extra).names)
     if profile and profile.counts:
         orders = worth.counted(orders, found, profile, heads)

@@ -16,7 +16,7 @@ from daskjobs.files.documents import sealed, unsealed
 from daskjobs.files.storage import Storage
 from daskjobs.files.tables import column, rows_between, writing_rows
 from daskjobs.orders import summary
-from daskjobs.orders.columns.seen import Columns, write_state
+from daskjobs.orders.columns.states import Columns, write_state
 from daskjobs.orders.plan import Partition
 from daskjobs.orders.profiles import Profile
 from daskjobs.orders.profiles.runs import prepared
@@ -28,8 +28,9 @@ from daskjobs.orders.sources.format import Block, Ints, SourceFile
 from daskjobs.orders.validation.block import Judged, Place, judge
 from daskjobs.orders.validation.duplicates import elsewhere, positions
 from daskjobs.orders.validation.ids import RUNS, Entries, PartitionIds, found_again
+from daskjobs.orders.validation.known import SEEN, known
 from daskjobs.orders.validation.limit import Limit
-from daskjobs.orders.validation.received import Asked, Counting
+from daskjobs.orders.validation.received import Counting, ToCount
 from daskjobs.orders.validation.result import (
     NAMED,
     SEEN_BEFORE,
@@ -43,7 +44,6 @@ from daskjobs.orders.validation.result import (
     SourceRow,
     Warned,
 )
-from daskjobs.orders.validation.seen import SEEN, known
 from daskjobs.orders.validation.together import Together
 from daskjobs.orders.validation.unread import Unread
 
@@ -61,7 +61,7 @@ class Task:
     of our statuses each of the file's stands for. ``buckets`` is the number of them that ids are written into,
     and ``smaller`` that of those into which each is then divided. ``kept`` are the partitions of which an earlier
     attempt has left a result, or None if nobody has looked. ``secrets`` are those of `Storage`. With ``newest``, the
-    newest row of an order counts that an earlier run of the series has counted. ``asked`` is what must be counted
+    newest row of an order counts that an earlier run of the series has counted. ``to_count`` is what must be counted
     where the sender says what was sent.
     """
 
@@ -78,7 +78,7 @@ class Task:
     smaller: int = 1
     secrets: dict[str, str] = field(default_factory=dict, repr=False)
     newest: bool = False
-    asked: Asked | None = None
+    to_count: ToCount | None = None
 
 
 @dataclass(frozen=True)
@@ -159,7 +159,7 @@ def _checked(
         runs = Entries(file, task.buckets, RUNS)
         seen = stack.enter_context(storage.write(names["columns"]))
         columns = Columns(task.extra, task.limit.rows, task.profile)
-        counting_received = Counting(task.asked, file, task.buckets) if task.asked else None
+        counting_received = Counting(task.to_count, file, task.buckets) if task.to_count else None
         alone = task.truth is not None or _by_line(task)  # an order's lines are of one file
         for parts in many.together(partition.ranges, files, alone):
             source, row = files[parts[0].file], parts[0].first_row
@@ -182,7 +182,7 @@ def _checked(
                     counts.runs,
                     counted and counted.of(*counts.entries(block, task.profile)),
                     task.newest,
-                    task.asked,
+                    task.to_count,
                     partial(columns.add, block, parts, row),
                 )
                 write["paid"](judged.paid)

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from daskjobs.files.digest import HashingFile
 from daskjobs.files.tables import mask
 from daskjobs.orders.money import amount_text, cents_of
-from daskjobs.orders.sent import Told
+from daskjobs.orders.sent import Sent
 from daskjobs.orders.sources.format import Block, Ints, RowRange
 from daskjobs.orders.validation.ids import Buckets, Entries
 from daskjobs.orders.validation.result import NAMED, Received, SourceRow
@@ -26,7 +26,7 @@ EVERY = ""  # stands for all files, in place of one's number
 
 
 @dataclass(frozen=True)
-class Asked:
+class ToCount:
     """What is to be counted: the ``sums`` of columns, distinct ``ids``, and whether for each file, too."""
 
     sums: tuple[str, ...] = ()
@@ -34,9 +34,9 @@ class Asked:
     by_file: bool = False
 
     @classmethod
-    def of(cls, told: Told) -> "Asked | None":
-        """Return what must be counted to hold it against what the sender has told; None if that is nothing."""
-        return cls(tuple(told.sums), told.ids, bool(told.controls)) if told else None
+    def of(cls, sent: Sent) -> "ToCount | None":
+        """Return what must be counted to hold it against what the sender says; None if that is nothing."""
+        return cls(tuple(sent.sums), sent.ids, bool(sent.controls)) if sent else None
 
 
 @dataclass(frozen=True)
@@ -76,8 +76,8 @@ def _first_of(groups: Ints, which: Bools) -> Ints:
 class Counting:
     """Counts what a partition has received, block by block; ``file`` takes the ids, in so many ``buckets``."""
 
-    def __init__(self, asked: Asked, file: HashingFile, buckets: int) -> None:
-        self._asked, self._ids = asked, Entries(file, buckets)
+    def __init__(self, to_count: ToCount, file: HashingFile, buckets: int) -> None:
+        self._to_count, self._ids = to_count, Entries(file, buckets)
         self._found = dict[str, Received]()
 
     def add(
@@ -87,15 +87,15 @@ class Counting:
 
         ``of`` returns the source of a row and its number there; ``ids`` are those of the kept rows.
         """
-        several = self._asked.by_file and len(parts) > 1
+        several = self._to_count.by_file and len(parts) > 1
         begins = np.array([0, *accumulate(part.rows for part in parts[:-1])] if several else [0])
-        numbers = np.array([part.file for part in parts] if self._asked.by_file else [0])
-        if self._asked.ids:
+        numbers = np.array([part.file for part in parts] if self._to_count.by_file else [0])
+        if self._to_count.ids:
             some = mask(pc.not_equal(ids, ""))
             files = numbers[np.searchsorted(begins, block.kept[some], "right") - 1]
             self._ids.take(ids.filter(pa.array(some)), positions=files)
         self._add(EVERY, block, 0, block.rows, of, found)
-        if self._asked.by_file:
+        if self._to_count.by_file:
             ends = [*begins[1:].tolist(), block.rows]
             for begin, end, number in zip(begins.tolist(), ends, numbers.tolist(), strict=True):
                 self._add(str(number), block, begin, end, of, found)
@@ -115,7 +115,7 @@ class Counting:
     def end(self) -> tuple[dict[str, Received], Buckets]:
         """Write what is still held; return what was received by file's number and in all, and the pieces of ids."""
         self._ids.flush()
-        return self._found, self._ids.pieces if self._asked.ids else []
+        return self._found, self._ids.pieces if self._to_count.ids else []
 
 
 def _total(cents: Ints) -> int:

@@ -13,7 +13,7 @@ from daskjobs.orders.profiles import Column, OrderForm, Profile
 from daskjobs.orders.sent import (
     Control,
     Said,
-    Told,
+    Sent,
     amount,
     broken,
     compare,
@@ -142,21 +142,21 @@ def controls(*said: Said) -> list[Control]:
 
 def test_control_files_of_all_files_may_not_contradict_what_is_expected() -> None:
     both = controls(Said(rows=3, ids=3), Said(rows=4, ids=4))
-    refuse_contradiction(Told(Said(rows=7, ids=5), both), 2)  # an id may be in both
-    refuse_contradiction(Told(Said(rows=9), both), 3)  # the third one may have two
-    refuse_contradiction(Told(Said(rows=9)), 0)
+    refuse_contradiction(Sent(Said(rows=7, ids=5), both), 2)  # an id may be in both
+    refuse_contradiction(Sent(Said(rows=9), both), 3)  # the third one may have two
+    refuse_contradiction(Sent(Said(rows=9)), 0)
     with pytest.raises(InputError, match="--expect says rows=8, and the 2 control files together say 7"):
-        refuse_contradiction(Told(Said(rows=8), both), 2)
+        refuse_contradiction(Sent(Said(rows=8), both), 2)
     with pytest.raises(InputError, match=r"--expect says ids=4, and 0.control.json says 3: ask the sender"):
-        refuse_contradiction(Told(Said(ids=4), both[:1]), 1)
+        refuse_contradiction(Sent(Said(ids=4), both[:1]), 1)
 
 
 def test_lines_are_of_what_is_expected_of_all_control_files_and_of_those_that_differ() -> None:
-    told = Told(Said(rows=9), controls(Said(rows=3, sums={"price": "5.00"}), Said(rows=4), Said(rows=2)))
+    sent = Sent(Said(rows=9), controls(Said(rows=3, sums={"price": "5.00"}), Said(rows=4), Said(rows=2)))
     received = {
         "": Received(8), "0": Received(3, {"price": "5.00"}), "1": Received(4), "2": Received(1)
     }  # fmt: skip
-    lines = compare(told, received, {})
+    lines = compare(sent, received, {})
     assert [(line.what, line.by, line.sent, line.received, line.missing) for line in lines] == [
         ("rows", "--expect", "9", "8", "1"),
         ("rows", "3 control files", "9", "8", "1"),
@@ -166,14 +166,14 @@ def test_lines_are_of_what_is_expected_of_all_control_files_and_of_those_that_di
     assert broken(lines).startswith(
         "the sender's 9 rows are 8 received + 1 missing; the sender's 9 rows are 8 received + "
     )
-    assert compare(told, {}, {})[0].missing == "9"
+    assert compare(sent, {}, {})[0].missing == "9"
 
 
 def test_sentence_says_what_is_too_many_and_what_can_not_be_known() -> None:
-    told = Told(Said(rows=50_000, ids=2, sums={"total_amount": "100.10"}))
+    sent = Sent(Said(rows=50_000, ids=2, sums={"total_amount": "100.10"}))
     rows = [SourceRow("file:///in/a.csv", 7)]
     lost = Received(50_003, {"total_amount": "90.00"}, {"total_amount": 2}, {"total_amount": rows})
-    lines = compare(told, {"": lost}, {"": 2})
+    lines = compare(sent, {"": lost}, {"": 2})
     assert [line.sentence() for line in lines] == [
         "the sender's 50,000 rows are 50,003 received, 3 too many",
         "the sender's 2 distinct ids are 2 received + 0 missing",

@@ -14,7 +14,7 @@ import pytest
 import daskjobs
 from conftest import Command, csv_text, row
 from daskjobs.errors import InputError, UsageError
-from daskjobs.series.pending import Asked, Pending, days_of, of_day, pending
+from daskjobs.series.pending import Pending, Query, days_of, of_day, pending
 from daskjobs.stages import STAGES
 
 NEW, GONE = "no good run has read it", "there is no file of it"
@@ -34,14 +34,14 @@ def incoming(tmp_path: Path) -> Path:
     (folder / "orders-2.csv").write_bytes(csv_text(row(order_id="2"), row(order_id="22")))
     (folder / "orders-10.csv.gz").write_bytes(gzip.compress(csv_text(row(order_id="10"), row(order_id="11"))))
     pq.write_table(arrow_csv.read_csv(folder / "orders-2.csv"), folder / "orders-30.parquet")
-    (folder / "orders-2.csv.control.json").write_text("""{"rows": 3}""")
+    (folder / "orders-2.csv.control.json").write_text("""{"rows": 2}""")
     for path in folder.iterdir():
         touch(path)
     return folder
 
 
 def names(series: Path, *patterns: object, **asked: object) -> list[tuple[str, str]]:
-    found = pending(Asked([*map(str, patterns)], **asked), str(series), STAGES).pending  # type: ignore[arg-type]
+    found = pending(Query([*map(str, patterns)], **asked), str(series), STAGES).pending  # type: ignore[arg-type]
     return [(Path(each.input).name, each.why) for each in found]
 
 
@@ -114,7 +114,7 @@ def test_a_run_that_failed_has_read_nothing(incoming: Path, tmp_path: Path) -> N
 def test_a_file_that_may_still_be_written_is_left_for_the_next_time(incoming: Path, tmp_path: Path) -> None:
     path = incoming / "orders-2.csv"
     path.touch()
-    answer = pending(Asked([str(path)], settle=3600), str(tmp_path / "runs"), STAGES)
+    answer = pending(Query([str(path)], settle=3600), str(tmp_path / "runs"), STAGES)
     assert answer.pending == []
     assert len(answer.left) == 1
     assert "may still be written: it is left for the next time" in answer.left[0]
@@ -124,11 +124,11 @@ def test_a_file_that_may_still_be_written_is_left_for_the_next_time(incoming: Pa
 def test_a_file_whose_run_never_succeeds_is_given_up_until_it_changes(incoming: Path, tmp_path: Path) -> None:
     series, path = tmp_path / "runs", incoming / "orders-2.csv"
     path.write_bytes(b"not orders\n")
-    (found,) = pending(Asked([str(touch(path))]), str(series), STAGES).pending
+    (found,) = pending(Query([str(touch(path))]), str(series), STAGES).pending
     with pytest.raises(InputError):
         daskjobs.run_orders(input=found.input, run=series / found.run)
-    assert pending(Asked([str(path)]), str(series), STAGES).pending == [found]
-    answer = pending(Asked([str(path)], give_up=-1), str(series), STAGES)
+    assert pending(Query([str(path)]), str(series), STAGES).pending == [found]
+    answer = pending(Query([str(path)], give_up=-1), str(series), STAGES)
     assert answer.pending == []
     assert f"its run {series}/{found.run} began at " in answer.left[0]
     path.write_bytes(csv_text(row()))
@@ -136,19 +136,19 @@ def test_a_file_whose_run_never_succeeds_is_given_up_until_it_changes(incoming: 
 
 
 def test_no_more_than_asked_for_are_named_and_the_others_later(incoming: Path, tmp_path: Path) -> None:
-    answer = pending(Asked([f"{incoming}/*"], most=1), str(tmp_path / "runs"), STAGES)
+    answer = pending(Query([f"{incoming}/*"], most=1), str(tmp_path / "runs"), STAGES)
     assert [Path(each.input).name for each in answer.pending] == ["orders-2.csv"]
     assert answer.left == ["2 more are left for the next time: --most is 1"]
 
 
 def test_a_run_has_the_same_folder_whenever_the_same_file_is_asked_for(incoming: Path, tmp_path: Path) -> None:
     series, path = str(tmp_path / "runs"), incoming / "orders-2.csv"
-    (first,) = pending(Asked([str(path)]), series, STAGES).pending
-    (glob,) = pending(Asked([f"{incoming}/orders-2*"]), series, STAGES).pending
+    (first,) = pending(Query([str(path)]), series, STAGES).pending
+    (glob,) = pending(Query([f"{incoming}/orders-2*"]), series, STAGES).pending
     assert first == glob == Pending(f"file://{path}", first.run, NEW)
     assert re.fullmatch(r"orders-2\.csv-[0-9a-f]{12}", first.run)
     path.write_bytes(path.read_bytes() + b"\n")
-    (other,) = pending(Asked([str(touch(path))]), series, STAGES).pending
+    (other,) = pending(Query([str(touch(path))]), series, STAGES).pending
     assert other.run != first.run
 
 
@@ -156,7 +156,7 @@ def test_files_of_the_series_and_names_that_nobody_can_pass_on_are_left_out(inco
     series = incoming / "runs"
     run(series, incoming / "orders-2.csv")
     (incoming / "odd\nname.csv").write_bytes(csv_text(row()))
-    answer = pending(Asked([f"{incoming}/**/*.csv"], settle=0), str(series), STAGES)
+    answer = pending(Query([f"{incoming}/**/*.csv"], settle=0), str(series), STAGES)
     assert [Path(each.input).name for each in answer.pending] == []
     assert "can't be named here" in answer.left[0]
 
@@ -168,16 +168,16 @@ def test_days_are_pending_whole(tmp_path: Path) -> None:
     for name in ("1101", "1103", "1103-late"):
         Path(tmp_path, "2026", f"orders-{name}.csv").write_bytes(csv_text(row()))
     days = days_of("2026-11-01..2026-11-03")
-    found = pending(Asked([pattern], days), str(series), STAGES).pending
+    found = pending(Query([pattern], days), str(series), STAGES).pending
     assert [(each.day, each.why) for each in found] == [(days[0], NEW), (days[1], GONE), (days[2], NEW)]
     assert found[2].input == f"{tmp_path}/2026/orders-1103*.csv"
     assert len({each.run for each in found}) == 3
     assert all(each.run.startswith(f"{each.day}-") for each in found)
     run(series, tmp_path / "2026/orders-1101.csv", tmp_path / "2026/orders-1103.csv")
-    assert [each.day for each in pending(Asked([pattern], days), str(series), STAGES).pending] == days[1:]
+    assert [each.day for each in pending(Query([pattern], days), str(series), STAGES).pending] == days[1:]
     daskjobs.run_orders(input=found[2].input, run=series / found[2].run, as_of=days[2])
-    assert [each.day for each in pending(Asked([pattern], days), str(series), STAGES).pending] == days[1:2]
-    other = pending(Asked([pattern, str(tmp_path / "%Y%m%d.csv")], days), str(series), STAGES).pending
+    assert [each.day for each in pending(Query([pattern], days), str(series), STAGES).pending] == days[1:2]
+    other = pending(Query([pattern, str(tmp_path / "%Y%m%d.csv")], days), str(series), STAGES).pending
     assert other[1].run != found[1].run  # of other orders
 
 
@@ -243,16 +243,16 @@ def test_files_in_s3_are_pending_by_what_s3_says_of_them_and_by_their_rows(s3: s
     place, series = Storage(f"{s3}/pending"), f"{s3}/pending/runs"
     for name in ("a.csv", "b.csv", "b.csv.control.json"):
         place.put(f"in/{name}", csv_text(row(order_id=name)))
-    asked = Asked([f"{s3}/pending/in/*"], settle=0)
-    found = pending(asked, series, STAGES).pending
+    query = Query([f"{s3}/pending/in/*"], settle=0)
+    found = pending(query, series, STAGES).pending
     assert [each.input for each in found] == [f"{s3}/pending/in/{name}" for name in ("a.csv", "b.csv")]
     daskjobs.run_orders(input=found[0].input, run=f"{series}/{found[0].run}")
-    assert pending(asked, series, STAGES).pending == found[1:]
+    assert pending(query, series, STAGES).pending == found[1:]
     place.put("in/a.csv", csv_text(row(order_id="a.csv")))  # the same rows, delivered again
-    assert pending(asked, series, STAGES).pending == found[1:]
+    assert pending(query, series, STAGES).pending == found[1:]
     place.put("in/a.csv", csv_text(row(order_id="A.csv")))
-    assert [each.why for each in pending(asked, series, STAGES).pending] == [
+    assert [each.why for each in pending(query, series, STAGES).pending] == [
         f"it has changed since {found[0].run} has read it",
         NEW,
     ]
-    assert pending(Asked([f"{s3}/pending/in/*"], settle=3600), series, STAGES).pending == []
+    assert pending(Query([f"{s3}/pending/in/*"], settle=3600), series, STAGES).pending == []

@@ -18,10 +18,10 @@ from hypothesis import strategies as st
 
 import inline
 from daskjobs.errors import LostWorkError
-from daskjobs.orders.columns import seen
+from daskjobs.orders.columns import states
 from daskjobs.orders.columns.account import MOST_COLUMNS, MOST_TEXT, MOST_VALUES, QUANTILES, ColumnAccount
 from daskjobs.orders.columns.distinct import SIZE, Distinct, mixed
-from daskjobs.orders.columns.seen import Columns
+from daskjobs.orders.columns.states import Columns
 from daskjobs.orders.columns.texts import LONG, Order, Steps, Words, extremes, hashes
 from daskjobs.orders.report.columns import columns_table
 from daskjobs.orders.schema import COLUMNS
@@ -139,7 +139,7 @@ def many_rows(count: int) -> list[dict[str, str]]:
 def test_many_rows_give_the_same_bytes_whatever_the_cuts_and_are_within_the_stated_errors(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: int, sampled: int
 ) -> None:
-    monkeypatch.setattr(seen, "SAMPLED", sampled)
+    monkeypatch.setattr(states, "SAMPLED", sampled)
     rows, names = many_rows(count), [*COLUMNS, "note"]
     whole, cut = written(rows, names).splitlines(keepends=True), count * 2 // 3
     (tmp_path / "orders-1.csv").write_text("".join(whole[: cut // 2]) + "malformed\n" + "".join(whole[cut // 2 : cut]))

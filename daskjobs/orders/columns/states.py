@@ -70,7 +70,7 @@ SCHEMA = pa.schema(
 
 
 @dataclass
-class Seen:
+class ColumnState:
     """What was seen of one column: numbers, cents or microseconds as integers, or texts."""
 
     name: str
@@ -97,7 +97,7 @@ class Seen:
         if len(self.counts) > MOST_VALUES or any(len(each) > MOST_TEXT for each in counts if isinstance(each, str)):
             self.counts = None
 
-    def merge(self, other: "Seen") -> None:
+    def merge(self, other: "ColumnState") -> None:
         """Add what was seen of later rows."""
         self.rows, self.empty, self.unreadable = (
             self.rows + other.rows,
@@ -280,8 +280,8 @@ def told_of(extra: list[str]) -> list[str]:
     return [*COLUMNS, *extra][:MOST_COLUMNS]
 
 
-def _new(name: str) -> Seen:
-    return Seen(name, _KINDS.get(name, "text"))
+def _new(name: str) -> ColumnState:
+    return ColumnState(name, _KINDS.get(name, "text"))
 
 
 class Columns:
@@ -303,7 +303,7 @@ class Columns:
             else:
                 self._add_typed(seen, array, block, sampled)
 
-    def _add_typed(self, seen: Seen, array: pa.Array, block: Block, sampled: Ints | None) -> None:
+    def _add_typed(self, seen: ColumnState, array: pa.Array, block: Block, sampled: Ints | None) -> None:
         values = _integers(array)
         if array.null_count:
             known = mask(array.is_valid())
@@ -374,7 +374,7 @@ def _integers(array: pa.Array) -> Ints:
     return np.frombuffer(array.buffers()[1], np.int64)[array.offset : array.offset + len(array)]
 
 
-def _row(seen: Seen) -> dict[str, Any]:
+def _row(seen: ColumnState) -> dict[str, Any]:
     """Return what was seen of a column as a row of `SCHEMA`."""
     steps, counts = seen.steps, seen.counts or {}
     text = {
@@ -399,14 +399,14 @@ def _row(seen: Seen) -> dict[str, Any]:
     }
 
 
-def _seen(row: dict[str, Any], lowest: Any, sample: Any) -> Seen:
+def _seen(row: dict[str, Any], lowest: Any, sample: Any) -> ColumnState:
     """Return what a row of `SCHEMA` says."""
 
     def value(text: str | None) -> Any:
         return text if text is None or row["kind"] == "text" else int(text)
 
     counts = dict(zip(map(value, row["values"]), row["counts"], strict=True)) if row["few"] else None
-    seen = Seen(row["name"], row["kind"], row["rows"], row["empty"], row["unreadable"], row["longest"])
+    seen = ColumnState(row["name"], row["kind"], row["rows"], row["empty"], row["unreadable"], row["longest"])
     seen.total, seen.least, seen.most, seen.counts = int(row["total"]), value(row["least"]), value(row["most"]), counts
     steps = seen.steps
     steps.up, steps.down, steps.changes = row["up"], row["down"], row["changes"]
