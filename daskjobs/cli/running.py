@@ -22,7 +22,7 @@ from daskjobs.memory import keep_memory
 from daskjobs.pipeline.context import AccountedError
 from daskjobs.pipeline.manifest import Manifest
 from daskjobs.pipeline.stage import Stage
-from daskjobs.stages import STAGES, cleanup, generate, new_context, run_all, run_stage
+from daskjobs.stages import STAGES, cleanup, generate, new_context, refuse, run_all, run_stage
 from daskjobs.stages.dropped import with_dropped
 from daskjobs.stages.outcome import of_argo
 from daskjobs.stages.run_settings import Context, Settings
@@ -161,7 +161,9 @@ def stages(names: tuple[str, ...], log_level: str | None, outputs: str, given: s
     events.configure(log_level or "info")
     if not values["run_uri"]:
         raise UsageError("daskjobs stages needs --run: where they write their files")
-    with _context(settings(values)).held() as held, workers_ahead(held) as context:
+    alone = _context(settings(values))
+    refuse(alone, names)
+    with alone.held() as held, workers_ahead(held) as context:
         _accept(context, given)
         context = with_dropped(context, given)
         for name in names:

@@ -12,7 +12,8 @@ from daskjobs.files.storage import Storage, real_path
 from daskjobs.pipeline.lease import InUseError, lease
 from daskjobs.pipeline.stage import Stage
 from daskjobs.series.layout import EARLIER
-from daskjobs.series.runs import GoodRun, again, good_run, good_runs, name_of
+from daskjobs.series.runs import LAST as REPORT
+from daskjobs.series.runs import GoodRun, again, good_run, good_runs, name_of, refuse_run
 
 LOCK_FOLDER = "daskjobs-series"  # in the series: its lock, so that one run at a time commits its report
 WAIT_SECONDS = 120  # for the lock, longer than a stale one takes to be free
@@ -90,6 +91,12 @@ class Asked:
         """The folder of the runs: that of --known, or else the one that holds this run."""
         return self.known or self.uri.rstrip("/").rpartition("/")[0] or "/"
 
+    @property
+    def compared(self) -> str:
+        """The URI of the run that --compare names, if it is not `LAST`."""
+        where = self.compare if "/" in self.compare else f"{self.series.rstrip('/')}/{self.compare}"
+        return where.rstrip("/")
+
     def looks_at(self, run: GoodRun) -> bool:
         """Tell whether --known looks at a run of the series: one whose day is near enough to this run's."""
         if not self.known_days:
@@ -99,8 +106,6 @@ class Asked:
 
     def runs(self, stages: Mapping[str, Stage]) -> list[GoodRun]:
         """Return the good runs of the series, without this run. Raises as `good_runs` does."""
-        if Storage(self.series).size(self.series) is not None:
-            raise UsageError(f"{self.series} is a file, and a series is the folder that holds runs")
         here = real_path(self.uri).rstrip("/")
         return [run for run in good_runs(self.series, stages, self.uri) if real_path(run.uri).rstrip("/") != here]
 
@@ -159,11 +164,36 @@ def _locked(folder: str) -> Iterator[None]:
             return
 
 
+def refuse(asked: Asked, stages: Mapping[str, Stage]) -> None:
+    """Raise UsageError when the series is a file or a run, or the run to compare with is none, or is no good one.
+
+    Nothing is written, and little is read: a command that is refused leaves no folder of a run.
+    """
+    if asked.known or asked.compare == LAST:
+        if Storage(asked.series).size(asked.series) is not None:
+            raise UsageError(f"{asked.series} is a file, and a series is the folder that holds runs")
+        refuse_run(asked.series)
+    if asked.compare in ("", LAST):
+        return
+    if real_path(asked.compared).rstrip("/") == real_path(asked.uri).rstrip("/"):
+        raise UsageError(f"--compare {asked.compare} is this run itself: name another one, or `{LAST}`")
+    if Storage(asked.compared).size(stages[REPORT].manifest) is None:
+        raise _no_good_one(asked)
+
+
+def _no_good_one(asked: Asked) -> UsageError:
+    return UsageError(
+        f"--compare {asked.compare} is no good run: {asked.compared} has no committed report; name a run that has one, "
+        f"or `{LAST}` for the newest one before this one"
+    )
+
+
 def find(asked: Asked, stages: Mapping[str, Stage]) -> Earlier:
     """Return the good runs that are looked at now.
 
-    Raises UsageError when the series is a run, or the one to compare with is none, or is no good one.
+    Raises UsageError as `refuse` does.
     """
+    refuse(asked, stages)
     runs = asked.runs(stages) if asked.known or asked.compare == LAST else []
     known = [Looked.of(run) for run in runs if asked.looks_at(run)] if asked.known else []
     return Earlier(asked.series, known, _compared(asked, runs, stages))
@@ -175,13 +205,7 @@ def _compared(asked: Asked, runs: list[GoodRun], stages: Mapping[str, Stage]) ->
     if asked.compare == LAST:
         before = [run for run in runs if run.order < (asked.day, asked.made, asked.uri)]
         return Looked.of(before[-1]) if before else None
-    where = asked.compare if "/" in asked.compare else f"{asked.series.rstrip('/')}/{asked.compare}"
-    if real_path(where).rstrip("/") == real_path(asked.uri).rstrip("/"):
-        raise UsageError(f"--compare {asked.compare} is this run itself: name another one, or `{LAST}`")
-    run = good_run(where.rstrip("/"), stages)
-    if run is None:
-        raise UsageError(
-            f"--compare {asked.compare} is no good run: {where} has no committed report; name a run that has one, or "
-            f"`{LAST}` for the newest one before this one"
-        )
+    run = good_run(asked.compared, stages)
+    if run is None:  # it is being made again
+        raise _no_good_one(asked)
     return Looked.of(run)

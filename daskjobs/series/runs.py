@@ -98,8 +98,18 @@ def folders(series: str) -> list[str]:
     storage = Storage(series)
     names = sorted(storage.folders())
     if MARKER in names:
-        raise UsageError(f"{series} is a run, and a series is the folder that holds runs: name the folder above it")
+        raise _is_run(series)
     return [storage.uri(name) for name in names]
+
+
+def refuse_run(series: str) -> None:
+    """Raise UsageError when a series is itself a run."""
+    if Storage(series).size(MARKER) is not None:
+        raise _is_run(series)
+
+
+def _is_run(series: str) -> UsageError:
+    return UsageError(f"{series} is a run, and a series is the folder that holds runs: name the folder above it")
 
 
 def good_run(uri: str, stages: Mapping[str, Stage]) -> GoodRun | None:

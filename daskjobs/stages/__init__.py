@@ -4,12 +4,12 @@ These modules are imported together, so each imports the libraries of its work l
 """
 
 import resource
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from contextlib import suppress
 from dataclasses import replace
 
 from daskjobs import events
-from daskjobs.errors import ConfigError, DaskjobsError
+from daskjobs.errors import ConfigError, DaskjobsError, UsageError
 from daskjobs.pipeline.manifest import Manifest
 from daskjobs.stages import clean, cleanup, generate, merge, report, split, told, validate
 from daskjobs.stages.outcome import Outcome, of_error
@@ -34,10 +34,26 @@ def run_stage(name: str, context: Context) -> Manifest:
     with events.bound(run=context.settings.run_uri):
         if name == cleanup.NAME:  # it locks the run itself, and removes the Dask cluster even when that fails
             return _execute(name, context)
+        if not context.check:
+            refuse(context, [name])
         with context.held() as held, held.making(name):
             if name in FIRST:
                 told.begin(held)
             return _execute(name, held)
+
+
+def refuse(context: Context, names: Container[str]) -> None:
+    """Raise UsageError for options that make no sense, before the folder of a run is made, if split is to run.
+
+    Other errors wait until the stage itself runs into them: then the run has begun, and has failed.
+    """
+    for stage in (split, validate) if split.NAME in names else ():
+        try:
+            stage.refuse(context)
+        except UsageError:
+            raise
+        except DaskjobsError:
+            continue
 
 
 def _execute(name: str, context: Context) -> Manifest:
@@ -50,6 +66,7 @@ def _execute(name: str, context: Context) -> Manifest:
 def run_all(context: Context, run: Callable[[str, Context], Manifest] = run_stage) -> dict[str, Manifest]:
     """Run all stages with ``run``, and return their manifests by name; cleanup runs last, even after a failure."""
     told.refuse(context.settings)
+    refuse(context, STAGES)
     with context.held() as held:
         at, manifests = "", dict[str, Manifest]()
         try:

@@ -15,7 +15,7 @@ from daskjobs.options import flags, keywords, refuse_empty
 from daskjobs.options import options as of_settings
 from daskjobs.orders.rules.functions import functions_of
 from daskjobs.series import layout
-from daskjobs.stages import merge, new_context, report, run_all
+from daskjobs.stages import STAGES, merge, new_context, refuse, report, run_all, told
 from daskjobs.stages.given import TABLE, AnyPath, as_parquet, paths_or_table, write_table
 from daskjobs.stages.run_settings import Context, Settings, new_run_uri
 
@@ -172,6 +172,8 @@ def run_orders(
         )
     context = new_context(settings)
     data = None if table is None else as_parquet(table)
+    told.refuse(settings)
+    refuse(context, STAGES)
     with context.held() as held:
         if data is not None:
             write_table(data, held.storage)

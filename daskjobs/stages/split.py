@@ -33,6 +33,7 @@ from daskjobs.orders.sent import (
 from daskjobs.pipeline.context import Done
 from daskjobs.pipeline.manifest import Manifest
 from daskjobs.pipeline.stage import Stage, numbered
+from daskjobs.series import earlier as series
 from daskjobs.series.earlier import Asked, Earlier, find
 from daskjobs.series.layout import EARLIER, PARTITIONS
 from daskjobs.series.runs import made
@@ -101,6 +102,24 @@ def execute(context: Context) -> Manifest:
     if earlier:
         settings["earlier"] = Output.of(dump(earlier)).sha256
     return context.commit(NAME, inputs, settings, lambda: _write(context, inputs, profile, earlier, sent))
+
+
+def refuse(context: Context) -> None:
+    """Raise UsageError for options that make no sense, before the folder of a new run is made.
+
+    Of generated orders, and of those that Argo hands on, these are earlier runs alone.
+    """
+    settings = context.settings
+    if settings.known or settings.compare:
+        series.refuse(asked(context, of_series(settings)), context.stages)
+    if settings.input and (settings.profile or settings.currency or settings.expect):
+        profile = read_profile_of(context)
+        expected(settings.expect, our_columns(settings.columns, profile))
+
+
+def read_profile_of(context: Context) -> "Profile | None":
+    """Return the profile that --profile names, with what other options say in its place. Raises UsageError."""
+    return _profile(context)[0]
 
 
 def of_series(settings: Settings) -> dict[str, Any]:

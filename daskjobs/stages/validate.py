@@ -80,8 +80,8 @@ def execute(context: Context) -> Manifest:
     profiled = "profile" in context.manifest(split.NAME).settings  # then split has the statuses, too
     settings = {} if profiled else {"statuses": status_names(context.settings.statuses)}
     warn = {"warn": context.settings.warn} if context.settings.warn else {}
-    if not ruleset.name:  # else a worker must load the user's own rules first
-        _refuse_unknown(context, ruleset)
+    if _names_rules(context.settings) and not ruleset.name:  # else a worker must load the user's own rules first
+        _refuse_unknown(context.settings, replace(ruleset, profile=split.read_plan(context).profile))
     return context.commit(
         NAME,
         context.digest(split.NAME) | rules,
@@ -98,12 +98,27 @@ def _series(context: Context) -> Series | None:
     return Series(earlier.known_runs(context.stages), settings.get("again") == "newest")
 
 
-def _refuse_unknown(context: Context, ruleset: "Ruleset") -> None:
-    """Raise UsageError for names of rules that aren't there, before anything is taken back."""
-    limit, warn = Limit.of(0, context.settings.max_rejected), _names(context.settings.warn)
-    if limit.by_reason or warn:
-        known = replace(ruleset, profile=split.read_plan(context).profile, warn=warn)
-        refuse_unknown(known.sentences, warn, limit.by_reason, known.left_out)
+def refuse(context: Context) -> None:
+    """Raise UsageError for names of rules that aren't there, before the folder of a new run is made.
+
+    Rules of the user's own are known to workers alone.
+    """
+    settings = context.settings
+    dropped = not settings.input and settings.profile  # Argo hands on orders, and they have the profile
+    if _names_rules(settings) and not (settings.rules or settings.rule_functions or dropped):
+        from daskjobs.orders.rules.ruleset import Ruleset
+
+        _refuse_unknown(settings, Ruleset(profile=split.read_profile_of(context), known=bool(settings.known)))
+
+
+def _names_rules(settings: Settings) -> bool:
+    return bool(settings.warn or Limit.of(0, settings.max_rejected).by_reason)
+
+
+def _refuse_unknown(settings: Settings, ruleset: "Ruleset") -> None:
+    limit, warn = Limit.of(0, settings.max_rejected), _names(settings.warn)
+    known = replace(ruleset, warn=warn)
+    refuse_unknown(known.sentences, warn, limit.by_reason, known.left_out)
 
 
 def _names(warn: str) -> frozenset[str]:

@@ -11,7 +11,7 @@ import pytest
 
 import inline
 from conftest import csv_text, row
-from daskjobs.errors import ClusterError, ConfigError, InputError, LostWorkError, StorageError
+from daskjobs.errors import ClusterError, ConfigError, InputError, LostWorkError, StorageError, UsageError
 from daskjobs.files.storage import PARTIAL, Storage
 from daskjobs.pipeline.context import Done
 from daskjobs.pipeline.lease import LOCK, lease
@@ -199,6 +199,36 @@ REFUSED = {
     "its own folder for copies": (11, "report", "--outputs", "run", "--max-rejected", "0.9"),
     "a folder in it for copies": (11, "report", "--outputs", "run/merge/x", "--max-rejected", "0.9"),
 }
+
+
+BEFORE_IT_BEGINS = {
+    "no such run": ("--compare", "x"),
+    "itself": ("--compare", "new"),
+    "a series that is a run": ("--known", "run"),
+    "a series that is a file": ("--known", "o.csv"),
+    "no such rule": ("--warn", "x"),
+    "no such reason": ("--max-rejected", "x=0"),
+    "no such column": ("--expect", "x=0"),
+}
+
+
+@pytest.mark.parametrize("kind", BEFORE_IT_BEGINS)
+@pytest.mark.parametrize("command", ["run", "split", "stages generate split"])
+def test_no_folder_is_left_when_a_command_is_refused(run: Path, called: Called, kind: str, command: str) -> None:
+    before = fuzz_settings.snapshot(run.parent)
+    for folder in "new", "run":
+        assert called(*command.split(), "--run", folder, "--input", "o.csv", *BEFORE_IT_BEGINS[kind]) == 2
+    assert fuzz_settings.snapshot(run.parent) == before
+    assert not Path("new").exists()
+
+
+def test_no_folder_is_left_when_run_orders_is_refused(run: Path, called: Called) -> None:
+    import daskjobs
+
+    for options in {"compare": "x"}, {"compare": "new"}, {"known": run}, {"warn": "x"}, {"expect": {"x": 0}}:
+        with pytest.raises(UsageError):
+            daskjobs.run_orders("o.csv", run="new", **options)  # type: ignore[arg-type]
+    assert not Path("new").exists()
 
 
 @pytest.mark.parametrize("kind", REFUSED)
