@@ -33,8 +33,7 @@ from daskjobs.orders.sent import (
 from daskjobs.pipeline.context import Done
 from daskjobs.pipeline.manifest import Manifest
 from daskjobs.pipeline.stage import Stage, numbered
-from daskjobs.series import earlier as series
-from daskjobs.series.earlier import Asked, Earlier, find
+from daskjobs.series.earlier import Asked, Earlier, find, refuse_asked
 from daskjobs.series.layout import EARLIER, PARTITIONS
 from daskjobs.series.runs import made
 from daskjobs.stages import generate, workers
@@ -111,7 +110,7 @@ def refuse(context: Context) -> None:
     """
     settings = context.settings
     if settings.known or settings.compare:
-        series.refuse(asked(context, of_series(settings)), context.stages)
+        refuse_asked(asked(context, of_series(settings)), context.stages)
     if settings.input and (settings.profile or settings.currency or settings.expect):
         profile = read_profile_of(context)
         expected(settings.expect, our_columns(settings.columns, profile))
