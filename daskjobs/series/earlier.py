@@ -61,6 +61,13 @@ class Earlier:
         """Return the run that is compared with, None without one. Raises ConfigError as `known_runs` does."""
         return again([(self.compare.run, self.compare.sha256)], stages)[0] if self.compare else None
 
+    def that_know(self, name: str, stages: Mapping[str, Stage]) -> list[str]:
+        """Return the names of those known runs that have looked at a run of this name themselves."""
+        runs = [run for run in self.known_runs(stages) if run.has("split", EARLIER)]
+        return [
+            run.name for run in runs if name in {each.name for each in parse(run.read("split", EARLIER), Earlier).known}
+        ]
+
     def stands(self, stages: Mapping[str, Stage]) -> bool:
         """Tell whether all of these runs are still there as they were."""
         try:

@@ -35,7 +35,7 @@ from daskjobs.pipeline.manifest import Manifest
 from daskjobs.pipeline.stage import Stage, numbered
 from daskjobs.series.earlier import Asked, Earlier, find, refuse_asked
 from daskjobs.series.layout import EARLIER, PARTITIONS
-from daskjobs.series.runs import made
+from daskjobs.series.runs import made, name_of
 from daskjobs.stages import generate, workers
 from daskjobs.stages.given import TABLE
 from daskjobs.stages.run_settings import CURRENCY_ALONE, Context, Settings, refuse_twice
@@ -156,6 +156,8 @@ def _earlier(context: Context, inputs: dict[str, str], settings: dict[str, Any])
             if kept == settings and read.stands(context.stages):
                 return read
     found = find(asked(context, settings), context.stages)
+    if before and (others := found.that_know(name_of(context.settings.run_uri), context.stages)):
+        context.tell(f"{', '.join(others)} looked at this run as it was before: run all stages of it again after this")
     if found.known or settings.get("known"):
         context.tell(f"{len(found.known)} earlier run{'' if len(found.known) == 1 else 's'} in {found.series}")
     return found
