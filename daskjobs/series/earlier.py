@@ -12,8 +12,7 @@ from daskjobs.files.storage import Storage, real_path
 from daskjobs.pipeline.lease import InUseError, lease
 from daskjobs.pipeline.stage import Stage
 from daskjobs.series.layout import EARLIER
-from daskjobs.series.runs import LAST as REPORT
-from daskjobs.series.runs import GoodRun, again, good_run, good_runs, name_of, refuse_run
+from daskjobs.series.runs import GoodRun, again, good_run, good_runs, has_report, name_of, refuse_run
 
 LOCK_FOLDER = "daskjobs-series"  # in the series: its lock, so that one run at a time commits its report
 WAIT_SECONDS = 120  # for the lock, longer than a stale one takes to be free
@@ -61,6 +60,13 @@ class Earlier:
     def compared_run(self, stages: Mapping[str, Stage]) -> GoodRun | None:
         """Return the run that is compared with, None without one. Raises ConfigError as `known_runs` does."""
         return again([(self.compare.run, self.compare.sha256)], stages)[0] if self.compare else None
+
+    def that_know(self, name: str, stages: Mapping[str, Stage]) -> list[str]:
+        """Return the names of those known runs that have looked at a run of this name themselves."""
+        runs = [run for run in self.known_runs(stages) if run.has("split", EARLIER)]
+        return [
+            run.name for run in runs if name in {each.name for each in parse(run.read("split", EARLIER), Earlier).known}
+        ]
 
     def stands(self, stages: Mapping[str, Stage]) -> bool:
         """Tell whether all of these runs are still there as they were."""
@@ -164,7 +170,7 @@ def _locked(folder: str) -> Iterator[None]:
             return
 
 
-def refuse(asked: Asked, stages: Mapping[str, Stage]) -> None:
+def refuse_asked(asked: Asked, stages: Mapping[str, Stage]) -> None:
     """Raise UsageError when the series is a file or a run, or the run to compare with is none, or is no good one.
 
     Nothing is written, and little is read: a command that is refused leaves no folder of a run.
@@ -177,7 +183,7 @@ def refuse(asked: Asked, stages: Mapping[str, Stage]) -> None:
         return
     if real_path(asked.compared).rstrip("/") == real_path(asked.uri).rstrip("/"):
         raise UsageError(f"--compare {asked.compare} is this run itself: name another one, or `{LAST}`")
-    if Storage(asked.compared).size(stages[REPORT].manifest) is None:
+    if not has_report(asked.compared, stages):
         raise _no_good_one(asked)
 
 
@@ -191,9 +197,9 @@ def _no_good_one(asked: Asked) -> UsageError:
 def find(asked: Asked, stages: Mapping[str, Stage]) -> Earlier:
     """Return the good runs that are looked at now.
 
-    Raises UsageError as `refuse` does.
+    Raises UsageError as `refuse_asked` does.
     """
-    refuse(asked, stages)
+    refuse_asked(asked, stages)
     runs = asked.runs(stages) if asked.known or asked.compare == LAST else []
     known = [Looked.of(run) for run in runs if asked.looks_at(run)] if asked.known else []
     return Earlier(asked.series, known, _compared(asked, runs, stages))

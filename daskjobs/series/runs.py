@@ -130,6 +130,11 @@ def good_run(uri: str, stages: Mapping[str, Stage]) -> GoodRun | None:
     )
 
 
+def has_report(uri: str, stages: Mapping[str, Stage]) -> bool:
+    """Tell whether a run has a committed report."""
+    return Storage(uri).size(stages[LAST].manifest) is not None
+
+
 def again(
     runs: Iterable[tuple[str, str]],
     stages: Mapping[str, Stage],

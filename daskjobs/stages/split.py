@@ -33,10 +33,9 @@ from daskjobs.orders.sent import (
 from daskjobs.pipeline.context import Done
 from daskjobs.pipeline.manifest import Manifest
 from daskjobs.pipeline.stage import Stage, numbered
-from daskjobs.series import earlier as series
-from daskjobs.series.earlier import Asked, Earlier, find
+from daskjobs.series.earlier import Asked, Earlier, find, refuse_asked
 from daskjobs.series.layout import EARLIER, PARTITIONS
-from daskjobs.series.runs import made
+from daskjobs.series.runs import made, name_of
 from daskjobs.stages import generate, workers
 from daskjobs.stages.given import TABLE
 from daskjobs.stages.run_settings import CURRENCY_ALONE, Context, Settings, refuse_twice
@@ -111,7 +110,7 @@ def refuse(context: Context) -> None:
     """
     settings = context.settings
     if settings.known or settings.compare:
-        series.refuse(asked(context, of_series(settings)), context.stages)
+        refuse_asked(asked(context, of_series(settings)), context.stages)
     if settings.input and (settings.profile or settings.currency or settings.expect):
         profile = read_profile_of(context)
         expected(settings.expect, our_columns(settings.columns, profile))
@@ -157,6 +156,8 @@ def _earlier(context: Context, inputs: dict[str, str], settings: dict[str, Any])
             if kept == settings and read.stands(context.stages):
                 return read
     found = find(asked(context, settings), context.stages)
+    if before and (others := found.that_know(name_of(context.settings.run_uri), context.stages)):
+        context.tell(f"{', '.join(others)} looked at this run as it was before: run all stages of it again after this")
     if found.known or settings.get("known"):
         context.tell(f"{len(found.known)} earlier run{'' if len(found.known) == 1 else 's'} in {found.series}")
     return found

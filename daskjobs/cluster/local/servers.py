@@ -1,6 +1,7 @@
 """Dask's servers in this process, with their own settings, since Dask's configuration is one for the whole process."""
 
 import asyncio
+import warnings
 from collections import deque
 from pathlib import Path
 from typing import Any
@@ -45,9 +46,14 @@ class GuardedScheduler(Scheduler):
         calm(self)
 
     def start_http_server(self, *arguments: Any, **more: Any) -> None:
-        """Start the server; no request is taken before this returns."""
+        """Start the server; no request is taken before this returns.
+
+        Another process may take the port after it was found free: then Dask takes another one, and would warn of it.
+        """
         start: Any = super().start_http_server
-        start(*arguments, **more)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Port .* is already in use", UserWarning)
+            start(*arguments, **more)
         server: Any = self.http_server
         self.router = TokenRouter(self.http_application, server.address, server.port, self._prefix, self._load_pages)
         server.request_callback = self.router

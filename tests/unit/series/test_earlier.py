@@ -97,6 +97,18 @@ def test_the_list_is_kept_by_a_later_attempt_and_made_anew_when_a_run_is_gone(se
     assert names(looks(known=str(series), compare="last")) == ["b", "d", "a"]
 
 
+def test_a_run_that_is_made_again_names_those_that_looked_at_it_before(series: Path) -> None:
+    for name in "xy":
+        daskjobs.run_orders(rows=10, run=series / name, known=series)
+    said: list[str] = []
+    context = new_context(Settings.of(run_uri=str(series / "x"), rows=10, known=str(series), partitions=2))
+    run_stage("split", type(context)(context.settings, context.stages, tell=said.append))
+    assert said == [
+        "y looked at this run as it was before: run all stages of it again after this",
+        f"4 earlier runs in {series}",
+    ]
+
+
 @pytest.mark.parametrize(
     ("given", "sentence"),
     [

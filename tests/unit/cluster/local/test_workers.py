@@ -5,6 +5,7 @@ import fcntl
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -13,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import psutil
 import pytest
@@ -23,6 +25,7 @@ from conftest import RESULTS, Pipeline, listening
 from daskjobs import stages
 from daskjobs.cluster.connection import Connection, Workload
 from daskjobs.cluster.local import LocalSettings, forks
+from daskjobs.cluster.local import workers as local_workers
 from daskjobs.cluster.local.workers import local_cluster
 from daskjobs.errors import ConfigError, InputError
 from daskjobs.memory import KEEP_MEMORY
@@ -55,6 +58,18 @@ def test_processes_have_todays_variables_and_this_one_keeps_its_own(monkeypatch:
             assert list(connection.client.run(os.environ.get, "DASKJOBS_TEST_WORD").values()) == [word]
             assert dict(os.environ) == before
         assert dict(os.environ) == before
+
+
+def test_dashboard_is_on_a_free_port_without_a_word_when_its_own_is_taken_at_the_last_moment(
+    monkeypatch: pytest.MonkeyPatch, recwarn: pytest.WarningsRecorder
+) -> None:
+    monkeypatch.setattr(local_workers, "free", lambda address: address)  # as another process takes it right after that
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        taken = other.getsockname()[1]
+        with local_cluster(LocalSettings(workers=1, dashboard=f"127.0.0.1:{taken}"), Workload()) as connection:
+            port = urlsplit(connection.facts.dashboard).port
+    assert port not in (None, taken)
+    assert [str(each.message) for each in recwarn if "Port" in str(each.message)] == []
 
 
 AS_PROCESSES = """
