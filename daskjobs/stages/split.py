@@ -14,7 +14,7 @@ from fsspec.core import has_magic
 from fsspec.utils import get_protocol
 
 from daskjobs.cores import cores, in_turn
-from daskjobs.display import listed
+from daskjobs.display import counted, listed
 from daskjobs.errors import ConfigError, DaskjobsError, InputError, StorageError, UsageError
 from daskjobs.files.digest import Output
 from daskjobs.files.documents import dump, parse
@@ -139,7 +139,7 @@ def _earlier(context: Context, inputs: dict[str, str], settings: dict[str, Any])
                 return read
     found = find(asked(context, settings), context.stages)
     if found.known or settings.get("known"):
-        context.tell(f"{len(found.known)} earlier run{'' if len(found.known) == 1 else 's'} in {found.series}")
+        context.tell(f"{counted(len(found.known), 'earlier run')} in {found.series}")
     return found
 
 
