@@ -91,8 +91,8 @@ def find_inputs(pattern: str, ignore_table: bool = False, marked: bool = True) -
         raise InputError(f"{name} is a control file, which says how many orders were sent: give the file of orders")
     if alone:
         raise InputError(
-            f"{name} has the control file {listed(alone)}, and {listed(alone.removesuffix(CONTROL_ENDING))} is not there: "
-            "ask its sender for it, or remove the control file"
+            f"{name} has the control file {listed(alone)}, and {listed(alone.removesuffix(CONTROL_ENDING))} is not "
+            "there: ask its sender for it, or remove the control file"
         )
     if not marks:
         raise NoFilesError(f"{name} {instead}")
