@@ -1,4 +1,4 @@
-"""Makes names and texts safe to show: without passwords in URIs, and without control characters for a terminal.
+"""Makes names, texts and counts fit to show: without passwords in URIs, and without control characters.
 
 Names are shown and stored in this form. The settings keep the whole URI, which is used only to open the file.
 """
@@ -72,3 +72,12 @@ def _escape(char: str) -> str:
         return char
     escape = char.encode("unicode_escape").decode()
     return escape if char.isascii() else escape.replace(r"\x", r"\u00")  # \xa0 is how a byte that is no text is written
+
+
+def counted(count: int, noun: str) -> str:
+    """Return a count with its noun.
+
+    >>> counted(1, "row"), counted(2000, "row")
+    ('1 row', '2,000 rows')
+    """
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"

@@ -10,7 +10,7 @@ from click.core import ParameterSource
 from daskjobs.cli.parameters import option, settings
 from daskjobs.cli.streams import check_written
 from daskjobs.cli.terminal import say, short
-from daskjobs.display import escaped
+from daskjobs.display import counted, escaped
 from daskjobs.errors import UsageError
 from daskjobs.stages import new_context
 from daskjobs.stages.run_settings import Context
@@ -103,7 +103,7 @@ def _rejected(context: Context, reason: str, most: int) -> Iterator[str]:
     found = rejected_for(context, reason, most)
     yield f"reason     {found.reason}: {found.sentence}"
     shown = f", of which these are the first {len(found.first):,}" if len(found.first) < found.rows else ""
-    yield f"{'warned' if found.warns else 'rejected':<10} {_rows(found.rows)}{shown}"
+    yield f"{'warned' if found.warns else 'rejected':<10} {counted(found.rows, 'row')}{shown}"
     source = ""
     for each in found.first:
         if each.source != source:
@@ -121,7 +121,7 @@ def _night(context: Context, order_id: str) -> Iterator[str]:
     if not found.seen:
         yield f"order      {order_id} is in no row of {short(found.run.uri)}{_unread([found])}"
         return
-    yield f"order      {order_id}, in {_rows(len(found.seen))} of {short(found.run.uri)}{_unread([found])}"
+    yield f"order      {order_id}, in {counted(len(found.seen), 'row')} of {short(found.run.uri)}{_unread([found])}"
     for each in found.seen:
         yield from _seen(each, found.sentences)
 
@@ -132,7 +132,7 @@ def _life(order_id: str, series: str) -> Iterator[str]:
 
     every = list(nights(series, order_id))
     some = [each for each in every if each.seen]
-    runs = f"{len(every):,} good run{'s' if len(every) > 1 else ''} of {series}{_unread(every)}"
+    runs = f"{counted(len(every), 'good run')} of {series}{_unread(every)}"
     if not some:
         yield f"order      {order_id} is in no row of {runs}"
         return
@@ -181,14 +181,11 @@ def _counted(some: "list[Night]") -> Iterator[str]:
     yield f"counted    {total} in the revenue{twice if runs > 1 else ''}"
 
 
-def _rows(count: int) -> str:
-    return f"{count:,} row{'' if count == 1 else 's'}"
-
-
 def _unread(nights: "Iterable[Night]") -> str:
     """Say of how many rows nobody knows the id."""
     count = sum(each.unread for each in nights)
-    return f"; {_rows(count)} {'is' if count == 1 else 'are'} malformed, and may be of any order" if count else ""
+    are = "is" if count == 1 else "are"
+    return f"; {counted(count, 'row')} {are} malformed, and may be of any order" if count else ""
 
 
 def _cut(text: str) -> str:

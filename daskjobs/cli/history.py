@@ -11,12 +11,12 @@ from fsspec.utils import get_protocol
 from daskjobs.cli.parameters import option
 from daskjobs.cli.streams import check_written
 from daskjobs.cli.terminal import say, short
-from daskjobs.display import escaped, shown
+from daskjobs.display import counted, escaped, shown
 from daskjobs.errors import ConfigError, InputError, StorageError, UsageError
 from daskjobs.files.documents import dump
 from daskjobs.files.storage import Storage, real_path
 from daskjobs.options import quoted, refuse_empty, refuse_nul
-from daskjobs.orders.report.html import amount, counted, share
+from daskjobs.orders.report.html import amount, share
 from daskjobs.pipeline.lease import MARKER
 from daskjobs.series import history as books
 from daskjobs.series.days import days_of
@@ -57,7 +57,7 @@ def history(series: str, last: int, html: str, missing: str, price: str, as_json
         raise UsageError(f"SERIES {shown(series)} must have no user, password or query: give these by the environment")
     if "://" in series and not series.startswith(STORES):
         raise UsageError(f"SERIES must be a path, or a URI of {' or '.join(STORES)}, got {quoted(series)}")
-    days, prices = days_of(missing) if missing else None, prices_of(price)
+    days, prices = days_of("--missing", missing) if missing else None, prices_of(price)
     if html:
         _refuse_other(html)
     found = books.history(series, STAGES, last, days, prices)

@@ -13,7 +13,8 @@ from daskjobs.cli.terminal import say
 from daskjobs.display import listed
 from daskjobs.errors import UsageError
 from daskjobs.files.storage import explained, make_folders
-from daskjobs.series.pending import Pending, Query, days_of
+from daskjobs.series.days import days_of
+from daskjobs.series.pending import Pending, Query
 from daskjobs.series.pending import pending as look
 from daskjobs.stages import STAGES
 
@@ -83,7 +84,7 @@ def pending(
         if not seconds >= 0:
             raise UsageError(f"{flag} must be at least 0 seconds, got {seconds:g}")
     named = [each if "://" in each else os.path.abspath(os.path.expanduser(each)) for each in patterns]
-    query = Query(named, days_of(days) if days else (), settle, give_up, most)
+    query = Query(named, days_of("--days", days) if days else (), settle, give_up, most)
     answer = look(query, series, STAGES)
     if as_json:
         click.echo(json.dumps([asdict(each) for each in answer.pending], indent=2))

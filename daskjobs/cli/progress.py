@@ -8,7 +8,7 @@ from dataclasses import replace
 import click
 
 from daskjobs.cli.terminal import say, short
-from daskjobs.display import escaped
+from daskjobs.display import counted, escaped
 from daskjobs.files.documents import parse
 from daskjobs.orders.report.drift import Drift
 from daskjobs.orders.report.quality import Quality
@@ -41,12 +41,11 @@ def with_bar(name: str, context: Context) -> Manifest:
 
 def known_lines(seen: SeenBefore) -> Iterator[str]:
     """Yield lines about the orders that earlier runs have counted."""
-    runs = f"{seen.runs:,} earlier run{'' if seen.runs == 1 else 's'}"
     tied = f", {seen.tied:,} of these as old" if seen.tied else ""
     kinds = f" ({seen.same:,} the same again, {seen.other:,} with other values{tied})" if seen.same + seen.other else ""
-    yield f"known      {runs}, {seen.rows:,} row{'' if seen.rows == 1 else 's'} seen before{kinds}"
+    yield f"known      {counted(seen.runs, 'earlier run')}, {counted(seen.rows, 'row')} seen before{kinds}"
     if seen.corrections:
-        rows = f"{seen.corrections:,} row{'' if seen.corrections == 1 else 's'}"
+        rows = counted(seen.corrections, "row")
         yield f"corrected  {seen.corrected_orders} orders and {seen.corrected_revenue}, of {rows} of earlier runs"
 
 

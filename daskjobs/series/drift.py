@@ -13,7 +13,7 @@ from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
 
-from daskjobs.display import escaped
+from daskjobs.display import counted, escaped
 from daskjobs.errors import UsageError
 from daskjobs.orders.report import drift
 from daskjobs.orders.report.drift import Measure, Numbers, Shares
@@ -251,7 +251,7 @@ def _amounts(before: Numbers, now: Numbers, judge: _Judge) -> Iterator[Measure]:
 def _times(before: Numbers, now: Numbers, judge: _Judge) -> Iterator[Measure]:
     if before.last and now.first:
         missing = date.fromisoformat(now.first).toordinal() - date.fromisoformat(before.last).toordinal() - 1
-        told = f"{missing:,} day{' is' if missing == 1 else 's are'}" if missing > 0 else "no day is"
+        told = f"{counted(missing, 'day')} {'is' if missing == 1 else 'are'}" if missing > 0 else "no day is"
         sentence = f"{told} missing between {before.last} and {now.first}"
         yield judge.measure("days", (before.last, now.first), max(0, missing), (-math.inf, 0), sentence)
     if before.newest and now.newest:

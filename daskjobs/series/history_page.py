@@ -6,7 +6,8 @@ from datetime import date, timedelta
 from decimal import Decimal
 from itertools import groupby
 
-from daskjobs.orders.report.html import Html, amount, counted, document, repeated, scrolled, share
+from daskjobs.display import counted
+from daskjobs.orders.report.html import Html, amount, document, repeated, scrolled, share
 from daskjobs.orders.report.plots import ABOVE, BELOW, HEIGHT, MONTHS, UNITS, percent, short, ticks_of
 from daskjobs.series.history import History, RunRow, Total, listed
 from daskjobs.series.said import (

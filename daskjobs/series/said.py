@@ -2,7 +2,8 @@
 
 from decimal import Decimal
 
-from daskjobs.orders.report.html import amount, counted
+from daskjobs.display import counted
+from daskjobs.orders.report.html import amount
 from daskjobs.series.history import History, OtherRun, RunRow
 
 TITLE = "Orders history: "

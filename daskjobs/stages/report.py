@@ -200,7 +200,6 @@ def _write(context: Context) -> Done:
         notes(profile),
         columns.columns,
         drift,
-        since=[each.sentence for each in drift.measures if each.over] if drift else (),
         samples=parse(context.vouched(merge.NAME, merge.SAMPLES), dict[str, list[Sample]]),
     )
     outputs = {

@@ -14,7 +14,7 @@ from fsspec.core import has_magic
 from fsspec.utils import get_protocol
 
 from daskjobs.cores import cores, in_turn
-from daskjobs.display import listed
+from daskjobs.display import counted, listed
 from daskjobs.errors import ConfigError, DaskjobsError, InputError, StorageError, UsageError
 from daskjobs.files.digest import Output
 from daskjobs.files.documents import dump, parse
@@ -159,7 +159,7 @@ def _earlier(context: Context, inputs: dict[str, str], settings: dict[str, Any])
     if before and (others := found.that_know(name_of(context.settings.run_uri), context.stages)):
         context.tell(f"{', '.join(others)} looked at this run as it was before: run all stages of it again after this")
     if found.known or settings.get("known"):
-        context.tell(f"{len(found.known)} earlier run{'' if len(found.known) == 1 else 's'} in {found.series}")
+        context.tell(f"{counted(len(found.known), 'earlier run')} in {found.series}")
     return found
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
+from daskjobs.orders.report.drift import Measure
 from daskjobs.orders.report.html import Html, breakable, cut, repeated, share
 from daskjobs.orders.report.quality import Quality, Reason
 from daskjobs.orders.validation.result import Sample
@@ -12,7 +13,9 @@ SETS, TOGETHER = 8, 5  # of reasons that come together, and reasons that are nam
 TEXT, NAME = 100, 40  # characters of a row, and of a file's name
 
 
-def attention(quality: Quality, samples: Mapping[str, Sequence[Sample]], since: Sequence[str], several: bool) -> Html:
+def attention(
+    quality: Quality, samples: Mapping[str, Sequence[Sample]], changed: Sequence[Measure], several: bool
+) -> Html:
     """Show warnings, why rows were rejected, which valid ones were warned of, and what has changed."""
     elsewhere = ", ".join(f"{rows:,} in {name}" for name, rows in quality.elsewhere.items())
     parts = [
@@ -29,7 +32,7 @@ def attention(quality: Quality, samples: Mapping[str, Sequence[Sample]], since: 
         ),
         "" if quality.reasons else Html("<p>No row was rejected.</p>\n"),
         _warned(quality, quality.rows.rows_in - quality.rows.furniture),
-        _since(since),
+        _changed(changed),
     ]
     return Html("<h2>What needs attention</h2>\n{}").format(Html("").join(parts))
 
@@ -141,9 +144,9 @@ def _warned(quality: Quality, judged: int) -> Html:
     )
 
 
-def _since(since: Sequence[str]) -> Html:
-    if not since:
+def _changed(measures: Sequence[Measure]) -> Html:
+    if not measures:
         return Html("")
     return Html("<h3>What has changed</h3>\n<ul>\n{}</ul>\n").format(
-        repeated("<li>{}</li>\n", ([text] for text in since))
+        repeated("<li>{}</li>\n", ([each.sentence] for each in measures))
     )

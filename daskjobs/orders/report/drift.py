@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
+from daskjobs.display import counted
+
 VERSION = 1
 
 # Measures, each with how its values are shown.
@@ -162,7 +164,7 @@ class Drift:
         if not self.compared:
             return f"with none, since {self.why}"
         over = len(self.over)
-        found = f"{over} measure{'' if over == 1 else 's'} over" if over else "nothing over"
+        found = f"{counted(over, 'measure')} over" if over else "nothing over"
         return f"with {self.compared.name}, {found} {'its threshold' if over < 2 else 'their thresholds'}"
 
     @property

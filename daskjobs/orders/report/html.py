@@ -58,15 +58,6 @@ def amount(value: Decimal | str) -> str:
     return f"{Decimal(value):,.2f}"
 
 
-def counted(count: int, noun: str) -> str:
-    """Return a count with its noun.
-
-    >>> counted(1, "row"), counted(2000, "row")
-    ('1 row', '2,000 rows')
-    """
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
-
-
 def share(part: int, whole: int) -> str:
     """Return a share in percent; only what is nothing is 0%, and only what is all is 100%.
 

@@ -1,7 +1,8 @@
 """The sections of the page about earlier runs: which of their orders came again, and how much this run differs."""
 
+from daskjobs.display import counted
 from daskjobs.orders.report.drift import Drift
-from daskjobs.orders.report.html import Html, amount, breakable, counted, repeated, scrolled
+from daskjobs.orders.report.html import Html, amount, breakable, repeated, scrolled
 from daskjobs.orders.validation.result import SeenBefore
 
 MOST_MEASURES = 50  # of a comparison; drift.json has all
@@ -69,20 +70,20 @@ def compared(drift: Drift) -> Html:
     )
     more = len(drift.measures) - MOST_MEASURES
     notes = [*drift.not_compared, *([f"drift.json has {more:,} more measures"] if more > 0 else [])]
-    return Html(
-        '<h2>Compared with {}</h2>\n<p>Compared {}.</p>\n<div class="scroll" role="region" tabindex="0" '
-        'aria-label="Compared with {}">\n<table>\n<thead><tr><th>Measure</th><th class="n wide">Before</th>'
-        '<th class="n wide">Now</th><th class="n">Change</th><th class="n">Threshold</th></tr></thead>\n'
-        "<tbody>\n{}</tbody>\n</table>\n</div>\n{}"
+    table = Html(
+        '<table>\n<thead><tr><th>Measure</th><th class="n wide">Before</th><th class="n wide">Now</th>'
+        '<th class="n">Change</th><th class="n">Threshold</th></tr></thead>\n<tbody>\n{}</tbody>\n</table>'
     ).format(
-        drift.compared.name,
-        drift.said,
-        drift.compared.name,
         repeated(
             '<tr{}><td>{}<br/><span class="note">{}</span></td><td class="n wide">{}</td>'
             '<td class="n wide">{}</td><td class="n">{}</td><td class="n">{}{}</td></tr>\n',
             rows,
-        ),
+        )
+    )
+    return Html("<h2>Compared with {}</h2>\n<p>Compared {}.</p>\n{}\n{}").format(
+        drift.compared.name,
+        drift.said,
+        scrolled(table, f"Compared with {drift.compared.name}"),
         repeated('<p class="note">{}.</p>\n', ([note] for note in notes)),
     )
 

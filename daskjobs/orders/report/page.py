@@ -8,11 +8,12 @@ from decimal import Decimal
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from daskjobs.display import counted
 from daskjobs.orders.columns.account import ColumnAccount
 from daskjobs.orders.report.attention import attention
 from daskjobs.orders.report.columns import columns_table
 from daskjobs.orders.report.drift import Drift
-from daskjobs.orders.report.html import Html, amount, breakable, counted, document, repeated, share
+from daskjobs.orders.report.html import Html, amount, breakable, document, repeated, share
 from daskjobs.orders.report.other_runs import compared, seen_before
 from daskjobs.orders.report.plots import Line, bars, columns, lines
 from daskjobs.orders.report.quality import Quality
@@ -50,14 +51,13 @@ def page(
     seen: Sequence[ColumnAccount] = (),
     drift: Drift | None = None,
     samples: Mapping[str, Sequence[Sample]] | None = None,
-    since: Sequence[str] = (),
 ) -> bytes:
     """Render the page: ``revenue`` in cents, ``quality`` as in quality.json, ``summary`` as clean writes it.
 
     ``broken`` says why the run has failed, if it has; ``revenue`` is None if it is in no one currency, and then nothing
-    is plotted. ``notes`` are sentences about the plots, ``seen`` is what the columns hold, ``samples`` are rejected
-    rows by reason, and ``since`` sentences about what has changed since the earlier run of ``drift``. Two runs of the
-    same data differ in what shows ``about`` and ``resources``, and nowhere else.
+    is plotted. ``notes`` are sentences about the plots, ``seen`` is what the columns hold, ``drift`` what has
+    changed since an earlier run, and ``samples`` are rejected rows by reason. Two runs of the same data differ in what
+    shows ``about`` and ``resources``, and nowhere else.
     """
     total = "" if revenue is None else amount(Decimal(revenue).scaleb(-2))
     orders = counted(quality.paid_orders, "order")
@@ -73,7 +73,7 @@ def page(
             failed if broken else Html(""),
             _profile(quality),
             _numbers(total, quality),
-            attention(quality, samples or {}, since, len(about.files) > 1),
+            attention(quality, samples or {}, drift.over if drift else (), len(about.files) > 1),
             seen_before(quality.seen_before) if quality.seen_before else Html(""),
             *(_plots(quality, summary, notes) if summary.num_rows and revenue is not None else ()),
             compared(drift) if drift else Html(""),

@@ -19,7 +19,7 @@ from daskjobs.errors import DaskjobsError, InputError
 from daskjobs.events import event
 from daskjobs.files import web
 from daskjobs.files.storage import UnavailableError, explained, file_uri, filesystem, local_path
-from daskjobs.orders.sent import ENDING
+from daskjobs.orders.sent import CONTROL_ENDING
 
 KINDS = {
     stat.S_IFIFO: "a pipe, which can be read only once: write what comes out of it to a file",
@@ -87,22 +87,22 @@ def find_inputs(pattern: str, ignore_table: bool = False, marked: bool = True) -
             f"{name} is of a zip archive with several files named {listed(twice)}: unpack the one that you mean, and "
             "give its path"
         )
-    if found == [path] and path.endswith(ENDING):
+    if found == [path] and path.endswith(CONTROL_ENDING):
         raise InputError(f"{name} is a control file, which says how many orders were sent: give the file of orders")
     if alone:
         raise InputError(
-            f"{name} has the control file {listed(alone)}, and {listed(alone.removesuffix(ENDING))} is not there: ask "
-            "its sender for it, or remove the control file"
+            f"{name} has the control file {listed(alone)}, and {listed(alone.removesuffix(CONTROL_ENDING))} is not "
+            "there: ask its sender for it, or remove the control file"
         )
     if not marks:
         raise NoFilesError(f"{name} {instead}")
-    if unknown := [each for each in passed if not BOOKKEEPING.fullmatch(each) and not each.endswith(ENDING)]:
+    if unknown := [each for each in passed if not BOOKKEEPING.fullmatch(each) and not each.endswith(CONTROL_ENDING)]:
         event("input.passed_over", level=logging.WARNING, names=listed(", ".join(unknown[:NAMED])), of=len(unknown))
     return marks
 
 
 def find_controls(files: Iterable[str]) -> dict[str, str]:
-    """Return the control file of each of the ``files`` that has one, by URI: beside it, with its name and `ENDING`.
+    """Return the control file of each of the ``files`` that has one, by URI: beside it, with its name and an ending.
 
     Files in archives and on web servers have none: a web server may answer anything for a name that it doesn't have.
     """
@@ -112,13 +112,13 @@ def find_controls(files: Iterable[str]) -> dict[str, str]:
         for uri in wanted:
             folder, _, last = (local_path(uri) if uri.startswith("file://") else uri).rpartition("/")
             if len(wanted) <= FEW or folder.endswith("/"):  # which is no folder, as in memory://orders.csv
-                there = _exists(*filesystem(f"{uri}{ENDING}"))
+                there = _exists(*filesystem(f"{uri}{CONTROL_ENDING}"))
             else:
                 if folder not in listings:
-                    listings[folder] = {each for each in _listing(folder) if each.endswith(ENDING)}
-                there = f"{last}{ENDING}" in listings[folder]
+                    listings[folder] = {each for each in _listing(folder) if each.endswith(CONTROL_ENDING)}
+                there = f"{last}{CONTROL_ENDING}" in listings[folder]
             if there:
-                found[uri] = f"{uri}{ENDING}"
+                found[uri] = f"{uri}{CONTROL_ENDING}"
     return found
 
 
@@ -145,7 +145,7 @@ def _allowed(name: str) -> Iterator[None]:
 
 def _is_alone(fs: Any, file: str, files: list[str]) -> bool:
     """Tell whether a file is a control file whose file of orders isn't there."""
-    of = file.removesuffix(ENDING)
+    of = file.removesuffix(CONTROL_ENDING)
     return of != file and of not in files and not _exists(fs, of)
 
 
@@ -180,7 +180,7 @@ def _hidden(file: str, path: str) -> str:
     These are names that begin with a dot or an underscore, unless the glob's own do, as in data/_*.csv; and the names
     of control files.
     """
-    if file.endswith(ENDING):
+    if file.endswith(CONTROL_ENDING):
         return file.rpartition("/")[2]
     if file == path:
         return ""

@@ -218,7 +218,7 @@ def test_a_damaged_run_is_named_at_the_top_and_the_others_are_shown(series: Path
     ],
 )
 def test_days_of_dated_runs_are_those_they_stand_for(made: Path, asked: str, missing: list[str]) -> None:
-    found = look(made / "runs", days=days_of(asked)).missing
+    found = look(made / "runs", days=days_of("--missing", asked)).missing
     assert found is not None
     assert [each.day for each in found] == missing
     assert [each.orders for each in found] == [3 if each == "2026-10-07" else 0 for each in missing]
@@ -236,7 +236,7 @@ def test_a_run_without_a_date_covers_the_days_of_its_valid_orders(tmp_path: Path
         csv_text(row(**days[1]), row(**days[2], status="failed"), row(**days[3], total_amount="1.00"))
     )
     daskjobs.run_orders(tmp_path / "a.csv", run=tmp_path / "runs/a")
-    found = look(tmp_path / "runs", days=days_of("2026-11-01..04")).missing
+    found = look(tmp_path / "runs", days=days_of("--missing", "2026-11-01..04")).missing
     assert found is not None
     assert [each.day for each in found] == ["2026-11-03", "2026-11-04"]
 
@@ -245,7 +245,7 @@ def test_a_damaged_summary_says_no_day(series: Path) -> None:
     path = series / "n1/clean/summary.parquet"
     path.write_bytes(path.read_bytes()[:-1] + b"x")
     with pytest.raises(StorageError, match="summary.parquet is damaged"):
-        look(series, days=days_of("2026-11-03"))
+        look(series, days=days_of("--missing", "2026-11-03"))
 
 
 @pytest.mark.parametrize(
@@ -254,7 +254,7 @@ def test_a_damaged_summary_says_no_day(series: Path) -> None:
 )  # fmt: skip
 def test_a_range_that_is_none_is_refused(text: str) -> None:
     with pytest.raises(UsageError, match="--missing must be a"):
-        days_of(text)
+        days_of("--missing", text)
 
 
 def test_cost_is_what_workers_computed_and_the_memory_that_they_held(series: Path) -> None:

@@ -14,7 +14,8 @@ import pytest
 import daskjobs
 from conftest import Command, csv_text, row
 from daskjobs.errors import InputError, UsageError
-from daskjobs.series.pending import Pending, Query, days_of, of_day, pending
+from daskjobs.series.days import days_of
+from daskjobs.series.pending import Pending, Query, of_day, pending
 from daskjobs.stages import STAGES
 
 NEW, GONE = "no good run has read it", "there is no file of it"
@@ -167,7 +168,7 @@ def test_days_are_pending_whole(tmp_path: Path) -> None:
     (tmp_path / "2026").mkdir()
     for name in ("1101", "1103", "1103-late"):
         Path(tmp_path, "2026", f"orders-{name}.csv").write_bytes(csv_text(row()))
-    days = days_of("2026-11-01..2026-11-03")
+    days = days_of("--days", "2026-11-01..2026-11-03")
     found = pending(Query([pattern], days), str(series), STAGES).pending
     assert [(each.day, each.why) for each in found] == [(days[0], NEW), (days[1], GONE), (days[2], NEW)]
     assert found[2].input == f"{tmp_path}/2026/orders-1103*.csv"
@@ -184,7 +185,7 @@ def test_days_are_pending_whole(tmp_path: Path) -> None:
 @pytest.mark.parametrize("text", ["2026-11-31", "2026-11-03..2026-11-01", "20261101", "2026-11-01..", "x", ""])
 def test_days_that_make_no_sense_are_refused(text: str) -> None:
     with pytest.raises(UsageError, match="--days must be"):
-        days_of(text)
+        days_of("--days", text)
 
 
 def test_pattern_of_days_must_have_the_whole_day() -> None:

@@ -397,7 +397,12 @@ def test_reasons_that_come_together_add_up_to_all_rejected_rows() -> None:
 
 
 def test_what_has_changed_is_listed_escaped_where_attention_is_asked_for() -> None:
-    html = drawn(lines("day", {}), since=["The region <b> is gone", "rows fell by 20%"]).html
+    said = {"The region <b> is gone": True, "rows fell by 20%": True, "revenue is as it was": False}
+    measures = [
+        Measure("rows", drift.RELATIVE, 1, 2, 1.0, 1.0, over, False, sentence) for sentence, over in said.items()
+    ]
+    found = Drift(1, Compared("runs/night", "0" * 64, "2026-11-29"), "", measures)
+    html = page.page(100, QUALITY, lines("day", {}), ABOUT, None, drift=found).decode()
     attention = html.partition("<h2>What needs attention</h2>")[2].partition("<h2>")[0]
     assert re.findall(r"<li>(.*?)</li>", attention) == ["The region &lt;b&gt; is gone", "rows fell by 20%"]
     assert "What has changed" not in drawn(lines("day", {})).html
