@@ -13,8 +13,7 @@ from daskjobs.cli.terminal import say
 from daskjobs.display import listed
 from daskjobs.errors import UsageError
 from daskjobs.files.storage import explained, make_folders
-from daskjobs.series.days import days_of
-from daskjobs.series.pending import Asked, Pending
+from daskjobs.series.pending import Asked, Pending, days_of
 from daskjobs.series.pending import pending as look
 from daskjobs.stages import STAGES
 
@@ -39,7 +38,7 @@ BRACE = "$(DASKJOBS_BRACE)"  # a variable whose value is a brace, in the pods of
     show_envvar=True,
     help="The series, which is the folder of earlier runs; it may not exist yet.",
 )
-@text_option("--days", "A day, or days like 2026-11-01..30, that stand in --input as %Y-%m-%d.")
+@text_option("--days", "A day, or days like 2026-11-01..2026-11-30, that stand in --input as %Y-%m-%d.")
 @option(
     "--settle",
     default=Asked.settle,
@@ -84,7 +83,7 @@ def pending(
         if not seconds >= 0:
             raise UsageError(f"{flag} must be at least 0 seconds, got {seconds:g}")
     named = [each if "://" in each else os.path.abspath(os.path.expanduser(each)) for each in patterns]
-    asked = Asked(named, days_of(days, "--days") if days else (), settle, give_up, most)
+    asked = Asked(named, days_of(days) if days else (), settle, give_up, most)
     answer = look(asked, series, STAGES)
     if as_json:
         click.echo(json.dumps([asdict(each) for each in answer.pending], indent=2))

@@ -26,7 +26,7 @@ class MissingDay:
     orders: int
 
 
-def days_of(text: str, flag: str = "--missing") -> list[str]:
+def days_of(text: str) -> list[str]:
     """Return the days of a range, or of a single day. Raises UsageError when it is none.
 
     >>> days_of("2026-11-29..30"), days_of("2026-11-30..12-01"), days_of("2026-11-29")
@@ -39,12 +39,14 @@ def days_of(text: str, flag: str = "--missing") -> list[str]:
         first, last = date.fromisoformat(found[1]), date.fromisoformat(found[1][: 10 - len(end)] + end)
     except (AssertionError, ValueError):
         raise UsageError(
-            f"{flag} must be a day, or a range of days that exist, like 2026-11-01..30 or 2026-11-01..2026-11-30, "
+            f"--missing must be a day, or a range of days that exist, like 2026-11-01..30 or 2026-11-01..2026-11-30, "
             f"got {quoted(text)}"
         ) from None
     count = (last - first).days + 1
     if not 0 < count <= MOST_DAYS:
-        raise UsageError(f"{flag} must be a range of 1 to {MOST_DAYS:,} days, the first one first, got {quoted(text)}")
+        raise UsageError(
+            f"--missing must be a range of 1 to {MOST_DAYS:,} days, the first one first, got {quoted(text)}"
+        )
     return [(first + timedelta(number)).isoformat() for number in range(count)]
 
 

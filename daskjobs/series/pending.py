@@ -9,7 +9,7 @@ import hashlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 from fsspec.core import has_magic
@@ -19,11 +19,14 @@ from daskjobs.display import escaped, listed
 from daskjobs.errors import ConfigError, InputError, UsageError
 from daskjobs.files.documents import parse
 from daskjobs.files.storage import damaged, explained, filesystem, real_path
+from daskjobs.options import quoted
 from daskjobs.pipeline.stage import Stage
 from daskjobs.series.layout import PARTITIONS
 from daskjobs.series.runs import GoodRun, good_runs, made
 
 CONTROL = ".control.json"  # the end of the name of a file in which a sender says what the file beside it holds
+RANGE = re.compile(r"(\d{4}-\d\d-\d\d)(?:\.\.(\d{4}-\d\d-\d\d))?", re.ASCII)
+MOST_DAYS = 36_500
 OF_DAY = re.compile("%([%Ymd])")  # in a name: the year, the month and the day, as strftime knows them
 UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")  # in the name of a run's folder
 MOST_NAME = 60  # characters of a file's name in that of its run
@@ -89,6 +92,25 @@ def pending(asked: Asked, series: str, stages: Mapping[str, Stage]) -> Answer:
     if len(found) > asked.most:
         left.append(f"{len(found) - asked.most} more are left for the next time: --most is {asked.most}")
     return Answer(found[: asked.most], left)
+
+
+def days_of(text: str) -> list[str]:
+    """Return the days of a range, or of a single day. Raises UsageError when it is none.
+
+    >>> days_of("2026-11-30..2026-12-01"), days_of("2026-11-29")
+    (['2026-11-30', '2026-12-01'], ['2026-11-29'])
+    """
+    found = RANGE.fullmatch(text) or {1: "none"}
+    try:
+        first, last = date.fromisoformat(found[1]), date.fromisoformat(found[2] or found[1])
+    except (TypeError, ValueError):
+        raise UsageError(
+            f"--days must be a day, or a range of days that exist, like 2026-11-01..2026-11-30, got {quoted(text)}"
+        ) from None
+    count = (last - first).days + 1
+    if not 0 < count <= MOST_DAYS:
+        raise UsageError(f"--days must be 1 to {MOST_DAYS:,} days, the first one first, got {quoted(text)}")
+    return [(first + timedelta(number)).isoformat() for number in range(count)]
 
 
 def of_day(pattern: str, day: str) -> str:

@@ -14,8 +14,7 @@ import pytest
 import daskjobs
 from conftest import Command, csv_text, row
 from daskjobs.errors import InputError, UsageError
-from daskjobs.series.days import days_of
-from daskjobs.series.pending import Asked, Pending, of_day, pending
+from daskjobs.series.pending import Asked, Pending, days_of, of_day, pending
 from daskjobs.stages import STAGES
 
 NEW, GONE = "no good run has read it", "there is no file of it"
@@ -185,7 +184,7 @@ def test_days_are_pending_whole(tmp_path: Path) -> None:
 @pytest.mark.parametrize("text", ["2026-11-31", "2026-11-03..2026-11-01", "20261101", "2026-11-01..", "x", ""])
 def test_days_that_make_no_sense_are_refused(text: str) -> None:
     with pytest.raises(UsageError, match="--days must be"):
-        days_of(text, "--days")
+        days_of(text)
 
 
 def test_pattern_of_days_must_have_the_whole_day() -> None:
