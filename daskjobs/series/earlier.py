@@ -8,11 +8,11 @@ from datetime import date
 
 from daskjobs.errors import ConfigError, StorageError, UsageError
 from daskjobs.files.documents import parse
-from daskjobs.files.storage import Storage, real_path
+from daskjobs.files.storage import real_path
 from daskjobs.pipeline.lease import InUseError, lease
 from daskjobs.pipeline.stage import Stage
 from daskjobs.series.layout import EARLIER
-from daskjobs.series.runs import GoodRun, again, good_run, good_runs, has_report, name_of, refuse_run
+from daskjobs.series.runs import GoodRun, again, good_run, good_runs, has_report, name_of, refuse_no_series
 
 LOCK_FOLDER = "daskjobs-series"  # in the series: its lock, so that one run at a time commits its report
 WAIT_SECONDS = 120  # for the lock, longer than a stale one takes to be free
@@ -176,9 +176,7 @@ def refuse_asked(asked: Asked, stages: Mapping[str, Stage]) -> None:
     Nothing is written, and little is read: a command that is refused leaves no folder of a run.
     """
     if asked.known or asked.compare == LAST:
-        if Storage(asked.series).size(asked.series) is not None:
-            raise UsageError(f"{asked.series} is a file, and a series is the folder that holds runs")
-        refuse_run(asked.series)
+        refuse_no_series(asked.series)
     if asked.compare in ("", LAST):
         return
     if real_path(asked.compared).rstrip("/") == real_path(asked.uri).rstrip("/"):

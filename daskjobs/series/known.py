@@ -10,7 +10,6 @@ again with them.
 
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
 
@@ -18,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from daskjobs.errors import LostWorkError, StorageError
+from daskjobs.errors import LostWorkError
 from daskjobs.files.digest import Output, Piece
 from daskjobs.files.documents import from_json, parse, unsealed
 from daskjobs.files.storage import Storage, damaged
@@ -34,7 +33,7 @@ from daskjobs.orders.validation.ids import Buckets, Entries, Hashes, bucket_of, 
 from daskjobs.orders.validation.known import VALUE, WHERE, what_it_adds
 from daskjobs.orders.validation.result import SEEN_BEFORE, Ids, PartitionResult
 from daskjobs.series.layout import partition_files
-from daskjobs.series.runs import COUNTING, GoodRun
+from daskjobs.series.runs import COUNTING, GoodRun, looking_at
 
 GROUP_ROWS = 2_000_000  # of partitions of a run that one task reads
 FILTER_BITS = 26, 29  # of a bucket's filter, and of all filters together, as powers of two
@@ -100,7 +99,7 @@ def counted(run: GoodRun, number: int, plan: str, profile: Profile | None) -> It
         names = partition_files(each["partition"])
         if not each["valid"]:
             continue
-        with _looking_at(run.uri):
+        with looking_at(run.uri):
             try:
                 result = unsealed(run.read("validate", names["result"]), PartitionResult)
             except ValueError as error:
@@ -120,18 +119,6 @@ def counted(run: GoodRun, number: int, plan: str, profile: Profile | None) -> It
             furniture=result.rows.furniture,
             profile=profile,
         )
-
-
-@contextmanager
-def _looking_at(run: str) -> Iterator[None]:
-    """Say of which run files are that can't be read."""
-    try:
-        yield
-    except StorageError as error:
-        raise StorageError(
-            f"{run}, of whose orders this run must know, can't be read: {error}; do that for {run}, or move it out of "
-            "the series, and then run this one from split"
-        ) from error
 
 
 def overlapping(ranges: Sequence[tuple[str, str]], others: Iterable[tuple[str, str]]) -> list[int]:
@@ -247,7 +234,7 @@ def _orders(each: Counted, like: Profile | None) -> Iterator[pa.Table]:
     storage = Storage(each.root)
     returns = each.profile is not None and each.profile.order.returns == "subtract" and not each.profile.by_line
     for name, output in (each.paid, each.unpaid):
-        with _looking_at(each.root), reading(storage, name, output) as file:
+        with looking_at(each.root), reading(storage, name, output) as file:
             names = kept_key(like, each.root, file.schema_arrow.names) if like else ["order_id"]
             told = ["orders"] if returns and not like else []
             for index in range(file.num_row_groups):
@@ -401,7 +388,7 @@ def show_known(
         where = pa.table([(empty | named)[name] for name in WHERE.names], schema=WHERE)
         return _by_number(storage, target, where, numbers)
     distinct, place = np.unique(at, return_inverse=True)
-    with _looking_at(each.root):
+    with looking_at(each.root):
         values = _values(each, distinct, extra)
         sources, rows = _rows(each, distinct, values, like) if each.numbered else (None, None)
     orders, revenue = what_it_adds(values, each.counts)

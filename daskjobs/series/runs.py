@@ -5,8 +5,8 @@ here. A folder without a committed report is passed over: a run that has failed,
 """
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import closing
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -20,6 +20,7 @@ from daskjobs.pipeline.stage import Stage
 
 LAST = "report"  # the stage whose commit makes a run good
 COUNTING = "merge"  # the one whose manifest vouches for what a run counts
+KNOWN_TODO = "move it out of the series, and then run this one from split"
 TRIES = 3  # a run may be done again while its manifests are read
 
 T = TypeVar("T")
@@ -94,18 +95,26 @@ def good_runs(series: str, stages: Mapping[str, Stage], but: str = "") -> list[G
 
 
 def folders(series: str) -> list[str]:
-    """Return the URIs of what is in a series, its runs among it. Raises UsageError when the series is itself a run."""
+    """Return the URIs of what is in a series, its runs among it. Raises UsageError when it is a file, or a run."""
     storage = Storage(series)
     names = sorted(storage.folders())
+    if "" in names and storage.size(series) is not None:
+        raise _is_file(series)
     if MARKER in names:
         raise _is_run(series)
     return [storage.uri(name) for name in names]
 
 
-def refuse_run(series: str) -> None:
-    """Raise UsageError when a series is itself a run."""
+def refuse_no_series(series: str) -> None:
+    """Raise UsageError when a series is a file, or itself a run."""
+    if Storage(series).size(series) is not None:
+        raise _is_file(series)
     if Storage(series).size(MARKER) is not None:
         raise _is_run(series)
+
+
+def _is_file(series: str) -> UsageError:
+    return UsageError(f"{series} is a file, and a series is the folder that holds runs")
 
 
 def _is_run(series: str) -> UsageError:
@@ -154,6 +163,15 @@ def again(
             )
         found.append(run)
     return found
+
+
+@contextmanager
+def looking_at(run: str, why: str = "of whose orders this run must know", todo: str = KNOWN_TODO) -> Iterator[None]:
+    """Say of which earlier run files are that can't be read, and what to do about that."""
+    try:
+        yield
+    except StorageError as error:
+        raise StorageError(f"{run}, {why}, can't be read: {error}; do that for {run}, or {todo}") from error
 
 
 class _OtherError(Exception):

@@ -15,6 +15,7 @@ from daskjobs.files.storage import damaged
 from daskjobs.files.tables import column, row_groups, rows_between
 from daskjobs.orders.explanation import Explained, locate, not_rejected
 from daskjobs.orders.validation.result import SEEN_BEFORE, PartitionResult
+from daskjobs.pipeline.lease import MARKER
 from daskjobs.pipeline.stage import numbered
 from daskjobs.series import layout
 from daskjobs.series.life import Night, look
@@ -28,6 +29,7 @@ def explain(context: Context, row: int, source: str) -> Explained:
 
     Raises UsageError when there is no such row, or unless exactly one file name ends with ``source``.
     """
+    _refuse_no_run(context)
     plan = split.read_plan(context)
     partition, part = locate(plan, row, source)
     file = plan.files[part.file]
@@ -77,6 +79,7 @@ def rejected_for(context: Context, reason: str, most: int) -> Rejected:
     Only partitions that have such rows are read, and none after the last row that is wanted. Raises UsageError when no
     rule has this name.
     """
+    _refuse_no_run(context)
     sentences = parse(context.vouched(validate.NAME, layout.RULES), dict[str, str])
     if reason not in sentences:
         near = get_close_matches(reason, sentences, 1)
@@ -141,6 +144,12 @@ def night(context: Context, order_id: str) -> Night:
         )
     manifests = {stage: context.manifest(stage) for stage in (split.NAME, validate.NAME)}
     return look(GoodRun(context.settings.run_uri, "", "", manifests), order_id)
+
+
+def _refuse_no_run(context: Context) -> None:
+    """Raise UsageError for a folder that is none of a run, where no stage should be told to run."""
+    if context.storage.size(MARKER) is None:
+        raise UsageError(f"--run {context.settings.run_uri} is no run (it has no {MARKER}): name a run's folder")
 
 
 def _where(context: Context, partition: int, row: int, source: str) -> str:

@@ -1,7 +1,7 @@
 """Finds, for validate, the orders that earlier runs of the series have counted; see `daskjobs.series.known`."""
 
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -12,9 +12,11 @@ from daskjobs.orders.profiles import Profile
 from daskjobs.pipeline.stage import numbered
 from daskjobs.series.earlier import Earlier
 from daskjobs.series.layout import CORRECTIONS, EARLIER, PARTITIONS
-from daskjobs.series.runs import COUNTING, GoodRun, name_of
+from daskjobs.series.runs import COUNTING, GoodRun, looking_at, name_of
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from daskjobs.orders.sources.format import Ints
     from daskjobs.orders.validation.partition import Task
     from daskjobs.orders.validation.result import PartitionResult
@@ -197,6 +199,13 @@ def _both(
     return [replace(each, number=number) for number, each in enumerate(theirs)], mine
 
 
+def _corrections(run: GoodRun) -> "Iterator[pa.Table]":
+    from daskjobs.files.tables import row_groups
+
+    with looking_at(run.uri):
+        yield from row_groups(run.storage, CORRECTIONS, run.manifests[COUNTING].outputs[CORRECTIONS])
+
+
 def _gone(series: Series, theirs: "list[Counted]") -> "dict[int, Ints]":
     """Return the positions, ascending, of orders of earlier partitions that one of the runs has taken back.
 
@@ -204,7 +213,7 @@ def _gone(series: Series, theirs: "list[Counted]") -> "dict[int, Ints]":
     """
     import numpy as np
 
-    from daskjobs.files.tables import column, row_groups
+    from daskjobs.files.tables import column
 
     by_name = {run.name: (number, run) for number, run in enumerate(series.runs)}  # a series may be moved as a whole
     place = {(each.run, each.partition): each for each in theirs}
@@ -212,8 +221,9 @@ def _gone(series: Series, theirs: "list[Counted]") -> "dict[int, Ints]":
     for run in series.runs:
         if not run.has(COUNTING, CORRECTIONS):
             continue
-        looked = {each.name: each.counts for each in parse(run.read("split", EARLIER), Earlier).known}
-        for group in row_groups(run.storage, CORRECTIONS, run.manifests[COUNTING].outputs[CORRECTIONS]):
+        with looking_at(run.uri):
+            looked = {each.name: each.counts for each in parse(run.read("split", EARLIER), Earlier).known}
+        for group in _corrections(run):
             uris = group["run"].combine_chunks().dictionary_encode()
             for code, uri in enumerate(uris.dictionary.to_pylist()):
                 if (name := name_of(uri)) not in by_name:

@@ -33,6 +33,7 @@ from daskjobs.pipeline.manifest import Manifest
 from daskjobs.pipeline.stage import Stage
 from daskjobs.series.earlier import LAST, OvertakenError, first
 from daskjobs.series.layout import COLUMNS, DRIFT, PAGE, QUALITY, REPORT, RULES, SEEN_CSV, SUMMARY, partition_files
+from daskjobs.series.runs import looking_at
 from daskjobs.stages import clean, generate, merge, split, validate
 from daskjobs.stages.run_settings import Context
 
@@ -57,6 +58,7 @@ UNREAD = (
 )
 MEND = "mend the orders, or allow more"
 KNOWN = "these orders have counted in earlier runs: leave them out of the input, or allow more"
+COMPARED = "with which this run is compared"
 SENT_TODO = (
     "ask the sender for what is missing or too many, and run again with the whole input; or correct what --expect or "
     "the control file says"
@@ -261,13 +263,16 @@ def _drift(context: Context, quality: Quality, sums: "pa.Table", columns: "Colum
 
     merged = context.manifest(merge.NAME).counted(numbers.Merged)
     plan = split.read_plan(context)
-    return comparison.compare(
-        earlier.compared_run(context.stages),
-        numbers.tallied("this run", quality, merged, sums, columns, plan),
-        context.settings.max_drift,
-        why=f"there is no good run before this one in {earlier.series} to compare it with",
-        last=asked == LAST,
-    )
+    now = numbers.tallied("this run", quality, merged, sums, columns, plan)
+    run = earlier.compared_run(context.stages)
+    with looking_at(run.uri if run else "", COMPARED, "compare with another one"):
+        return comparison.compare(
+            run,
+            now,
+            context.settings.max_drift,
+            why=f"there is no good run before this one in {earlier.series} to compare it with",
+            last=asked == LAST,
+        )
 
 
 def _columns(context: Context, merged: merge.MergeRows) -> "ColumnsAccount":

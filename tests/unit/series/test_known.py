@@ -373,6 +373,14 @@ def test_what_is_wrong_with_an_earlier_run_is_said_of_that_run(series: Series) -
         series.night("b", [order(1)])
 
 
+def test_corrections_of_an_earlier_run_that_are_gone_are_said_of_that_run(newest: Series) -> None:
+    newest.night("a", [order(1, "10", timestamp="2026-11-01")])
+    newest.night("b", [order(1, "11", timestamp="2026-11-02")])
+    (newest.folder / "runs/b/merge/corrections.parquet").unlink()
+    with pytest.raises(StorageError, match=r"runs/b, of whose orders this run must know, .* do that for \S+runs/b, or"):
+        newest.night("c", [order(1, "12", timestamp="2026-11-03")])
+
+
 def test_a_reason_of_ones_own_of_that_name_is_refused_only_where_earlier_runs_are_known(series: Series) -> None:
     rules = series.folder / "mine.py"
     rules.write_text('def seen_before(orders):\n    """Mine."""\n    return orders["total_cents"] > 0\n')

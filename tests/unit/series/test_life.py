@@ -220,6 +220,10 @@ def test_an_order_that_is_nowhere_gets_a_sentence_and_a_folder_without_runs_is_r
         refused = daskjobs("explain", "--id", "N1", option, folder)
         assert refused.returncode == 2
         assert said in refused.stderr
+    for asked in (["--row", "1"], ["--reason", "wrong_total"]):
+        refused = daskjobs("explain", *asked, "--run", "runs")
+        assert refused.returncode == 2
+        assert "runs is no run (it has no daskjobs-run.json): name a run's folder" in refused.stderr
 
 
 def test_order_that_counts_on_two_nights_is_said_to(

@@ -4,6 +4,7 @@ import json
 import shutil
 from pathlib import Path
 
+import fsspec
 import pytest
 
 import daskjobs
@@ -69,3 +70,13 @@ def test_a_run_that_was_made_again_or_is_gone_is_named(series: Path) -> None:
 def test_a_run_is_no_series(series: Path) -> None:
     with pytest.raises(UsageError, match=r"/a is a run, and a series is the folder that holds runs"):
         good_runs(str(series / "a"), STAGES)
+
+
+def test_a_file_is_no_series_and_a_folder_that_is_not_there_is_an_empty_one(tmp_path: Path, s3: str) -> None:
+    (tmp_path / "o.csv").touch()
+    fsspec.filesystem("s3").pipe_file(f"{s3}/no-series/o.csv", b"x")
+    for series in str(tmp_path / "o.csv"), f"{s3}/no-series/o.csv":
+        with pytest.raises(UsageError, match=r"/o.csv is a file, and a series is the folder that holds runs"):
+            good_runs(series, STAGES)
+    for series in str(tmp_path / "none"), f"{s3}/none":
+        assert good_runs(series, STAGES) == []
