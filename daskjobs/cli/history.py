@@ -20,7 +20,7 @@ from daskjobs.orders.report.html import amount, share
 from daskjobs.pipeline.lease import MARKER
 from daskjobs.series import history as books
 from daskjobs.series.days import days_of
-from daskjobs.series.history import History, RunRow, listed
+from daskjobs.series.history import History, RunRow, few_of
 from daskjobs.series.prices import prices_of
 from daskjobs.series.said import (
     TITLE,
@@ -93,7 +93,7 @@ def lines(found: books.History, priced: bool) -> Iterator[str]:
     for text in missing_texts(found):
         yield f"missing     {text}"
     if found.missing is None and found.gaps:
-        yield f"no run of   {listed(found.gaps)}"
+        yield f"no run of   {few_of(found.gaps)}"
     for text in not_good_texts(found):
         yield f"not good    {text}"
     yield from _table(found.runs, priced)
@@ -185,7 +185,7 @@ def _link(report: str, folder: str) -> str:
 def _fail(found: History) -> None:
     """Raise an error, after all is printed, when a run can't be read, or when a day is missing."""
     if found.bad:
-        names = listed([each.run for each in found.bad])
+        names = few_of([each.run for each in found.bad])
         kind = StorageError if any(each.exit_code == StorageError.exit_code for each in found.bad) else ConfigError
         raise kind(
             f"{counted(len(found.bad), 'run')} of {found.series} can't be read, so the total is without what they "
@@ -193,6 +193,6 @@ def _fail(found: History) -> None:
         )
     if found.missing:
         raise InputError(
-            f"no good run covers {counted(len(found.missing), 'day')}: {listed([each.day for each in found.missing])}; "
+            f"no good run covers {counted(len(found.missing), 'day')}: {few_of([each.day for each in found.missing])}; "
             "run these days, with --as-of"
         )

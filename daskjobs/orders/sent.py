@@ -18,7 +18,6 @@ from daskjobs.options import quoted
 from daskjobs.orders.profiles import Profile
 from daskjobs.orders.validation.result import Received, SourceRow
 
-CONTROL_ENDING = ".control.json"  # of the name of a control file, behind that of its file of orders
 MOST_BYTES = 1 << 16  # of a control file
 ROWS, IDS = "rows", "ids"
 MONEY = ("total_amount", "price")  # the columns whose sum the sender may say

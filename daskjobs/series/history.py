@@ -383,7 +383,7 @@ def _doubts(good: Sequence[_Good], bad: set[str]) -> Iterator[str]:
             if name not in bad and (name not in before or before[name].run.counts != counts)
         ]
         if gone:
-            stale.append(f"{each.run.name} ({listed(gone)})")
+            stale.append(f"{each.run.name} ({few_of(gone)})")
     for names, what in (
         (unknown, "were made without --known, so an order may count twice"),
         (
@@ -398,10 +398,10 @@ def _doubts(good: Sequence[_Good], bad: set[str]) -> Iterator[str]:
         ),
     ):
         if names:
-            yield f"{len(names):,} of {len(good):,} runs {what}: {listed(names)}"
+            yield f"{len(names):,} of {len(good):,} runs {what}: {few_of(names)}"
 
 
-def listed(names: Sequence[str]) -> str:
+def few_of(names: Sequence[str]) -> str:
     """Name a few of several, and say how many more there are."""
     more = f" and {len(names) - NAMED:,} more" if len(names) > NAMED else ""
     return ", ".join(names[:NAMED]) + more

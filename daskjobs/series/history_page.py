@@ -9,7 +9,7 @@ from itertools import groupby
 from daskjobs.display import counted
 from daskjobs.orders.report.html import Html, amount, document, repeated, scrolled, share
 from daskjobs.orders.report.plots import ABOVE, BELOW, HEIGHT, MONTHS, UNITS, percent, short, ticks_of
-from daskjobs.series.history import History, RunRow, Total, listed
+from daskjobs.series.history import History, RunRow, Total, few_of
 from daskjobs.series.said import (
     TITLE,
     bad_texts,
@@ -106,7 +106,7 @@ def _attention(history: History, link: Link) -> Html:
     if history.missing:
         parts.append(warning.format("Days that no good run covers:", f"{', '.join(missing_texts(history))}."))
     elif history.missing is None and history.gaps:
-        gaps = f"{listed(history.gaps)} ({counted(len(history.gaps), 'day')} from the first to the last run)"
+        gaps = f"{few_of(history.gaps)} ({counted(len(history.gaps), 'day')} from the first to the last run)"
         parts.append(warning.format("Days without a good run:", f"{gaps}."))
     parts += [warning.format("Not good:", f"{text}.") for text in not_good_texts(history)]
     for row in history.runs:

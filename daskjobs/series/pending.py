@@ -19,7 +19,6 @@ from daskjobs.display import escaped, listed
 from daskjobs.errors import ConfigError, InputError, UsageError
 from daskjobs.files.documents import parse
 from daskjobs.files.storage import damaged, explained, filesystem, real_path
-from daskjobs.orders.sent import CONTROL_ENDING
 from daskjobs.pipeline.stage import Stage
 from daskjobs.series.layout import PARTITIONS
 from daskjobs.series.runs import GoodRun, good_runs, made
@@ -154,7 +153,7 @@ def _reads_the_same(uri: str, run: GoodRun) -> bool:
 
 def _files(patterns: Sequence[str], series: str, left: list[str]) -> dict[str, str]:
     """Return the files of all patterns with their marks, but those that are no orders."""
-    from daskjobs.orders.sources.inputs import NoFilesError, find_inputs
+    from daskjobs.orders.sources.inputs import CONTROL_ENDING, NoFilesError, find_inputs
 
     found = dict[str, str]()
     for pattern in patterns:

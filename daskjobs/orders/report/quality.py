@@ -44,7 +44,7 @@ class Reason:
 
 
 @dataclass(frozen=True)
-class Together:
+class ReasonSet:
     """A set of reasons, and how many rows were rejected for all of these and for no other."""
 
     reasons: list[str]
@@ -101,7 +101,7 @@ class Quality:
     currency: str = ""
     currencies: dict[str, int] = field(default_factory=dict)
     seen_before: SeenBefore | None = None
-    together: list[Together] = field(default_factory=list)
+    together: list[ReasonSet] = field(default_factory=list)
     together_others: int = 0
     warned: list[WarnedOf] = field(default_factory=list)
     sent: list[SentLine] = field(default_factory=list)
@@ -198,7 +198,7 @@ def most_frequent(counts: dict[str, int], sentences: dict[str, str]) -> list[Rea
     return [Reason(reason, count, sentences.get(reason, "")) for reason, count in ranked(counts)]
 
 
-def together(counts: Mapping[str, int], rejected: int) -> tuple[list[Together], int]:
+def together(counts: Mapping[str, int], rejected: int) -> tuple[list[ReasonSet], int]:
     """Return the sets of reasons with the most rows, the largest first, and the number of rows of all others.
 
     ``counts`` are by the text of a set; of more than `validation.together.MOST` sets, it lacks some. Raises
@@ -209,7 +209,7 @@ def together(counts: Mapping[str, int], rejected: int) -> tuple[list[Together], 
             f"the reasons that come together are those of {sum(counts.values())} rows, and {rejected} were rejected: "
             "run again from validate"
         )
-    most = [Together(reasons.split(AND), rows) for reasons, rows in ranked(counts)[:MOST_TOGETHER]]
+    most = [ReasonSet(reasons.split(AND), rows) for reasons, rows in ranked(counts)[:MOST_TOGETHER]]
     return most, rejected - sum(each.rows for each in most)
 
 

@@ -19,8 +19,8 @@ from daskjobs.errors import DaskjobsError, InputError
 from daskjobs.events import event
 from daskjobs.files import web
 from daskjobs.files.storage import UnavailableError, explained, file_uri, filesystem, local_path
-from daskjobs.orders.sent import CONTROL_ENDING
 
+CONTROL_ENDING = ".control.json"  # of the name of a control file, behind that of its file of orders
 KINDS = {
     stat.S_IFIFO: "a pipe, which can be read only once: write what comes out of it to a file",
     stat.S_IFSOCK: "a socket: give a file",

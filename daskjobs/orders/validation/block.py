@@ -29,7 +29,7 @@ from daskjobs.orders.summary import counts_of, own_total
 from daskjobs.orders.validation.duplicates import NOTHING, Elsewhere
 from daskjobs.orders.validation.heads import NONE, Lines, differing_totals, find_heads
 from daskjobs.orders.validation.known import Known, first_wins, lines_seen, listing, newest_wins
-from daskjobs.orders.validation.received import Amounts, ToCount, amounts_of
+from daskjobs.orders.validation.received import BlockAmounts, ToCount, amounts_of
 from daskjobs.orders.validation.result import NEWER, SEEN_BEFORE
 from daskjobs.orders.validation.together import written
 
@@ -64,7 +64,7 @@ class Judged:
     warned: pa.Table | None = None
     warnings: dict[str, int] = field(default_factory=dict)
     order_ids: pa.Array | None = None
-    amounts: dict[str, Amounts] = field(default_factory=dict)
+    amounts: dict[str, BlockAmounts] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -40,7 +40,7 @@ class ToCount:
 
 
 @dataclass(frozen=True)
-class Amounts:
+class BlockAmounts:
     """The amounts of a block's rows in one column: ``cents`` of the ``counted`` ones, and the rows of ``unread`` ones.
 
     Both are by the row's place in the block.
@@ -51,7 +51,7 @@ class Amounts:
     unread: Ints
 
 
-def amounts_of(block: Block, amounts: pa.Array, groups: Ints | None) -> Amounts:
+def amounts_of(block: Block, amounts: pa.Array, groups: Ints | None) -> BlockAmounts:
     """Return the amounts of a block's kept rows, of which a malformed row has none that can be read.
 
     Of rows with an order's own total, ``groups`` are the order's lines: the first total of each group counts.
@@ -63,7 +63,7 @@ def amounts_of(block: Block, amounts: pa.Array, groups: Ints | None) -> Amounts:
     else:
         counted, unread = _first_of(groups, known), _first_of(groups, np.ones(len(known), bool))
         unread = unread[~np.isin(groups[unread], groups[counted])]
-    return Amounts(cents[counted], block.kept[counted], np.sort(np.concatenate([block.kept[unread], lost])))
+    return BlockAmounts(cents[counted], block.kept[counted], np.sort(np.concatenate([block.kept[unread], lost])))
 
 
 def _first_of(groups: Ints, which: Bools) -> Ints:
@@ -81,7 +81,7 @@ class Counting:
         self._found = dict[str, Received]()
 
     def add(
-        self, block: Block, parts: Sequence[RowRange], of: SourceOf, ids: pa.Array, found: dict[str, Amounts]
+        self, block: Block, parts: Sequence[RowRange], of: SourceOf, ids: pa.Array, found: dict[str, BlockAmounts]
     ) -> None:
         """Add a block of the rows of ``parts``, or one of several blocks of a single part.
 
@@ -100,7 +100,7 @@ class Counting:
             for begin, end, number in zip(begins.tolist(), ends, numbers.tolist(), strict=True):
                 self._add(str(number), block, begin, end, of, found)
 
-    def _add(self, key: str, block: Block, begin: int, end: int, of: SourceOf, found: dict[str, Amounts]) -> None:
+    def _add(self, key: str, block: Block, begin: int, end: int, of: SourceOf, found: dict[str, BlockAmounts]) -> None:
         apart = 0 if block.furniture is None else np.count_nonzero((block.furniture >= begin) & (block.furniture < end))
         sums, unread, first = dict[str, str](), dict[str, int](), dict[str, list[SourceRow]]()
         for name, each in found.items():

@@ -106,6 +106,9 @@ def test_sets_beyond_the_bound_are_summed_whatever_the_order_in_which_they_come(
 
 @pytest.mark.parametrize("rejected", [2, 4])
 def test_reasons_that_come_together_must_be_those_of_all_rejected_rows(rejected: int) -> None:
-    assert quality.together({"a;b": 1, "c": 2}, 3) == ([quality.Together(["c"], 2), quality.Together(["a", "b"], 1)], 0)
+    assert quality.together({"a;b": 1, "c": 2}, 3) == (
+        [quality.ReasonSet(["c"], 2), quality.ReasonSet(["a", "b"], 1)],
+        0,
+    )
     with pytest.raises(LostWorkError, match=f"are those of 3 rows, and {rejected} were rejected"):
         quality.together({"a;b": 1, "c": 2}, rejected)

@@ -18,7 +18,7 @@ from daskjobs.display import escaped
 from daskjobs.orders import summary
 from daskjobs.orders.report import drift, page, plots
 from daskjobs.orders.report.drift import Compared, Drift, Measure
-from daskjobs.orders.report.quality import VERSION, Account, Quality, Reason, Together
+from daskjobs.orders.report.quality import VERSION, Account, Quality, Reason, ReasonSet
 from daskjobs.orders.report.resources import Request, ResourcesSection, Use
 from daskjobs.orders.validation.result import Lines, LongRows, Sample
 
@@ -199,7 +199,7 @@ def test_page_has_less_than_150_kb_and_never_more_than_200_when_days_and_names_a
         QUALITY,
         rows=Account(600, 0, 600, 0, 0),
         reasons=[Reason(each, 10, "The total_amount is not quantity times price, to the cent.") for each in reasons],
-        together=[Together(reasons, 10) for _ in range(50)],
+        together=[ReasonSet(reasons, 10) for _ in range(50)],
     )
     found = {each: [Sample(10**9, name * 300, name * 200)] * 3 for each in reasons}
     summaries = pa.concat_tables([daily(page.MOST_DAYS, revenue), *both])
@@ -383,7 +383,7 @@ def test_rows_are_shown_escaped_cut_and_with_their_file_where_there_are_several(
 
 
 def test_reasons_that_come_together_add_up_to_all_rejected_rows() -> None:
-    some = [Together(["a", "b"], 50), Together(["c"], 30), *(Together([f"d{n}"], 2) for n in range(9))]
+    some = [ReasonSet(["a", "b"], 50), ReasonSet(["c"], 30), *(ReasonSet([f"d{n}"], 2) for n in range(9))]
     quality = replace(QUALITY, rows=Account(200, 0, 100, 0, 100), reasons=[Reason("a", 50, "")], together=some)
     html = drawn(lines("day", {}), quality).html
     table = html.partition("Which reasons come together")[2].partition("</table>")[0]
@@ -421,7 +421,7 @@ def test_dates_below_an_axis_do_not_collide_on_a_phone(days: int) -> None:
 def test_pages_of_two_runs_of_the_same_data_differ_in_their_first_lines_and_resources_alone() -> None:
     used = Use(1, 0, 1.0, 1.0, 1.0, 0.0, 1 << 20, 1 << 20)
     quality = replace(
-        QUALITY, rows=Account(9, 1, 8, 1, 0), reasons=[Reason("a", 8, "A.")], together=[Together(["a"], 8)]
+        QUALITY, rows=Account(9, 1, 8, 1, 0), reasons=[Reason("a", 8, "A.")], together=[ReasonSet(["a"], 8)]
     )
     parts = []
     for at in (1, 2):
