@@ -130,8 +130,8 @@ def _bounds(name: str, text: str, kind: Kind) -> Bounds:
     read = re.fullmatch(r"([+-]?)(\d+(?:\.\d+)?|\.\d+) ?(\D*)", text.replace("\u2212", "-"), re.ASCII)
     if not read or read[3] not in kind.units or (read[1] and not kind.signed):
         raise UsageError(
-            f"--max-drift {name}={text[:MOST_NAME]} can't be read: {name} is a {kind.name}, so give one like "
-            f"{name}={kind.example}"
+            f"--max-drift {name}={text[:MOST_NAME]} can't be read: it limits {'' if kind in (COUNT, MISSING) else 'a '}"
+            f"{kind.name}, so give one like {name}={kind.example}"
         )
     value = float(Decimal(read[2]) * Decimal(str(kind.units[read[3]])))
     if (read[1] == "-" and -value <= kind.least) or value >= kind.most:

@@ -339,7 +339,7 @@ def test_limit_is_what_is_still_allowed_in_its_direction(max_drift: str, change:
         ("mean=10%", "has no measure mean: did you mean value.mean?"),
         ("rejected.wrong_totl=1%", "rejected.wrong_totl names no rule: did you mean rejected.wrong_total?"),
         ("rejected.=1%", "has no measure rejected."),
-        ("rows=0.2", r"rows=0.2 can't be read: rows is a relative change, so give one like rows=20%, \+20% or -20%"),
+        ("rows=0.2", r"rows=0.2 can't be read: it limits a relative change, so give one like rows=20%, \+20% or -20%"),
         ("rows=-", "rows=- can't be read"),
         ("rows", "rows= can't be read"),
         (",", r"has no measure \(empty\): there are rows, rejected, corrections, region"),
@@ -350,9 +350,11 @@ def test_limit_is_what_is_still_allowed_in_its_direction(max_drift: str, change:
         ("rows=nan%", "rows=nan% can't be read"),
         ("rows=-100%", "rows=-100% allows everything"),
         ("rejected=2", "rejected=2 allows everything"),
-        ("region=20%", "region=20% can't be read: region is a population stability index, so give one like region=0.2"),
+        ("region=20%", "region=20% can't be read: it limits a population stability index, so give one like region=0.2"),
         ("region=-0.2", "region=-0.2 can't be read"),
-        ("newest=36", "newest=36 can't be read: newest is a difference in hours, so give one like newest=36h"),
+        ("newest=36", "newest=36 can't be read: it limits a difference in hours, so give one like newest=36h"),
+        ("days=1h", "days=1h can't be read: it limits days missing between, so give one like days=0"),
+        ("columns=x", "columns=x can't be read: it limits names that came or went, so give one like columns=0"),
         ("newest=36m", "newest=36m can't be read"),
         ("rows=20%,rows=30%", "gives rows twice"),
         ("rows=20%,rows=-30%", "gives rows twice"),
@@ -476,7 +478,7 @@ def test_files_of_the_earlier_run_are_held_against_their_hashes(series: Path, tm
     earlier = Path(shutil.copytree(series / "runs/01", tmp_path / "earlier"))
     path = earlier / "report/quality.json"
     path.write_text(path.read_text().replace("2500", "2501"))
-    with pytest.raises(StorageError, match=r"earlier/report/quality.json is damaged"):
+    with pytest.raises(StorageError, match=r"/earlier, with which this run is compared, .* do that for \S+/earlier, or"):
         run(orders(2, 50), tmp_path / "a", compare=earlier)
 
 
