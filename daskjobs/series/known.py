@@ -246,23 +246,33 @@ def _orders(each: Counted, like: Profile | None) -> Iterator[pa.Table]:
                     yield pa.table({"order_id": ids})
 
 
-def search_known(root: str, mine: list[Part], theirs: list[Part], target: str, every: bool) -> dict[int, Piece]:
+def search_known(
+    root: str, mine: list[Part], theirs: list[Part], target: str, every: bool, taken: tuple[str, Piece] | None = None
+) -> dict[int, Piece]:
     """Look in a bucket for ids of this run that earlier runs have counted, and write where these stand to ``target``.
 
     ``mine`` are this run's entries, and ``theirs`` those of earlier partitions, in the order of their runs. Returns the
     piece for each earlier partition. Of an id that several earlier runs have counted, the first one is taken, or, with
-    ``every``, each. The texts of at most `BATCH_ROWS` different hashes are in memory at once, or of as many rows.
+    ``every``, each. ``taken`` is a file with ids that are not looked for. The texts of at most `BATCH_ROWS` different
+    hashes are in memory at once, or of as many rows.
     """
     storage = Storage(root)
     hit, matches, numbers = _common(storage, mine, theirs), [MATCHES.empty_table()], [np.empty(0, np.int64)]
     for start in range(0, len(hit), BATCH_ROWS):
-        found, number = _matches(storage, mine, theirs, hit[start : start + BATCH_ROWS], every)
+        found, number = _matches(storage, mine, theirs, hit[start : start + BATCH_ROWS], every, taken)
         matches.append(found)
         numbers.append(number)
     return _by_number(storage, target, pa.concat_tables(matches), np.concatenate(numbers))
 
 
-def _matches(storage: Storage, mine: list[Part], theirs: list[Part], hit: Hashes, every: bool) -> tuple[pa.Table, Ints]:
+def _matches(
+    storage: Storage,
+    mine: list[Part],
+    theirs: list[Part],
+    hit: Hashes,
+    every: bool,
+    taken: tuple[str, Piece] | None,
+) -> tuple[pa.Table, Ints]:
     """Return the entries of this run whose ids earlier runs have counted, and the numbers of the partitions there.
 
     Only ids whose hash is among those that are ``hit`` are looked for.
@@ -274,14 +284,18 @@ def _matches(storage: Storage, mine: list[Part], theirs: list[Part], hit: Hashes
             number = pa.repeat(pa.scalar(part.partition, pa.uint32()), len(some))
             parts.append(pa.table([texts(column(some, "order_id")), number, some["position"]], MINE))
     rows = pa.concat_tables(parts).combine_chunks()
+    if taken:
+        path, piece = taken
+        (ids,) = read_pieces(storage, path, [piece])
+        rows = rows.filter(pc.invert(pc.is_in(rows["order_id"], value_set=column(ids, "order_id")))).combine_chunks()
     coded = column(rows, "order_id").dictionary_encode()
     codes, rows = coded.indices.to_numpy(), rows.drop_columns("order_id")
     which, number, at = _found(storage, theirs, hit, coded.dictionary, every)
     low, high = np.searchsorted(which, codes), np.searchsorted(which, codes, "right")
     counts = high - low
-    taken = rows.take(pa.array(np.repeat(np.arange(len(codes)), counts)))
-    found = np.repeat(low, counts) + np.arange(len(taken)) - np.repeat(np.cumsum(counts) - counts, counts)
-    return pa.table([pa.array(at[found].astype(np.uint32)), *taken.columns], schema=MATCHES), number[found]
+    matched = rows.take(pa.array(np.repeat(np.arange(len(codes)), counts)))
+    found = np.repeat(low, counts) + np.arange(len(matched)) - np.repeat(np.cumsum(counts) - counts, counts)
+    return pa.table([pa.array(at[found].astype(np.uint32)), *matched.columns], schema=MATCHES), number[found]
 
 
 def _by_number(storage: Storage, target: str, table: pa.Table, numbers: Ints) -> dict[int, Piece]:

@@ -12,14 +12,16 @@ from typing import Any, TypeVar
 
 from daskjobs.cores import in_turn
 from daskjobs.errors import ConfigError, StorageError, UsageError
-from daskjobs.files.documents import parse
+from daskjobs.files.documents import dump, parse
 from daskjobs.files.storage import Storage, damaged
 from daskjobs.pipeline.lease import MARKER
 from daskjobs.pipeline.manifest import Manifest, version_of
 from daskjobs.pipeline.stage import Stage
+from daskjobs.series.layout import PARTITION_FILES
 
 LAST = "report"  # the stage whose commit makes a run good
 COUNTING = "merge"  # the one whose manifest vouches for what a run counts
+VALID = {PARTITION_FILES[content].rpartition("/")[2] for content in ("paid", "unpaid")}
 KNOWN_TODO = "move it out of the series, and then run this one from split"
 TRIES = 3  # a run may be done again while its manifests are read
 
@@ -56,8 +58,8 @@ class GoodRun:
 
     @property
     def counts(self) -> str:
-        """The hash of the manifest that vouches for its orders: it stays when the same run is done again."""
-        return self.manifests[LAST].inputs[f"{COUNTING}/manifest.json"]
+        """The hash of its valid orders, see `counts_of`."""
+        return counts_of(self.manifests[COUNTING])
 
     @property
     def storage(self) -> Storage:
@@ -80,6 +82,15 @@ class GoodRun:
 def name_of(uri: str) -> str:
     """Return the name of a run's folder."""
     return uri.rstrip("/").rpartition("/")[2]
+
+
+def counts_of(merged: Manifest) -> str:
+    """Return the hash of a run's valid orders, from the manifest that vouches for them.
+
+    It stays when a run is done again and has the same ones, whatever became of others, or of other runs.
+    """
+    files = {name: output.sha256 for name, output in merged.outputs.items() if name.rpartition("/")[2] in VALID}
+    return hashlib.sha256(dump(dict(sorted(files.items())))).hexdigest()
 
 
 def good_runs(series: str, stages: Mapping[str, Stage], but: str = "") -> list[GoodRun]:

@@ -86,6 +86,7 @@ class Names:
     known: str
     matches: str
     earlier: str
+    taken: str
 
 
 def find_known(
@@ -132,12 +133,13 @@ def find_known(
     ]
     read = list(zip(targets, gathered(known.read_known, jobs), strict=True))
     gone = _gone(series, theirs)
+    taken = _taken(series, task.root, numbered(names.taken, 0)) if series.newest and like is None else None
     every = series.newest or bool(gone)
     jobs, into = [], []
     for bucket in at:
         if found := [Part(target, pieces[bucket]) for target, pieces in read if pieces[bucket]]:
             into.append(numbered(names.matches, bucket))
-            jobs.append(Job(f"bucket {bucket}", (task.root, parts[bucket], found, into[-1], every)))
+            jobs.append(Job(f"bucket {bucket}", (task.root, parts[bucket], found, into[-1], every, taken)))
     matches = defaultdict[int, list[tuple[str, Piece]]](list)
     for name, each in zip(into, gathered(known.search_known, jobs), strict=True):
         for number, piece in each.items():
@@ -206,10 +208,37 @@ def _corrections(run: GoodRun) -> "Iterator[pa.Table]":
         yield from row_groups(run.storage, CORRECTIONS, run.manifests[COUNTING].outputs[CORRECTIONS])
 
 
+def _taken(series: Series, root: str, target: str) -> tuple[str, Piece] | None:
+    """Write the ids of this run's own orders that the others have taken back, if it was there before, to a file.
+
+    These count on: what takes them back stands in the other runs. If they didn't, a run that is made again would turn
+    a right total into a wrong one.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    from daskjobs.files.storage import Storage
+    from daskjobs.files.tables import write_piece
+
+    ids, me = list["pa.Table"](), name_of(root)
+    for run in series.runs:
+        if run.has(COUNTING, CORRECTIONS):
+            for group in _corrections(run):
+                uris = group["run"].combine_chunks().dictionary_encode()
+                mine = [name_of(uri) == me for uri in uris.dictionary.to_pylist()]
+                ids.append(group.filter(pa.array(mine, pa.bool_()).take(uris.indices)).select(["order_id"]))
+    taken = pa.concat_tables(ids) if ids else None
+    if taken is None or not len(taken):
+        return None
+    with Storage(root).write(target) as file:
+        return target, write_piece(file, pa.table([pc.unique(taken["order_id"])], ["order_id"]))
+
+
 def _gone(series: Series, theirs: "list[Counted]") -> "dict[int, Ints]":
     """Return the positions, ascending, of orders of earlier partitions that one of the runs has taken back.
 
-    Raises ConfigError when a run has taken back orders of another attempt at one of these runs.
+    What a run has taken back of another attempt at one of these runs is nothing of this one's orders: it says no more
+    than that this run has to be made again, too, as `daskjobs history` does.
     """
     import numpy as np
 
@@ -230,10 +259,7 @@ def _gone(series: Series, theirs: "list[Counted]") -> "dict[int, Ints]":
                     continue
                 number, other = by_name[name]
                 if looked.get(name) != other.counts:
-                    raise ConfigError(
-                        f"{other.uri} was made again since {run.uri} took back orders of it: make {run.uri} again, "
-                        "too, with all stages, and then this run"
-                    )
+                    continue
                 rows = group.filter(uris.indices.to_numpy() == code)
                 partitions = column(rows, "partition").to_numpy()
                 at, paid = column(rows, "at").to_numpy(), column(rows, "paid").to_numpy(zero_copy_only=False)

@@ -33,7 +33,7 @@ from daskjobs.pipeline.manifest import Manifest
 from daskjobs.pipeline.stage import Stage
 from daskjobs.series.earlier import LAST, OvertakenError, first
 from daskjobs.series.layout import COLUMNS, DRIFT, PAGE, QUALITY, REPORT, RULES, SEEN_CSV, SUMMARY, partition_files
-from daskjobs.series.runs import looking_at
+from daskjobs.series.runs import counts_of, looking_at
 from daskjobs.stages import clean, generate, merge, split, validate
 from daskjobs.stages.run_settings import Context
 
@@ -119,7 +119,7 @@ def _sealing(context: Context) -> Iterator[None]:
         yield
         return
     try:
-        counts = context.digest(merge.NAME)[merge.STAGE.manifest]
+        counts = counts_of(context.manifest(merge.NAME))
         with first(split.asked(context, settings), earlier, context.stages, counts):
             yield
     except OvertakenError:

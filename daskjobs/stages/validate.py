@@ -45,7 +45,11 @@ PERFORMANCE, REPEATS = "validate/performance.html", "validate/repeats-*.pieces"
 ELSEWHERE = "validate/elsewhere-*.pieces"
 READ_AGAIN, DIVIDED = "validate/ids-*.pieces", "validate/bucket-*.pieces"  # these are gone when the stage has ended
 KNOWN = Names(
-    "validate/filter-*.bits", "validate/known-*.pieces", "validate/matches-*.pieces", "validate/earlier-*.pieces"
+    "validate/filter-*.bits",
+    "validate/known-*.pieces",
+    "validate/matches-*.pieces",
+    "validate/earlier-*.pieces",
+    "validate/taken-*.pieces",
 )  # and these
 Gathered = Callable[..., list[Any]]  # what `gather` does, with this run's connection
 
