@@ -26,8 +26,8 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 STAGES = ("generate", "split", "validate", "merge", "clean", "report")
-OTHERS = ("daskjobs-run.json", "daskjobs-run.lock", "cleanup/receipt.json", "validate/performance.html")
-FREE = {*OTHERS, *(f"{stage}/facts.json" for stage in STAGES)}  # what no manifest vouches for, since no result needs it
+OF_STAGES = *(f"{stage}/facts.json" for stage in STAGES), "validate/performance.html"  # no result needs these
+FREE = {*OF_STAGES, "cleanup/receipt.json", "cleanup/told.json", "daskjobs-run.json", "daskjobs-run.lock"}
 QUARANTINE, WARNED = "merge/quarantine.csv", "merge/warned.csv"
 csv.field_size_limit(1 << 30)
 

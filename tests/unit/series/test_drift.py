@@ -479,11 +479,7 @@ def test_files_of_the_earlier_run_are_held_against_their_hashes(series: Path, tm
     path = earlier / "report/quality.json"
     path.write_text(path.read_text().replace("2500", "2501"))
     with pytest.raises(
-<<<<<<< HEAD
-        StorageError, match=r"/earlier, with which this run is compared, .* do that for \S+/earlier, or"
-=======
         StorageError, match=r"/earlier, with which this run is compared, .*; do that for \S+/earlier"
->>>>>>> mend
     ):
         run(orders(2, 50), tmp_path / "a", compare=earlier)
 
