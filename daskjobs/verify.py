@@ -27,7 +27,7 @@ from urllib.parse import unquote, urlsplit
 
 STAGES = ("generate", "split", "validate", "merge", "clean", "report")
 OTHERS = ("daskjobs-run.json", "daskjobs-run.lock", "cleanup/receipt.json", "validate/performance.html")
-FREE = {*OTHERS, *(f"{stage}/facts.json" for stage in STAGES)}  # what no manifest vouches for, since no result needs it
+FREE = {*OTHERS, "cleanup/told.json", *(f"{stage}/facts.json" for stage in STAGES)}  # no result needs them
 QUARANTINE, WARNED = "merge/quarantine.csv", "merge/warned.csv"
 csv.field_size_limit(1 << 30)
 
