@@ -157,6 +157,7 @@ def test_number_that_was_changed_everywhere_is_not_the_one_that_is_counted(
 
 def test_file_that_nobody_vouches_for_is_named(copied: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (copied / "run/merge/more.csv").write_text("")
+    (copied / "run" / TOLD).parent.mkdir(exist_ok=True)
     (copied / "run" / TOLD).write_text("{}")  # what --notify keeps is no part of any result
     assert verified(copied / "run", copied, capsys) == (
         3,

@@ -478,7 +478,9 @@ def test_files_of_the_earlier_run_are_held_against_their_hashes(series: Path, tm
     earlier = Path(shutil.copytree(series / "runs/01", tmp_path / "earlier"))
     path = earlier / "report/quality.json"
     path.write_text(path.read_text().replace("2500", "2501"))
-    with pytest.raises(StorageError, match=r"/earlier, with which this run is compared, .*; do that for \S+/earlier"):
+    with pytest.raises(
+        StorageError, match=r"/earlier, with which this run is compared, .*; do that for \S+/earlier"
+    ):
         run(orders(2, 50), tmp_path / "a", compare=earlier)
 
 
