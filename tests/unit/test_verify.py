@@ -19,6 +19,7 @@ from conftest import Pipeline
 from daskjobs import verify
 from daskjobs.files.documents import sealed
 from daskjobs.stages import STAGES
+from daskjobs.stages.told import TOLD
 
 LINES = 200  # that an auditor is asked to read
 ORDERS = """id;user_id;region;product;quantity;price;total_amount;payment_mode;status;timestamp;note
@@ -157,6 +158,8 @@ def test_number_that_was_changed_everywhere_is_not_the_one_that_is_counted(
 
 def test_file_that_nobody_vouches_for_is_named(copied: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (copied / "run/merge/more.csv").write_text("")
+    (copied / "run" / TOLD).parent.mkdir(exist_ok=True)
+    (copied / "run" / TOLD).write_text("{}")  # what --notify keeps is no part of any result
     assert verified(copied / "run", copied, capsys) == (
         3,
         "open  merge/more.csv is a file that no manifest vouches for\n",
