@@ -22,6 +22,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     os.chdir(tmp_path)
 
 
+@pytest.mark.timeout(300)  # with rules, each of 90 runs starts processes
 @pytest.mark.parametrize("option", [name for name in fuzz_settings.SHARED if name not in ("run", "cluster")])
 def test_no_value_of_an_option_ends_in_a_stack_trace(here: Path, option: str) -> None:
     for number, value in enumerate(fuzz_settings.VALUES):
