@@ -338,7 +338,7 @@ def test_token_is_in_the_containers_that_need_it_and_in_no_others(namespace: Nam
         template = pod["metadata"]["annotations"]["workflows.argoproj.io/node-name"].rpartition(".")[2]
         found[template] = "it has a token" in namespace.kubectl("logs", pod["metadata"]["name"], "-c", "main")
         assert not [volume for volume in pod["spec"]["volumes"] if "service-account-token" in str(volume.get("secret"))]
-    owners = {"cluster", "validate", "cleanup", "generate-split-validate", "smoke"}
+    owners = {"cluster", "validate", "whole", "cleanup", "cleanup-each", "generate-split-validate", "smoke"}
     assert found == {each["name"]: each["name"] in owners for each in pods}
 
 
