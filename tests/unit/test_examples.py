@@ -64,7 +64,7 @@ NOT_RUN = {
     "python3 -m venv": "would make an environment, for the pip install behind it",
     "daskjobs doctor --cluster kubernetes": "needs a Kubernetes cluster",
     "daskjobs dashboard": "needs a Kubernetes cluster",
-    "daskjobs pending --input 's3://your-bucket": "needs that bucket; test_pending.py has one, and docs/nights.md a folder",
+    "daskjobs pending --input 's3://your-bucket": "needs that bucket; docs/nights.md has a folder",
     ".venv/bin/dask": "listens on ports of its own: tests/unit/cluster/backends/test_remote.py runs it",
     'make run ARGS="--cluster tcp://': "needs the scheduler of the line above",
 }
