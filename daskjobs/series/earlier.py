@@ -7,12 +7,21 @@ from dataclasses import dataclass
 from datetime import date
 
 from daskjobs.errors import ConfigError, StorageError, UsageError
-from daskjobs.files.documents import parse
 from daskjobs.files.storage import real_path
 from daskjobs.pipeline.lease import InUseError, lease
 from daskjobs.pipeline.stage import Stage
 from daskjobs.series.layout import EARLIER
-from daskjobs.series.runs import GoodRun, again, good_run, good_runs, has_report, name_of, refuse_no_series
+from daskjobs.series.runs import (
+    GoodRun,
+    again,
+    good_run,
+    good_runs,
+    has_report,
+    name_of,
+    refuse_no_series,
+    series_of,
+    still,
+)
 
 LOCK_FOLDER = "daskjobs-series"  # in the series: its lock, so that one run at a time commits its report
 WAIT_SECONDS = 120  # for the lock, longer than a stale one takes to be free
@@ -63,10 +72,7 @@ class Earlier:
 
     def that_know(self, name: str, stages: Mapping[str, Stage]) -> list[str]:
         """Return the names of those known runs that have looked at a run of this name themselves."""
-        runs = [run for run in self.known_runs(stages) if run.has("split", EARLIER)]
-        return [
-            run.name for run in runs if name in {each.name for each in parse(run.read("split", EARLIER), Earlier).known}
-        ]
+        return [run.name for run in self.known_runs(stages) if name in looked_at(run)]
 
     def stands(self, stages: Mapping[str, Stage]) -> bool:
         """Tell whether all of these runs are still there as they were."""
@@ -95,7 +101,7 @@ class Asked:
     @property
     def series(self) -> str:
         """The folder of the runs: that of --known, or else the one that holds this run."""
-        return self.known or self.uri.rstrip("/").rpartition("/")[0] or "/"
+        return self.known or series_of(self.uri)
 
     @property
     def compared(self) -> str:
@@ -129,15 +135,18 @@ def first(asked: Asked, earlier: Earlier, stages: Mapping[str, Stage], counts: s
     was made again; and StorageError when another process doesn't free the series within `WAIT_SECONDS`.
     """
     me = name_of(asked.uri)
-    inside = real_path(asked.uri.rstrip("/").rpartition("/")[0]) == real_path(asked.series).rstrip("/")
+    inside = real_path(series_of(asked.uri)) == real_path(asked.series).rstrip("/")
     with _locked(f"{asked.series.rstrip('/')}/{LOCK_FOLDER}") if inside else nullcontext():
-        earlier.known_runs(stages)
+        there = {run.uri: run for run in asked.runs(stages)}
+        for each in earlier.known:
+            now = there.get(each.run)
+            still(each.run, now, now.counts if now else None, each.counts)
         looked = {(each.name, each.counts) for each in earlier.known}
-        for run in asked.runs(stages):
+        for run in there.values():
             if (
                 asked.looks_at(run)
                 and (run.name, run.counts) not in looked
-                and not (inside and _knows(run, me, counts))
+                and not (inside and looked_at(run).get(me) == counts)  # it has not counted the same orders
             ):
                 raise OvertakenError(
                     f"{run.uri} was committed while this run worked, and may have counted the same orders: run all "
@@ -146,11 +155,10 @@ def first(asked: Asked, earlier: Earlier, stages: Mapping[str, Stage], counts: s
         yield
 
 
-def _knows(run: GoodRun, name: str, counts: str) -> bool:
-    """Tell whether a run has looked at another one, as this is now: then it has not counted the same orders."""
-    if not run.has("split", EARLIER):
-        return False
-    return any((each.name, each.counts) == (name, counts) for each in parse(run.read("split", EARLIER), Earlier).known)
+def looked_at(run: GoodRun) -> dict[str, str]:
+    """Return the runs that a run has looked at with --known: what each counted then (`GoodRun.counts`), by its name."""
+    known = run.parsed("split", EARLIER, Earlier).known if run.has("split", EARLIER) else []
+    return {each.name: each.counts for each in known}
 
 
 @contextmanager

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import partial
 from itertools import takewhile
-from typing import Any, TypeVar
+from typing import Any
 
 from daskjobs.cores import in_turn
 from daskjobs.errors import DaskjobsError, InputError
@@ -18,16 +18,14 @@ from daskjobs.pipeline.lease import MARKER
 from daskjobs.pipeline.manifest import Manifest
 from daskjobs.pipeline.stage import Stage
 from daskjobs.series.days import MissingDay, gaps, is_day, uncovered
-from daskjobs.series.earlier import LOCK_FOLDER, Earlier
-from daskjobs.series.layout import DRIFT, EARLIER, PAGE, QUALITY
+from daskjobs.series.earlier import LOCK_FOLDER, looked_at
+from daskjobs.series.layout import DRIFT, PAGE, QUALITY
 from daskjobs.series.prices import Prices, WorkerUse
-from daskjobs.series.runs import LAST, TRIES, GoodRun, folders, good_run, made
+from daskjobs.series.runs import LAST, TRIES, GoodRun, folders, good_run, made, name_of
 
 VERSION = 1
 NAMED = 5  # runs that a sentence names
 ZERO = Decimal("0.00")
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -204,7 +202,7 @@ def history(
     with explained(f"list {series}"):
         if not fs.isdir(path):
             raise InputError(f"there is no folder {series}: name the one that holds runs, like runs/")
-    uris = [uri for uri in folders(series) if _name(uri) != LOCK_FOLDER]
+    uris = [uri for uri in folders(series) if name_of(uri) != LOCK_FOLDER]
     look = partial(_looked_at, stages=stages, prices=prices)
     with closing(in_turn(look, uris, Storage(series).requests(series))) as looked_at:
         found = [each for each in looked_at if each is not None]
@@ -242,7 +240,7 @@ def _looked_at(uri: str, stages: Mapping[str, Stage], prices: Prices | None) -> 
             raise
         except DaskjobsError as error:
             if tries == TRIES - 1:
-                return BadRun(_name(uri), str(error), error.exit_code)
+                return BadRun(name_of(uri), str(error), error.exit_code)
     raise AssertionError("the last try returns")
 
 
@@ -258,18 +256,17 @@ def _not_good(uri: str, stages: Mapping[str, Stage]) -> OtherRun | None:
         except ValueError:
             continue
         reached, day = stage.name, manifest.settings.get("as_of") or day
-    return OtherRun(_name(uri), day, begun, reached)
+    return OtherRun(name_of(uri), day, begun, reached)
 
 
 def _good(run: GoodRun, stages: Mapping[str, Stage], prices: Prices | None) -> _Good:
     if not is_day(run.day):
         raise damaged(run.storage.uri(MARKER), "it doesn't say when the run's folder was made")
     reported = run.counted(LAST, _Reported)
-    quality = _parsed(run, LAST, QUALITY, Quality)
+    quality = run.parsed(LAST, QUALITY, Quality)
     sent = {each.what: each for each in reversed(quality.sent)}  # the first one is that of all files
-    drift = _parsed(run, LAST, DRIFT, Drift) if run.has(LAST, DRIFT) else None
+    drift = run.parsed(LAST, DRIFT, Drift) if run.has(LAST, DRIFT) else None
     over = [each.sentence for each in drift.over] if drift else []
-    earlier = _parsed(run, "split", EARLIER, Earlier) if run.has("split", EARLIER) else None
     known = run.manifests["split"].settings.get("known")
     facts = _facts(run, stages)
     use = _use(facts)
@@ -299,15 +296,7 @@ def _good(run: GoodRun, stages: Mapping[str, Stage], prices: Prices | None) -> _
         workers=use[0] if use else None,
         cost=str(prices.cost(use[1])) if use and prices else None,
     )
-    looked = {_name(each.run): each.counts for each in earlier.known} if earlier else {}
-    return _Good(run, row, bool(known), looked)
-
-
-def _parsed(run: GoodRun, stage: str, name: str, shape: type[T]) -> T:
-    try:
-        return parse(run.read(stage, name), shape)
-    except ValueError as error:
-        raise damaged(run.storage.uri(name), error) from error
+    return _Good(run, row, bool(known), looked_at(run))
 
 
 def _facts(run: GoodRun, stages: Mapping[str, Stage]) -> _Facts:
@@ -340,10 +329,6 @@ def _use(facts: _Facts) -> tuple[int, WorkerUse] | None:
 
 def _exact(number: float) -> Decimal:
     return Decimal(repr(number))
-
-
-def _name(uri: str) -> str:
-    return uri.rstrip("/").rpartition("/")[2]
 
 
 def _totals(rows: Sequence[RunRow]) -> list[Total]:

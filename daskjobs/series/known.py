@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 from daskjobs.errors import LostWorkError
 from daskjobs.files.digest import Output, Piece
 from daskjobs.files.documents import from_json, parse, unsealed
-from daskjobs.files.storage import Storage, damaged
+from daskjobs.files.storage import Storage
 from daskjobs.files.tables import column, mask, plain_texts, read_pieces, reading, row_groups, write_piece
 from daskjobs.orders.plan import Plan
 from daskjobs.orders.profiles import Profile
@@ -100,10 +100,7 @@ def counted(run: GoodRun, number: int, plan: str, profile: Profile | None) -> It
         if not each["valid"]:
             continue
         with looking_at(run.uri):
-            try:
-                result = unsealed(run.read("validate", names["result"]), PartitionResult)
-            except ValueError as error:
-                raise damaged(run.storage.uri(names["result"]), error) from error
+            result = run.parsed("validate", names["result"], PartitionResult, unsealed)
         yield Counted(
             number=0,
             run=number,

@@ -15,9 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from daskjobs.cores import in_turn
-from daskjobs.errors import ConfigError
-from daskjobs.files.documents import parse, unsealed
-from daskjobs.files.storage import damaged
+from daskjobs.files.documents import unsealed
 from daskjobs.files.tables import column, mask, read_pieces, reading, rebatched, row_groups
 from daskjobs.orders.plan import Partition, Plan
 from daskjobs.orders.quarantine import by_source
@@ -108,14 +106,14 @@ def life(runs: Iterable[GoodRun], order_id: str) -> Iterator[Night]:
 
 def look(run: GoodRun, order_id: str) -> Night:
     """Return what a run has of an order. Raises StorageError when a file is not what its manifest says."""
-    plan = _plan(run)
+    plan = run.parsed("split", PARTITIONS, Plan)
     parts = [each for each in plan.partitions if each.rows]
     seen, unread = list[Seen](), 0
     with closing(in_turn(partial(_look, run, plan, order_id), parts, run.storage.streams(run.uri))) as found:
         for some, lost in found:
             seen += some
             unread += lost
-    sentences = parse(run.read("validate", RULES), dict[str, str]) if seen else {}
+    sentences = run.parsed("validate", RULES, dict[str, str]) if seen else {}
     return Night(run, seen, unread, sentences)
 
 
@@ -129,24 +127,9 @@ def mended(nights: Iterable[Night]) -> tuple[Night, Night] | None:
     return None
 
 
-def _plan(run: GoodRun) -> Plan:
-    try:
-        return parse(run.read("split", PARTITIONS), Plan)
-    except ValueError as error:
-        version = run.manifests["split"].daskjobs
-        raise ConfigError(
-            f"{run.storage.uri(PARTITIONS)} can't be read ({error}), since daskjobs {version} wrote it: look at this "
-            "run with that version"
-        ) from error
-
-
 def _look(run: GoodRun, plan: Plan, order_id: str, partition: Partition) -> tuple[list[Seen], int]:
     """Return a partition's rows with an id, and the number of those of which no id can be read."""
-    name = partition_files(partition.number)["result"]
-    try:
-        result = unsealed(run.read("validate", name), PartitionResult)
-    except ValueError as error:
-        raise damaged(run.storage.uri(name), error) from error
+    result = run.parsed("validate", partition_files(partition.number)["result"], PartitionResult, unsealed)
     names = partition_files(result.partition)["quarantine"], numbered(WARNED, result.partition)
     (rejected, unread), (warned, _) = (_texts(run, plan, result, name, order_id) for name in names)
     counted = _counted(run, plan, partition, result, order_id) if _may_have(result, plan, order_id) else []
@@ -196,7 +179,7 @@ def _with_warnings(counted: Seen, warned: list[Seen], alone: bool) -> Seen:
 def _with_before(run: GoodRun, result: PartitionResult, order_id: str, found: list[Seen]) -> list[Seen]:
     """Return rows with those that earlier runs have counted, as the run has noted with --known."""
     name = partition_files(result.partition)["seen"]
-    earlier = parse(run.read("split", EARLIER), Earlier).known
+    earlier = run.parsed("split", EARLIER, Earlier).known
     before = dict[tuple[str, int], list[Before]]()
     for group in row_groups(run.storage, name, result.outputs[name]):
         for line in group.filter(pc.equal(group["order_id"], order_id)).to_pylist():

@@ -4,10 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import date, datetime
 from decimal import Decimal
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
-from daskjobs.errors import ConfigError
-from daskjobs.files.documents import parse
 from daskjobs.orders.columns.account import MOST_VALUES, ColumnAccount, ColumnsAccount
 from daskjobs.orders.profiles import Profile
 from daskjobs.orders.report.drift import Drift, Numbers, Shares
@@ -25,8 +23,6 @@ OF_AMOUNTS = tuple(f"value.{name}" for name in QUANTILES)
 MOST, LONGEST = 50, 200  # values of a dimension that are named, and characters of one
 LEAST_ROWS = 5  # expected of a value that is named, on either side: the rule of Cochran for chi-square
 BUSY = 20  # a day counts if it has one in so many of the paid orders of the busiest one: others have latecomers
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -55,31 +51,20 @@ def of_run(run: GoodRun) -> Tallied:
     from daskjobs.orders.plan import Plan
 
     sums = summary.read(run.storage, {SUMMARY: run.manifests["clean"].outputs[SUMMARY]})
-    columns = _read(run, "report", COLUMNS, ColumnsAccount) if run.has("report", COLUMNS) else None
+    columns = run.parsed("report", COLUMNS, ColumnsAccount) if run.has("report", COLUMNS) else None
     return tallied(
         run.name,
-        _read(run, "report", QUALITY, Quality),
+        run.parsed("report", QUALITY, Quality),
         run.counted("merge", Merged),
         sums,
         columns,
-        _read(run, "split", PARTITIONS, Plan),
+        run.parsed("split", PARTITIONS, Plan),
     )
 
 
 def drift_of(run: GoodRun) -> Drift | None:
     """Return how much a run differed from an earlier one itself; None if it was compared with none."""
-    return _read(run, "report", DRIFT, Drift) if run.has("report", DRIFT) else None
-
-
-def _read(run: GoodRun, stage: str, name: str, shape: type[T]) -> T:
-    try:
-        return parse(run.read(stage, name), shape)
-    except ValueError as error:
-        version, uri = run.manifests[stage].daskjobs, run.storage.uri(name)
-        raise ConfigError(
-            f"{uri} can't be read ({error}), which daskjobs {version} wrote: compare with another run, or run that one "
-            "again with this version"
-        ) from error
+    return run.parsed("report", DRIFT, Drift) if run.has("report", DRIFT) else None
 
 
 def tallied(

@@ -16,9 +16,8 @@ from fsspec.core import has_magic
 from fsspec.utils import get_protocol
 
 from daskjobs.display import escaped, listed
-from daskjobs.errors import ConfigError, InputError, UsageError
-from daskjobs.files.documents import parse
-from daskjobs.files.storage import damaged, explained, filesystem, real_path
+from daskjobs.errors import InputError, UsageError
+from daskjobs.files.storage import explained, filesystem, real_path
 from daskjobs.pipeline.stage import Stage
 from daskjobs.series.layout import PARTITIONS
 from daskjobs.series.runs import GoodRun, good_runs, made
@@ -132,15 +131,7 @@ def _reads_the_same(uri: str, run: GoodRun) -> bool:
     from daskjobs.orders.plan import Plan
     from daskjobs.orders.sources.unchanged import reads_the_same
 
-    try:
-        plan = parse(run.read("split", PARTITIONS), Plan)
-    except ValueError as error:
-        if run.manifests["split"].daskjobs:
-            raise ConfigError(
-                f"{run.storage.uri(PARTITIONS)} can't be read ({error}): run it again with this version, or move "
-                f"{run.uri} out of the series"
-            ) from error
-        raise damaged(run.storage.uri(PARTITIONS), error) from error
+    plan = run.parsed("split", PARTITIONS, Plan)
     said = run.manifests["split"].settings
     written = InputFormat(*(said.get(name, "") for name in ("delimiter", "quoting", "encoding", "columns")))
     written = replace(written, quoting=written.quoting or RFC4180)

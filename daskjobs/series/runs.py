@@ -8,6 +8,7 @@ import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, TypeVar
 
 from daskjobs.cores import in_turn
@@ -18,6 +19,7 @@ from daskjobs.pipeline.lease import MARKER
 from daskjobs.pipeline.manifest import Manifest, version_of
 from daskjobs.pipeline.stage import Stage
 from daskjobs.series.layout import PARTITION_FILES
+from daskjobs.version import __version__
 
 LAST = "report"  # the stage whose commit makes a run good
 COUNTING = "merge"  # the one whose manifest vouches for what a run counts
@@ -78,10 +80,31 @@ class GoodRun:
         """Return the bytes of a file of a stage. Raises StorageError when they are not what the manifest says."""
         return self.storage.read(name, self.manifests[stage].outputs[name])
 
+    def parsed(self, stage: str, name: str, shape: type[T], read: Callable[[bytes, type[T]], T] = parse) -> T:
+        """Return what a file of a stage has, as its writer has dumped or (``read``) sealed it.
+
+        Raises StorageError as `read` does, and ConfigError when another version has written it in another shape.
+        """
+        try:
+            return read(self.read(stage, name), shape)
+        except ValueError as error:
+            where, version = self.storage.uri(name), self.manifests[stage].daskjobs
+            if version == __version__:
+                raise damaged(where, error) from error
+            raise ConfigError(
+                f"{where} can't be read by daskjobs {__version__}, since daskjobs {version} wrote it ({error}): run "
+                f"{self.uri} again with this version, or do without it"
+            ) from error
+
 
 def name_of(uri: str) -> str:
     """Return the name of a run's folder."""
     return uri.rstrip("/").rpartition("/")[2]
+
+
+def series_of(uri: str) -> str:
+    """Return the folder that holds a run."""
+    return uri.rstrip("/").rpartition("/")[0] or "/"
 
 
 def counts_of(merged: Manifest) -> str:
@@ -101,8 +124,7 @@ def good_runs(series: str, stages: Mapping[str, Stage], but: str = "") -> list[G
     has counted.
     """
     uris = [uri for uri in folders(series) if uri.rstrip("/") != but.rstrip("/")]
-    with closing(in_turn(lambda uri: good_run(uri, stages), uris, Storage(series).requests(series))) as found:
-        return sorted(filter(None, found), key=lambda run: run.order)
+    return sorted(filter(None, _each(uris, stages)), key=lambda run: run.order)
 
 
 def folders(series: str) -> list[str]:
@@ -164,16 +186,28 @@ def again(
 
     Raises ConfigError when one of them is gone, or has another one by now.
     """
-    found = []
-    for uri, sha256 in runs:
-        run = good_run(uri, stages)
-        if run is None or same(run) != sha256:
-            raise ConfigError(
-                f"{uri} {'is gone' if run is None else 'was made again'} since this run looked at it: run all stages "
-                "again, from split"
-            )
-        found.append(run)
-    return found
+    asked = [*runs]
+    found = _each([uri for uri, _ in asked], stages)
+    return [
+        still(uri, run, same(run) if run else None, expected) for (uri, expected), run in zip(asked, found, strict=True)
+    ]
+
+
+def still(uri: str, run: GoodRun | None, now: str | None, expected: str) -> GoodRun:
+    """Return a run that was found before, if it is what it was. Raises ConfigError as `again` does."""
+    if run is None or now != expected:
+        raise ConfigError(
+            f"{uri} {'is gone' if run is None else 'was made again'} since this run looked at it: run all stages "
+            "again, from split"
+        )
+    return run
+
+
+def _each(uris: list[str], stages: Mapping[str, Stage]) -> list[GoodRun | None]:
+    """Return the runs at some URIs, read in threads where a store has to be asked, as `good_run` does."""
+    threads = Storage(uris[0]).requests(uris[0]) if uris else 1
+    with closing(in_turn(partial(good_run, stages=stages), uris, threads)) as found:
+        return [*found]
 
 
 @contextmanager

@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from daskjobs.errors import ConfigError
 from daskjobs.files.digest import Piece
-from daskjobs.files.documents import parse
 from daskjobs.orders.profiles import Profile
 from daskjobs.pipeline.stage import numbered
-from daskjobs.series.earlier import Earlier
-from daskjobs.series.layout import CORRECTIONS, EARLIER, PARTITIONS
+from daskjobs.series.earlier import looked_at
+from daskjobs.series.layout import CORRECTIONS, PARTITIONS
 from daskjobs.series.runs import COUNTING, GoodRun, looking_at, name_of
 
 if TYPE_CHECKING:
@@ -251,7 +250,7 @@ def _gone(series: Series, theirs: "list[Counted]") -> "dict[int, Ints]":
         if not run.has(COUNTING, CORRECTIONS):
             continue
         with looking_at(run.uri):
-            looked = {each.name: each.counts for each in parse(run.read("split", EARLIER), Earlier).known}
+            looked = looked_at(run)
         for group in _corrections(run):
             uris = group["run"].combine_chunks().dictionary_encode()
             for code, uri in enumerate(uris.dictionary.to_pylist()):

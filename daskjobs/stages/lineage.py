@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 from daskjobs.display import listed
 from daskjobs.pipeline.manifest import Manifest
 from daskjobs.series.layout import PARTITION_FILES, QUARANTINE_PARQUET, REPORT
+from daskjobs.series.runs import series_of
 from daskjobs.stages import generate, merge, report, split, validate
 from daskjobs.stages.outcome import Outcome
 from daskjobs.version import __version__
@@ -88,12 +89,11 @@ def ended(
 def _event(kind: str, run_uri: str, namespace: str, run: str, at: str, facets: dict[str, Any]) -> dict[str, Any]:
     engine = _facet("processing_engine", name="daskjobs", version=__version__)
     job = _facet("jobType", processingType="BATCH", integration="DASKJOBS", jobType="JOB")
-    series = run_uri.rstrip("/").rpartition("/")[0] or "/"
     return {
         "eventType": kind,
         "eventTime": at,
         "run": {"runId": run, "facets": {"processing_engine": engine, **facets}},
-        "job": {"namespace": namespace or NAMESPACE, "name": series, "facets": {"jobType": job}},
+        "job": {"namespace": namespace or NAMESPACE, "name": series_of(run_uri), "facets": {"jobType": job}},
         "inputs": [],
         "outputs": [],
         "producer": PRODUCER,

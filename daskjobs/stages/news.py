@@ -12,6 +12,7 @@ from daskjobs.orders.sent import SentLine
 from daskjobs.orders.validation.result import SeenBefore
 from daskjobs.pipeline.manifest import Manifest
 from daskjobs.series.layout import DRIFT, PAGE, QUALITY
+from daskjobs.series.runs import name_of
 from daskjobs.stages import merge, report, split
 from daskjobs.stages.outcome import Outcome
 from daskjobs.stages.run_settings import Context
@@ -114,8 +115,7 @@ def _drift(context: Context, manifests: dict[str, Manifest]) -> list[str]:
 
 def text(news: News) -> str:
     """Return the news as a few lines for people, without markup."""
-    place = news.run.rstrip("/").rpartition("/")[2]
-    name = f"{news.workflow.name} in {news.workflow.namespace}" if news.workflow else place
+    name = f"{news.workflow.name} in {news.workflow.namespace}" if news.workflow else name_of(news.run)
     lines = [f"daskjobs {news.result}: {name}{f', {news.day}' if news.day else ''}"]
     if news.result == "failed":
         lines.append(": ".join(filter(None, (news.stage, news.sentence))) or "nothing says why")

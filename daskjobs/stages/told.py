@@ -14,9 +14,9 @@ from daskjobs.errors import DaskjobsError
 from daskjobs.events import event
 from daskjobs.files.documents import dump, parse, to_json
 from daskjobs.options import flags
-from daskjobs.pipeline.lease import MARKER
 from daskjobs.pipeline.manifest import Manifest
 from daskjobs.series.layout import COLUMNS, RULES, TOLD
+from daskjobs.series.runs import made
 from daskjobs.stages import generate, lineage, merge, report, validate
 from daskjobs.stages.news import News, marked, news_of, plain, text
 from daskjobs.stages.outcome import STOP_SECONDS, Outcome
@@ -162,9 +162,8 @@ def _now() -> str:
 def _made(context: Context) -> str:
     """Return when the run's folder was made, or an empty text where its marker can't be read."""
     try:
-        marker = context.storage.find(MARKER)
-        return str(json.loads(marker)["made"]) if marker is not None else ""
-    except (DaskjobsError, ValueError, KeyError):
+        return made(context.settings.run_uri)
+    except DaskjobsError:
         return ""
 
 
