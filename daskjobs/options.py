@@ -184,6 +184,11 @@ def _check_text(option: Option, text: str) -> None:
     if not option.path and not text.isascii() and not _is_unicode(text):
         raise UsageError(f"{option.flag} must be text in the terminal's encoding{_got(option, quoted(text))}")
     refuse_nul(option.flag, text, option.secret)
+    if option.path and (text.isspace() or text != text.strip("\r\n")):
+        raise UsageError(
+            f"{option.flag} must be a path or a URI without a line break around it, got {quoted(text)}: in YAML, a "
+            "text after `|` ends with a line break, and one after `|-` with none"
+        )
     if option.choices and text and text not in option.choices:
         allowed = f"{', '.join(option.choices[:-1])} or {option.choices[-1]}"
         raise UsageError(f"{option.flag} must be {allowed}, got {quoted(text)}")

@@ -115,6 +115,8 @@ def test_a_run_that_is_made_again_names_those_that_looked_at_it_before(series: P
         ({"known_days": 7}, "--known-days says how --known looks at earlier runs: give --known"),
         ({"again": "newest"}, "--again newest says how --known looks at earlier runs: give --known"),
         ({"known": "https://host/runs"}, r"--known must be a path, or a URI of file:// or s3://"),
+        ({"known": " "}, "--known must be a path or a URI without a line break around it, got ' ': in YAML"),
+        ({"known": "runs\n"}, "--known must be a path or a URI without a line break around it"),
         ({"compare": "s3://me:secret@bucket/runs"}, "--compare must be a path.* without user, password or query"),
     ],
 )
