@@ -1,5 +1,6 @@
 """The command that shows a row, the rows with a reason, or an order's life in many runs."""
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -173,9 +174,11 @@ def _counted(some: "list[Night]") -> Iterator[str]:
         yield "counted    never as paid"
         return
     replaced = [each for night in some for seen in night.seen for each in seen.before if each.replaced]
-    total = sum(
-        (Decimal(each) for each in [seen.amount for _, seen in paid] + [each.revenue for each in replaced]), Decimal(0)
-    )
+    sums = defaultdict[str, Decimal](Decimal)  # by currency, since amounts of two are never added up
+    for night in some:
+        if night.revenue is not None:
+            sums[night.currency] += night.revenue
+    total = " and ".join(f"{amount} {currency}".rstrip() for currency, amount in sums.items())
     runs = len({night.run.uri for night, _ in paid}) - len({each.run for each in replaced if each.paid})
     twice = f" of {runs} runs, so more than once: --known leaves out what an earlier run has counted"
     yield f"counted    {total} in the revenue{twice if runs > 1 else ''}"

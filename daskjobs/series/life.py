@@ -8,6 +8,7 @@ counted, only those partitions are read that may have this one.
 from collections.abc import Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field, replace
+from decimal import Decimal
 from functools import partial
 
 import numpy as np
@@ -19,6 +20,7 @@ from daskjobs.files.documents import unsealed
 from daskjobs.files.tables import column, mask, read_pieces, reading, rebatched, row_groups
 from daskjobs.orders.plan import Partition, Plan
 from daskjobs.orders.quarantine import by_source
+from daskjobs.orders.report.quality import Quality
 from daskjobs.orders.reread import read_ids
 from daskjobs.orders.rules.builtin import DUPLICATE
 from daskjobs.orders.schema import COUNTS
@@ -27,8 +29,8 @@ from daskjobs.orders.validation.ids import bucket_of, found_again, hashes, rank,
 from daskjobs.orders.validation.result import NEWER, SEEN_BEFORE, PartitionResult
 from daskjobs.pipeline.stage import numbered
 from daskjobs.series.earlier import Earlier
-from daskjobs.series.layout import EARLIER, PARTITIONS, RULES, WARNED, partition_files
-from daskjobs.series.runs import GoodRun
+from daskjobs.series.layout import EARLIER, PARTITIONS, QUALITY, RULES, WARNED, partition_files
+from daskjobs.series.runs import LAST, GoodRun
 
 PAID, UNPAID, REJECTED = "paid", "unpaid", "rejected"
 AGAIN = {DUPLICATE, SEEN_BEFORE}  # reasons of rows that pass every rule, and have an id that has counted before
@@ -91,6 +93,18 @@ class Night:
     def counted(self) -> list[Seen]:
         """The rows that counted: those that are not rejected."""
         return [each for each in self.seen if each.became != REJECTED]
+
+    @property
+    def revenue(self) -> Decimal | None:
+        """What the order adds to the run's revenue, less what it takes back of earlier ones, or None."""
+        amounts = [each.amount for each in self.counted if each.became == PAID]
+        amounts += [each.revenue for seen in self.seen for each in seen.before if each.replaced]
+        return sum(map(Decimal, amounts), Decimal()) if amounts else None
+
+    @property
+    def currency(self) -> str:
+        """The currency of the run's report, or an empty text if it has none. Raises as `GoodRun.parsed` does."""
+        return self.run.parsed(LAST, QUALITY, Quality).currency
 
     @property
     def faulty(self) -> bool:

@@ -82,7 +82,7 @@ class Quality:
     which the report is of ``currency`` alone. ``seen_before`` is there with --known. ``together`` are the sets of
     reasons with the most rows, and ``together_others`` counts the rows of all other sets: together they are all
     rejected rows. ``warned`` are the rules that warn, with the rows that they are true of, and ``sent`` the lines of
-    the ledger of what the sender says.
+    the ledger of what the sender says. What is empty, zero or null may be left out.
     """
 
     version: int

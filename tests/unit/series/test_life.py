@@ -235,6 +235,20 @@ def test_order_that_counts_on_two_nights_is_said_to(
     assert last.startswith("counted    42.00 in the revenue of 2 runs, so more than once: --known leaves out what an")
 
 
+def test_amounts_of_two_currencies_are_not_added_up(
+    tmp_path: Path, daskjobs: Command, orders_file: Callable[..., Path]
+) -> None:
+    (tmp_path / "shop.toml").write_text('[order]\ncurrency = "cur"\n')
+    for number, currency in enumerate(["EUR", "USD", "EUR"], 1):
+        path = orders_file(row(order_id="C1"), name=f"{number}.csv")
+        header, text = path.read_text().splitlines()
+        path.write_text(f"{header},cur\n{text},{currency}\n")
+        profile, day = str(tmp_path / "shop.toml"), f"2026-11-0{number}"
+        inline.run(tmp_path / f"runs/n{number}", str(path), profile=profile, as_of=day)
+    last = daskjobs("explain", "--id", "C1", "--series", "runs").stdout.splitlines()[-1]
+    assert last.startswith("counted    42.00 EUR and 21.00 USD in the revenue of 3 runs, so more than once")
+
+
 def test_orders_that_earlier_runs_have_counted_are_told_with_where_these_stand_and_what_is_taken_back(
     tmp_path: Path, daskjobs: Command, orders_file: Callable[..., Path]
 ) -> None:
