@@ -228,6 +228,8 @@ def left_out(before: Tallied, now: Tallied) -> dict[str, str]:
     for name, at in QUANTILES.items():
         if fewer < least_rows(at):
             said.setdefault(f"value.{name}", f"that takes {least_rows(at)} rows in both")
+    if not (before.numbers.orders and now.numbers.orders):
+        said.setdefault("value.mean", "that takes a paid order in both")
     currencies = before.numbers.currency, now.numbers.currency
     if "revenue" not in said and currencies[0] != currencies[1]:
         known = [f"in {each}" if each else "in no currency that is known" for each in currencies]

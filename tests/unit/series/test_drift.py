@@ -429,6 +429,12 @@ def test_amounts_of_two_currencies_are_not_compared() -> None:
     assert left_out(before, before) == {}
 
 
+def test_mean_of_an_order_is_left_out_with_the_reason_where_no_order_was_paid() -> None:
+    before, now = tallied({}, orders=0, revenue="0.00"), tallied({}, revenue="7.00")
+    assert "value.mean" not in found_in(before.numbers, now.numbers)
+    assert left_out(before, now)["value.mean"] == "that takes a paid order in both"
+
+
 def test_what_one_run_does_not_tell_is_left_out_with_the_reason() -> None:
     before = Tallied(NUMBERS, {}, {"region": "the profile of 01 has none"})
     now = tallied({"region": {"north": 7}})
