@@ -98,11 +98,12 @@ class OrdersResult:
         is not the one that this run wrote.
         """
         import pandas as pd
-        import pyarrow.parquet as pq
+
+        from daskjobs.files import tables
 
         name, context = layout.QUARANTINE_PARQUET, self._context
-        with context.storage.opened(name, context.output(merge.NAME, name)) as file:
-            frame: pd.DataFrame = pq.read_table(file).to_pandas(types_mapper=pd.ArrowDtype)
+        with tables.reading(context.storage, name, context.output(merge.NAME, name)) as file:
+            frame: pd.DataFrame = file.read().to_pandas(types_mapper=pd.ArrowDtype)
         return frame
 
     def explain(self, row: int, source: AnyPath = "") -> "Explained":

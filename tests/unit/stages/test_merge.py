@@ -123,7 +123,7 @@ def test_invisible_character_is_seen_in_quarantine_csv_and_exact_elsewhere(
     results = inline.run(tmp_path / "run", str(tmp_path / "mine.csv"))
     lines = list(csv.DictReader(io.StringIO(results["merge/quarantine.csv"].decode(), newline="")))
     assert [line["raw"] for line in lines] == [rows[0], rows[1].replace(odd, shown)]
-    assert pq.read_table(io.BytesIO(results["merge/quarantine.parquet"]))["raw"].to_pylist() == rows
+    assert pq.ParquetFile(io.BytesIO(results["merge/quarantine.parquet"])).read()["raw"].to_pylist() == rows
     assert (tmp_path / "run/merge/rejected-00000.csv").read_bytes() == csv_text(*rows)
 
 
