@@ -58,17 +58,25 @@ class Series:
             )
 
     def refuse_currencies(self, profile: Profile | None, results: "list[PartitionResult]") -> None:
-        """Raise ConfigError when a correction would take back an amount of another currency than this run's."""
+        """Raise ConfigError when an order would count in no run, or a correction in another currency than its order."""
         from daskjobs.series.known import profile_of
 
         mine = _currency(profile, {name for each in results for name in each.currencies})
-        for run in self.runs if self.newest else ():
-            theirs = _currency(profile_of(run), {*run.manifests[COUNTING].rows.get("currencies", {})})
-            if mine and theirs and mine != theirs:
-                raise ConfigError(
-                    f"{run.uri} is of {theirs}, and this run is of {mine}: --again newest would take back amounts of "
-                    "another currency; keep the runs of each currency in a series of their own"
-                )
+        for run in self.runs:
+            paid = run.manifests[COUNTING].rows.get("currencies", {})
+            theirs = _currency(profile_of(run), {*paid})
+            if not mine or not theirs or mine == theirs:
+                continue
+            if self.newest:
+                fault = "--again newest would take back amounts of another currency"
+            elif mine in paid:
+                fault = f"the orders of {mine} that it holds are known, and count in neither"
+            else:
+                continue
+            raise ConfigError(
+                f"{run.uri} is of {theirs}, and this run is of {mine}: {fault}; keep the runs of each currency in a "
+                "series of their own"
+            )
 
 
 def _currency(profile: Profile | None, currencies: set[str]) -> str:

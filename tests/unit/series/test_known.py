@@ -376,6 +376,16 @@ def test_nothing_is_taken_back_in_another_currency(newest: Series) -> None:
     assert newest.night("b", rows, columns, again="first", **said).orders == 1
 
 
+def test_an_order_that_was_unpaid_for_its_currency_alone_is_no_order_that_was_counted(series: Series) -> None:
+    columns, said = (*COLUMNS, "cur"), {"profile": profile(series, '[order]\ncurrency = "cur"\n')}
+    rows = [order(1) | {"cur": "EUR"}, order(2) | {"cur": "USD"}]
+    assert series.night("a", rows, columns, currency="EUR", **said).orders == 1
+    with pytest.raises(ConfigError, match=r"/a is of EUR, and this run is of USD: the orders of USD that it holds"):
+        series.night("b", rows, columns, currency="USD", **said)
+    assert series.night("c", [order(3) | {"cur": "EUR"}], columns, **said).orders == 1
+    assert series.night("d", [order(3) | {"cur": "GBP"}, order(4) | {"cur": "GBP"}], columns, **said).orders == 1
+
+
 def test_rows_of_all_formats_and_of_many_files_are_named(series: Series) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
