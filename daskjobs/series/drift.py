@@ -15,6 +15,7 @@ from typing import Any
 
 from daskjobs.display import counted, escaped
 from daskjobs.errors import UsageError
+from daskjobs.options import value_shown
 from daskjobs.orders.report import drift
 from daskjobs.orders.report.drift import Measure, Numbers, Shares
 from daskjobs.orders.report.drift import share as percent
@@ -98,6 +99,30 @@ class Limits:
         known = [f"{kind}{reason}" for kind in BY_REASON for reason in (*reasons, "*")]
         for name in sorted({name for name in self.bounds if name.startswith(BY_REASON)} - {*known}):
             raise UsageError(f"--max-drift {name} names no rule: {_near(name, known) or ', '.join(known)}")
+
+
+def read_limits(value: Any) -> str:
+    """Return what --max-drift says as one text.
+
+    ``value`` is a text, several, or a mapping from measures to limits, which may be numbers. Raises UsageError for
+    another one.
+
+    >>> read_limits({"rows": "-20%", "region": 0.2}), read_limits(["rows=5%", "region=0.2"])
+    ('rows=-20%,region=0.2', 'rows=5%,region=0.2')
+    """
+    if isinstance(value, str):
+        return value
+    if isinstance(value, Mapping) and value:
+        return ",".join(f"{name}={_limit(said)}" for name, said in value.items())
+    if isinstance(value, list | tuple) and value:
+        return ",".join(map(read_limits, value))
+    raise UsageError(f"--max-drift must be limits by measure, like rows=-20%,region=0.2, got {value_shown(value)}")
+
+
+def _limit(said: Any) -> str:
+    number = said.item() if getattr(said, "shape", None) == () else said  # numpy's
+    plain = isinstance(number, int | float | Decimal) and not isinstance(number, bool) and math.isfinite(number)
+    return f"{Decimal(str(number)):f}" if plain else str(said)
 
 
 def limits(text: str) -> Limits:

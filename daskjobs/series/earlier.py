@@ -10,7 +10,7 @@ from daskjobs.errors import ConfigError, StorageError, UsageError
 from daskjobs.files.storage import real_path
 from daskjobs.pipeline.lease import InUseError, lease
 from daskjobs.pipeline.stage import Stage
-from daskjobs.series.layout import EARLIER
+from daskjobs.series.layout import EARLIER, LOCK_FOLDER
 from daskjobs.series.runs import (
     GoodRun,
     again,
@@ -23,7 +23,6 @@ from daskjobs.series.runs import (
     still,
 )
 
-LOCK_FOLDER = "daskjobs-series"  # in the series: its lock, so that one run at a time commits its report
 WAIT_SECONDS = 120  # for the lock, longer than a stale one takes to be free
 LAST = "last"  # --compare: the newest good run before this one
 

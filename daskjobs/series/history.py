@@ -18,8 +18,8 @@ from daskjobs.pipeline.lease import MARKER
 from daskjobs.pipeline.manifest import Manifest
 from daskjobs.pipeline.stage import Stage
 from daskjobs.series.days import MissingDay, gaps, is_day, uncovered
-from daskjobs.series.earlier import LOCK_FOLDER, looked_at
-from daskjobs.series.layout import DRIFT, PAGE, QUALITY
+from daskjobs.series.earlier import looked_at
+from daskjobs.series.layout import DRIFT, LOCK_FOLDER, PAGE, QUALITY
 from daskjobs.series.prices import Prices, WorkerUse
 from daskjobs.series.runs import LAST, TRIES, GoodRun, folders, good_run, made, name_of
 

@@ -21,6 +21,7 @@ SUMMARY = "clean/summary.parquet"
 REPORT, QUALITY, PAGE = "report/analytics_report.json", "report/quality.json", "report/report.html"
 COLUMNS, DRIFT = "report/columns.json", "report/drift.json"
 TOLD = "cleanup/told.json"
+LOCK_FOLDER = "daskjobs-series"  # in the series: its lock, so that one run at a time commits its report
 
 
 def partition_files(number: int) -> dict[str, str]:

@@ -52,7 +52,7 @@ class Options(ClusterKeywords, total=False):
     known_days: int
     again: str
     compare: AnyPath
-    max_drift: str
+    max_drift: str | Mapping[str, float | str]
     notify: str
     openlineage: str
     openlineage_key: str

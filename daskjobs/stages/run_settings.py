@@ -22,7 +22,8 @@ from daskjobs.orders.sent import read_expect
 from daskjobs.orders.validation.limit import read_shares
 from daskjobs.pipeline.context import StageContext
 from daskjobs.series.days import is_day
-from daskjobs.series.drift import limits
+from daskjobs.series.drift import limits, read_limits
+from daskjobs.series.layout import LOCK_FOLDER
 from daskjobs.stages.outcome import Outcome
 
 OF_GENERATED = ("rows", "seed")  # settings of generated orders, and of an input
@@ -108,7 +109,7 @@ class SeriesSettings:
     )  # fmt: skip
     max_drift: str = option(
         "", "Fail when this run differs more from the one of `--compare`: `rows=-20%,region=0.2,newest=36h`. A sign is "
-        "for one direction.", several=True,
+        "for one direction.", several=True, read=read_limits, python="str | Mapping[str, float | str]",
     )  # fmt: skip
 
 
@@ -242,6 +243,10 @@ class Settings(TellingSettings, SeriesSettings, InputSettings):
             from daskjobs.orders.rules.profiled import BUILT_IN  # here, since it imports pyarrow
 
             allowed.refuse_unknown(BUILT_IN)
+        if self.run_uri.rstrip("/").endswith(f"/{LOCK_FOLDER}"):
+            raise UsageError(f"--run can't be called {LOCK_FOLDER}, which is the lock of a series: choose another name")
+        if self.known and self.known.rstrip("/") == self.run_uri.rstrip("/"):
+            raise UsageError(f"--known {self.known} is this run itself, and a series is the folder that holds runs")
         for name, where in (("--known", self.known), ("--compare", self.compare)):
             if "::" in where or ("://" in where and not where.startswith(STORES)) or listed(where) != where:
                 raise UsageError(

@@ -373,6 +373,21 @@ def test_limits_need_a_run_to_compare_with_and_may_be_said_twice() -> None:
 
 
 @pytest.mark.parametrize(
+    "given",
+    [
+        "rows=-20%,region=0.00001,newest=36h",
+        ["rows=-20%", "region=0.00001,newest=36h"],
+        {"rows": "-20%", "region": 0.00001, "newest": "36h"},
+        {"rows": "-20%", "region": np.float64(0.00001), "newest": "36 h"},
+        [{"rows": "-20%"}, {"region": Decimal("0.00001"), "newest": "36h"}],
+    ],
+)
+def test_limits_may_be_given_as_a_text_a_list_or_a_mapping(given: Any) -> None:
+    read = limits(Settings("run", compare="last", max_drift=given).max_drift)
+    assert read.bounds == {"rows": (-0.2, math.inf), "region": (-math.inf, 0.00001), "newest": (-36, 36)}
+
+
+@pytest.mark.parametrize(
     ("nights", "max_drift", "over", "fails", "back"),
     [
         ((5000, 500, 4900), "", False, False, True),  # an event, told on its night, and back

@@ -20,8 +20,8 @@ from daskjobs.files.documents import to_json
 from daskjobs.orders.schema import COLUMNS
 from daskjobs.series import history as books
 from daskjobs.series.days import days_of
-from daskjobs.series.earlier import LOCK_FOLDER
 from daskjobs.series.history import History, Sums
+from daskjobs.series.layout import LOCK_FOLDER
 from daskjobs.series.prices import prices_of
 from daskjobs.stages import STAGES
 

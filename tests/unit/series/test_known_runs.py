@@ -14,8 +14,8 @@ import daskjobs
 from conftest import Command, csv_text, row
 from daskjobs.errors import ConfigError
 from daskjobs.files.storage import Storage
-from daskjobs.series.earlier import LOCK_FOLDER, OvertakenError
-from daskjobs.series.layout import EARLIER, REPORT, SEEN_CSV
+from daskjobs.series.earlier import OvertakenError
+from daskjobs.series.layout import EARLIER, LOCK_FOLDER, REPORT, SEEN_CSV
 from daskjobs.series.runs import good_runs
 from daskjobs.stages import STAGES, new_context, run_stage
 from daskjobs.stages.run_settings import Settings
