@@ -8,7 +8,7 @@ from itertools import groupby
 
 from daskjobs.display import counted
 from daskjobs.orders.report.html import Html, amount, document, repeated, scrolled, share
-from daskjobs.orders.report.plots import ABOVE, BELOW, HEIGHT, MONTHS, UNITS, percent, short, ticks_of
+from daskjobs.orders.report.plots import ABOVE, HEIGHT, MONTHS, UNITS, percent, short, ticks_of, upright
 from daskjobs.series.history import History, RunRow, Total, few_of
 from daskjobs.series.said import (
     TITLE,
@@ -219,29 +219,17 @@ def _figure(
          ABOVE + height + 20, _day(days[at]))
         for number, at in enumerate(range(0, count, every))
     ]  # fmt: skip
-    heights = [("" if tick else "zero", ABOVE + up(tick, height), brief(tick)) for tick in ticks]
-    said = _extremes(columns)
-    label = '<text class="{}" x="{}" y="{}" text-anchor="middle">{}</text>'
-    drawn = Html(
-        '<p>{}</p>\n<p class="axis">{}</p>\n<svg class="plot" width="100%" height="{}" role="img" '
-        'aria-label="{}. {}">\n{}<svg y="{}" width="100%" height="{}" viewBox="0 0 {} {}" preserveAspectRatio="none">'
-        '<path class="bar" d="{}"/></svg>\n{}\n{}\n</svg>\n<p class="axis below">{}</p>\n'
-    ).format(
-        said,
-        f"{unit}{'; ! marks a night that differs from the one it was compared with' if marks else ''}",
-        ABOVE + height + BELOW,
+    drawn = upright(
         title,
-        said,
-        repeated('<line class="{}" x1="0" x2="100%" y1="{}" y2="{}"/>', ((kind, y, y) for kind, y, _ in heights))
-        + repeated('<text x="-8" y="{}" text-anchor="end">{}</text>\n', ((y + 4, text) for _, y, text in heights)),
-        ABOVE,
-        height,
-        SLOT * count,
-        UNITS,
+        _extremes(columns),
+        (
+            f"{unit}{'; ! marks a night that differs from the one it was compared with' if marks else ''}",
+            f"Night, from {rows[0].day} to {rows[-1].day}" if len(rows) > 1 else "Night",
+        ),
         "".join(path),
-        repeated(label, below),
-        repeated(label, values),
-        f"Night, from {rows[0].day} to {rows[-1].day}" if len(rows) > 1 else "Night",
+        (SLOT * count, height),
+        [("" if tick else "zero", ABOVE + up(tick, height), brief(tick)) for tick in ticks],
+        [*below, *values],
     )
     lines = repeated("<tr><td>{}</td><td>{}</td></tr>\n", ((_named(each.row, link), each.text) for each in columns))
     return Html(

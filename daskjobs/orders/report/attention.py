@@ -132,8 +132,9 @@ def _warned(quality: Quality, judged: int) -> Html:
         for each in quality.warned
     )
     return Html(
-        '<table id="warned">\n<thead><tr><th>What rules warn of, in valid rows</th>'
-        '<th class="n">Rows</th><th class="n">Share</th></tr></thead>\n<tbody>\n{}</tbody>\n</table>\n'
+        '<table id="warned">\n<thead><tr><th scope="col">What rules warn of, in valid rows</th>'
+        '<th scope="col" class="n">Rows</th><th scope="col" class="n">Share</th></tr></thead>\n'
+        "<tbody>\n{}</tbody>\n</table>\n"
         '<p class="note">These rows count. Each of them, with its warnings, is in merge/warned.csv.</p>'
     ).format(
         repeated(

@@ -113,33 +113,55 @@ def columns(period: str, sums: Sequence[Line], unit: str) -> Html:
         ("wide" if place % step else "", percent(at), ABOVE + HEIGHT + 20, text)
         for place, (at, text) in enumerate(dates)
     ]
-    heights = [("" if tick else "zero", ABOVE + up(tick, HEIGHT), short(tick)) for tick in ticks]
     named = [(NAMES[period].format(line.value), line) for line in sums]
-    said = f"{_extremes(period, named)}."
-    label = '<text class="{}" x="{}" y="{}" text-anchor="middle">{}</text>'
-    plot = Html(
-        '<p>{}</p>\n<p class="axis">{}</p>\n'
-        '<svg class="plot" width="100%" height="{}" role="img" aria-label="Revenue by {}. {}">\n{}'
-        '<svg y="{}" width="100%" height="{}" viewBox="0 0 {} {}" preserveAspectRatio="none">'
-        '<path class="bar" d="{}"/></svg>\n{}\n{}\n</svg>\n<p class="axis below">{}</p>\n'
+    plot = upright(
+        f"Revenue by {period}",
+        f"{_extremes(period, named)}.",
+        (unit, f"{period.capitalize()}{f', from {named[0][0]} to {named[-1][0]}' if len(named) > 1 else ''}"),
+        "".join(path),
+        (10 * days, HEIGHT),
+        [("" if tick else "zero", ABOVE + up(tick, HEIGHT), short(tick)) for tick in ticks],
+        [*below, *values],
+    )
+    return _figure(period, plot, named, unit)
+
+
+def upright(
+    title: str,
+    said: str,
+    axes: tuple[str, str],
+    path: str,
+    size: tuple[int, int],
+    heights: Sequence[tuple[str, int, str]],
+    labels: Sequence[tuple[str, str, int, str]],
+) -> Html:
+    """Draw columns above an axis, with what is ``said`` of them.
+
+    ``axes`` name what stands upwards and across. ``path`` draws the columns, `UNITS` high and ``size[0]`` wide, in
+    ``size[1]`` pixels. ``heights`` are lines across: their class, pixels from the top, and text; ``labels`` are texts
+    at columns: their class, percent across, pixels from the top, and text.
+    """
+    wide, high = size
+    return Html(
+        '<p>{}</p>\n<p class="axis">{}</p>\n<svg class="plot" width="100%" height="{}" role="img" '
+        'aria-label="{}. {}">\n{}<svg y="{}" width="100%" height="{}" viewBox="0 0 {} {}" preserveAspectRatio="none">'
+        '<path class="bar" d="{}"/></svg>\n{}\n</svg>\n<p class="axis below">{}</p>\n'
     ).format(
         said,
-        unit,
-        ABOVE + HEIGHT + BELOW,
-        period,
+        axes[0],
+        ABOVE + high + BELOW,
+        title,
         said,
         repeated('<line class="{}" x1="0" x2="100%" y1="{}" y2="{}"/>', ((kind, y, y) for kind, y, _ in heights))
         + repeated('<text x="-8" y="{}" text-anchor="end">{}</text>\n', ((y + 4, text) for _, y, text in heights)),
         ABOVE,
-        HEIGHT,
-        10 * days,
+        high,
+        wide,
         UNITS,
-        "".join(path),
-        repeated(label, below),
-        repeated(label, values),
-        f"{period.capitalize()}{f', from {named[0][0]} to {named[-1][0]}' if len(named) > 1 else ''}",
+        path,
+        repeated('<text class="{}" x="{}" y="{}" text-anchor="middle">{}</text>', labels),
+        axes[1],
     )
-    return _figure(period, plot, named, unit)
 
 
 def short(value: Decimal) -> str:

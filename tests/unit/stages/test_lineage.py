@@ -13,7 +13,7 @@ from referencing import Registry, Resource
 from conftest import TESTS, row
 from daskjobs.errors import ClusterError
 from daskjobs.pipeline.manifest import Manifest
-from daskjobs.stages import STAGES, lineage, new_context, post, run_all, run_stage
+from daskjobs.stages import STAGES, lineage, new_context, run_all, run_stage
 from daskjobs.stages.outcome import Outcome
 from daskjobs.stages.run_settings import Context, Settings
 from receiver import Receiver
@@ -21,13 +21,6 @@ from receiver import Receiver
 SCHEMAS = [json.loads(path.read_text()) for path in sorted((TESTS / "openlineage").rglob("*.json"))]
 REGISTRY: Registry[Any] = Registry().with_resources((each["$id"], Resource.from_contents(each)) for each in SCHEMAS)
 BY_ID = {each["$id"]: each for each in SCHEMAS}
-
-
-@pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Receiver]:
-    monkeypatch.setattr(post, "WAIT", 0.01)
-    with Receiver() as receiver:
-        yield receiver
 
 
 def context_of(server: Receiver, run: Path | str, **given: Any) -> Context:

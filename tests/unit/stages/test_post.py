@@ -3,7 +3,6 @@
 import socket
 import sys
 import time
-from collections.abc import Iterator
 from contextlib import suppress
 from threading import Thread
 
@@ -16,12 +15,6 @@ from daskjobs.stages.post import NotPostedError, post_json, post_text, refuse_ad
 from receiver import Receiver
 
 SECRET = "T0/B1/s3cr3t"
-
-
-@pytest.fixture
-def server() -> Iterator[Receiver]:
-    with Receiver() as receiver:
-        yield receiver
 
 
 @pytest.fixture(autouse=True)

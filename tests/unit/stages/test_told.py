@@ -3,7 +3,7 @@
 import copy
 import json
 import pickle
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from daskjobs.errors import ClusterError, ConfigError, DaskjobsError, StorageErr
 from daskjobs.files.documents import to_json
 from daskjobs.files.storage import Storage
 from daskjobs.pipeline import ending
-from daskjobs.stages import STAGES, new_context, post, report, run_all, run_stage, told
+from daskjobs.stages import STAGES, new_context, report, run_all, run_stage, told
 from daskjobs.stages.news import MOST_TEXT, News, marked, text
 from daskjobs.stages.outcome import Outcome, of_argo, of_error
 from daskjobs.stages.run_orders import run_orders
@@ -24,13 +24,6 @@ from receiver import Receiver
 
 SECRET = "T0X/B1X/s3cr3t"
 SENTENCE = 'row "7" says <!channel> & <https://evil|click> $(HOME) {{workflow.uid}} \\ ü'
-
-
-@pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Receiver]:
-    monkeypatch.setattr(post, "WAIT", 0.01)
-    with Receiver() as receiver:
-        yield receiver
 
 
 def context_of(server: Receiver, run: Path | str, **given: Any) -> Context:
@@ -101,7 +94,7 @@ def test_failure_is_told_with_its_stage_and_sentence(
         run_all(context, fails_at(stage, StorageError(SENTENCE)))
     (came,) = server.came
     assert (came.body["result"], came.body["stage"]) == ("failed", stage)
-    assert came.body["sentence"] == SENTENCE.replace("<https://evil|click>", "<https://evil|click>")
+    assert came.body["sentence"] == SENTENCE
     assert "<" not in came.body["text"]
     assert "&lt;!channel&gt; &amp; &lt;https://evil|click&gt;" in came.body["text"]
     assert ("rows" in came.body) == (stage in ("clean", "report"))
