@@ -1,5 +1,6 @@
 import logging
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -36,6 +37,7 @@ GOOD = dict(
 
 hypothesis.settings.register_profile("ours", deadline=None)  # a busy machine is no failure
 hypothesis.settings.load_profile("ours")
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup has it ignored, also in the processes that tests start
 
 GATEWAY = which("versitygw") or which("versitygw", path="/opt/cluster/bin")
 
