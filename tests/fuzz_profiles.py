@@ -288,10 +288,12 @@ def assert_books(results: dict[str, bytes], books: oracle_profiles.Books) -> Non
     seen = {
         "in": rows["in"], "furniture": rows.get("furniture", 0), "rejected": rows["rejected"],
         "unpaid": quality["unpaid_by_status"], "reasons": {line["reason"]: line["rows"] for line in lines},
+        "warned": sum(line["rows"] for line in quality.get("warned", [])),
     }  # fmt: skip
     wanted = {
         "in": books.rows, "furniture": books.furniture, "rejected": len(books.rejected),
         "unpaid": dict(sorted(books.unpaid.items())), "reasons": dict(counted),
+        "warned": len(books.warned),
     }  # fmt: skip
     assert seen == wanted, f"{seen}\n  != {wanted}"
     if report := results["report/analytics_report.json"]:

@@ -42,6 +42,7 @@ class Row:
     key: tuple[str, ...] = ()
     known: bool = False
     refunds: Decimal | None = None
+    warned: bool = False
 
 
 @dataclass
@@ -56,6 +57,7 @@ class Books:
     unpaid: Counter[str] = field(default_factory=Counter)
     rejected: list[tuple[str, int, list[str]]] = field(default_factory=list)
     currencies: Counter[str] = field(default_factory=Counter)
+    warned: list[tuple[str, int]] = field(default_factory=list)
 
     @property
     def revenue(self) -> Decimal:
@@ -383,6 +385,8 @@ def expect(files: dict[str, bytes], toml: str) -> Books:
     by_order(reader, rows) if reader.by_line else by_row(reader, rows)
     counted = set[str]()
     for row in rows:
+        if row.warned:
+            books.warned.append((row.source, row.number))
         if row.reasons:
             books.rejected.append((row.source, row.number, row.reasons))
         elif not row.paid:
@@ -393,9 +397,13 @@ def expect(files: dict[str, bytes], toml: str) -> Books:
 
 
 def by_row(reader: Reader, rows: list[Row]) -> None:
-    seen = set[str]()
+    seen, returns = set[str | tuple[str, ...]](), set[str]()
     for row in reader.in_turn(rows):
-        if row.reasons or (row.returned and not reader.order.get("key")):
+        if row.reasons:
+            continue
+        if row.returned and not reader.order.get("key"):
+            again = str(sorted(row.values.items()))
+            row.warned, returns = again in returns, returns | {again}
             continue
         key = row.key if reader.order.get("key") else row.id
         if key in seen:

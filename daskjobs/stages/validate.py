@@ -135,6 +135,7 @@ def _check(
     with dask_configured():
         from daskjobs.cluster.tasks import gather
         from daskjobs.cluster.usage import measured
+    from daskjobs.orders.rules.builtin import DUPLICATE_RETURN, of_profile
     from daskjobs.orders.rules.profiled import BUILT_IN
     from daskjobs.orders.sources import format_of
     from daskjobs.orders.validation.duplicates import buckets
@@ -148,7 +149,8 @@ def _check(
         depends += [context.output(split.NAME, EARLIER).sha256, str(series.newest)]
         series.refuse(plan.profile, plan.extra)
     count, smaller = buckets(plan.rows, len(plan.partitions))
-    ruleset = replace(ruleset, profile=plan.profile, warn=_names(warn))
+    always = {DUPLICATE_RETURN} & of_profile(plan.profile).keys()
+    ruleset = replace(ruleset, profile=plan.profile, warn=_names(warn) | always)
     task = Task(
         root=context.settings.run_uri,
         limit=Limit.of(plan.rows, context.settings.max_rejected),

@@ -101,12 +101,14 @@ MALFORMED = {
 DUPLICATE = "duplicate_order_id"  # looked for across all partitions, among the rows that pass every rule
 DUPLICATES = {DUPLICATE: "A row before it, which passes every rule too, has the same order_id."}
 SEEN = {SEEN_BEFORE: "An earlier run of the series has counted the order."}
-# Reasons of rows that a profile takes for lines of an order.
+# Reasons that a profile brings: of returns, and of rows that are lines of an order.
+DUPLICATE_RETURN = "duplicate_return"  # which warns, and rejects nothing: two things may be given back at once
 DUPLICATE_LINE = "duplicate_line"
 DIFFERING_TOTAL = "differing_total"
 DIFFERING_REFUND = "differing_refund"
 REJECTED_ORDER = "line_of_rejected_order"
-OF_LINES = {
+OF_PROFILE = {
+    DUPLICATE_RETURN: "A return {where} it, which passes every rule too, has the same text in each column.",
     DUPLICATE_LINE: "A row {where} it, which passes every rule too, has the same key ({key}).",
     DIFFERING_TOTAL: "The order's total is another one than that of {first}.",
     DIFFERING_REFUND: "The order's refund is another one than that of {first}.",
@@ -114,8 +116,8 @@ OF_LINES = {
 }
 
 
-def of_lines(profile: Profile | None) -> dict[str, str]:
-    """Return the sentences of the reasons that a profile adds where a row is a line of an order, or has a key."""
+def of_profile(profile: Profile | None) -> dict[str, str]:
+    """Return the sentences of the reasons that a profile adds for rows that repeat others, or are lines of an order."""
     if not profile:
         return {}
     order, key = profile.order, ", ".join(profile.order.key)
@@ -124,8 +126,11 @@ def of_lines(profile: Profile | None) -> dict[str, str]:
     first = "the first of its lines here" + (" that no later one replaces" if last and key else "")
     if not profile.by_line:
         if key:
-            return {DUPLICATE: OF_LINES[DUPLICATE_LINE].format(key=key, where=where)}
-        return {DUPLICATE: DUPLICATES[DUPLICATE].replace("before", where)}
+            return {DUPLICATE: OF_PROFILE[DUPLICATE_LINE].format(key=key, where=where)}
+        said = {DUPLICATE: DUPLICATES[DUPLICATE].replace("before", where)}
+        if order.returns == "subtract":
+            said[DUPLICATE_RETURN] = OF_PROFILE[DUPLICATE_RETURN].format(where=where)
+        return said
     needed = {
         DUPLICATE_LINE: key,
         DIFFERING_TOTAL: order.total,
@@ -133,7 +138,7 @@ def of_lines(profile: Profile | None) -> dict[str, str]:
         REJECTED_ORDER: order.rejects == "order",
     }
     return {
-        name: sentence.format(key=key, where=where, first=first) for name, sentence in OF_LINES.items() if needed[name]
+        name: OF_PROFILE[name].format(key=key, where=where, first=first) for name, wanted in needed.items() if wanted
     }
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from daskjobs.errors import UsageError
 from daskjobs.options import quoted
 
-CAN_WARN = ("quantity_below_one", "negative_price", "wrong_total", "unknown_status")
+CAN_WARN = ("quantity_below_one", "negative_price", "wrong_total", "unknown_status", "duplicate_return")
 _NO_TOTAL = "nobody could tell what its row comes to"
 _TWICE = "the order would count twice"
 _LESS = "its row would lessen the revenue"

@@ -10,7 +10,7 @@ from daskjobs.orders.profiles import OrderForm, Profile, ValueForm
 from daskjobs.orders.rules.builtin import (
     DUPLICATES,
     MALFORMED,
-    OF_LINES,
+    OF_PROFILE,
     RULES,
     SENTENCES,
     Mask,
@@ -18,7 +18,7 @@ from daskjobs.orders.rules.builtin import (
     Rule,
     far_from_product,
     negative_price,
-    of_lines,
+    of_profile,
     quantity_below_one,
     wrong_total,
 )
@@ -34,7 +34,7 @@ FAULTS = {
 }
 NEGATIVE_TOTAL, CONTRADICTORY_SIGNS = "negative_total", "contradictory_signs"
 PROFILED = (NEGATIVE_TOTAL, CONTRADICTORY_SIGNS, *FAULTS)
-BUILT_IN = (*SENTENCES, *PROFILED, *OF_LINES)  # all reasons but those of the user's own rules
+BUILT_IN = (*SENTENCES, *PROFILED, *OF_PROFILE)  # all reasons but those of the user's own rules
 _AT = [*RULES].index(wrong_total.__name__) + 1
 _ORDER = (*[*RULES][:_AT], NEGATIVE_TOTAL, CONTRADICTORY_SIGNS, *[*RULES][_AT:])
 _UNCLEAR = "It is no sale and no return, since the signs of its quantity, price and total_amount don't fit together."
@@ -135,7 +135,7 @@ def sentences_of(profile: Profile, warn: Collection[str] = ()) -> dict[str, str]
     needed = {UNREADABLE_REFUND: profile.order.refunds, MISSING_CURRENCY: profile.order.currency}
     faults = {name: sentence for name, sentence in FAULTS.items() if needed[name]}
     read = {name: sentence for name, sentence in _of_values(profile).items() if name in said | faults}
-    return MALFORMED | said | faults | read | DUPLICATES | of_lines(profile)
+    return MALFORMED | said | faults | read | DUPLICATES | of_profile(profile)
 
 
 def _of_values(profile: Profile) -> dict[str, str]:

@@ -19,7 +19,7 @@ from daskjobs.errors import ConfigError
 from daskjobs.files.storage import Storage
 from daskjobs.orders.profiles import Profile
 from daskjobs.orders.rules.beside import NOTHING, Beside, Loader, read_file
-from daskjobs.orders.rules.builtin import OF_LINES, RULES, SEEN, SENTENCES, Mask, Orders
+from daskjobs.orders.rules.builtin import OF_PROFILE, RULES, SEEN, SENTENCES, Mask, Orders
 from daskjobs.orders.rules.contract import CONTEXT, RuleContext, takes_context
 from daskjobs.orders.rules.file import rules_in
 from daskjobs.orders.rules.functions import LEVEL, SENTENCE, WARN, Functions, load_functions
@@ -68,7 +68,7 @@ class Ruleset:
         """Return the user's own rules, by name."""
         own = _load(self.code, self.name, self.beside) if self.name else {}
         if self.profile:
-            _refuse_taken(own, (*PROFILED, *OF_LINES), self.name)
+            _refuse_taken(own, (*PROFILED, *OF_PROFILE), self.name)
         elif self.warn & {*RULES}:
             _refuse_taken(own, PROFILED, self.name)
         if self.known:

@@ -10,13 +10,14 @@ import pyarrow.compute as pc
 from daskjobs.files.tables import column, mask
 from daskjobs.orders.parse import typed
 from daskjobs.orders.profiles import Profile, worth
-from daskjobs.orders.profiles.columns import Arranged, arranged, kept_as
+from daskjobs.orders.profiles.columns import Arranged, arranged, joined, kept_as
 from daskjobs.orders.rules.builtin import (
     ANOMALIES,
     DIFFERING_REFUND,
     DIFFERING_TOTAL,
     DUPLICATE,
     DUPLICATE_LINE,
+    DUPLICATE_RETURN,
     REJECTED_ORDER,
     Mask,
     Orders,
@@ -147,9 +148,13 @@ def judge(
         for reason, amounts in once.items():
             if amounts is not None:
                 judged[differing_totals(block.runs, amounts, returns, judged == 0, keys)] |= bits[reason]
-    passing, ids = _entrants(found, judged == 0, returns, profile)
+    passing, ids = _entrants(found, block, judged == 0, returns, profile)
     again = np.zeros(len(orders), bool)
     again[passing[repeated[repeated < len(passing)]]] = True
+    if again.any() and DUPLICATE_RETURN in bits and returns is not None:
+        back = again & returns
+        (warned if DUPLICATE_RETURN in ruleset.warn else judged)[back] |= bits[DUPLICATE_RETURN]
+        again &= ~back
     if again.any():
         judged[again] = bits[DUPLICATE if block.runs is None else DUPLICATE_LINE]
     seen = None
@@ -239,18 +244,25 @@ def _only(orders: pa.Table, which: Mask) -> pa.Table:
     return orders if which.all() else orders.filter(pa.array(which))
 
 
-def _entrants(found: Arranged, valid: Mask, returns: Mask | None, profile: Profile | None) -> tuple[Ints, pa.Array]:
+def _entrants(
+    found: Arranged, block: Block, valid: Mask, returns: Mask | None, profile: Profile | None
+) -> tuple[Ints, pa.Array]:
     """Return the rows of which each must have a key of its own, and these keys; without another, it is the order_id.
 
-    Returns have the order_id of what is given back, and lines of an order have it in common: these need a ``key``.
+    Lines of an order have it in common: these need a ``key``. Returns have that of what is given back, or of another
+    return: without a ``key``, it is all of their columns.
     """
-    if found.keys is not None:
-        passing = np.flatnonzero(valid)
-        return passing, found.keys.take(pa.array(passing))
-    if returns is not None:
-        valid = valid & ~returns if not (profile and profile.by_line) else np.zeros(len(valid), bool)
+    if found.keys is None and profile and profile.by_line:
+        valid = np.zeros(len(valid), bool)
     passing = np.flatnonzero(valid)
-    return passing, column(found.orders, "order_id").take(pa.array(passing))
+    keys = (column(found.orders, "order_id") if found.keys is None else found.keys).take(pa.array(passing))
+    if found.keys is None and returns is not None and returns[passing].any():
+        back = returns[passing]
+        texts = block.texts.take(pa.array(passing[back]))
+        columns = (column(texts, name).fill_null("") for name in sorted(texts.column_names))
+        whole = joined([pa.repeat("return", len(texts)), *columns])
+        keys = pc.replace_with_mask(keys, pa.array(back), whole)
+    return passing, keys
 
 
 def _rejected(

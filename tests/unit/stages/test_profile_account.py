@@ -27,8 +27,8 @@ def order(id: str, quantity: str, price: str, total: str, status: str = "success
 def run(folder: Path, profile: str, *rows: str, header: str = HEADER, **options: Any) -> daskjobs.OrdersResult:
     (folder / "mine.csv").write_text("\n".join([header, *rows]) + "\n")
     (folder / "mine.toml").write_text(profile)
-    given = {"partitions": 1, **HERE, **options}
-    return daskjobs.run_orders(folder / "mine.csv", profile=str(folder / "mine.toml"), run=folder / "run", **given)
+    given = {"input": folder / "mine.csv", "partitions": 1, **HERE, **options}
+    return daskjobs.run_orders(profile=str(folder / "mine.toml"), run=folder / "run", **given)
 
 
 def quality(folder: Path) -> Quality:
@@ -103,6 +103,21 @@ def test_return_may_have_the_number_of_its_order_and_a_later_order_may_not(tmp_p
     assert [(each["row"], list(each["reasons"])) for _, each in result.rejected.iterrows()] == [
         (5, ["duplicate_order_id"])
     ]
+    (warned,) = quality(tmp_path).warned
+    assert (warned.reason, warned.rows, warned.first[0].row) == ("duplicate_return", 1, 4)
+
+
+def test_return_in_two_exports_counts_twice_with_a_warning_and_once_with_a_key(tmp_path: Path) -> None:
+    sale, back = order("K0", "3", "7.25", "21.75", more=",T1"), order("K0", "-1", "7.25", "-7.25", more=",T2")
+    header, returns = f"{HEADER},Tx", '[order]\nreturns = "subtract"\n'
+    (tmp_path / "other.csv").write_text("\n".join([header, sale, back]) + "\n")
+    both = {"header": header, "input": [tmp_path / "mine.csv", tmp_path / "other.csv"]}
+    for profile, revenue, warned in ((returns, "7.25", ["duplicate_return"]), (f'{returns}key = "Tx"\n', "14.50", [])):
+        result = run(tmp_path, profile, sale, back, **both)
+        assert (result.orders, result.revenue) == (1, Decimal(revenue))
+        assert [each.reason for each in quality(tmp_path).warned] == warned
+    with pytest.raises(InputError, match="1 of 4 rows were warned of as duplicate_return"):
+        run(tmp_path, returns, sale, back, **both, max_rejected={"duplicate_return": 0})
 
 
 def test_refunds_beside_the_total_count_for_paid_orders(tmp_path: Path) -> None:
