@@ -11,6 +11,8 @@ def first_row(header: list[str], known: Set[str]) -> str:
 
     It does if it has some of the ``known`` names, and nothing but texts that may be names.
     """
+    if not any(map(str.strip, header)):
+        return "is empty"
     if known.isdisjoint(header):
         return "has none of these names"
     if not all(_FIELD_NAME.fullmatch(column) for column in header):

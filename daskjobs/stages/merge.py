@@ -68,7 +68,7 @@ class MergeRows(Ledger):
     orders that earlier runs have counted, if these were looked at. With a profile, this is here,
     too, with the paid rows by currency, and what they add up to, if it says so. ``together`` counts rejected rows by
     all of their reasons, as `together.Together` does. ``warned`` is there where a rule warns, and ``sent`` where the
-    sender says what was sent.
+    sender says what was sent. ``signs`` are those of `PartitionResult`.
     """
 
     statuses: dict[str, int]
@@ -86,6 +86,7 @@ class MergeRows(Ledger):
     together: dict[str, int] = field(default_factory=dict)
     warned: Warned | None = None
     sent: list[SentLine] = field(default_factory=list)
+    signs: dict[str, int] = field(default_factory=dict)
 
 
 def execute(context: Context) -> Manifest:
@@ -128,11 +129,12 @@ def _merge(context: Context) -> Done:
         of_warned = {name: context.output(validate.NAME, name) for name in names}
         outputs |= quarantine.gather(storage, of_warned, WARNED_PARQUET, WARNED_CSV)
     reasons, statuses, scores = Counter[str](), Counter[str](), dict[str, Score]()
-    currencies, together = Counter[str](), Together()
+    currencies, signs, together = Counter[str](), Counter[str](), Together()
     for result in results:
         reasons.update(result.reasons)
         together.add(result.together)
         currencies.update(result.currencies)
+        signs.update(result.signs)
         statuses.update(result.statuses)
         for anomaly, score in result.scores.items():
             scores.setdefault(anomaly, Score(0, 0, 0)).add(score)
@@ -163,6 +165,7 @@ def _merge(context: Context) -> Done:
         together=together.simplest(),
         warned=sum((result.warned for result in warns if result.warned), Warned()) if warns else None,
         sent=_sent(context, results),
+        signs=dict(sorted(signs.items())),
     )
     if rows.utf8:
         event("input.looks_like_utf8", level=logging.WARNING, names=", ".join(rows.utf8[:NAMED]), of=len(rows.utf8))

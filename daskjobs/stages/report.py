@@ -162,7 +162,7 @@ def _write(context: Context) -> Done:
         version=VERSION,
         rows=account,
         lines=merged.lines,
-        warnings=warnings(merged.lines.rows_like_several, account, merged.unread_single, merged.utf8),
+        warnings=warnings(merged.lines.rows_like_several, account, merged.unread_single, merged.utf8, merged.signs),
         reasons=most_frequent(merged.reasons, sentences),
         unpaid_by_status=cleaned.unpaid_by_status,
         scores=scored(merged.scores),

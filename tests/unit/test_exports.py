@@ -9,7 +9,7 @@ import io
 import json
 import re
 import tomllib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -197,16 +197,9 @@ def of_etsy(rows: list[Row]) -> Counted:
 
 
 def of_odoo(rows: list[Row]) -> Counted:
-    """Orders, in the rows below which a whole quantity stands: of S00009 there is none."""
-    orders, whole = dict[str, Row](), set[str]()
-    last = ""
-    for row in rows:
-        last = row["Order Reference"] or last
-        orders.setdefault(last, row)
-        if row["Order Lines/Quantity"].endswith(".0") and not row["Order Lines/Subtotal"].startswith("-"):
-            whole.add(last)
-    kept: Iterable[Row] = (row for key, row in orders.items() if key in whole)
-    return once("Order Reference", "Total", in_words("Status", "Sales Order", "Locked", "sale", "done"))(list(kept))
+    """Orders, each in the first of its rows, whatever its lines are: halves, discounts or headings."""
+    kept = [row for row in rows if row["Order Reference"]]
+    return once("Order Reference", "Total", in_words("Status", "Sales Order", "Locked", "sale", "done"))(kept)
 
 
 def of_paypal(

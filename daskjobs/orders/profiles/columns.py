@@ -15,7 +15,7 @@ from daskjobs.orders.money import MONEY, cents_of, decimals_of
 from daskjobs.orders.parse import mapped, trimmed
 from daskjobs.orders.profiles import ANY, Profile, signed
 from daskjobs.orders.profiles.timestamps import times
-from daskjobs.orders.profiles.values import amounts, ids, quantities
+from daskjobs.orders.profiles.values import amounts, currencies, ids, quantities, signs
 from daskjobs.orders.schema import COLUMNS, COUNTS, STATUSES
 
 BETWEEN = "\x1f"  # the parts of a key
@@ -33,13 +33,15 @@ class Arranged:
     ``refunds`` are amounts, as positive decimals of scale 2: an empty one is 0, and one that can't be read is null, so
     that `worth.faults` rejects its row. ``currencies`` are codes in upper case, and ``keys`` the texts of the columns
     of `OrderForm.key`, joined by the character U+001F, which stands nowhere else in them; each of the three is None
-    where the profile names none.
+    where the profile names none. ``signs`` are what the totals are written with, as `values.signs` has them, or None
+    where all are of one currency, or a column says it.
     """
 
     orders: pa.Table
     refunds: pa.Array | None = None
     currencies: pa.Array | None = None
     keys: pa.Array | None = None
+    signs: pa.Array | None = None
 
 
 def needed(profile: Profile) -> list[list[str]]:
@@ -77,9 +79,16 @@ def raw_names(header: list[str], profile: Profile, name: str) -> list[str]:
     known = {each for names in wanted for each in names}
     missing = [" or ".join(names) for names in wanted if _first_of(names, named) is None]
     if missing:
+        skipped = profile.file.skip_lines
+        row = f"first row, after skip_lines = {skipped}," if skipped else "first row"
+        todo = "name the columns of this file in the profile, or take another one"
+        if skipped:
+            todo += "; if the header stands above that row, make skip_lines less, and if below it, more"
+        elif not any(map(str.strip, header)):
+            todo = "if the header stands below it, say skip_lines = 1 under [file] of the profile"
         raise InputError(
-            f"{name} has no column {', '.join(missing)}, which the profile {profile.name} needs: its first row "
-            f"{first_row(header, known)}; name the columns of this file in the profile, or take another one"
+            f"{name} has no column {', '.join(missing)}, which the profile {profile.name} needs: its {row} "
+            f"{first_row(header, known)}; {todo}"
         )
     counts = Counter(named)
     taken = {_first_of(names, named) for names in wanted}
@@ -178,8 +187,17 @@ def arranged(texts: pa.Table, profile: Profile, extra: list[str]) -> Arranged:
     here = others(texts.column_names, profile)
     for name in dict.fromkeys([*here, *extra]):
         orders = orders.append_column(name, texts[here[name]] if name in here else pa.nulls(len(texts), pa.string()))
-    currencies = pc.utf8_upper(pc.utf8_trim_whitespace(_of(texts, order.currency))) if order.currency else None
-    return Arranged(orders, refunds, currencies, _keys(texts, profile) if order.key else None)
+    codes = pc.utf8_upper(pc.utf8_trim_whitespace(_of(texts, order.currency))) if order.currency else None
+    keys = _keys(texts, profile) if order.key else None
+    return Arranged(orders, refunds, codes, keys, _signs(texts, profile))
+
+
+def _signs(texts: pa.Table, profile: Profile) -> pa.Array | None:
+    if profile.order.currency or len(currencies(profile.values)) < 2:
+        return None
+    of = profile.column("price" if profile.column("total_amount").computed else "total_amount")
+    name = _first_of(of.sources, texts.column_names)
+    return signs(_of(texts, name), profile.values) if name else None
 
 
 def _typed(texts: pa.Table, profile: Profile, ours: str) -> pa.Array:

@@ -14,6 +14,7 @@ from daskjobs.orders.profiles import ValueForm
 
 Bools = npt.NDArray[np.bool_]
 
+CODES = {"€": "EUR", "$": "USD", "US$": "USD", "US $": "USD", "£": "GBP", "¥": "JPY", "zł": "PLN"}  # of signs
 BLANK = "[ \u00a0\u202f]"  # what may stand between an amount and its currency
 NEVER = r"[^\x{0}-\x{10FFFF}]"  # a pattern that nothing matches
 AROUND = " \t\u00a0\u202f"  # what may stand around a number
@@ -42,6 +43,22 @@ def quantities(text: pa.Array, form: ValueForm) -> pa.Array:
 def amounts(text: pa.Array, form: ValueForm) -> pa.Array:
     """Return amounts as decimals, and null for other texts and for fractions of a cent."""
     return parse.each_once(text, lambda distinct: _read(distinct, form, True))
+
+
+def currencies(form: ValueForm) -> list[str]:
+    """Return the currencies that amounts may be written in, each once: the code of a sign that is known, else it."""
+    return [*dict.fromkeys(CODES.get(sign, sign) for sign in form.currency)]
+
+
+def signs(text: pa.Array, form: ValueForm) -> pa.Array:
+    """Return the currency of `currencies` that amounts are written with, or an empty text of those with none."""
+    ordered = "|".join(map(re.escape, sorted(form.currency, key=len, reverse=True)))
+
+    def read(distinct: pa.Array) -> pa.Array:
+        found = pc.struct_field(pc.extract_regex(distinct, f"(?P<sign>{ordered})"), "sign").to_pylist()
+        return pa.array([CODES.get(sign, sign) or "" for sign in found], pa.string())
+
+    return parse.each_once(text, read)
 
 
 def _read(text: pa.Array, form: ValueForm, money: bool) -> pa.Array:

@@ -96,6 +96,11 @@ def currencies(found: Arranged, profile: Profile, valid: Mask) -> dict[str, int]
     return counts
 
 
+def signs(found: Arranged, valid: Mask) -> dict[str, int]:
+    """Return how many valid rows that are paid have a total with each sign, where they may have several."""
+    return counts_of(found.signs.filter(pa.array(valid & _paid(found)))) if found.signs is not None else {}
+
+
 def _paid(found: Arranged) -> Mask:
     return mask(pc.equal(column(found.orders, "status"), PAID))
 

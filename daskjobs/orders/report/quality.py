@@ -155,17 +155,22 @@ def notes(profile: Profile | None) -> list[str]:
 
 
 def warnings(
-    several: LongRows, account: Account | None = None, unread: UnreadFiles | None = None, utf8: Sequence[str] = ()
+    several: LongRows,
+    account: Account | None = None,
+    unread: UnreadFiles | None = None,
+    utf8: Sequence[str] = (),
+    signs: Mapping[str, int] | None = None,
 ) -> list[str]:
     """Return warnings about what may have been read wrongly.
 
     These are rows that look like several, since a stray quote may have joined them; no orders at all; files whose one
-    row was not understood (``unread``); and files that look like ``utf8``, where --encoding may be meant for others.
+    row was not understood (``unread``); files that look like ``utf8``, where --encoding may be meant for others; and
+    paid amounts that are written with several ``signs`` of currencies.
     """
     if account and 0 < account.rows_in == account.furniture:
         return ["the profile takes every row for furniture, so there are no orders: check its [furniture]"]
     single = not_understood(unread, single=True) if unread and account and account.valid else ""
-    return [*filter(None, (_several(several), single, _utf8(utf8)))]
+    return [*filter(None, (_several(several), single, _utf8(utf8), _signs(signs or {})))]
 
 
 def _several(several: LongRows) -> str:
@@ -190,6 +195,17 @@ def _utf8(files: Sequence[str]) -> str:
     return (
         f"{shown}{more} {look} like UTF-8, and {were} read as --encoding says: if texts are wrong, leave that out, or "
         'give a profile in which [file] has encoding = ["utf-8", "…"], the first of these that fits each file'
+    )
+
+
+def _signs(signs: Mapping[str, int]) -> str:
+    named = {sign: rows for sign, rows in signs.items() if sign}
+    if len(named) < 2:
+        return ""
+    shown = ", ".join(f"{sign} {rows:,}" for sign, rows in ranked(named)[:MOST_NAMED])
+    return (
+        f"paid amounts are written in {len(named)} currencies ({shown}), and were added up as if they were one: give "
+        "the rows of each to a run of its own, or name a column of currencies in the profile ([order] currency)"
     )
 
 

@@ -43,11 +43,12 @@ class Judged:
     source's order. ``ids`` are those of all rows that pass every rule, including repeated ones, but for returns; with a
     profile, they may be other keys, or none. ``unpaid_ids`` are the positions of unpaid rows among them. ``reasons``
     counts rows by reason (a row may have several), ``statuses`` valid rows by status. ``anomalies`` has the row numbers
-    of each known anomaly. ``currencies`` are those of `worth.currencies`. ``runs`` are the ids of the block's runs of
-    lines, and their flags. ``seen`` are the rows whose order an earlier run has counted, as `known.SEEN`. ``together``
-    counts rejected rows by all of their reasons, as `together` writes them. ``warned`` are the valid rows that a rule
-    warns of, as ``quarantine`` has rejected ones, and ``warnings`` counts them by rule. Where the sender says what was
-    sent, ``order_ids`` are those of all kept rows, and ``amounts`` theirs by column.
+    of each known anomaly. ``currencies`` are those of `worth.currencies`, and ``signs`` those of `worth.signs`.
+    ``runs`` are the ids of the block's runs of lines, and their flags. ``seen`` are the rows whose order an earlier run
+    has counted, as `known.SEEN`. ``together`` counts rejected rows by all of their reasons, as `together` writes them.
+    ``warned`` are the valid rows that a rule warns of, as ``quarantine`` has rejected ones, and ``warnings`` counts
+    them by rule. Where the sender says what was sent, ``order_ids`` are those of all kept rows, and ``amounts`` theirs
+    by column.
     """
 
     paid: pa.Table
@@ -66,6 +67,7 @@ class Judged:
     warnings: dict[str, int] = field(default_factory=dict)
     order_ids: pa.Array | None = None
     amounts: dict[str, BlockAmounts] = field(default_factory=dict)
+    signs: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -230,6 +232,7 @@ def judge(
         warnings={reason: int(np.count_nonzero(warning[noted] & bits[reason])) for reason in ruleset.warn},
         order_ids=order_ids,
         amounts=amounts,
+        signs=worth.signs(found, valid),
     )
 
 

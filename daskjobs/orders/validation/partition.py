@@ -239,6 +239,7 @@ def _checked(
         warned=counts.warned,
         received=received,
         received_ids=received_ids,
+        signs=_counted(counts.signs),
     )
     pa.default_memory_pool().release_unused()  # else an idle worker would look as large as a busy one
     return Checked(result, storage.put(names["result"], sealed(result)))
@@ -257,7 +258,8 @@ class _Counts:
     def __init__(self, number: int, scored: bool) -> None:
         self.number = number
         self.rows_in = self.rejected = self.furniture = self.passed = self.runs = 0
-        self.statuses, self.reasons, self.currencies = Counter[str](), Counter[str](), Counter[str]()
+        self.statuses, self.reasons = Counter[str](), Counter[str]()
+        self.currencies, self.signs = Counter[str](), Counter[str]()
         self.amounts: Amounts | None = None
         self.warned: Warned | None = None
         self.lines, self.several = PartitionLines(), list[LongRow]()
@@ -283,6 +285,7 @@ class _Counts:
         self.reasons.update(judged.reasons)
         self.together.add(judged.together)
         self.currencies.update(judged.currencies)
+        self.signs.update(judged.signs)
         if block.lines:
             several = block.lines.several
             self.lines.rows += block.rows

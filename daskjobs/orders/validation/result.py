@@ -255,7 +255,8 @@ class PartitionResult:
     runs of the series have counted. ``together`` counts rejected rows by all of their reasons, as `Together` does.
     Where rules warn, ``warned`` says of which of its rows. Where the sender says what was sent, ``received`` says what
     came in, by the place of a file in the input, and under an empty text in all, and ``received_ids`` are the pieces
-    with all order ids.
+    with all order ids. ``signs`` counts the valid rows that are paid by the currency that their amounts are written
+    with, where they may be written with several.
     """
 
     partition: int
@@ -279,6 +280,7 @@ class PartitionResult:
     warned: Warned | None = None
     received: dict[str, Received] = field(default_factory=dict)
     received_ids: list[list[Piece]] = field(default_factory=list)
+    signs: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -155,6 +155,25 @@ MONEYS = [
 ]
 
 
+@pytest.mark.parametrize(
+    ("amounts", "warned"),
+    [
+        (["€1.00", "1.00 EUR", "1.00"], ""),
+        (
+            ["$1.00", "AU $1.00", "-$1.00"],
+            "paid amounts are written in 2 currencies (AU $ 1, USD 1), and were added up",
+        ),
+        (["€1.00", "$ 1.00", "1.00 £"], "paid amounts are written in 3 currencies (EUR 1, GBP 1, USD 1), and were"),
+    ],
+)
+def test_amounts_with_signs_of_two_currencies_are_warned_of(tmp_path: Path, amounts: list[str], warned: str) -> None:
+    rows = [order(f"K{number}", "1", each, each) for number, each in enumerate(amounts)]
+    unpaid = order("K9", "1", "1.00 £", "1.00 £", "failed")  # which is not added up
+    result = run(tmp_path, '[values]\ncurrency = ["€", "EUR", "$", "AU $", "£"]\n', *rows, unpaid)
+    assert result.revenue == sum(not each.startswith("-") for each in amounts)
+    assert [each[: len(warned)] for each in quality(tmp_path).warnings] == ([warned] if warned else [])
+
+
 def test_two_currencies_and_no_choice_end_the_run_with_the_account(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"of 2 currencies \(JPY 1, USD 1\), which can't be added up; .*--currency"):
         run(tmp_path, '[order]\ncurrency = "money"\n', *MONEYS, header=f"{HEADER},money")

@@ -6,7 +6,7 @@ import pyarrow as pa
 import pytest
 
 from daskjobs.errors import InputError
-from daskjobs.orders.profiles import Column, Furniture, OrderForm, Profile, ValueForm
+from daskjobs.orders.profiles import Column, FileForm, Furniture, OrderForm, Profile, ValueForm
 from daskjobs.orders.profiles.columns import (
     arranged,
     extra_names,
@@ -222,6 +222,21 @@ def test_missing_columns_are_one_sentence_when_a_profile_needs_them() -> None:
         "o.csv has no column Preis or Einzelpreis, Zeit, Sub, Off, Refund, Cur, Line, Type, which the profile "
         "shop.toml needs: its first row is '"
     )
+
+
+@pytest.mark.parametrize(
+    ("skip", "header", "said"),
+    [
+        (0, [""], "its first row is empty; if the header stands below it, say skip_lines = 1 under [file]"),
+        (1, ["", " "], "its first row, after skip_lines = 1, is empty; name the columns of this file in the profile"),
+        (2, ["K1"], "after skip_lines = 2, has none of these names; "),
+        (2, ["K1"], "; if the header stands above that row, make skip_lines less, and if below it, more"),
+    ],
+)
+def test_header_that_does_not_stand_where_it_is_looked_for_is_told(skip: int, header: list[str], said: str) -> None:
+    with pytest.raises(InputError) as error:
+        raw_names(header, replace(PLAIN, file=FileForm(skip_lines=skip)), "o.csv")
+    assert said in str(error.value)
 
 
 def test_first_row_is_not_quoted_when_it_does_not_look_like_a_header() -> None:
