@@ -190,9 +190,7 @@ def _account(quality: Quality) -> Html:
         f"valid = {rows.paid:,} paid + {rows.unpaid:,} unpaid{f': {unpaid}' if unpaid else ''}{orders}."
     ]
     if counts.in_files:
-        outside = (
-            f" + {counts.outside:,} before and after the rows, which the profile leaves out" if counts.outside else ""
-        )
+        outside = f" + {counts.outside:,} before and after the rows, which are left out" if counts.outside else ""
         said.append(
             f"{counts.in_files:,} lines in the CSV files = {counted(counts.headers, 'header line')} + "
             f"{counted(counts.rows, 'row')} + {counts.inside_quotes:,} line ends inside quoted fields{outside}."

@@ -62,12 +62,16 @@ class Header:
 
 @dataclass(frozen=True)
 class Span:
-    """The part of a file between the lines that a profile leaves out, which are the bytes ``before`` and ``after``."""
+    """The part of a file between the lines that are left out, which are the bytes ``before`` and ``after``.
+
+    These are those that a profile leaves out, and ``blank`` ones above a header.
+    """
 
     start: int
     end: int
     before: bytes = b""
     after: bytes = b""
+    blank: int = 0
 
 
 class CsvFormat(LinesFormat[CsvSource]):
@@ -119,7 +123,7 @@ class CsvFormat(LinesFormat[CsvSource]):
             lines=header.lines.lines + lines.count_lines(span.before + span.after, last=True),
             inside=header.lines.inside,
             headers=header.lines.headers,
-            outside=form.skip_lines + form.footer_lines,
+            outside=form.skip_lines + form.footer_lines + span.blank,
             encoding=file.encoding,
             nulls=form.nulls,
             unpacked=file.unpacked,
@@ -149,8 +153,11 @@ def _span(opened: IO[bytes], file: InputFile) -> Span:
         if start == size or found > len(first):
             raise _too_short(file, "skip_lines", start == size)
         start = found
+    white = b"" if form.header else first[start : len(first) - len(first[start:].lstrip(b" \t\r\n"))]
+    blank = white[: white.rfind(b"\n") + 1]
+    start += len(blank)
     if not form.footer_lines:
-        return Span(start, size, first[begin:start])
+        return Span(start, size, first[begin:start], blank=blank.count(b"\n"))
     opened.seek(max(start, size - HEADER_BYTES))
     last = opened.read(HEADER_BYTES)
     at = len(last)
@@ -161,7 +168,7 @@ def _span(opened: IO[bytes], file: InputFile) -> Span:
         at = last.rfind(b"\n", 0, at - 1) + 1
     if at == 0 and not whole:
         raise _too_short(file, "footer_lines", whole)
-    return Span(start, size - len(last) + at, first[begin:start], last[at:])
+    return Span(start, size - len(last) + at, first[begin:start], last[at:], blank.count(b"\n"))
 
 
 def _too_short(file: InputFile, key: str, short: bool) -> InputError:
@@ -235,7 +242,7 @@ def _find_header(opened: IO[bytes], span: Span, dialects: list[Dialect], file: I
 def _read_header(opened: IO[bytes], span: Span, dialect: Dialect, file: InputFile) -> Header:
     name = file.name
     if span.start == file.size:
-        what = "has nothing behind the lines that skip_lines leaves out" if span.before else "is empty"
+        what = "has nothing behind the lines that skip_lines leaves out" if file.form.skip_lines else "is empty"
         raise InputError(f"{name} {what}; it must begin with a header row")
     row = _first_row(opened, span, dialect, file)
     try:

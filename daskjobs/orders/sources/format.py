@@ -108,7 +108,8 @@ class InputFile:
 class HeaderLines:
     """The number of line ends before and after a file's rows, and of those inside the names of columns.
 
-    ``headers`` is the number of header rows, one or none, and ``outside`` that of the lines that a profile leaves out.
+    ``headers`` is the number of header rows, one or none, and ``outside`` that of the lines that a profile leaves out,
+    and of blank ones above a header.
     """
 
     lines: int

@@ -83,7 +83,7 @@ class LongRows:
 class Lines:
     """The lines of the CSV files by kind; ``in_files`` is the sum of the next three, and of ``outside``.
 
-    ``outside`` are lines before and after the rows, which a profile leaves out.
+    ``outside`` are lines before and after the rows: those that a profile leaves out, and blank ones above a header.
     """
 
     in_files: int

@@ -1,5 +1,6 @@
 """Which files an --input names, and what is said when it names something else."""
 
+import json
 import os
 import re
 import shutil
@@ -35,6 +36,20 @@ def test_file_that_exists_is_read_when_its_name_has_odd_characters(tmp_path: Pat
     assert report(tmp_path / "run", str(tmp_path / name)) == b'{"orders": 1, "revenue": 21.00}\n'
     listed = os.fsencode(name).decode(errors="backslashreplace")
     assert f"/{listed}" in (tmp_path / "run/merge/quarantine.csv").read_text()
+
+
+@pytest.mark.parametrize("above", ["\n", "\r\n \t\r\n", "\ufeff\n\n", "\n" * 3000])
+def test_blank_lines_above_the_header_are_counted_and_left_out(tmp_path: Path, above: str) -> None:
+    rejected = row(price="x")
+    (tmp_path / "o.csv").write_bytes(above.encode() + csv_text(row(), rejected))
+    results = inline.run(tmp_path / "run", str(tmp_path / "o.csv"))
+    assert results["report/analytics_report.json"] == b'{"orders": 1, "revenue": 21.00}\n'
+    lines = json.loads(results["report/quality.json"])["lines"]
+    assert (lines["in_files"], lines["headers"], lines["rows"]) == (above.count("\n") + 3, 1, 2)
+    assert lines["outside"] == above.count("\n")
+    inline.run(tmp_path / "again", str(tmp_path / "run/merge/rejected-00000.csv"))  # which has them, too
+    expected = above.removeprefix("\ufeff").encode() + csv_text(rejected)
+    assert (tmp_path / "again/merge/rejected-00000.csv").read_bytes() == expected
 
 
 def test_files_with_odd_names_are_read_when_a_glob_finds_them(tmp_path: Path) -> None:
