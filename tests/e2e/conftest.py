@@ -22,6 +22,7 @@ from daskjobs.cluster.kubernetes.secret import mount
 ROOT = Path(__file__).parent.parent.parent
 IMAGE = os.environ.get("DASKJOBS_TEST_IMAGE", "docker.io/library/daskjobs:dev")
 STAGE_SECONDS = 300
+GONE_SECONDS = 200  # the longest idle timeout of a test, the 20 s between two looks of the operator, and a busy node
 TEST_POD = "daskjobs-test=pod"
 CLUSTER_LOCK = Path(tempfile.gettempdir()) / f"daskjobs-test-{os.getuid()}.lock"
 TURN = CLUSTER_LOCK.with_suffix(".turn")

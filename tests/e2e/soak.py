@@ -21,11 +21,11 @@ from typing import Any
 from conftest import RESULTS
 from daskjobs.stages import STAGES, new_context, run_stage
 from daskjobs.stages.run_settings import Settings
-from e2e.conftest import Namespace, Wire, cluster_lock, installed, pods_of
+from e2e.conftest import GONE_SECONDS, Namespace, Wire, cluster_lock, installed, pods_of
 from e2e.faults import FAULTS, OUTAGES, Rules, strike
 
 ALL = FAULTS | OUTAGES
-END_SECONDS, GONE_SECONDS = 600, 200
+END_SECONDS = 600
 ONE_JUDGE = Lock()  # since Dask's configuration and logs are those of the process
 COLUMNS = ("run", "fault", "rows", "partitions", "workers", "seconds", "attempts", "workflow", "report", "reason")
 

@@ -9,13 +9,12 @@ from typing import Any
 import pytest
 
 from conftest import RESULTS, Pipeline
-from e2e.conftest import Namespace, Wire, pods_of
+from e2e.conftest import GONE_SECONDS, Namespace, Wire, pods_of
 from e2e.faults import FAULTS, Rules, strike
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1500), pytest.mark.usefixtures("argo")]
 
 AT_ONCE = 4
-GONE_SECONDS = 200
 RUN = {"rows": 2000, "seed": 11, "partitions": 4, "workers": 2, "worker_cpu": "20m"}
 
 

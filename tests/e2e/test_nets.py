@@ -11,13 +11,12 @@ from typing import Any
 
 import pytest
 
-from e2e.conftest import DASK_KINDS, Namespace, Wire
+from e2e.conftest import DASK_KINDS, GONE_SECONDS, Namespace, Wire
 from e2e.faults import DURING, FOREVER, argo
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
 
 VALIDATE = "daskjobs generate && daskjobs split && daskjobs validate"
-GONE_SECONDS = 120
 RUN = {"rows": 2000, "workers": 1, "worker_cpu": "20m"}
 OWNERS = '[{"op":"remove","path":"/metadata/ownerReferences"}]'
 

@@ -11,13 +11,12 @@ import pytest
 import yaml
 
 from conftest import RESULTS, Pipeline, csv_text, row
-from e2e.conftest import ROOT, Namespace, Wire, no_operator, pods_of
+from e2e.conftest import GONE_SECONDS, ROOT, Namespace, Wire, no_operator, pods_of
 from e2e.faults import DURING
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
 
 VALIDATE = "daskjobs generate && daskjobs split && daskjobs validate"
-GONE_SECONDS = 120
 MISTYPED = "docker.io/library/daskjobs:mistyped"
 
 

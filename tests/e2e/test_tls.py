@@ -51,8 +51,12 @@ def elsewhere(cluster: None) -> Iterator[str]:
 
 def attack(namespace: str, host: str) -> list[str]:
     """Try to get in from a pod of a namespace; return what the pod printed."""
-    command = ["run", "attack", "--image", IMAGE, "--image-pull-policy=IfNotPresent", "--restart=Never", "--rm", "-i"]
-    said = kubectl("-n", namespace, *command, "-q", "--command", "--", "python", "-c", ATTACK, host)
+    there = ("-n", namespace)
+    command = ["run", "attack", "--image", IMAGE, "--image-pull-policy=IfNotPresent", "--restart=Never"]
+    kubectl(*there, *command, "--command", "--", "python", "-c", ATTACK, host)
+    kubectl(*there, "wait", "pod/attack", "--for=jsonpath={.status.phase}=Succeeded", "--timeout=120s")
+    said = kubectl(*there, "logs", "attack")  # what `kubectl run -i` prints is lost if the pod ends before it looks
+    kubectl(*there, "delete", "pod", "attack", "--now")
     return [line for line in said.splitlines() if line.startswith(("IN", "refused"))]
 
 
