@@ -9,12 +9,14 @@ import textwrap
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from datetime import date
 
 from daskjobs.display import escaped, listed
 from daskjobs.orders.dialect import BACKSLASH, RFC4180
 from daskjobs.orders.profiles import ANY, ISO
 from daskjobs.orders.profiles.reading import parse_profile, preset, preset_of
-from daskjobs.orders.proposals.forms import Times, amount, invisible
+from daskjobs.orders.profiles.timeforms import clash
+from daskjobs.orders.proposals.forms import Times, amount, counted, fits, invisible, times
 from daskjobs.orders.proposals.guesses import MOST, MOST_STATUSES, Guess, guess, named, ranked
 from daskjobs.orders.proposals.sampling import ENCODINGS, Piece, Sheet, sheet
 from daskjobs.orders.proposals.shapes import (
@@ -56,6 +58,7 @@ SHOWN_STATUSES = 12
 LONGEST_STATUS = 40
 _EXPONENT = re.compile(r"[0-9]+([.,][0-9]+)?[Ee]\+?[0-9]{1,2}")  # an id that a spreadsheet has taken for a number
 NO_COLUMN = "there is no such column"
+INSTEAD = "Export dates like 2026-01-31 10:30:00, or seconds since 1970 (unix)"
 
 
 def quoted(text: str) -> str:
@@ -164,13 +167,14 @@ def _packed(texts: list[str]) -> list[str]:
     return lines
 
 
-def propose(pieces: list[Piece], count: int = 0) -> str:
+def propose(pieces: list[Piece], count: int = 0, today: date | None = None) -> str:
     """Return the proposal for files, of which the beginnings of some are given, and ``count`` there are.
 
-    It is a preset's text, if they have its columns. Raises InputError when a file is no text.
+    It is a preset's text, if they have its columns. A year of two digits is not after ``today``. Raises InputError when
+    a file is no text.
     """
     sheets = [named(sheet(piece)) for piece in pieces]
-    found = guess(sheets)
+    found = guess(sheets, today)
     head = _head(found, pieces, count or len(pieces))
     if name := preset_of(found.table.columns):
         return "\n".join([*head, *_of_preset(found, name)]) + "\n\n" + preset(name)
@@ -349,7 +353,10 @@ def _columns(found: Guess, form: Shape) -> Section:
         elif ours == "order_id":
             section.ask("which column is the order's id? None looks like one, and a run needs it.", 'order_id = "…"')
         elif ours == "timestamp":
-            section.ask("which column is the order's time? None looks like one, and a run needs it.", 'timestamp = "…"')
+            section.ask(
+                f"which column is the order's time? A run needs it, and {_counted(found) or 'none looks like one'}.",
+                'timestamp = "…"',
+            )
         elif ours == "status":
             section.ask(
                 "which column says whether an order is paid? None looks like it. If each row is of a paid order:",
@@ -376,6 +383,14 @@ def _by_times(section: Section, found: Guess) -> None:
             return
 
 
+def _counted(found: Guess) -> str:
+    """Say which column has numbers that count time, and what to do; empty if there is none."""
+    for name in ranked(found.table.columns, "timestamp"):
+        for what, count in counted(found.table.columns[name]).items():
+            return f"{escaped(name)} has {what} in {rows_of(count)}, which no format reads. {INSTEAD}"
+    return ""
+
+
 def _seen(found: Guess, ours: str) -> str:
     """Say what a column's values are like."""
     texts = [each for each in found.texts(ours) if each]
@@ -393,6 +408,8 @@ def _seen(found: Guess, ours: str) -> str:
 
 def _timestamp(section: Section, found: Guess) -> None:
     names, times = found.names["timestamp"], found.times
+    for what, count in counted(found.texts("timestamp")).items():
+        section.ask(f"what are {these(count, 'time')}? They look like {what}, and are rejected. {INSTEAD}.")
     seen = _share(times.read, times.count, "are times")
     if "timestamp" in found.by_values:
         seen = f"by its values: {seen}"
@@ -595,24 +612,41 @@ def _code(sign: str) -> str:
     return {"€": "EUR", "$": "USD", "US$": "USD", "£": "GBP", "zł": "PLN", "¥": "JPY"}.get(sign, sign)
 
 
+def _fits(times: Times, form: str) -> str:
+    """Say how many values fit a format, and why they are not of another one."""
+    seen = _share(times.formats[form], times.count, f"values fit {form}")
+    for other, rival in times.rivals.get(form, {}).items():
+        only = f"{rival.only:,} of them can't be {other}" if rival.only else ""
+        if why := rival.why or only:
+            seen += f"; {why}"
+    return seen
+
+
 def _formats(section: Section, times: Times) -> None:
-    if times.milliseconds:
-        section.note(
-            f"{times.milliseconds:,} times are milliseconds since 1970, which are not understood: write seconds."
-        )
+    for form, others in times.rivals.items():
+        for other, rival in others.items():
+            if rival.against:
+                section.ask(
+                    f"days and months stand in both orders: {these(rival.only, 'value')} can only be {form}, and "
+                    f"{rival.against:,} only {other}, which are rejected; what fits both is read as {form}. A profile "
+                    "can't tell them apart: give the rows or files of each order to a run of their own."
+                )
+        likely = [other for other, rival in others.items() if not (rival.only or rival.why)]
+        if likely:
+            year = ", which the year" if "%y" in form else ""
+            section.ask(
+                f"which is the day, which the month{year}? What fits {form} ({these(times.formats[form], 'value')}) "
+                f"fits {' and '.join(likely)}, too. The other answer{'s' if len(likely) > 1 else ''}:"
+            )
+            section.lines += [
+                f"# timestamp = {_list([other if each == form else each for each in times.formats])}"
+                for other in likely
+            ]
     if not times.formats:
         return
     forms = list(times.formats)
     if forms != [ISO]:
-        seen = "; ".join(_share(count, times.count, f"values fit {form}") for form, count in times.formats.items())
-        if times.twin and times.decided:
-            seen += f"; {times.decided:,} of them can't be {times.twin}"
-        elif times.twin and "." not in forms[0][:5]:  # days with points begin with the day everywhere
-            section.ask(
-                f"which is the day, which the month? All values fit {forms[0]} and {times.twin}. The other answer:",
-                f"timestamp = {_list([times.twin, *forms[1:]])}",
-            )
-            seen = f"{_share(times.formats[forms[0]], times.count, 'values fit it')}"
+        seen = "; ".join(_fits(times, form) for form in forms)
         section.say("timestamp", _list(forms), seen)
     if times.clocks and times.offsets < times.clocks:
         section.lines.append(

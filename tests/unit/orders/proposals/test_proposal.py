@@ -9,6 +9,7 @@ import json
 import random
 import re
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ from daskjobs.orders.sources.inputs import find_inputs
 
 MOST_LINES = 66
 HEAD = "order_id,user_id,region,product,quantity,price,total_amount,payment_mode,status,timestamp"
+SHORT = "Order,Date,Total,Status"
 
 
 @dataclass(frozen=True)
@@ -378,9 +380,9 @@ Lineitem quantity,Lineitem name,Lineitem price,Payment Method,Refunded Amount
 }
 
 
-def proposed(pattern: str | Path) -> str:
+def proposed(pattern: str | Path, today: date | None = None) -> str:
     names = list(find_inputs(str(pattern)))
-    return propose(take(Storage("/"), names), len(names))
+    return propose(take(Storage("/"), names), len(names), today)
 
 
 def profile_of(text: str) -> Profile:
