@@ -6,6 +6,7 @@ other value of the data.
 
 import re
 import textwrap
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -712,18 +713,15 @@ def _status(found: Guess, form: Shape) -> Section:
 def _meanings(found: Guess) -> dict[str, str]:
     """Return what each status means that is a known word, or yes or no, the most frequent first."""
     counts = Counter(found.texts("status"))
-    answers = all(plain(each) in YES | NO for each in counts if each) and not any(
+    answers = all("".join(_words_of(each)) in YES | NO for each in counts if each) and not any(
         plain(each) in STATUS_OF for each in counts
     )
     words = dict[str, str]()
     for text in sorted(counts, key=lambda each: (-counts[each], each)):
-        word = plain(text)
         if answers and text:
-            words[text] = PAID if word in YES else "pending"
-        elif word in STATUS_OF:
-            words[text] = STATUS_OF[word]
-        elif text and (guessed := _by_words(text)):
-            words[text] = guessed
+            words[text] = PAID if plain(text) in YES else "pending"
+        elif meant := _meant(text):
+            words[text] = meant
     return words
 
 
@@ -783,14 +781,22 @@ def _fills(found: Guess) -> bool:
 
 
 PARTLY = {"partialrefund", "partiallyrefunded", "teilweiseerstattet"}
-_NOT = {"not", "un", "non", "nicht", "no", "nie", "niet", "nao", "in"}
+_SIGNS = re.compile(r"[\s,;:/()._-]+")  # that say nothing in a status; others, as in "paid?" and "50% paid", may
 
 
-def _by_words(text: str) -> str:
-    """Return the status that all known words of a text mean, like Completed, shipped; empty where they differ."""
-    words = [plain(each) for each in re.split(r"[\s,;:/()_-]+", text) if each]
-    means = {STATUS_OF[each] for each in words if each in STATUS_OF and each not in TYPES}
-    return means.pop() if len(means) == 1 and not _NOT & set(words) else ""
+def _words_of(text: str) -> list[str]:
+    """Return the words of a text, plain; none if it has signs that may change what it means."""
+    words = [each for each in _SIGNS.split(unicodedata.normalize("NFC", text)) if each]
+    return [plain(each) for each in words] if all(each.isalnum() for each in words) else []
+
+
+def _meant(text: str) -> str:
+    """Return the status that a text means, of which each word is known, like Completed, shipped; empty where not."""
+    words = _words_of(text)
+    if (whole := "".join(words)) in STATUS_OF:
+        return STATUS_OF[whole]
+    means = {STATUS_OF.get(each, "") for each in words if each not in TYPES}
+    return means.pop() if len(means) == 1 else ""
 
 
 def _order(found: Guess, form: Shape) -> Section:

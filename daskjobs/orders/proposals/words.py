@@ -126,7 +126,8 @@ KNOWN = {name for names in NAMES_OF.values() for name in names}
 _STATUSES = {
     "success": """success succeeded successful paid paidinfull complete completed processing processed shipped
         delivered fulfilled partiallyfulfilled partiallyshipped partiallyrefunded partialrefund unshipped captured
-        settled approved accepted paymentaccepted remotepaymentaccepted paymentreceived processinginprogress
+        settled approved accepted paymentaccepted remotepaymentaccepted paymentreceived
+        paymentcomplete paymentcompleted processinginprogress
         onbackorderpaid awaitingfulfillment awaitingshipment awaitingpickup closed done sale salesorder closedwon
         activated billed salesorderbilled invoicepaidinfull salesorderpendingfulfillment ok confirmed locked
         charged charge sold invoiced bezahlt versendet versandt geliefert zugestellt abgeschlossen erledigt
@@ -140,7 +141,7 @@ _STATUSES = {
         awaitingpayment awaitingbankwirepayment awaitingcheckpayment awaitingcheckoutpayment onbackorder
         onbackordernotpaid uncaptured unpaid incomplete draft checkoutdraft quotation quotationsent created
         inprogress manualverificationrequired salesorderpendingapproval disputed waiting offen ausstehend unbezahlt
-        wartend zahlungausstehend vorkasse nichtbezahlt neu enattente enattentedepaiement nonpaye impaye
+        wartend zahlungausstehend vorkasse nichtbezahlt neu enattente enattentedepaiement nonpaye impaye impayee notpaid
         enattentedepaiementparcheque brouillon pendiente pendientedepago enespera nopagado borrador inattesa
         inattesadipagamento nonpagato dapagare sospeso oczekujace oczekuje oczekujenaplatnosc nieoplacone nowe
         wtrakcie inafwachting openstaand nietbetaald wachtopbetaling nieuw pendente aguardando aguardandopagamento
