@@ -14,7 +14,7 @@ from datetime import date
 
 from daskjobs.display import escaped, listed
 from daskjobs.orders.dialect import BACKSLASH, RFC4180
-from daskjobs.orders.profiles import ANY, ISO
+from daskjobs.orders.profiles import ANY, ISO, Profile
 from daskjobs.orders.profiles.reading import parse_profile, preset, preset_of
 from daskjobs.orders.profiles.timeforms import clash
 from daskjobs.orders.proposals.forms import Times, amount, counted, fits, invisible, times
@@ -178,7 +178,7 @@ def propose(pieces: list[Piece], count: int = 0, today: date | None = None) -> s
     found = guess(sheets, today)
     head = _head(found, pieces, count or len(pieces))
     if name := preset_of(found.table.columns):
-        return "\n".join([*head, *_of_preset(found, name)]) + "\n\n" + preset(name)
+        return "\n".join([*head, *_of_preset(found, name)])
     sums = sums_of_orders(found)
     if sums and sums.sure:
         found = guess(without_sums(sheets, sums))
@@ -198,17 +198,62 @@ def propose(pieces: list[Piece], count: int = 0, today: date | None = None) -> s
 
 
 def _of_preset(found: Guess, name: str) -> list[str]:
-    """Return what is to be known of files that have the columns of a preset: the statuses that it doesn't name."""
-    profile, lead = parse_profile(preset(name), name), Section("")
-    lead.note(f"The columns are those of the preset {name}, which stands below: --profile {name} reads it as it is.")
+    """Return the text of the preset whose columns files have, as it reads these files, with what it leaves open."""
+    text, lead = preset(name), Section("")
+    profile = parse_profile(text, name)
+    changed = _file_changes(found, profile)
+    for key, value in changed.items():
+        text = re.sub(rf"^{key} = .*\n", "", text, flags=re.M)
+        text = text.replace("[file]\n", f"[file]\n{key} = {value}\n", 1)
+    if changed:
+        keys = " and ".join(changed)
+        reads = f"with {keys} of this file: save it, because --profile {name} alone doesn't read it."
+    else:
+        reads = f"--profile {name} reads it as it is."
+    lead.note(f"The columns are those of the preset {name}, which stands below{' ' if changed else ': '}{reads}")
+    _times_of_preset(lead, found, profile)
     column = profile.column("status")
     if column.names and ANY not in profile.status:
         texts = Counter(each.strip(" \t") for each in found.table.values(column.names))
-        if others := [text for text in texts if text not in profile.status and (text or not profile.by_line)]:
+        named = {*profile.status, *STATUSES}
+        if others := [text for text in texts if text not in named and (text or not profile.by_line)]:
             shown = ", ".join(f"{quoted(text)} ({texts[text]:,})" for text in others[:NAMED])
             lead.note(f"QUESTION: what do these of {column.names[0]} mean? Unless [status] names them, they are")
             lead.note(f"rejected: {shown}")
-    return lead.lines
+    return [*lead.lines, "", text]
+
+
+def _file_changes(found: Guess, profile: Profile) -> dict[str, str]:
+    """Return the keys of [file] in which files are written otherwise than a preset says."""
+    first = found.table.sheets[0]
+    own = parse_profile("\n".join(_file(found).text()), profile.name).file
+    known = {each for _, encodings in profile.file.encodings for each in encodings}
+    encodings = [each for _, encodings in own.encodings for each in encodings]
+    changed = {}
+    if first.kind == "csv" and own.delimiter != profile.file.delimiter:
+        changed["delimiter"] = quoted(own.delimiter)
+    if first.kind == "csv" and own.skip_lines != profile.file.skip_lines:
+        changed["skip_lines"] = str(own.skip_lines)
+    if not known.issuperset(encodings):
+        changed["encoding"] = either(encodings)
+    return changed
+
+
+def _times_of_preset(section: Section, found: Guess, profile: Profile) -> None:
+    """Ask about times that are written otherwise than a preset says."""
+    forms = profile.values.timestamp or [ISO]
+    names = profile.column("timestamp").names
+    texts = [each for each in found.table.values(names) if each]
+    others = [each for each in texts if not any(fits(each, form) for form in forms)]
+    if not others:
+        return
+    seen = f"{_share(len(others), len(texts), f'times of {names[0]}')} are not written as {' or '.join(forms)}"
+    if written := [each for each in times(others).formats if not clash([*forms, each])]:
+        section.ask(
+            f"{seen}, and are rejected. Shall they count? In [values]:", f"timestamp = {_list([*forms, *written])}"
+        )
+    else:
+        section.note(f"{seen}, and are rejected.")
 
 
 def _head(found: Guess, pieces: list[Piece], count: int) -> list[str]:

@@ -826,6 +826,26 @@ def test_a_preset_that_fits_is_proposed_as_it_stands_with_statuses_that_it_does_
     assert "preset" not in proposed(written(tmp_path, "o.csv", rows("1,2,3,4,5,6,7,8,9,10")))
 
 
+def test_what_is_said_of_a_preset_is_true_of_the_file(tmp_path: Path) -> None:
+    line = '1,"u","r","p",1,.5,.5,"c","success","31-JAN-26"'
+    as_it_is = rows(line, head=HEAD.upper())
+    path = written(tmp_path, "o.csv", as_it_is)
+    text = proposed(path)
+    assert "--profile oracle reads it as it is" in text
+    assert "# QUESTION" not in text
+    assert (
+        json.loads(inline.run(tmp_path / "as", str(path), profile="oracle")["report/analytics_report.json"])["orders"]
+        == 1
+    )
+    other = written(tmp_path, "other.csv", "\n" + as_it_is.replace(",", ";"))
+    text = proposed(other)
+    assert "with delimiter and skip_lines of this file" in flat(text)
+    assert report_of(tmp_path, other, text) == (1, "0.50")
+    days = proposed(written(tmp_path, "days.csv", as_it_is.replace("31-JAN-26", "31/01/2026")))
+    assert "QUESTION: 1 of 1 times of TIMESTAMP are not written as %d-%b-%y" in flat(days)
+    assert '# timestamp = ["%d-%b-%y", "%Y-%m-%d %H:%M:%S", "%d/%m/%Y"]' in days
+
+
 @pytest.mark.parametrize("text", ['a "b" \\c', "x\ny", "\u202e", "\x7f", "\0", r"\N", "it's \\", "\U000e0100", "é€"])
 def test_any_text_stands_in_toml_as_it_is(text: str) -> None:
     assert profile_of(f"[file]\nnulls = [{quoted(text)}]").file.nulls == [text]
