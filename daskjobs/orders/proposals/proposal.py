@@ -26,8 +26,10 @@ from daskjobs.orders.proposals.shapes import (
     changed,
     differ,
     has_amounts,
+    in_parts,
     key_of,
     made_of,
+    may_be_cents,
     overlaps,
     parts,
     runs,
@@ -35,6 +37,7 @@ from daskjobs.orders.proposals.shapes import (
     shape,
     sum_parts,
     used,
+    with_quantity,
 )
 from daskjobs.orders.proposals.sums import Sums, sums_of_orders, without_sums
 from daskjobs.orders.proposals.words import (
@@ -184,7 +187,7 @@ def propose(pieces: list[Piece], count: int = 0, today: date | None = None) -> s
         found = guess(without_sums(sheets, sums))
     form = shape(found)
     sections = [
-        _file(found),
+        _file(found, form),
         _columns(found, form),
         _values(found, form),
         _status(found, form),
@@ -269,7 +272,7 @@ def _head(found: Guess, pieces: list[Piece], count: int) -> list[str]:
     return lead.lines
 
 
-def _file(found: Guess) -> Section:
+def _file(found: Guess, form: Shape | None = None) -> Section:
     section = Section("file")
     sheets = found.table.sheets
     first = sheets[0]
@@ -326,6 +329,8 @@ def _file(found: Guess) -> Section:
             section.note(f"{', '.join(unused)[:80]}: may be user_id, region, product or payment_mode.")
     elif first.twice:
         unique = _unique(first.columns)
+        if form:
+            _twice(section, found, used(found).union(form.total, form.own))
         section.say(
             "header", _list(unique), f"two columns are called {escaped(first.twice[0])}: the names are given here"
         )
@@ -355,6 +360,21 @@ def _unique(names: list[str]) -> list[str]:
         seen[name] += 1
         unique.append(name if seen[name] == 1 else f"{name} {seen[name]}")
     return unique
+
+
+def _twice(section: Section, found: Guess, names: set[str]) -> None:
+    """Ask which of several columns of one name counts, where they differ."""
+    first = found.table.sheets[0]
+    unique = _unique(first.columns)
+    for name in sorted(names.intersection(first.twice)):
+        first_place, *places = [place for place, each in enumerate(first.columns) if each == name]
+        for place in places:
+            if count := sum(row[first_place] != row[place] for row in first.rows):
+                section.ask(
+                    f"which {escaped(name)} counts? Two columns have this name, and differ in "
+                    f"{_share(count, len(first.rows), 'rows')}. Here, the first one counts. For the other one, write "
+                    f"{quoted(unique[place])} for {quoted(name)} in the sections below."
+                )
 
 
 def _encoding(section: Section, sheets: list[Sheet]) -> None:
@@ -482,10 +502,23 @@ def _money_columns(section: Section, found: Guess, form: Shape) -> None:
     quantity, price = found.names.get("quantity", []), found.names.get("price", [])
     total = form.total
     if quantity:
+        if count := sum(each is not None and each != each.to_integral_value() for each in found.quantity):
+            section.ask(
+                f"in {rows_of(count)}, {escaped(quantity[0])} is no whole number, and such rows are rejected. If their "
+                "totals count as they are:",
+                f'quantity = {{constant = "1"}}  # and in [order] without_rules = {_list(["wrong_total"])}',
+            )
         section.say("quantity", either(quantity), _numbers_seen(found, quantity))
+    elif name := in_parts(found):
+        if not total and not form.own:
+            section.ask(
+                f"what is a row's total? No column has it, and {escaped(name)} has numbers that are not whole, by "
+                "which no profile multiplies. Here, the price alone counts: export the total, too."
+            )
+        section.say("quantity", '{constant = "1"}', f"{name} has numbers that are not whole, as no quantity may be")
     else:
         section.say("quantity", '{constant = "1"}', NO_COLUMN)
-    _cents(section, [*price, *total, *form.own])
+    _cents(section, found, [*price, *total, *form.own])
     if price:
         section.say("price", either(price), _numbers_seen(found, price))
     elif total:
@@ -508,7 +541,7 @@ def _money_columns(section: Section, found: Guess, form: Shape) -> None:
         return
     seen = _numbers_seen(found, total)
     agrees, count = form.agrees
-    if price and count:
+    if price and count and not in_parts(found):
         what = "price is the total" if form.price_of_line else "quantity * price is the total"
         seen = f"{what} in {_share(agrees, count, 'rows')}" + (f", to {form.tolerance} cents" if form.tolerance else "")
     if sum_of := parts(found, total):
@@ -550,15 +583,19 @@ def _in_no_total(section: Section, found: Guess, form: Shape) -> None:
             )
 
 
-def _cents(section: Section, names: list[str]) -> None:
-    """Ask about amounts whose column says that they are cents."""
+def _cents(section: Section, found: Guess, names: list[str]) -> None:
+    """Ask about amounts that are cents, as the name of their column says, or may be."""
     words = {name: {plain(each) for each in re.split(r"[^A-Za-z]+|(?<=[a-z])(?=[A-Z])", name)} for name in names}
-    if cents := [escaped(name) for name in words if CENTS & words[name]]:
-        do = "does" if len(cents) == 1 else "do"
-        section.ask(
-            f"{do} {' and '.join(cents)} have cents, as the name says? They are taken for whole units, and the revenue "
-            "is a hundred times too large. No key divides: export amounts like 19.99."
-        )
+    cents = [escaped(name) for name in words if CENTS & words[name]]
+    if not cents and not may_be_cents(found, list(words)):
+        return
+    columns = cents or [escaped(name) for name in words]
+    do = "does" if len(columns) == 1 else "do"
+    why = "as the name says?" if cents else "like 1999 for 19.99? All are whole numbers."
+    section.ask(
+        f"{do} {' and '.join(columns)} have cents, {why} They are taken for whole units, and of cents the revenue is a "
+        "hundred times too large. No key divides: export amounts like 19.99."
+    )
 
 
 def _without_money(section: Section) -> None:
@@ -958,6 +995,12 @@ def _wrong_total(section: Section, found: Guess, form: Shape) -> None:
             "order's own total, which counts once? Then:",
             f"total = {either(form.total)}",
         )
+    if name := in_parts(found):
+        held, count = with_quantity(found, name).agree(found.amounts(form.total))
+        if held >= MOST * count:
+            seen = f"{name} * {found.names['price'][0]} is the total in {_share(held, count, 'rows')}: no run checks it"
+            section.say("without_rules", '["wrong_total"]', seen)
+            return
     rule, seen = '["wrong_total"]', f"quantity * price is the total in {_share(agrees, count, 'rows')}"
     if what := made_of(found, form.total[0]):
         section.say("without_rules", rule, f"the total is {what}")

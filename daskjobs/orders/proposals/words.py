@@ -190,6 +190,7 @@ CODES = _words(
     """AED ARS AUD BGN BHD BRL CAD CHF CLP CNY COP CZK DKK EGP EUR GBP HKD HUF IDR ILS INR JPY KRW KWD MAD MXN MYR NOK
     NZD PEN PHP PLN QAR RON RSD RUB SAR SEK SGD THB TRY TWD UAH USD VND ZAR"""
 )
+NO_CENTS = _words("CLP JPY KRW VND")
 SIGNS = (
     "AU $", "US $", "C $", "AU$", "US$", "CA$", "NZ$", "HK$", "NT$", "MX$", "R$", "S$", "A$", "C$", "zł", "Kč", "kr.",
     "kr", "Ft", "lei", "Lei", "SFr.", "Fr.", "Rs.", "Rs", "лв", "\u0440\u0443\u0431.",

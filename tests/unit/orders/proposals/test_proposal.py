@@ -572,6 +572,91 @@ def test_one_sign_with_three_digits_behind_it_is_asked_for_where_nothing_decides
     assert (values.decimal, values.thousands) == (",", ["."])
 
 
+ASKED = """To be paid;Part paid;Never paid;Anzahlung bezahlt;yet to be paid;will be paid;Must be paid;Should be paid
+Wird bezahlt;Half paid;50% paid;Deposit paid;Paid deposit;Paid partially;part-paid;Paid?;!paid;~paid;Paid out
+Return delivered;to be shipped;to be delivered;to be completed;Paid then cancelled;Complete - refunded;Not yet paid
+Not cancelled;never cancelled;Refund declined;Delivery failed;Processing payment;a conto bezahlt;Paid 2;Sale (void)"""
+MEANT = {
+    "success": "paid;PAID;Paid.;Completed, shipped;Paid / shipped;Order shipped;Paye\u0301e;On backorder (paid)",
+    "pending": "Partially paid;partially_paid;unpaid;not paid;Impayée;Niet betaald;nicht bezahlt",
+    "cancelled": "Order cancelled;Storniert",
+}
+
+
+@pytest.mark.parametrize("text", re.split("[;\n]", ASKED))
+def test_a_status_with_a_word_or_sign_that_is_not_understood_is_asked_for(text: str, tmp_path: Path) -> None:
+    path = written(tmp_path, "o.csv", rows("1,2026-01-13,10.00,Paid", f"2,2026-01-14,20.00,{text}", head=SHORT))
+    proposal = proposed(path)
+    assert f'QUESTION: what do these mean? They are rejected (1 row) until they are named: "{text}" (1)' in flat(
+        proposal
+    )
+    assert report_of(tmp_path, path, proposal) == (1, "10.00")
+
+
+def test_a_status_whose_words_are_all_known_is_named(tmp_path: Path) -> None:
+    texts = {text: ours for ours, each in MEANT.items() for text in each.split(";")}
+    lines = (f'{n},2026-01-13,10.00,"{text}"' for n, text in enumerate(texts))
+    proposal = proposed(written(tmp_path, "o.csv", rows(*lines, head=SHORT)))
+    assert profile_of(proposal).status == texts
+    assert "# QUESTION" not in proposal
+
+
+@pytest.mark.parametrize(("name", "revenue"), [("Total", "20.00"), ("Total 2", "24.00")])
+def test_of_two_columns_of_one_name_it_is_asked_which_counts(name: str, revenue: str, tmp_path: Path) -> None:
+    head = "Order,Date,Total,Total,Status"
+    path = written(tmp_path, "o.csv", rows(*(f"{n},2026-01-1{n},10.00,12.00,Paid" for n in (1, 2)), head=head))
+    text = proposed(path)
+    assert "QUESTION: which Total counts? Two columns have this name, and differ in 2 of 2 rows" in flat(text)
+    before, columns, after = text.partition("[columns]")
+    assert report_of(tmp_path, path, before + columns + after.replace('"Total"', f'"{name}"'))[1] == revenue
+    equal = rows("1,2026-01-11,10.00,10.00,Paid", head=head)
+    assert "# QUESTION" not in proposed(written(tmp_path, "equal.csv", equal))
+
+
+@pytest.mark.parametrize(
+    ("text", "asked"),
+    [
+        (rows("1,2026-01-13,1999,Paid", "2,2026-01-14,500,Paid", head=SHORT), True),
+        (rows("1,2026-01-13,1999.0,Paid", "2,2026-01-14,500.0,Paid", head=SHORT), True),
+        (rows("1,2026-01-13,3,500,1500,Paid", head="Order,Date,Qty,Price,Total,Status"), True),
+        ('{"id": "ch_1", "amount": 1999, "currency": "usd", "status": "succeeded", "created": 1767211000}\n', True),
+        ('{"id": "ch_1", "amount": 1999, "currency": "jpy", "status": "succeeded", "created": 1767211000}\n', False),
+        (rows("1,2026-01-13,1999,Paid", "2,2026-01-14,50,Paid", head=SHORT), False),
+        (rows("1,2026-01-13,$1999,Paid", "2,2026-01-14,$500,Paid", head=SHORT), False),
+        (rows("1,2026-01-13,1999,4.90,Paid", head=SHORT.replace("Total", "Total,Shipping")), False),
+    ],
+)
+def test_whole_amounts_that_may_be_cents_are_asked_for(text: str, asked: bool, tmp_path: Path) -> None:
+    assert ("like 1999 for 19.99?" in flat(proposed(written(tmp_path, "o", text)))) == asked
+
+
+def test_quantities_that_are_not_whole_are_told_with_what_they_come_to(tmp_path: Path) -> None:
+    head = "Order,Date,Qty,Price,Total,Status"
+    path = written(
+        tmp_path, "o.csv", rows("1,2026-01-13,1.5,10.00,15.00,Paid", "2,2026-01-14,0.25,8.00,2.00,Paid", head=head)
+    )
+    text = proposed(path)
+    assert "Qty has numbers that are not whole" in text
+    assert "Qty * Price is the total in 2 of 2 rows: no run checks it" in text
+    assert report_of(tmp_path, path, text) == (2, "17.00")
+    wrong = path.read_text().replace("15.00", "18.00")
+    assert "is the total in 2 of 2" not in proposed(written(tmp_path, "wrong.csv", wrong))
+    without = "Order,Date,Qty,Price,Status\n1,2026-01-13,1.5,10.00,Paid\n2,2026-01-14,0.25,8.00,Paid\n"
+    assert "QUESTION: what is a row's total? No column has it" in flat(proposed(written(tmp_path, "w.csv", without)))
+
+
+def test_some_quantities_that_are_not_whole_are_asked_for(tmp_path: Path) -> None:
+    lines = [f"{n},2026-01-13,{n},10.00,{n * 10}.00,Paid" for n in range(1, 6)]
+    path = written(
+        tmp_path,
+        "o.csv",
+        rows(*lines, "6,2026-01-13,1.5,10.00,15.00,Paid", head="Order,Date,Qty,Price,Total,Status"),
+    )
+    text = proposed(path)
+    assert "QUESTION: in 1 row, Qty is no whole number, and such rows are rejected" in flat(text)
+    assert report_of(tmp_path, path, text) == (5, "150.00")
+
+
 def test_unknown_statuses_are_asked_for_with_their_counts_and_stay_unmapped(tmp_path: Path) -> None:
     line = "K{0},u,west,kettle,3,7.25,21.75,card,{1},2025-04-02"
     texts = ["bezahlt", "bezahlt", "Sonderfall", "", '"Completed, shipped"', "nicht bezahlt", "Order cancelled"]
