@@ -39,7 +39,7 @@ from daskjobs.orders.proposals.shapes import (
     used,
     with_quantity,
 )
-from daskjobs.orders.proposals.sums import Sums, sums_of_orders, without_sums
+from daskjobs.orders.proposals.sums import Sums, Unlabelled, sums_of_orders, unlabelled_sums, without_rows, without_sums
 from daskjobs.orders.proposals.words import (
     CENTS,
     ENDED,
@@ -136,7 +136,7 @@ class Section:
     def say(self, key: str, value: str, seen: str = "") -> None:
         """Add a key with what was seen, in a comment behind it or, where that is too long, above it."""
         line, seen = f"{key} = {value}", escaped(seen)
-        if len(line) > WIDTH and value.startswith("["):
+        if len(line) > WIDTH and value.startswith(('["', "['")):
             whole = re.findall(r"\"(?:[^\"\\]|\\.)*\"|'[^']*'", value)
             line = f"{key} = [\n" + "".join(f"    {each},\n" for each in _packed(whole)) + "]"
         if not seen:
@@ -184,7 +184,11 @@ def propose(pieces: list[Piece], count: int = 0, today: date | None = None) -> s
         return "\n".join([*head, *_of_preset(found, name)])
     sums = sums_of_orders(found)
     if sums and sums.sure:
-        found = guess(without_sums(sheets, sums))
+        sheets = without_sums(sheets, sums)
+        found = guess(sheets, today)
+    unlabelled = unlabelled_sums(found)
+    if unlabelled and unlabelled.sure:
+        found = guess(without_rows(sheets, unlabelled.rows), today)
     form = shape(found)
     sections = [
         _file(found, form),
@@ -192,7 +196,7 @@ def propose(pieces: list[Piece], count: int = 0, today: date | None = None) -> s
         _values(found, form),
         _status(found, form),
         _order(found, form),
-        _furniture(found, sums),
+        _furniture(found, sums, unlabelled),
     ]
     lines = head
     for section in sections:
@@ -1079,7 +1083,7 @@ def _currency(section: Section, found: Guess) -> None:
         section.say("report_currency", quoted(first), f"in {_share(counts[first], counts.total(), 'rows')}")
 
 
-def _furniture(found: Guess, of_orders: Sums | None) -> Section:
+def _furniture(found: Guess, of_orders: Sums | None, unlabelled: Unlabelled | None) -> Section:
     section = Section("furniture")
     sheets = found.table.sheets
     rules, blanks, ends = (sum(getattr(each, name) for each in sheets) for name in ("rules", "blanks", "ends"))
@@ -1106,11 +1110,17 @@ def _furniture(found: Guess, of_orders: Sums | None) -> Section:
     for name, word in sorted(sums):
         where.setdefault(name, []).append(word)
     tables = [f"{{{quoted(name)} = {_list(words)}}}" for name, words in where.items()]
-    if where:
-        seen = f"{rows_of(sums.total())} of sums and titles"
+    blank = ", ".join(f'{quoted(name)} = [""]' for name in unlabelled.empty) if unlabelled else ""
+    if unlabelled and unlabelled.sure:
+        tables.append(f"{{{blank}}}")
+    if tables:
+        count = sums.total() + (len(unlabelled.rows) if unlabelled and unlabelled.sure else 0)
+        seen = f"{rows_of(count)} of sums and titles"
         if of_orders and of_orders.sure:
             held = _share(of_orders.held, of_orders.count, f"are what {of_orders.amount} adds up to above them")
             seen += f"; in the orders, {held}"
+        if unlabelled and unlabelled.sure:
+            seen += f"; {len(unlabelled.rows):,} with numbers alone, which add up the rows above"
         section.say("where", f"[{', '.join(tables)}]", seen)
     if of_orders and not of_orders.sure:
         words = _list(of_orders.words)
@@ -1118,6 +1128,13 @@ def _furniture(found: Guess, of_orders: Sums | None) -> Section:
             f"{rows_of(of_orders.count)} of {of_orders.column} have a word of sums, and "
             f"{of_orders.held:,} are the sum of the lines above in their order. If none is a line of an order:",
             f"where = [{', '.join([*tables, f'{{{quoted(of_orders.column)} = {words}}}'])}]",
+        )
+    if unlabelled and not unlabelled.sure:
+        others = "If none is a line of an order:" if blank else "No other column tells them apart: if so, remove them."
+        section.ask(
+            f"are these sums? {rows_of(len(unlabelled.rows))} without an id and a time of their own; "
+            f"{unlabelled.held:,} of them add up rows above. Here, they are lines of the order above. {others}",
+            f"where = [{', '.join([*tables, f'{{{blank}}}'])}]" if blank else "",
         )
     _flags(section, found, tables)
     return section

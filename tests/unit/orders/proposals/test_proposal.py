@@ -760,6 +760,178 @@ def test_a_word_of_sums_that_adds_up_to_nothing_is_asked_for_and_stays(tmp_path:
     assert report_of(tmp_path, tmp_path / "o.csv", text) == (2, "21.00")
 
 
+UNLABELLED = {
+    "of all orders": (
+        rows("1,2026-01-13,10.00,Paid", "2,2026-01-14,20.00,Paid", ",,30.00,", head=SHORT),
+        2,
+        "30.00",
+        1,
+    ),
+    "with decimal commas": (
+        rows(
+            "A1;c;13.01.2026;10,00;Paid", "A2;c;14.01.2026;40,00;Paid", ";;;50,00;",
+            head="Order;Customer;Date;Total;Status",
+        ),
+        2,
+        "50.00",
+        1,
+    ),
+    "that are quantity times price": (
+        rows(
+            *(f"A{n};c;1{n}.01.2026;1;10,00;10,00;Paid" for n in range(3, 8)),
+            ";;;5;10,00;50,00;",
+            head="Order;Customer;Date;Qty;Price;Total;Status",
+        ),
+        5,
+        "50.00",
+        1,
+    ),
+    "after every second order, and of all": (
+        rows(
+            "1,2026-01-13,10.00,Paid", "2,2026-01-14,20.00,Paid", ",,30.00,",
+            "3,2026-01-15,5.00,Paid", "4,2026-01-16,7.00,Paid", ",,12.00,", ",,42.00,",
+            head=SHORT,
+        ),
+        4,
+        "42.00",
+        3,
+    ),
+    "below the lines of orders": (
+        rows(
+            *(f"{n},c,2026-01-0{n},a,1,10.00,Paid\n,,,b,1,5.00," for n in range(1, 5)), ",,,,8,60.00,",
+            head="Order,Customer,Date,Item,Qty,Total,Status",
+        ),
+        4,
+        "60.00",
+        1,
+    ),
+    "with the currency": (
+        rows(
+            "1,2026-01-13,10.00,EUR,Paid", "2,2026-01-14,20.00,EUR,Paid", ",,30.00,EUR,",
+            head="Order,Date,Total,Currency,Status",
+        ),
+        2,
+        "30.00",
+        1,
+    ),
+    "with the number of orders for an id": (
+        rows("1,2026-01-13,10.00,Paid", "2,2026-01-14,20.00,Paid", "2,,30.00,", head=SHORT),
+        2,
+        "30.00",
+        1,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", UNLABELLED)
+def test_sums_without_a_word_are_no_line_of_the_last_order(name: str, tmp_path: Path) -> None:
+    text, orders, revenue, sums = UNLABELLED[name]
+    path = written(tmp_path, "o.csv", text)
+    proposal = proposed(path)
+    assert report_of(tmp_path, path, proposal) == (orders, revenue)
+    quality = json.loads((tmp_path / "run/report/quality.json").read_text())
+    assert quality["rows"]["furniture"] == sums
+    assert "# QUESTION" not in proposal
+
+
+@pytest.mark.parametrize(
+    "last",
+    [
+        ",,10.00,",  # the sum of what was paid, or a line of the second order
+        ",Sum of January,30.00,",
+        ",,20.00,",  # a sum of the row above, or a second line that is equal
+    ],
+)
+def test_rows_that_may_be_sums_or_lines_are_asked_for(last: str, tmp_path: Path) -> None:
+    lines = ("1,2026-01-13,10.00,Paid", "2,2026-01-14,20.00,Cancelled")
+    path = written(tmp_path, "o.csv", rows(*lines, last, head=SHORT))
+    text = proposed(path)
+    assert "QUESTION: are these sums? 1 row" in flat(text)
+    answered = text.replace("# where = ", "where = ")
+    assert report_of(tmp_path, path, answered) == (1, "10.00")
+
+
+def test_lines_of_numbers_alone_with_quantity_and_price_are_lines(tmp_path: Path) -> None:
+    lines = ("1,2026-01-13,1,10.00,10.00,Paid", ",,1,10.00,10.00,", ",,2,3.00,6.00,", "2,2026-01-14,1,4.00,4.00,Paid")
+    path = written(tmp_path, "o.csv", rows(*lines, head="Order,Date,Qty,Price,Total,Status"))
+    text = proposed(path)
+    assert "# QUESTION" not in text
+    assert report_of(tmp_path, path, text) == (2, "30.00")
+
+
+def days_of(folder: Path) -> list[str]:
+    """Return the days of the paid orders of a run."""
+    found = [
+        each for path in sorted(folder.rglob("paid.parquet")) for each in pq.read_table(path)["timestamp"].to_pylist()
+    ]
+    return [f"{each:%Y-%m-%d}" for each in found]
+
+
+DATED = {
+    "dashes": (("26-01-13", "26-01-14", "26-01-31"), "%y-%m-%d", "2026-01-13", 0),
+    "slashes": (("26/02/11", "26/03/12", "26/04/13"), "%y/%m/%d", "2026-02-11", 0),
+    "points": (("26.02.11", "26.03.12", "26.04.13"), "%y.%m.%d", "2026-02-11", 0),
+    "with a clock": (("26-02-11 10:00", "26-03-12 10:00", "26-04-13 10:00"), "%y-%m-%d %H:%M", "2026-02-11", 0),
+    "the year at the end": (("13.01.26", "14.01.26", "31.01.26"), "%d.%m.%y", "2026-01-13", 0),
+    "one that would be in the future": (("31-01-26",), "%d-%m-%y", "2026-01-31", 0),
+    "nothing that decides": (("25-01-26", "26-01-26"), "%d-%m-%y", "2026-01-25", 1),
+    "three readings": (("01/02/05", "02/03/05", "03/04/05"), "%d/%m/%y", "2005-02-01", 1),
+    "the rarer one": (("2026-01-13", "2026-01-14", "2026-01-15", "01/03/2026", "02/04/2026"), "iso", "2026-01-13", 1),
+    "beside months in words": (("05-Apr-2026", "06-Apr-2026", "03/04/2026"), "%d-%b-%Y", "2026-04-05", 1),
+    "two that may both be": (("05/04/2026 10:00", "06/04/2026 10:00", "03/04/2026"), "%d/%m/%Y %H:%M", "2026-04-05", 2),
+    "points in German": (("01.02.2026", "02.03.2026"), "%d.%m.%Y", "2026-02-01", 0),
+}
+
+
+@pytest.mark.parametrize("name", DATED)
+def test_each_format_is_decided_by_evidence_or_asked_for(name: str, tmp_path: Path) -> None:
+    days, form, first, questions = DATED[name]
+    lines = (f"{n},{day},10.00,Paid" for n, day in enumerate(days))
+    path = written(tmp_path, "o.csv", rows(*lines, head=SHORT))
+    text = proposed(path, date(2026, 11, 30))
+    assert profile_of(text).values.timestamp[0] == form
+    assert text.count("# QUESTION: which is the day") == text.count("# QUESTION") == questions
+    assert report_of(tmp_path, path, text) == (len(days), f"{10 * len(days)}.00")
+    assert days_of(tmp_path / "run")[0] == first
+
+
+def test_a_year_that_is_decided_says_why(tmp_path: Path) -> None:
+    texts = [
+        rows(*(f"{n},{day},10.00,Paid" for n, day in enumerate(days)), head=SHORT)
+        for days in (("26-01-13", "26-01-14", "26-01-15"), ("26-01-31",))
+    ]
+    said = [flat(proposed(written(tmp_path, "o.csv", text), date(2026, 11, 30))) for text in texts]
+    assert "3 of 3 values fit %y-%m-%d; as %d-%m-%y, they would be of 3 years, not of 1" in said[0]
+    assert "1 of 1 values fit %y-%m-%d; as %d-%m-%y, 1 would be in the future" in said[1]
+
+
+@pytest.mark.parametrize("files", [1, 2])
+def test_days_in_both_orders_are_asked_for(files: int, tmp_path: Path) -> None:
+    lines = [f"{n},{day},10.00,Paid" for n, day in enumerate(("13/01/2026", "15/01/2026", "02/03/2026", "01/14/2026"))]
+    parts = [lines] if files == 1 else [lines[:3], lines[3:]]
+    for name, part in zip("ab", parts, strict=False):
+        written(tmp_path, f"{name}.csv", rows(*part, head=SHORT))
+    text = flat(proposed(tmp_path / "*.csv"))
+    assert (
+        "QUESTION: days and months stand in both orders: 2 values can only be %d/%m/%Y, and 1 only %m/%d/%Y, which are "
+        "rejected" in text
+    )
+    assert profile_of(proposed(tmp_path / "a.csv")).values.timestamp == ["%d/%m/%Y"]
+
+
+@pytest.mark.parametrize(
+    ("texts", "what"),
+    [
+        (("1767229200000", "1767232800000"), "milliseconds since 1970"),
+        (("1767229200000000", "1767232800000000"), "microseconds since 1970"),
+        (("46023.25", "46024"), "days as Excel counts them"),
+    ],
+)
+def test_numbers_that_count_time_are_named_with_their_column(texts: tuple[str, ...], what: str, tmp_path: Path) -> None:
+    path = written(tmp_path, "o.csv", rows(*(f"{n},{each},10.00,Paid" for n, each in enumerate(texts)), head=SHORT))
+    assert f"A run needs it, and Date has {what} in 2 rows, which no format reads. Export dates" in flat(proposed(path))
+
+
 def test_numbers_are_read_as_the_rest_of_a_german_file_is_written(tmp_path: Path) -> None:
     head, line = "Bestellung;Datum;Menge;Preis;Summe;Status", "{0};{0}.01.2026;2;1.250;2.500;bezahlt"
     path = written(tmp_path, "o.csv", rows(line.format(30), line.format(31), head=head))
