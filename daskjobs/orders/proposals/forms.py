@@ -170,6 +170,7 @@ _ORDERS = [
     for orders in (("%d?%m?%Y", "%m?%d?%Y"), ("%d?%m?%y", "%m?%d?%y", "%y?%m?%d"))
     for sign in "./-"
 ]
+_ONE = re.compile(r"(0)?[1-9][./-]")  # a day or month below ten
 _YEARS = 3  # times as many years of another reading speak against it
 # Numbers that are times, and that no profile reads.
 _COUNTS = {
@@ -222,12 +223,13 @@ def _is(text: str, form: str) -> bool:
 class Rival:
     """Another order of day, month and year, in which the texts of a format may be meant.
 
-    ``only`` of the texts can't be of it, and ``against`` others can be of it alone. ``why`` says what else makes it
-    unlikely, or is empty.
+    ``only`` of the texts can't be of it, and ``against`` others can be of it alone; ``both`` can be of either. ``why``
+    says what else makes it unlikely, or is empty.
     """
 
     only: int
     against: int
+    both: int
     why: str = ""
 
 
@@ -235,13 +237,15 @@ class Rival:
 class Times:
     """How times are written: ``formats`` to be tried in order, with how many of ``count`` texts each fits.
 
-    ``rivals`` are the other readings of each format, by their formats. ``offsets`` is the number of texts that have an
+    ``rivals`` are the other readings of each format, by their formats. ``mixed`` are the formats of which some texts
+    begin like 1/, and some like 01/, as two people write. ``offsets`` is the number of texts that have an
     offset or are UTC, ``clocks`` of those that have a time of day.
     """
 
     count: int = 0
     formats: dict[str, int] = field(default_factory=dict)
     rivals: dict[str, dict[str, Rival]] = field(default_factory=dict)
+    mixed: frozenset[str] = frozenset()
     offsets: int = 0
     clocks: int = 0
 
@@ -276,12 +280,17 @@ def times(texts: Iterable[str], named: bool = False, american: bool = False, tod
             rivals[best], american = others, best.startswith("%m")  # one order for all formats of a file
         formats[best] = sum(count for each, count in left.items() if fits(each, best))
         left = {each: count for each, count in left.items() if not fits(each, best)}
+    mixed = frozenset(
+        form
+        for form in rivals
+        if len({bool(found[1]) for each in likely if (found := _ONE.match(each)) and fits(each, form)}) > 1
+    )
     offsets = clocks = 0
     for each, count in likely.items():
         iso = _ISO.fullmatch(each)
         offsets += count * bool(iso["zone"] if iso else re.search(r"[+-]\d\d:?\d\d$|Z$|UTC$", each))
         clocks += count * bool(iso["clock"] if iso else re.search(r"\d[:.h]\d\d|\d{14}", each[8:]))
-    return Times(total, formats, rivals, offsets, clocks)
+    return Times(total, formats, rivals, mixed, offsets, clocks)
 
 
 def _ordered(form: str, counts: dict[str, int], american: bool, today: date | None) -> tuple[str, dict[str, Rival]]:
@@ -309,7 +318,7 @@ def _ordered(form: str, counts: dict[str, int], american: bool, today: date | No
             why = f"as {other}, they would be of {other_years} years, not of {years}"
         # Days with points begin with the day everywhere, unless something says otherwise.
         if other != best and own[other] and (only or against or not other.startswith("%m.")):
-            rivals[other] = Rival(only, against, why)
+            rivals[other] = Rival(only, against, sum(own[best].values()) - only, why)
     return best, rivals
 
 

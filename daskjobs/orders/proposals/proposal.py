@@ -190,6 +190,8 @@ def propose(pieces: list[Piece], count: int = 0, today: date | None = None) -> s
     if unlabelled and unlabelled.sure:
         found = guess(without_rows(sheets, unlabelled.rows), today)
     form = shape(found)
+    if unlabelled and not unlabelled.rows and "order_id" not in form.fill:
+        unlabelled = None  # rows without an id are rejected
     sections = [
         _file(found, form),
         _columns(found, form),
@@ -718,6 +720,12 @@ def _formats(section: Section, times: Times) -> None:
                     f"{rival.against:,} only {other}, which are rejected; what fits both is read as {form}. A profile "
                     "can't tell them apart: give the rows or files of each order to a run of their own."
                 )
+            elif form in times.mixed and rival.only and rival.both:
+                section.ask(
+                    f"is {form} meant everywhere? Some days begin like 1, and some like 01, as two people write them: "
+                    f"{these(rival.only, 'value')} can't be {other}, but {rival.both:,} can. If they are, give the "
+                    "rows of each to a run of their own."
+                )
         likely = [other for other, rival in others.items() if not (rival.only or rival.why)]
         if likely:
             year = ", which the year" if "%y" in form else ""
@@ -1130,10 +1138,13 @@ def _furniture(found: Guess, of_orders: Sums | None, unlabelled: Unlabelled | No
             f"where = [{', '.join([*tables, f'{{{quoted(of_orders.column)} = {words}}}'])}]",
         )
     if unlabelled and not unlabelled.sure:
-        others = "If none is a line of an order:" if blank else "No other column tells them apart: if so, remove them."
+        others = (
+            "If none is a line of an order:" if blank else "If none is a line, remove them: no column tells them apart."
+        )
         section.ask(
-            f"are these sums? {rows_of(len(unlabelled.rows))} without an id and a time of their own; "
-            f"{unlabelled.held:,} of them add up rows above. Here, they are lines of the order above. {others}",
+            f"are these sums? {rows_of(len(unlabelled.rows) + unlabelled.below)} without an id and a time of their own"
+            f"{' at the end of the file' if unlabelled.below else ''}; {unlabelled.held:,} of them are known to add up "
+            f"rows above. Here, they are lines of the order above. {others}",
             f"where = [{', '.join([*tables, f'{{{blank}}}'])}]" if blank else "",
         )
     _flags(section, found, tables)

@@ -94,12 +94,13 @@ def without_sums(sheets: list[Sheet], sums: Sums) -> list[Sheet]:
 class Unlabelled:
     """The places of rows that may be sums without a word that says so: ``held`` are the sum of rows above them.
 
-    ``empty`` are columns that are all empty in these rows, and in no others; there may be none. ``sure`` tells whether
-    they are sums.
+    ``below`` counts more of them at the end of a file, below rows that were not looked at. ``empty`` are columns that
+    are all empty in these rows, and in no others; there may be none. ``sure`` tells whether they are sums.
     """
 
     rows: list[int]
     held: int
+    below: int
     empty: list[str]
     sure: bool
 
@@ -132,18 +133,20 @@ def unlabelled_sums(found: Guess) -> Unlabelled | None:
     columns, own = found.table.columns, found.texts("order_id")
     if "order_id" not in found.names:
         return None
-    texts = {name for role in OF_ROWS for name in found.names.get(role, [])}
-    numeric = [each for each in columns if each not in texts and has_amounts(found, each)]
+    taken = {name for role in OF_ROWS for name in found.names.get(role, [])}
+    numeric = [each for each in columns if each not in taken and has_amounts(found, each)]
     may_have = {*numeric, *found.names.get("currency", []), *found.names["order_id"]}
+    others = [columns[name] for name in columns if name not in may_have]
     totals = [found.amounts([name]) for role in ("total", "line_total") for name in ranked(numeric, role)]
     counts = {*found.names.get("quantity", []), *ranked(numeric, "quantity"), *ranked(numeric, "line")}
     amounts = {name: found.amounts([name]) for name in numeric if name not in counts}
     places, held, several, doubtful, start = list[int](), 0, 0, False, 0
-    for sheet in found.table.sheets:
+    sheets = found.table.sheets
+    for sheet in sheets:
         whole, since = _Above(), _Above()
         for place in range(start, start + len(sheet.rows)):
             values = {name: value for name, column in amounts.items() if (value := column[place]) is not None}
-            bare = bool(values) and not any(columns[name][place] for name in columns.keys() - may_have)
+            bare = bool(values) and not any(texts[place] for texts in others)
             above = [each for each in (since, whole) if each.has(values)]
             of_orders = any(len(each.ids) > 1 for each in above) and (bare or not own[place])
             if (bare and not own[place] and not _is_line(found, totals, place)) or of_orders:
@@ -157,10 +160,20 @@ def unlabelled_sums(found: Guess) -> Unlabelled | None:
                 whole.add(values, found.ids[place])
                 since.add(values, found.ids[place])
         start += len(sheet.rows)
-    if not places:
+    below = sum(
+        _alone(found, numeric, dict(zip(each.columns, row, strict=True))) for each in sheets for row in each.end
+    )
+    if not places and not below:
         return None
     empty = _empty(found, places)
-    return Unlabelled(places, held, empty, bool(empty) and not doubtful and 2 * several >= held)
+    return Unlabelled(places, held, below, empty, bool(places and empty) and not doubtful and 2 * several >= held)
+
+
+def _alone(found: Guess, numeric: list[str], row: dict[str, str]) -> bool:
+    """Tell whether a row has numbers alone, and isn't a line that has a quantity and a price."""
+    filled = {name for name, text in row.items() if text}
+    line = all(filled.intersection(found.names.get(role, [])) for role in ("quantity", "price"))
+    return bool(filled) and filled <= {*numeric, *found.names.get("currency", [])} and not line
 
 
 def _is_line(found: Guess, totals: list[list[Decimal | None]], place: int) -> bool:

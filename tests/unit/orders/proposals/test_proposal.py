@@ -851,6 +851,13 @@ def test_rows_that_may_be_sums_or_lines_are_asked_for(last: str, tmp_path: Path)
     assert report_of(tmp_path, path, answered) == (1, "10.00")
 
 
+@pytest.mark.parametrize("count", [11_000, 80_000])
+def test_sums_at_the_end_of_a_large_file_are_asked_for(count: int, tmp_path: Path) -> None:
+    lines = (f"{n},2026-01-13,a{n:020},1,10.00,Paid\n,,b,1,5.00," for n in range(count // 2))
+    path = written(tmp_path, "o.csv", rows(*lines, ",,,,60000.00,", head="Order,Date,Item,Qty,Total,Status"))
+    assert "QUESTION: are these sums? 1 row" in flat(proposed(path))
+
+
 def test_lines_of_numbers_alone_with_quantity_and_price_are_lines(tmp_path: Path) -> None:
     lines = ("1,2026-01-13,1,10.00,10.00,Paid", ",,1,10.00,10.00,", ",,2,3.00,6.00,", "2,2026-01-14,1,4.00,4.00,Paid")
     path = written(tmp_path, "o.csv", rows(*lines, head="Order,Date,Qty,Price,Total,Status"))
@@ -917,6 +924,16 @@ def test_days_in_both_orders_are_asked_for(files: int, tmp_path: Path) -> None:
         "rejected" in text
     )
     assert profile_of(proposed(tmp_path / "a.csv")).values.timestamp == ["%d/%m/%Y"]
+
+
+def test_evidence_of_days_that_somebody_else_writes_decides_nothing(tmp_path: Path) -> None:
+    for days, asked in (
+        (("1/01/2026", "2/01/2026", "01/15/2026"), True),
+        (("1/1/2026", "2/1/2026", "1/15/2026"), False),
+    ):
+        lines = (f"{n},{day},10.00,Paid" for n, day in enumerate(days))
+        text = flat(proposed(written(tmp_path, "o.csv", rows(*lines, head=SHORT))))
+        assert ("QUESTION: is %m/%d/%Y meant everywhere?" in text) == asked
 
 
 @pytest.mark.parametrize(
