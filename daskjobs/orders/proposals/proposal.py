@@ -221,6 +221,9 @@ def _of_preset(found: Guess, name: str) -> list[str]:
         reads = f"--profile {name} reads it as it is."
     lead.note(f"The columns are those of the preset {name}, which stands below{' ' if changed else ': '}{reads}")
     _times_of_preset(lead, found, profile)
+    sums = unlabelled_sums(found)
+    if sums and "order_id" in profile.order.fill_down:
+        _ask_of_sums(lead, sums)
     column = profile.column("status")
     if column.names and ANY not in profile.status:
         texts = Counter(each.strip(" \t") for each in found.table.values(column.names))
@@ -1118,9 +1121,8 @@ def _furniture(found: Guess, of_orders: Sums | None, unlabelled: Unlabelled | No
     for name, word in sorted(sums):
         where.setdefault(name, []).append(word)
     tables = [f"{{{quoted(name)} = {_list(words)}}}" for name, words in where.items()]
-    blank = ", ".join(f'{quoted(name)} = [""]' for name in unlabelled.empty) if unlabelled else ""
     if unlabelled and unlabelled.sure:
-        tables.append(f"{{{blank}}}")
+        tables.append(_empty(unlabelled))
     if tables:
         count = sums.total() + (len(unlabelled.rows) if unlabelled and unlabelled.sure else 0)
         seen = f"{rows_of(count)} of sums and titles"
@@ -1138,17 +1140,26 @@ def _furniture(found: Guess, of_orders: Sums | None, unlabelled: Unlabelled | No
             f"where = [{', '.join([*tables, f'{{{quoted(of_orders.column)} = {words}}}'])}]",
         )
     if unlabelled and not unlabelled.sure:
-        others = (
-            "If none is a line of an order:" if blank else "If none is a line, remove them: no column tells them apart."
-        )
-        section.ask(
-            f"are these sums? {rows_of(len(unlabelled.rows) + unlabelled.below)} without an id and a time of their own"
-            f"{' at the end of the file' if unlabelled.below else ''}; {unlabelled.held:,} of them are known to add up "
-            f"rows above. Here, they are lines of the order above. {others}",
-            f"where = [{', '.join([*tables, f'{{{blank}}}'])}]" if blank else "",
-        )
+        _ask_of_sums(section, unlabelled, tables)
     _flags(section, found, tables)
     return section
+
+
+def _empty(found: Unlabelled) -> str:
+    """Return a table that names rows by the columns that are empty in them; an empty text if nothing tells them."""
+    empty = ", ".join(f'{quoted(name)} = [""]' for name in found.empty)
+    return f"{{{empty}}}" if empty else ""
+
+
+def _ask_of_sums(section: Section, found: Unlabelled, tables: Iterable[str] = ()) -> None:
+    """Ask whether rows are sums, or lines of the order above them."""
+    how = ", in [furniture]:" if found.empty else ", remove them: no column tells them apart."
+    section.ask(
+        f"are these sums? {rows_of(len(found.rows) + found.below)} without an id or a status of their own"
+        f"{' at the end of the file' if found.below else ''}; {found.held:,} of them are known to add up "
+        f"rows above. Here, they are lines of the order above. If none is one{how}",
+        f"where = [{', '.join([*tables, _empty(found)])}]" if found.empty else "",
+    )
 
 
 def _flags(section: Section, found: Guess, tables: list[str]) -> None:

@@ -1100,6 +1100,15 @@ def test_a_preset_that_fits_is_proposed_as_it_stands_with_statuses_that_it_does_
     assert "preset" not in proposed(written(tmp_path, "o.csv", rows("1,2,3,4,5,6,7,8,9,10")))
 
 
+def test_a_sum_below_the_orders_of_a_preset_that_fills_down_is_asked_for(tmp_path: Path) -> None:
+    export = (TESTS.parent / "examples/exports/odoo.csv").read_text()
+    columns = export.partition("\n")[0].count(",")
+    assert "QUESTION: are these sums?" not in proposed(written(tmp_path, "o.csv", export))
+    assert "QUESTION: are these sums? 1 row" in flat(
+        proposed(written(tmp_path, "s.csv", export + "," * columns + "9.99\n"))
+    )
+
+
 def test_what_is_said_of_a_preset_is_true_of_the_file(tmp_path: Path) -> None:
     line = '1,"u","r","p",1,.5,.5,"c","success","31-JAN-26"'
     as_it_is = rows(line, head=HEAD.upper())
