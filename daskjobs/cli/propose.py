@@ -2,6 +2,7 @@
 
 import os
 import shlex
+from datetime import UTC, datetime
 
 import click
 
@@ -39,7 +40,7 @@ def propose(files: tuple[str, ...], ignore_table: bool) -> None:
         except InputError as error:
             raise type(error)(str(error).removeprefix("--input ")) from error
     pieces = sampling.take(Storage(os.getcwd()), list(names))
-    for line in proposal.propose(pieces, len(names)).splitlines():
+    for line in proposal.propose(pieces, len(names), datetime.now(UTC).date()).splitlines():
         click.echo(line)
     check_written()
     say(NEXT.format(" ".join(f"--input {shlex.quote(shown(file))}" for file in files)), err=True)

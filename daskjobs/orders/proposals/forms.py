@@ -5,7 +5,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import date, datetime
 from decimal import Decimal
 from functools import partial
 
@@ -151,10 +151,10 @@ _ISO = re.compile(
     rf"(?P<clock>[ T]{_CLOCK}(?P<zone> ?(Z|UTC|[+-](0[0-9]|1[0-4])(:?[0-5][0-9])?))?)?"
 )
 _DAYS = (
-    "%d.%m.%Y", "%m.%d.%Y", "%d/%m/%Y", "%m/%d/%Y", "%d-%m-%Y", "%m-%d-%Y", "%d.%m.%y", "%d/%m/%y", "%m/%d/%y",
-    "%d-%m-%y", "%m-%d-%y", "%Y/%m/%d", "%Y.%m.%d", "%Y-%m-%d", "%Y%m%d", "%d %b %Y", "%d-%b-%Y", "%d-%b-%y",
-    "%d %B %Y", "%d. %B %Y", "%b %d, %Y", "%B %d, %Y", "%b-%d-%y", "%b %d %Y", "%d/%b/%Y", "%a, %d %b %Y",
-    "%a %b %d %Y",
+    "%d.%m.%Y", "%m.%d.%Y", "%d/%m/%Y", "%m/%d/%Y", "%d-%m-%Y", "%m-%d-%Y", "%d.%m.%y", "%m.%d.%y", "%d/%m/%y",
+    "%m/%d/%y", "%d-%m-%y", "%m-%d-%y", "%y.%m.%d", "%y/%m/%d", "%y-%m-%d", "%Y/%m/%d", "%Y.%m.%d", "%Y-%m-%d",
+    "%Y%m%d", "%d %b %Y", "%d-%b-%Y", "%d-%b-%y", "%d %B %Y", "%d. %B %Y", "%b %d, %Y", "%B %d, %Y", "%b-%d-%y",
+    "%b %d %Y", "%d/%b/%Y", "%a, %d %b %Y", "%a %b %d %Y",
 )  # fmt: skip
 _CLOCKS = (
     "", "%H:%M", "%H:%M:%S", "%H:%M:%S.%f", "%I:%M %p", "%I:%M:%S %p", "%H:%M:%S %p", "%I:%M%p", "%H.%M", "%H.%M.%S",
@@ -164,16 +164,40 @@ _JOINS = (" ", ", ", "T", " - ", "  ")
 _ZONES = ("", " %z", "%z")
 _MOST_TEXTS = 3000  # distinct ones that formats are tried with
 _BLANKS = str.maketrans("\u00a0\u202f", "  ")  # that don't break are blanks in times
-SWAPPED = {"%d": "%m", "%m": "%d"}
+# Orders of the same numbers, the likeliest first.
+_ORDERS = [
+    [each.replace("?", sign) for each in orders]
+    for orders in (("%d?%m?%Y", "%m?%d?%Y"), ("%d?%m?%y", "%m?%d?%y", "%y?%m?%d"))
+    for sign in "./-"
+]
+_ONE = re.compile(r"(0)?[1-9][./-]")  # a day or month below ten
+_YEARS = 3  # times as many years of another reading speak against it
+# Numbers that are times, and that no profile reads.
+_COUNTS = {
+    "milliseconds since 1970": re.compile("1[0-9]{12}"),
+    "microseconds since 1970": re.compile("1[0-9]{15}"),
+    "nanoseconds since 1970": re.compile("1[0-9]{18}"),
+    "days as Excel counts them": re.compile(r"[34][0-9]{4}([.,][0-9]+)?"),
+}
 
 
-def twin(form: str) -> str:
-    """Return a format with its day and month exchanged.
+def orders_of(form: str) -> list[str]:
+    """Return a format and those with its day, month and year in another order, the likeliest first.
 
-    >>> twin("%d/%m/%Y %H:%M")
-    '%m/%d/%Y %H:%M'
+    >>> orders_of("%m/%d/%Y %H:%M"), orders_of("%d %b %Y")
+    (['%d/%m/%Y %H:%M', '%m/%d/%Y %H:%M'], ['%d %b %Y'])
     """
-    return re.sub("%[dm]", lambda found: SWAPPED[found[0]], form)
+    for days in _ORDERS:
+        if form[:8] in days:
+            return [day + form[8:] for day in days]
+    return [form]
+
+
+def counted(texts: Iterable[str]) -> dict[str, int]:
+    """Return which numbers that count time some texts are, and how many: milliseconds since 1970, Excel's days."""
+    texts = list(texts)
+    found = {what: sum(map(bool, map(form.fullmatch, texts))) for what, form in _COUNTS.items()}
+    return {what: count for what, count in found.items() if count}
 
 
 def fits(text: str, form: str) -> bool:
@@ -196,21 +220,34 @@ def _is(text: str, form: str) -> bool:
 
 
 @dataclass(frozen=True)
+class Rival:
+    """Another order of day, month and year, in which the texts of a format may be meant.
+
+    ``only`` of the texts can't be of it, and ``against`` others can be of it alone; ``both`` can be of either. ``why``
+    says what else makes it unlikely, or is empty.
+    """
+
+    only: int
+    against: int
+    both: int
+    why: str = ""
+
+
+@dataclass(frozen=True)
 class Times:
     """How times are written: ``formats`` to be tried in order, with how many of ``count`` texts each fits.
 
-    ``twin`` is the format with day and month exchanged where it was a candidate, and ``decided`` how many texts
-    can't be of that one. ``offsets`` is the number of texts that have an offset or are UTC, ``clocks`` of those that
-    have a time of day. ``milliseconds``: the texts are milliseconds since 1970.
+    ``rivals`` are the other readings of each format, by their formats. ``mixed`` are the formats of which some texts
+    begin like 1/, and some like 01/, as two people write. ``offsets`` is the number of texts that have an
+    offset or are UTC, ``clocks`` of those that have a time of day.
     """
 
     count: int = 0
     formats: dict[str, int] = field(default_factory=dict)
-    twin: str = ""
-    decided: int = 0
+    rivals: dict[str, dict[str, Rival]] = field(default_factory=dict)
+    mixed: frozenset[str] = frozenset()
     offsets: int = 0
     clocks: int = 0
-    milliseconds: int = 0
 
     @property
     def read(self) -> int:
@@ -218,19 +255,18 @@ class Times:
         return sum(self.formats.values())
 
 
-def times(texts: Iterable[str], named: bool = False, american: bool = False) -> Times:
+def times(texts: Iterable[str], named: bool = False, american: bool = False, today: date | None = None) -> Times:
     """Return how times are written. Bare numbers count as seconds since 1970 in a column ``named`` as times are.
 
-    Where nothing says which of two numbers is the day, it is the second one of what is ``american``.
+    Where nothing says which of two numbers is the day, it is the second one of what is ``american``. A year of two
+    digits is not after ``today``.
     """
     counts = Counter(each.translate(_BLANKS).strip() for each in texts)
     del counts[""]
     total = counts.total()
     tried = dict(counts.most_common(_MOST_TEXTS))
     likely = {each: count for each, count in tried.items() if _may_be(each, named)}
-    milliseconds = sum(count for each, count in tried.items() if named and re.fullmatch("1[0-9]{12}", each))
-    left, formats = dict(likely), dict[str, int]()
-    other, decided = "", 0
+    left, formats, rivals = dict(likely), dict[str, int](), dict[str, dict[str, Rival]]()
     while left and len(formats) < 3:
         scores = {form: sum(count for each, count in left.items() if fits(each, form)) for form in _candidates(left)}
         scores = {form: score for form, score in scores.items() if score and not clash([*formats, form])}
@@ -238,20 +274,62 @@ def times(texts: Iterable[str], named: bool = False, american: bool = False) -> 
             scores.pop(UNIX, None)
         if not scores:
             break
-        best = max(scores, key=lambda form: scores[form])  # of equals, the first candidate
-        if not formats and re.search("%d.%m|%m.%d", best) and not best.startswith("%Y"):
-            if american and scores.get(twin(best)) == scores[best] and best.startswith("%d"):
-                best = twin(best)
-            other = twin(best)
-            decided = sum(count for each, count in left.items() if fits(each, best) and not fits(each, other))
-        formats[best] = scores[best]
+        likeliest = max(scores, key=lambda form: scores[form])  # of equals, the first candidate
+        best, others = _ordered(likeliest, left, american, today)
+        if others:
+            rivals[best], american = others, best.startswith("%m")  # one order for all formats of a file
+        formats[best] = sum(count for each, count in left.items() if fits(each, best))
         left = {each: count for each, count in left.items() if not fits(each, best)}
+    mixed = frozenset(
+        form
+        for form in rivals
+        if len({bool(found[1]) for each in likely if (found := _ONE.match(each)) and fits(each, form)}) > 1
+    )
     offsets = clocks = 0
     for each, count in likely.items():
         iso = _ISO.fullmatch(each)
         offsets += count * bool(iso["zone"] if iso else re.search(r"[+-]\d\d:?\d\d$|Z$|UTC$", each))
         clocks += count * bool(iso["clock"] if iso else re.search(r"\d[:.h]\d\d|\d{14}", each[8:]))
-    return Times(total, formats, other, decided, offsets, clocks, milliseconds)
+    return Times(total, formats, rivals, mixed, offsets, clocks)
+
+
+def _ordered(form: str, counts: dict[str, int], american: bool, today: date | None) -> tuple[str, dict[str, Rival]]:
+    """Return in which order of day, month and year texts are meant, and what is to be said of each other order.
+
+    It is the order that most of them fit; of equals, the one without days in the future, then that of the fewest years.
+    """
+    orders = orders_of(form)
+    if len(orders) == 1:
+        return form, {}
+    if american:
+        orders.sort(key=lambda each: not each.startswith("%m"))
+    own = {each: {text: count for text, count in counts.items() if fits(text, each)} for each in orders}
+    seen = {each: _years(own[each], each, today) for each in orders}
+    best = min(orders, key=lambda each: (-sum(own[each].values()), seen[each][1] > 0, seen[each][0]))
+    (years, ahead), rivals = seen[best], dict[str, Rival]()
+    for other in orders:
+        only = sum(count for text, count in own[best].items() if text not in own[other])
+        against = sum(count for text, count in own[other].items() if text not in own[best])
+        other_years, other_ahead = seen[other]
+        why = ""
+        if other_ahead and not ahead:
+            why = f"as {other}, {other_ahead:,} would be in the future"
+        elif other_years >= _YEARS * years:
+            why = f"as {other}, they would be of {other_years} years, not of {years}"
+        # Days with points begin with the day everywhere, unless something says otherwise.
+        if other != best and own[other] and (only or against or not other.startswith("%m.")):
+            rivals[other] = Rival(only, against, sum(own[best].values()) - only, why)
+    return best, rivals
+
+
+def _years(texts: dict[str, int], form: str, today: date | None) -> tuple[int, int]:
+    """Return of how many years texts are in a format with a year of two digits, and how many are after today."""
+    if "%y" not in form:
+        return 1, 0
+    days = {text: datetime.strptime(text, form).date() for text in texts}
+    return len({each.year for each in days.values()}), sum(
+        texts[text] for text, each in days.items() if today and each > today
+    )
 
 
 def _may_be(text: str, named: bool) -> bool:

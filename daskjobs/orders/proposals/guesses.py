@@ -4,6 +4,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
+from datetime import date
 from decimal import Decimal
 from functools import cached_property
 from itertools import combinations, islice, permutations, product
@@ -219,8 +220,8 @@ class _Columns:
         return names
 
 
-def guess(sheets: list[Sheet]) -> Guess:
-    """Return what the columns of some sheets are taken for."""
+def guess(sheets: list[Sheet], today: date | None = None) -> Guess:
+    """Return what the columns of some sheets are taken for. Orders are not after ``today``."""
     rows = table(sheets)
     columns = _Columns(rows)
     names, by_values, others = dict[str, list[str]](), set[str](), dict[str, str]()
@@ -297,7 +298,7 @@ def guess(sheets: list[Sheet]) -> Guess:
         texts = rows.values(names["timestamp"])
         if joined:
             texts = [f"{day} {clock}".strip() for day, clock in zip(texts, rows.columns[joined], strict=True)]
-        guessed.times = forms.times((each for each in texts if each), "timestamp" not in by_values, american)
+        guessed.times = forms.times((each for each in texts if each), "timestamp" not in by_values, american, today)
     return guessed
 
 

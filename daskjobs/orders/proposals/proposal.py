@@ -6,15 +6,18 @@ other value of the data.
 
 import re
 import textwrap
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from datetime import date
 
 from daskjobs.display import escaped, listed
 from daskjobs.orders.dialect import BACKSLASH, RFC4180
-from daskjobs.orders.profiles import ANY, ISO
+from daskjobs.orders.profiles import ANY, ISO, Profile
 from daskjobs.orders.profiles.reading import parse_profile, preset, preset_of
-from daskjobs.orders.proposals.forms import Times, amount, invisible
+from daskjobs.orders.profiles.timeforms import clash
+from daskjobs.orders.proposals.forms import Times, amount, counted, fits, invisible, times
 from daskjobs.orders.proposals.guesses import MOST, MOST_STATUSES, Guess, guess, named, ranked
 from daskjobs.orders.proposals.sampling import ENCODINGS, Piece, Sheet, sheet
 from daskjobs.orders.proposals.shapes import (
@@ -23,8 +26,10 @@ from daskjobs.orders.proposals.shapes import (
     changed,
     differ,
     has_amounts,
+    in_parts,
     key_of,
     made_of,
+    may_be_cents,
     overlaps,
     parts,
     runs,
@@ -32,8 +37,9 @@ from daskjobs.orders.proposals.shapes import (
     shape,
     sum_parts,
     used,
+    with_quantity,
 )
-from daskjobs.orders.proposals.sums import Sums, sums_of_orders, without_sums
+from daskjobs.orders.proposals.sums import Sums, Unlabelled, sums_of_orders, unlabelled_sums, without_rows, without_sums
 from daskjobs.orders.proposals.words import (
     CENTS,
     ENDED,
@@ -56,6 +62,7 @@ SHOWN_STATUSES = 12
 LONGEST_STATUS = 40
 _EXPONENT = re.compile(r"[0-9]+([.,][0-9]+)?[Ee]\+?[0-9]{1,2}")  # an id that a spreadsheet has taken for a number
 NO_COLUMN = "there is no such column"
+INSTEAD = "Export dates like 2026-01-31 10:30:00, or seconds since 1970 (unix)"
 
 
 def quoted(text: str) -> str:
@@ -129,7 +136,7 @@ class Section:
     def say(self, key: str, value: str, seen: str = "") -> None:
         """Add a key with what was seen, in a comment behind it or, where that is too long, above it."""
         line, seen = f"{key} = {value}", escaped(seen)
-        if len(line) > WIDTH and value.startswith("["):
+        if len(line) > WIDTH and value.startswith(('["', "['")):
             whole = re.findall(r"\"(?:[^\"\\]|\\.)*\"|'[^']*'", value)
             line = f"{key} = [\n" + "".join(f"    {each},\n" for each in _packed(whole)) + "]"
         if not seen:
@@ -164,27 +171,34 @@ def _packed(texts: list[str]) -> list[str]:
     return lines
 
 
-def propose(pieces: list[Piece], count: int = 0) -> str:
+def propose(pieces: list[Piece], count: int = 0, today: date | None = None) -> str:
     """Return the proposal for files, of which the beginnings of some are given, and ``count`` there are.
 
-    It is a preset's text, if they have its columns. Raises InputError when a file is no text.
+    It is a preset's text, if they have its columns. A year of two digits is not after ``today``. Raises InputError when
+    a file is no text.
     """
     sheets = [named(sheet(piece)) for piece in pieces]
-    found = guess(sheets)
+    found = guess(sheets, today)
     head = _head(found, pieces, count or len(pieces))
     if name := preset_of(found.table.columns):
-        return "\n".join([*head, *_of_preset(found, name)]) + "\n\n" + preset(name)
+        return "\n".join([*head, *_of_preset(found, name)])
     sums = sums_of_orders(found)
     if sums and sums.sure:
-        found = guess(without_sums(sheets, sums))
+        sheets = without_sums(sheets, sums)
+        found = guess(sheets, today)
+    unlabelled = unlabelled_sums(found)
+    if unlabelled and unlabelled.sure:
+        found = guess(without_rows(sheets, unlabelled.rows), today)
     form = shape(found)
+    if unlabelled and not unlabelled.rows and "order_id" not in form.fill:
+        unlabelled = None  # rows without an id are rejected
     sections = [
-        _file(found),
+        _file(found, form),
         _columns(found, form),
         _values(found, form),
         _status(found, form),
         _order(found, form),
-        _furniture(found, sums),
+        _furniture(found, sums, unlabelled),
     ]
     lines = head
     for section in sections:
@@ -193,17 +207,65 @@ def propose(pieces: list[Piece], count: int = 0) -> str:
 
 
 def _of_preset(found: Guess, name: str) -> list[str]:
-    """Return what is to be known of files that have the columns of a preset: the statuses that it doesn't name."""
-    profile, lead = parse_profile(preset(name), name), Section("")
-    lead.note(f"The columns are those of the preset {name}, which stands below: --profile {name} reads it as it is.")
+    """Return the text of the preset whose columns files have, as it reads these files, with what it leaves open."""
+    text, lead = preset(name), Section("")
+    profile = parse_profile(text, name)
+    changed = _file_changes(found, profile)
+    for key, value in changed.items():
+        text = re.sub(rf"^{key} = .*\n", "", text, flags=re.M)
+        text = text.replace("[file]\n", f"[file]\n{key} = {value}\n", 1)
+    if changed:
+        keys = " and ".join(changed)
+        reads = f"with {keys} of this file: save it, because --profile {name} alone doesn't read it."
+    else:
+        reads = f"--profile {name} reads it as it is."
+    lead.note(f"The columns are those of the preset {name}, which stands below{' ' if changed else ': '}{reads}")
+    _times_of_preset(lead, found, profile)
+    sums = unlabelled_sums(found)
+    if sums and "order_id" in profile.order.fill_down:
+        _ask_of_sums(lead, sums)
     column = profile.column("status")
     if column.names and ANY not in profile.status:
         texts = Counter(each.strip(" \t") for each in found.table.values(column.names))
-        if others := [text for text in texts if text not in profile.status and (text or not profile.by_line)]:
+        named = {*profile.status, *STATUSES}
+        if others := [text for text in texts if text not in named and (text or not profile.by_line)]:
             shown = ", ".join(f"{quoted(text)} ({texts[text]:,})" for text in others[:NAMED])
             lead.note(f"QUESTION: what do these of {column.names[0]} mean? Unless [status] names them, they are")
             lead.note(f"rejected: {shown}")
-    return lead.lines
+    return [*lead.lines, "", text]
+
+
+def _file_changes(found: Guess, profile: Profile) -> dict[str, str]:
+    """Return the keys of [file] in which files are written otherwise than a preset says."""
+    first = found.table.sheets[0]
+    own = parse_profile("\n".join(_file(found).text()), profile.name).file
+    known = {each for _, encodings in profile.file.encodings for each in encodings}
+    encodings = [each for _, encodings in own.encodings for each in encodings]
+    changed = {}
+    if first.kind == "csv" and own.delimiter != profile.file.delimiter:
+        changed["delimiter"] = quoted(own.delimiter)
+    if first.kind == "csv" and own.skip_lines != profile.file.skip_lines:
+        changed["skip_lines"] = str(own.skip_lines)
+    if not known.issuperset(encodings):
+        changed["encoding"] = either(encodings)
+    return changed
+
+
+def _times_of_preset(section: Section, found: Guess, profile: Profile) -> None:
+    """Ask about times that are written otherwise than a preset says."""
+    forms = profile.values.timestamp or [ISO]
+    names = profile.column("timestamp").names
+    texts = [each for each in found.table.values(names) if each]
+    others = [each for each in texts if not any(fits(each, form) for form in forms)]
+    if not others:
+        return
+    seen = f"{_share(len(others), len(texts), f'times of {names[0]}')} are not written as {' or '.join(forms)}"
+    if written := [each for each in times(others).formats if not clash([*forms, each])]:
+        section.ask(
+            f"{seen}, and are rejected. Shall they count? In [values]:", f"timestamp = {_list([*forms, *written])}"
+        )
+    else:
+        section.note(f"{seen}, and are rejected.")
 
 
 def _head(found: Guess, pieces: list[Piece], count: int) -> list[str]:
@@ -219,7 +281,7 @@ def _head(found: Guess, pieces: list[Piece], count: int) -> list[str]:
     return lead.lines
 
 
-def _file(found: Guess) -> Section:
+def _file(found: Guess, form: Shape | None = None) -> Section:
     section = Section("file")
     sheets = found.table.sheets
     first = sheets[0]
@@ -276,6 +338,8 @@ def _file(found: Guess) -> Section:
             section.note(f"{', '.join(unused)[:80]}: may be user_id, region, product or payment_mode.")
     elif first.twice:
         unique = _unique(first.columns)
+        if form:
+            _twice(section, found, used(found).union(form.total, form.own))
         section.say(
             "header", _list(unique), f"two columns are called {escaped(first.twice[0])}: the names are given here"
         )
@@ -305,6 +369,21 @@ def _unique(names: list[str]) -> list[str]:
         seen[name] += 1
         unique.append(name if seen[name] == 1 else f"{name} {seen[name]}")
     return unique
+
+
+def _twice(section: Section, found: Guess, names: set[str]) -> None:
+    """Ask which of several columns of one name counts, where they differ."""
+    first = found.table.sheets[0]
+    unique = _unique(first.columns)
+    for name in sorted(names.intersection(first.twice)):
+        first_place, *places = [place for place, each in enumerate(first.columns) if each == name]
+        for place in places:
+            if count := sum(row[first_place] != row[place] for row in first.rows):
+                section.ask(
+                    f"which {escaped(name)} counts? Two columns have this name, and differ in "
+                    f"{_share(count, len(first.rows), 'rows')}. Here, the first one counts. For the other one, write "
+                    f"{quoted(unique[place])} for {quoted(name)} in the sections below."
+                )
 
 
 def _encoding(section: Section, sheets: list[Sheet]) -> None:
@@ -349,7 +428,10 @@ def _columns(found: Guess, form: Shape) -> Section:
         elif ours == "order_id":
             section.ask("which column is the order's id? None looks like one, and a run needs it.", 'order_id = "…"')
         elif ours == "timestamp":
-            section.ask("which column is the order's time? None looks like one, and a run needs it.", 'timestamp = "…"')
+            section.ask(
+                f"which column is the order's time? A run needs it, and {_counted(found) or 'none looks like one'}.",
+                'timestamp = "…"',
+            )
         elif ours == "status":
             section.ask(
                 "which column says whether an order is paid? None looks like it. If each row is of a paid order:",
@@ -376,6 +458,14 @@ def _by_times(section: Section, found: Guess) -> None:
             return
 
 
+def _counted(found: Guess) -> str:
+    """Say which column has numbers that count time, and what to do; empty if there is none."""
+    for name in ranked(found.table.columns, "timestamp"):
+        for what, count in counted(found.table.columns[name]).items():
+            return f"{escaped(name)} has {what} in {rows_of(count)}, which no format reads. {INSTEAD}"
+    return ""
+
+
 def _seen(found: Guess, ours: str) -> str:
     """Say what a column's values are like."""
     texts = [each for each in found.texts(ours) if each]
@@ -393,6 +483,8 @@ def _seen(found: Guess, ours: str) -> str:
 
 def _timestamp(section: Section, found: Guess) -> None:
     names, times = found.names["timestamp"], found.times
+    for what, count in counted(found.texts("timestamp")).items():
+        section.ask(f"what are {these(count, 'time')}? They look like {what}, and are rejected. {INSTEAD}.")
     seen = _share(times.read, times.count, "are times")
     if "timestamp" in found.by_values:
         seen = f"by its values: {seen}"
@@ -419,10 +511,23 @@ def _money_columns(section: Section, found: Guess, form: Shape) -> None:
     quantity, price = found.names.get("quantity", []), found.names.get("price", [])
     total = form.total
     if quantity:
+        if count := sum(each is not None and each != each.to_integral_value() for each in found.quantity):
+            section.ask(
+                f"in {rows_of(count)}, {escaped(quantity[0])} is no whole number, and such rows are rejected. If their "
+                "totals count as they are:",
+                f'quantity = {{constant = "1"}}  # and in [order] without_rules = {_list(["wrong_total"])}',
+            )
         section.say("quantity", either(quantity), _numbers_seen(found, quantity))
+    elif name := in_parts(found):
+        if not total and not form.own:
+            section.ask(
+                f"what is a row's total? No column has it, and {escaped(name)} has numbers that are not whole, by "
+                "which no profile multiplies. Here, the price alone counts: export the total, too."
+            )
+        section.say("quantity", '{constant = "1"}', f"{name} has numbers that are not whole, as no quantity may be")
     else:
         section.say("quantity", '{constant = "1"}', NO_COLUMN)
-    _cents(section, [*price, *total, *form.own])
+    _cents(section, found, [*price, *total, *form.own])
     if price:
         section.say("price", either(price), _numbers_seen(found, price))
     elif total:
@@ -445,7 +550,7 @@ def _money_columns(section: Section, found: Guess, form: Shape) -> None:
         return
     seen = _numbers_seen(found, total)
     agrees, count = form.agrees
-    if price and count:
+    if price and count and not in_parts(found):
         what = "price is the total" if form.price_of_line else "quantity * price is the total"
         seen = f"{what} in {_share(agrees, count, 'rows')}" + (f", to {form.tolerance} cents" if form.tolerance else "")
     if sum_of := parts(found, total):
@@ -487,15 +592,19 @@ def _in_no_total(section: Section, found: Guess, form: Shape) -> None:
             )
 
 
-def _cents(section: Section, names: list[str]) -> None:
-    """Ask about amounts whose column says that they are cents."""
+def _cents(section: Section, found: Guess, names: list[str]) -> None:
+    """Ask about amounts that are cents, as the name of their column says, or may be."""
     words = {name: {plain(each) for each in re.split(r"[^A-Za-z]+|(?<=[a-z])(?=[A-Z])", name)} for name in names}
-    if cents := [escaped(name) for name in words if CENTS & words[name]]:
-        do = "does" if len(cents) == 1 else "do"
-        section.ask(
-            f"{do} {' and '.join(cents)} have cents, as the name says? They are taken for whole units, and the revenue "
-            "is a hundred times too large. No key divides: export amounts like 19.99."
-        )
+    cents = [escaped(name) for name in words if CENTS & words[name]]
+    if not cents and not may_be_cents(found, list(words)):
+        return
+    columns = cents or [escaped(name) for name in words]
+    do = "does" if len(columns) == 1 else "do"
+    why = "as the name says?" if cents else "like 1999 for 19.99? All are whole numbers."
+    section.ask(
+        f"{do} {' and '.join(columns)} have cents, {why} They are taken for whole units, and of cents the revenue is a "
+        "hundred times too large. No key divides: export amounts like 19.99."
+    )
 
 
 def _without_money(section: Section) -> None:
@@ -595,24 +704,47 @@ def _code(sign: str) -> str:
     return {"€": "EUR", "$": "USD", "US$": "USD", "£": "GBP", "zł": "PLN", "¥": "JPY"}.get(sign, sign)
 
 
+def _fits(times: Times, form: str) -> str:
+    """Say how many values fit a format, and why they are not of another one."""
+    seen = _share(times.formats[form], times.count, f"values fit {form}")
+    for other, rival in times.rivals.get(form, {}).items():
+        only = f"{rival.only:,} of them can't be {other}" if rival.only else ""
+        if why := rival.why or only:
+            seen += f"; {why}"
+    return seen
+
+
 def _formats(section: Section, times: Times) -> None:
-    if times.milliseconds:
-        section.note(
-            f"{times.milliseconds:,} times are milliseconds since 1970, which are not understood: write seconds."
-        )
+    for form, others in times.rivals.items():
+        for other, rival in others.items():
+            if rival.against:
+                section.ask(
+                    f"days and months stand in both orders: {these(rival.only, 'value')} can only be {form}, and "
+                    f"{rival.against:,} only {other}, which are rejected; what fits both is read as {form}. A profile "
+                    "can't tell them apart: give the rows or files of each order to a run of their own."
+                )
+            elif form in times.mixed and rival.only and rival.both:
+                section.ask(
+                    f"is {form} meant everywhere? Some days begin like 1, and some like 01, as two people write them: "
+                    f"{these(rival.only, 'value')} can't be {other}, but {rival.both:,} can. If they are, give the "
+                    "rows of each to a run of their own."
+                )
+        likely = [other for other, rival in others.items() if not (rival.only or rival.why)]
+        if likely:
+            year = ", which the year" if "%y" in form else ""
+            section.ask(
+                f"which is the day, which the month{year}? What fits {form} ({these(times.formats[form], 'value')}) "
+                f"fits {' and '.join(likely)}, too. The other answer{'s' if len(likely) > 1 else ''}:"
+            )
+            section.lines += [
+                f"# timestamp = {_list([other if each == form else each for each in times.formats])}"
+                for other in likely
+            ]
     if not times.formats:
         return
     forms = list(times.formats)
     if forms != [ISO]:
-        seen = "; ".join(_share(count, times.count, f"values fit {form}") for form, count in times.formats.items())
-        if times.twin and times.decided:
-            seen += f"; {times.decided:,} of them can't be {times.twin}"
-        elif times.twin and "." not in forms[0][:5]:  # days with points begin with the day everywhere
-            section.ask(
-                f"which is the day, which the month? All values fit {forms[0]} and {times.twin}. The other answer:",
-                f"timestamp = {_list([times.twin, *forms[1:]])}",
-            )
-            seen = f"{_share(times.formats[forms[0]], times.count, 'values fit it')}"
+        seen = "; ".join(_fits(times, form) for form in forms)
         section.say("timestamp", _list(forms), seen)
     if times.clocks and times.offsets < times.clocks:
         section.lines.append(
@@ -678,18 +810,15 @@ def _status(found: Guess, form: Shape) -> Section:
 def _meanings(found: Guess) -> dict[str, str]:
     """Return what each status means that is a known word, or yes or no, the most frequent first."""
     counts = Counter(found.texts("status"))
-    answers = all(plain(each) in YES | NO for each in counts if each) and not any(
+    answers = all("".join(_words_of(each)) in YES | NO for each in counts if each) and not any(
         plain(each) in STATUS_OF for each in counts
     )
     words = dict[str, str]()
     for text in sorted(counts, key=lambda each: (-counts[each], each)):
-        word = plain(text)
         if answers and text:
-            words[text] = PAID if word in YES else "pending"
-        elif word in STATUS_OF:
-            words[text] = STATUS_OF[word]
-        elif text and (guessed := _by_words(text)):
-            words[text] = guessed
+            words[text] = PAID if plain(text) in YES else "pending"
+        elif meant := _meant(text):
+            words[text] = meant
     return words
 
 
@@ -749,14 +878,22 @@ def _fills(found: Guess) -> bool:
 
 
 PARTLY = {"partialrefund", "partiallyrefunded", "teilweiseerstattet"}
-_NOT = {"not", "un", "non", "nicht", "no", "nie", "niet", "nao", "in"}
+_SIGNS = re.compile(r"[\s,;:/()._-]+")  # that say nothing in a status; others, as in "paid?" and "50% paid", may
 
 
-def _by_words(text: str) -> str:
-    """Return the status that all known words of a text mean, like Completed, shipped; empty where they differ."""
-    words = [plain(each) for each in re.split(r"[\s,;:/()_-]+", text) if each]
-    means = {STATUS_OF[each] for each in words if each in STATUS_OF and each not in TYPES}
-    return means.pop() if len(means) == 1 and not _NOT & set(words) else ""
+def _words_of(text: str) -> list[str]:
+    """Return the words of a text, plain; none if it has signs that may change what it means."""
+    words = [each for each in _SIGNS.split(unicodedata.normalize("NFC", text)) if each]
+    return [plain(each) for each in words] if all(each.isalnum() for each in words) else []
+
+
+def _meant(text: str) -> str:
+    """Return the status that a text means, of which each word is known, like Completed, shipped; empty where not."""
+    words = _words_of(text)
+    if (whole := "".join(words)) in STATUS_OF:
+        return STATUS_OF[whole]
+    means = {STATUS_OF.get(each, "") for each in words if each not in TYPES}
+    return means.pop() if len(means) == 1 else ""
 
 
 def _order(found: Guess, form: Shape) -> Section:
@@ -873,6 +1010,12 @@ def _wrong_total(section: Section, found: Guess, form: Shape) -> None:
             "order's own total, which counts once? Then:",
             f"total = {either(form.total)}",
         )
+    if name := in_parts(found):
+        held, count = with_quantity(found, name).agree(found.amounts(form.total))
+        if held >= MOST * count:
+            seen = f"{name} * {found.names['price'][0]} is the total in {_share(held, count, 'rows')}: no run checks it"
+            section.say("without_rules", '["wrong_total"]', seen)
+            return
     rule, seen = '["wrong_total"]', f"quantity * price is the total in {_share(agrees, count, 'rows')}"
     if what := made_of(found, form.total[0]):
         section.say("without_rules", rule, f"the total is {what}")
@@ -951,7 +1094,7 @@ def _currency(section: Section, found: Guess) -> None:
         section.say("report_currency", quoted(first), f"in {_share(counts[first], counts.total(), 'rows')}")
 
 
-def _furniture(found: Guess, of_orders: Sums | None) -> Section:
+def _furniture(found: Guess, of_orders: Sums | None, unlabelled: Unlabelled | None) -> Section:
     section = Section("furniture")
     sheets = found.table.sheets
     rules, blanks, ends = (sum(getattr(each, name) for each in sheets) for name in ("rules", "blanks", "ends"))
@@ -978,11 +1121,16 @@ def _furniture(found: Guess, of_orders: Sums | None) -> Section:
     for name, word in sorted(sums):
         where.setdefault(name, []).append(word)
     tables = [f"{{{quoted(name)} = {_list(words)}}}" for name, words in where.items()]
-    if where:
-        seen = f"{rows_of(sums.total())} of sums and titles"
+    if unlabelled and unlabelled.sure:
+        tables.append(_empty(unlabelled))
+    if tables:
+        count = sums.total() + (len(unlabelled.rows) if unlabelled and unlabelled.sure else 0)
+        seen = f"{rows_of(count)} of sums and titles"
         if of_orders and of_orders.sure:
             held = _share(of_orders.held, of_orders.count, f"are what {of_orders.amount} adds up to above them")
             seen += f"; in the orders, {held}"
+        if unlabelled and unlabelled.sure:
+            seen += f"; {len(unlabelled.rows):,} with numbers alone, which add up the rows above"
         section.say("where", f"[{', '.join(tables)}]", seen)
     if of_orders and not of_orders.sure:
         words = _list(of_orders.words)
@@ -991,8 +1139,27 @@ def _furniture(found: Guess, of_orders: Sums | None) -> Section:
             f"{of_orders.held:,} are the sum of the lines above in their order. If none is a line of an order:",
             f"where = [{', '.join([*tables, f'{{{quoted(of_orders.column)} = {words}}}'])}]",
         )
+    if unlabelled and not unlabelled.sure:
+        _ask_of_sums(section, unlabelled, tables)
     _flags(section, found, tables)
     return section
+
+
+def _empty(found: Unlabelled) -> str:
+    """Return a table that names rows by the columns that are empty in them; an empty text if nothing tells them."""
+    empty = ", ".join(f'{quoted(name)} = [""]' for name in found.empty)
+    return f"{{{empty}}}" if empty else ""
+
+
+def _ask_of_sums(section: Section, found: Unlabelled, tables: Iterable[str] = ()) -> None:
+    """Ask whether rows are sums, or lines of the order above them."""
+    how = ", in [furniture]:" if found.empty else ", remove them: no column tells them apart."
+    section.ask(
+        f"are these sums? {rows_of(len(found.rows) + found.below)} without an id or a status of their own"
+        f"{' at the end of the file' if found.below else ''}; {found.held:,} of them are known to add up "
+        f"rows above. Here, they are lines of the order above. If none is one{how}",
+        f"where = [{', '.join([*tables, _empty(found)])}]" if found.empty else "",
+    )
 
 
 def _flags(section: Section, found: Guess, tables: list[str]) -> None:

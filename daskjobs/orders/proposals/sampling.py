@@ -57,7 +57,7 @@ class Sheet:
     ``header`` tells whether the names stand in the file. ``twice`` are names that several columns have.
     ``skip`` and ``footer`` are lines before the header and after the last row. ``rules`` and ``blanks`` count lines
     of dashes and empty ones between rows, ``headers`` those that are the header again; ``sums`` are the words of rows
-    of sums, by the number of the column that has them. ``sure`` tells whether the footer was seen.
+    of sums, by the number of the column that has them. ``end`` are the last rows of a file of which there are more.
     """
 
     name: str
@@ -84,6 +84,7 @@ class Sheet:
     sums: dict[int, Counter[str]] = field(default_factory=dict)
     summed: int = 0  # rows of these that are the sum of the lines of their order
     others: int = 0
+    end: list[list[str]] = field(default_factory=list)
     bytes: int = 0
 
 
@@ -379,12 +380,16 @@ def _table(name: str, text: str, tail: str, written: dict[str, Any]) -> Sheet:
     if ending:
         found = _Found(titles)
         kept = [row for row in body[: len(body) - ending] if found.keep(row, names, at is not None)]
+    end = list[Row]()
+    if written["whole"] and not whole:  # of more rows than are looked at
+        tail = text[-TAIL_BYTES:].partition("\n")[2]
     if not whole and tail:
         last = list(_rows(tail, delimiter, quoting, quote, MOST_ROWS))
         seen = _Found(titles)
-        for row in last:
-            seen.keep(row, names, at is not None)
+        end = [row for row in last if seen.keep(row, names, at is not None)]
         footer = sum(row.lines for row in last[len(last) - _ending(last, seen, width) :])
+        for place, words in seen.sums.items():
+            found.sums.setdefault(place, Counter()).update(words)
     return Sheet(
         name,
         "csv",
@@ -405,6 +410,7 @@ def _table(name: str, text: str, tail: str, written: dict[str, Any]) -> Sheet:
         ends=found.ends,
         sums=found.sums,
         others=found.others,
+        end=[[each.strip(" \t") for each in row.fields] for row in end],
         **(written | {"whole": whole}),
     )
 

@@ -1,15 +1,18 @@
 """Decides what an order is in sampled rows: lines of orders or orders, and which column is which total."""
 
+import re
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from itertools import combinations, islice
 
 from daskjobs.display import escaped
 from daskjobs.orders.proposals.forms import amount
-from daskjobs.orders.proposals.guesses import MOST, TOLERANCE, Guess, ranked
-from daskjobs.orders.proposals.words import plain
+from daskjobs.orders.proposals.guesses import MONEY, MOST, TOLERANCE, Guess, ranked
+from daskjobs.orders.proposals.words import NO_CENTS, plain
 
 LOOKED_AT = 1000  # texts, that tell whether a column is of amounts
+LEAST_CENTS = 100  # an order of less is not common, if it is in cents
+_WHOLE = re.compile(r"-?[0-9]+([.,]0)?")  # of floats, 1999.0 is no less a number of cents
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,35 @@ def has_amounts(found: Guess, name: str) -> bool:
     texts = [each for each in found.table.columns[name] if each][:LOOKED_AT]
     values = sum(map(bool, map(amount, texts)))
     return bool(values) and values >= 0.7 * len(texts)
+
+
+def in_parts(found: Guess) -> str:
+    """Return the column that is a quantity by its name, but whose numbers are not whole; empty if there is none."""
+    if "quantity" in found.names:
+        return ""
+    names = [each for each in ranked(found.table.columns, "quantity") if each not in used(found)]
+    return next((each for each in names if has_amounts(found, each)), "")
+
+
+def with_quantity(found: Guess, name: str) -> Guess:
+    """Return a guess with another column as the quantity."""
+    return replace(found, names=found.names | {"quantity": [name]})
+
+
+def may_be_cents(found: Guess, names: list[str]) -> bool:
+    """Tell whether amounts may be whole cents: nobody writes them with decimals, signs or less than three digits."""
+    texts = {each for name in names for each in found.table.columns[name] if each}
+    roles = [role for role in MONEY if role != "quantity"]
+    others = {name for role in roles for name in ranked(found.table.columns, role)}
+    decimals = (text for name in others for text in found.table.columns[name] if not _WHOLE.fullmatch(text))
+    codes = {each.upper() for each in found.texts("currency") if each}
+    return (
+        bool(texts)
+        and all(map(_WHOLE.fullmatch, texts))
+        and not any(0 < abs(Decimal(each.replace(",", "."))) < LEAST_CENTS for each in texts)
+        and not any((each := amount(text)) and each.decimal for text in decimals)
+        and not (codes and codes <= NO_CENTS)
+    )
 
 
 def differ(found: Guess, one: str, other: str) -> bool:

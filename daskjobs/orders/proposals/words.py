@@ -126,7 +126,8 @@ KNOWN = {name for names in NAMES_OF.values() for name in names}
 _STATUSES = {
     "success": """success succeeded successful paid paidinfull complete completed processing processed shipped
         delivered fulfilled partiallyfulfilled partiallyshipped partiallyrefunded partialrefund unshipped captured
-        settled approved accepted paymentaccepted remotepaymentaccepted paymentreceived processinginprogress
+        settled approved accepted paymentaccepted remotepaymentaccepted paymentreceived
+        paymentcomplete paymentcompleted processinginprogress
         onbackorderpaid awaitingfulfillment awaitingshipment awaitingpickup closed done sale salesorder closedwon
         activated billed salesorderbilled invoicepaidinfull salesorderpendingfulfillment ok confirmed locked
         charged charge sold invoiced bezahlt versendet versandt geliefert zugestellt abgeschlossen erledigt
@@ -140,7 +141,7 @@ _STATUSES = {
         awaitingpayment awaitingbankwirepayment awaitingcheckpayment awaitingcheckoutpayment onbackorder
         onbackordernotpaid uncaptured unpaid incomplete draft checkoutdraft quotation quotationsent created
         inprogress manualverificationrequired salesorderpendingapproval disputed waiting offen ausstehend unbezahlt
-        wartend zahlungausstehend vorkasse nichtbezahlt neu enattente enattentedepaiement nonpaye impaye
+        wartend zahlungausstehend vorkasse nichtbezahlt neu enattente enattentedepaiement nonpaye impaye impayee notpaid
         enattentedepaiementparcheque brouillon pendiente pendientedepago enespera nopagado borrador inattesa
         inattesadipagamento nonpagato dapagare sospeso oczekujace oczekuje oczekujenaplatnosc nieoplacone nowe
         wtrakcie inafwachting openstaand nietbetaald wachtopbetaling nieuw pendente aguardando aguardandopagamento
@@ -189,6 +190,7 @@ CODES = _words(
     """AED ARS AUD BGN BHD BRL CAD CHF CLP CNY COP CZK DKK EGP EUR GBP HKD HUF IDR ILS INR JPY KRW KWD MAD MXN MYR NOK
     NZD PEN PHP PLN QAR RON RSD RUB SAR SEK SGD THB TRY TWD UAH USD VND ZAR"""
 )
+NO_CENTS = _words("CLP JPY KRW VND")
 SIGNS = (
     "AU $", "US $", "C $", "AU$", "US$", "CA$", "NZ$", "HK$", "NT$", "MX$", "R$", "S$", "A$", "C$", "zł", "Kč", "kr.",
     "kr", "Ft", "lei", "Lei", "SFr.", "Fr.", "Rs.", "Rs", "лв", "\u0440\u0443\u0431.",

@@ -9,6 +9,7 @@ import json
 import random
 import re
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ from daskjobs.orders.sources.inputs import find_inputs
 
 MOST_LINES = 66
 HEAD = "order_id,user_id,region,product,quantity,price,total_amount,payment_mode,status,timestamp"
+SHORT = "Order,Date,Total,Status"
 
 
 @dataclass(frozen=True)
@@ -378,9 +380,9 @@ Lineitem quantity,Lineitem name,Lineitem price,Payment Method,Refunded Amount
 }
 
 
-def proposed(pattern: str | Path) -> str:
+def proposed(pattern: str | Path, today: date | None = None) -> str:
     names = list(find_inputs(str(pattern)))
-    return propose(take(Storage("/"), names), len(names))
+    return propose(take(Storage("/"), names), len(names), today)
 
 
 def profile_of(text: str) -> Profile:
@@ -570,6 +572,91 @@ def test_one_sign_with_three_digits_behind_it_is_asked_for_where_nothing_decides
     assert (values.decimal, values.thousands) == (",", ["."])
 
 
+ASKED = """To be paid;Part paid;Never paid;Anzahlung bezahlt;yet to be paid;will be paid;Must be paid;Should be paid
+Wird bezahlt;Half paid;50% paid;Deposit paid;Paid deposit;Paid partially;part-paid;Paid?;!paid;~paid;Paid out
+Return delivered;to be shipped;to be delivered;to be completed;Paid then cancelled;Complete - refunded;Not yet paid
+Not cancelled;never cancelled;Refund declined;Delivery failed;Processing payment;a conto bezahlt;Paid 2;Sale (void)"""
+MEANT = {
+    "success": "paid;PAID;Paid.;Completed, shipped;Paid / shipped;Order shipped;Paye\u0301e;On backorder (paid)",
+    "pending": "Partially paid;partially_paid;unpaid;not paid;Impayée;Niet betaald;nicht bezahlt",
+    "cancelled": "Order cancelled;Storniert",
+}
+
+
+@pytest.mark.parametrize("text", re.split("[;\n]", ASKED))
+def test_a_status_with_a_word_or_sign_that_is_not_understood_is_asked_for(text: str, tmp_path: Path) -> None:
+    path = written(tmp_path, "o.csv", rows("1,2026-01-13,10.00,Paid", f"2,2026-01-14,20.00,{text}", head=SHORT))
+    proposal = proposed(path)
+    assert f'QUESTION: what do these mean? They are rejected (1 row) until they are named: "{text}" (1)' in flat(
+        proposal
+    )
+    assert report_of(tmp_path, path, proposal) == (1, "10.00")
+
+
+def test_a_status_whose_words_are_all_known_is_named(tmp_path: Path) -> None:
+    texts = {text: ours for ours, each in MEANT.items() for text in each.split(";")}
+    lines = (f'{n},2026-01-13,10.00,"{text}"' for n, text in enumerate(texts))
+    proposal = proposed(written(tmp_path, "o.csv", rows(*lines, head=SHORT)))
+    assert profile_of(proposal).status == texts
+    assert "# QUESTION" not in proposal
+
+
+@pytest.mark.parametrize(("name", "revenue"), [("Total", "20.00"), ("Total 2", "24.00")])
+def test_of_two_columns_of_one_name_it_is_asked_which_counts(name: str, revenue: str, tmp_path: Path) -> None:
+    head = "Order,Date,Total,Total,Status"
+    path = written(tmp_path, "o.csv", rows(*(f"{n},2026-01-1{n},10.00,12.00,Paid" for n in (1, 2)), head=head))
+    text = proposed(path)
+    assert "QUESTION: which Total counts? Two columns have this name, and differ in 2 of 2 rows" in flat(text)
+    before, columns, after = text.partition("[columns]")
+    assert report_of(tmp_path, path, before + columns + after.replace('"Total"', f'"{name}"'))[1] == revenue
+    equal = rows("1,2026-01-11,10.00,10.00,Paid", head=head)
+    assert "# QUESTION" not in proposed(written(tmp_path, "equal.csv", equal))
+
+
+@pytest.mark.parametrize(
+    ("text", "asked"),
+    [
+        (rows("1,2026-01-13,1999,Paid", "2,2026-01-14,500,Paid", head=SHORT), True),
+        (rows("1,2026-01-13,1999.0,Paid", "2,2026-01-14,500.0,Paid", head=SHORT), True),
+        (rows("1,2026-01-13,3,500,1500,Paid", head="Order,Date,Qty,Price,Total,Status"), True),
+        ('{"id": "ch_1", "amount": 1999, "currency": "usd", "status": "succeeded", "created": 1767211000}\n', True),
+        ('{"id": "ch_1", "amount": 1999, "currency": "jpy", "status": "succeeded", "created": 1767211000}\n', False),
+        (rows("1,2026-01-13,1999,Paid", "2,2026-01-14,50,Paid", head=SHORT), False),
+        (rows("1,2026-01-13,$1999,Paid", "2,2026-01-14,$500,Paid", head=SHORT), False),
+        (rows("1,2026-01-13,1999,4.90,Paid", head=SHORT.replace("Total", "Total,Shipping")), False),
+    ],
+)
+def test_whole_amounts_that_may_be_cents_are_asked_for(text: str, asked: bool, tmp_path: Path) -> None:
+    assert ("like 1999 for 19.99?" in flat(proposed(written(tmp_path, "o", text)))) == asked
+
+
+def test_quantities_that_are_not_whole_are_told_with_what_they_come_to(tmp_path: Path) -> None:
+    head = "Order,Date,Qty,Price,Total,Status"
+    path = written(
+        tmp_path, "o.csv", rows("1,2026-01-13,1.5,10.00,15.00,Paid", "2,2026-01-14,0.25,8.00,2.00,Paid", head=head)
+    )
+    text = proposed(path)
+    assert "Qty has numbers that are not whole" in text
+    assert "Qty * Price is the total in 2 of 2 rows: no run checks it" in text
+    assert report_of(tmp_path, path, text) == (2, "17.00")
+    wrong = path.read_text().replace("15.00", "18.00")
+    assert "is the total in 2 of 2" not in proposed(written(tmp_path, "wrong.csv", wrong))
+    without = "Order,Date,Qty,Price,Status\n1,2026-01-13,1.5,10.00,Paid\n2,2026-01-14,0.25,8.00,Paid\n"
+    assert "QUESTION: what is a row's total? No column has it" in flat(proposed(written(tmp_path, "w.csv", without)))
+
+
+def test_some_quantities_that_are_not_whole_are_asked_for(tmp_path: Path) -> None:
+    lines = [f"{n},2026-01-13,{n},10.00,{n * 10}.00,Paid" for n in range(1, 6)]
+    path = written(
+        tmp_path,
+        "o.csv",
+        rows(*lines, "6,2026-01-13,1.5,10.00,15.00,Paid", head="Order,Date,Qty,Price,Total,Status"),
+    )
+    text = proposed(path)
+    assert "QUESTION: in 1 row, Qty is no whole number, and such rows are rejected" in flat(text)
+    assert report_of(tmp_path, path, text) == (5, "150.00")
+
+
 def test_unknown_statuses_are_asked_for_with_their_counts_and_stay_unmapped(tmp_path: Path) -> None:
     line = "K{0},u,west,kettle,3,7.25,21.75,card,{1},2025-04-02"
     texts = ["bezahlt", "bezahlt", "Sonderfall", "", '"Completed, shipped"', "nicht bezahlt", "Order cancelled"]
@@ -671,6 +758,195 @@ def test_a_word_of_sums_that_adds_up_to_nothing_is_asked_for_and_stays(tmp_path:
     assert "QUESTION: 2 rows of product have a word of sums, and 0 are the sum" in flat(text)
     assert '# where = [{"product" = ["Total"]}]' in text
     assert report_of(tmp_path, tmp_path / "o.csv", text) == (2, "21.00")
+
+
+UNLABELLED = {
+    "of all orders": (
+        rows("1,2026-01-13,10.00,Paid", "2,2026-01-14,20.00,Paid", ",,30.00,", head=SHORT),
+        2,
+        "30.00",
+        1,
+    ),
+    "with decimal commas": (
+        rows(
+            "A1;c;13.01.2026;10,00;Paid", "A2;c;14.01.2026;40,00;Paid", ";;;50,00;",
+            head="Order;Customer;Date;Total;Status",
+        ),
+        2,
+        "50.00",
+        1,
+    ),
+    "that are quantity times price": (
+        rows(
+            *(f"A{n};c;1{n}.01.2026;1;10,00;10,00;Paid" for n in range(3, 8)),
+            ";;;5;10,00;50,00;",
+            head="Order;Customer;Date;Qty;Price;Total;Status",
+        ),
+        5,
+        "50.00",
+        1,
+    ),
+    "after every second order, and of all": (
+        rows(
+            "1,2026-01-13,10.00,Paid", "2,2026-01-14,20.00,Paid", ",,30.00,",
+            "3,2026-01-15,5.00,Paid", "4,2026-01-16,7.00,Paid", ",,12.00,", ",,42.00,",
+            head=SHORT,
+        ),
+        4,
+        "42.00",
+        3,
+    ),
+    "below the lines of orders": (
+        rows(
+            *(f"{n},c,2026-01-0{n},a,1,10.00,Paid\n,,,b,1,5.00," for n in range(1, 5)), ",,,,8,60.00,",
+            head="Order,Customer,Date,Item,Qty,Total,Status",
+        ),
+        4,
+        "60.00",
+        1,
+    ),
+    "with the currency": (
+        rows(
+            "1,2026-01-13,10.00,EUR,Paid", "2,2026-01-14,20.00,EUR,Paid", ",,30.00,EUR,",
+            head="Order,Date,Total,Currency,Status",
+        ),
+        2,
+        "30.00",
+        1,
+    ),
+    "with the number of orders for an id": (
+        rows("1,2026-01-13,10.00,Paid", "2,2026-01-14,20.00,Paid", "2,,30.00,", head=SHORT),
+        2,
+        "30.00",
+        1,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", UNLABELLED)
+def test_sums_without_a_word_are_no_line_of_the_last_order(name: str, tmp_path: Path) -> None:
+    text, orders, revenue, sums = UNLABELLED[name]
+    path = written(tmp_path, "o.csv", text)
+    proposal = proposed(path)
+    assert report_of(tmp_path, path, proposal) == (orders, revenue)
+    quality = json.loads((tmp_path / "run/report/quality.json").read_text())
+    assert quality["rows"]["furniture"] == sums
+    assert "# QUESTION" not in proposal
+
+
+@pytest.mark.parametrize(
+    "last",
+    [
+        ",,10.00,",  # the sum of what was paid, or a line of the second order
+        ",Sum of January,30.00,",
+        ",,20.00,",  # a sum of the row above, or a second line that is equal
+    ],
+)
+def test_rows_that_may_be_sums_or_lines_are_asked_for(last: str, tmp_path: Path) -> None:
+    lines = ("1,2026-01-13,10.00,Paid", "2,2026-01-14,20.00,Cancelled")
+    path = written(tmp_path, "o.csv", rows(*lines, last, head=SHORT))
+    text = proposed(path)
+    assert "QUESTION: are these sums? 1 row" in flat(text)
+    answered = text.replace("# where = ", "where = ")
+    assert report_of(tmp_path, path, answered) == (1, "10.00")
+
+
+@pytest.mark.parametrize("count", [11_000, 80_000])
+def test_sums_at_the_end_of_a_large_file_are_asked_for(count: int, tmp_path: Path) -> None:
+    lines = (f"{n},2026-01-13,a{n:020},1,10.00,Paid\n,,b,1,5.00," for n in range(count // 2))
+    path = written(tmp_path, "o.csv", rows(*lines, ",,,,60000.00,", head="Order,Date,Item,Qty,Total,Status"))
+    assert "QUESTION: are these sums? 1 row" in flat(proposed(path))
+
+
+def test_lines_of_numbers_alone_with_quantity_and_price_are_lines(tmp_path: Path) -> None:
+    lines = ("1,2026-01-13,1,10.00,10.00,Paid", ",,1,10.00,10.00,", ",,2,3.00,6.00,", "2,2026-01-14,1,4.00,4.00,Paid")
+    path = written(tmp_path, "o.csv", rows(*lines, head="Order,Date,Qty,Price,Total,Status"))
+    text = proposed(path)
+    assert "# QUESTION" not in text
+    assert report_of(tmp_path, path, text) == (2, "30.00")
+
+
+def days_of(folder: Path) -> list[str]:
+    """Return the days of the paid orders of a run."""
+    found = [
+        each for path in sorted(folder.rglob("paid.parquet")) for each in pq.read_table(path)["timestamp"].to_pylist()
+    ]
+    return [f"{each:%Y-%m-%d}" for each in found]
+
+
+DATED = {
+    "dashes": (("26-01-13", "26-01-14", "26-01-31"), "%y-%m-%d", "2026-01-13", 0),
+    "slashes": (("26/02/11", "26/03/12", "26/04/13"), "%y/%m/%d", "2026-02-11", 0),
+    "points": (("26.02.11", "26.03.12", "26.04.13"), "%y.%m.%d", "2026-02-11", 0),
+    "with a clock": (("26-02-11 10:00", "26-03-12 10:00", "26-04-13 10:00"), "%y-%m-%d %H:%M", "2026-02-11", 0),
+    "the year at the end": (("13.01.26", "14.01.26", "31.01.26"), "%d.%m.%y", "2026-01-13", 0),
+    "one that would be in the future": (("31-01-26",), "%d-%m-%y", "2026-01-31", 0),
+    "nothing that decides": (("25-01-26", "26-01-26"), "%d-%m-%y", "2026-01-25", 1),
+    "three readings": (("01/02/05", "02/03/05", "03/04/05"), "%d/%m/%y", "2005-02-01", 1),
+    "the rarer one": (("2026-01-13", "2026-01-14", "2026-01-15", "01/03/2026", "02/04/2026"), "iso", "2026-01-13", 1),
+    "beside months in words": (("05-Apr-2026", "06-Apr-2026", "03/04/2026"), "%d-%b-%Y", "2026-04-05", 1),
+    "two that may both be": (("05/04/2026 10:00", "06/04/2026 10:00", "03/04/2026"), "%d/%m/%Y %H:%M", "2026-04-05", 2),
+    "points in German": (("01.02.2026", "02.03.2026"), "%d.%m.%Y", "2026-02-01", 0),
+}
+
+
+@pytest.mark.parametrize("name", DATED)
+def test_each_format_is_decided_by_evidence_or_asked_for(name: str, tmp_path: Path) -> None:
+    days, form, first, questions = DATED[name]
+    lines = (f"{n},{day},10.00,Paid" for n, day in enumerate(days))
+    path = written(tmp_path, "o.csv", rows(*lines, head=SHORT))
+    text = proposed(path, date(2026, 11, 30))
+    assert profile_of(text).values.timestamp[0] == form
+    assert text.count("# QUESTION: which is the day") == text.count("# QUESTION") == questions
+    assert report_of(tmp_path, path, text) == (len(days), f"{10 * len(days)}.00")
+    assert days_of(tmp_path / "run")[0] == first
+
+
+def test_a_year_that_is_decided_says_why(tmp_path: Path) -> None:
+    texts = [
+        rows(*(f"{n},{day},10.00,Paid" for n, day in enumerate(days)), head=SHORT)
+        for days in (("26-01-13", "26-01-14", "26-01-15"), ("26-01-31",))
+    ]
+    said = [flat(proposed(written(tmp_path, "o.csv", text), date(2026, 11, 30))) for text in texts]
+    assert "3 of 3 values fit %y-%m-%d; as %d-%m-%y, they would be of 3 years, not of 1" in said[0]
+    assert "1 of 1 values fit %y-%m-%d; as %d-%m-%y, 1 would be in the future" in said[1]
+
+
+@pytest.mark.parametrize("files", [1, 2])
+def test_days_in_both_orders_are_asked_for(files: int, tmp_path: Path) -> None:
+    lines = [f"{n},{day},10.00,Paid" for n, day in enumerate(("13/01/2026", "15/01/2026", "02/03/2026", "01/14/2026"))]
+    parts = [lines] if files == 1 else [lines[:3], lines[3:]]
+    for name, part in zip("ab", parts, strict=False):
+        written(tmp_path, f"{name}.csv", rows(*part, head=SHORT))
+    text = flat(proposed(tmp_path / "*.csv"))
+    assert (
+        "QUESTION: days and months stand in both orders: 2 values can only be %d/%m/%Y, and 1 only %m/%d/%Y, which are "
+        "rejected" in text
+    )
+    assert profile_of(proposed(tmp_path / "a.csv")).values.timestamp == ["%d/%m/%Y"]
+
+
+def test_evidence_of_days_that_somebody_else_writes_decides_nothing(tmp_path: Path) -> None:
+    for days, asked in (
+        (("1/01/2026", "2/01/2026", "01/15/2026"), True),
+        (("1/1/2026", "2/1/2026", "1/15/2026"), False),
+    ):
+        lines = (f"{n},{day},10.00,Paid" for n, day in enumerate(days))
+        text = flat(proposed(written(tmp_path, "o.csv", rows(*lines, head=SHORT))))
+        assert ("QUESTION: is %m/%d/%Y meant everywhere?" in text) == asked
+
+
+@pytest.mark.parametrize(
+    ("texts", "what"),
+    [
+        (("1767229200000", "1767232800000"), "milliseconds since 1970"),
+        (("1767229200000000", "1767232800000000"), "microseconds since 1970"),
+        (("46023.25", "46024"), "days as Excel counts them"),
+    ],
+)
+def test_numbers_that_count_time_are_named_with_their_column(texts: tuple[str, ...], what: str, tmp_path: Path) -> None:
+    path = written(tmp_path, "o.csv", rows(*(f"{n},{each},10.00,Paid" for n, each in enumerate(texts)), head=SHORT))
+    assert f"A run needs it, and Date has {what} in 2 rows, which no format reads. Export dates" in flat(proposed(path))
 
 
 def test_numbers_are_read_as_the_rest_of_a_german_file_is_written(tmp_path: Path) -> None:
@@ -822,6 +1098,35 @@ def test_a_preset_that_fits_is_proposed_as_it_stands_with_statuses_that_it_does_
     other = proposed(written(tmp_path, "s.csv", export.read_text().replace(",paid,", ",on the way,")))
     assert "what do these of Financial Status mean? Unless [status] names them, they are\n# rejected: " in other
     assert "preset" not in proposed(written(tmp_path, "o.csv", rows("1,2,3,4,5,6,7,8,9,10")))
+
+
+def test_a_sum_below_the_orders_of_a_preset_that_fills_down_is_asked_for(tmp_path: Path) -> None:
+    export = (TESTS.parent / "examples/exports/odoo.csv").read_text()
+    columns = export.partition("\n")[0].count(",")
+    assert "QUESTION: are these sums?" not in proposed(written(tmp_path, "o.csv", export))
+    assert "QUESTION: are these sums? 1 row" in flat(
+        proposed(written(tmp_path, "s.csv", export + "," * columns + "9.99\n"))
+    )
+
+
+def test_what_is_said_of_a_preset_is_true_of_the_file(tmp_path: Path) -> None:
+    line = '1,"u","r","p",1,.5,.5,"c","success","31-JAN-26"'
+    as_it_is = rows(line, head=HEAD.upper())
+    path = written(tmp_path, "o.csv", as_it_is)
+    text = proposed(path)
+    assert "--profile oracle reads it as it is" in text
+    assert "# QUESTION" not in text
+    assert (
+        json.loads(inline.run(tmp_path / "as", str(path), profile="oracle")["report/analytics_report.json"])["orders"]
+        == 1
+    )
+    other = written(tmp_path, "other.csv", "\n" + as_it_is.replace(",", ";"))
+    text = proposed(other)
+    assert "with delimiter and skip_lines of this file" in flat(text)
+    assert report_of(tmp_path, other, text) == (1, "0.50")
+    days = proposed(written(tmp_path, "days.csv", as_it_is.replace("31-JAN-26", "31/01/2026")))
+    assert "QUESTION: 1 of 1 times of TIMESTAMP are not written as %d-%b-%y" in flat(days)
+    assert '# timestamp = ["%d-%b-%y", "%Y-%m-%d %H:%M:%S", "%d/%m/%Y"]' in days
 
 
 @pytest.mark.parametrize("text", ['a "b" \\c', "x\ny", "\u202e", "\x7f", "\0", r"\N", "it's \\", "\U000e0100", "é€"])
