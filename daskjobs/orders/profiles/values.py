@@ -45,9 +45,14 @@ def amounts(text: pa.Array, form: ValueForm) -> pa.Array:
     return parse.each_once(text, lambda distinct: _read(distinct, form, True))
 
 
+def code_of(sign: str) -> str:
+    """Return the code of a currency's sign, or what is given where it is another text."""
+    return CODES.get(sign, sign)
+
+
 def currencies(form: ValueForm) -> list[str]:
     """Return the currencies that amounts may be written in, each once: the code of a sign that is known, else it."""
-    return [*dict.fromkeys(CODES.get(sign, sign) for sign in form.currency)]
+    return [*dict.fromkeys(code_of(sign) for sign in form.currency)]
 
 
 def signs(text: pa.Array, form: ValueForm) -> pa.Array:
@@ -56,7 +61,7 @@ def signs(text: pa.Array, form: ValueForm) -> pa.Array:
 
     def read(distinct: pa.Array) -> pa.Array:
         found = pc.struct_field(pc.extract_regex(distinct, f"(?P<sign>{ordered})"), "sign").to_pylist()
-        return pa.array([CODES.get(sign, sign) or "" for sign in found], pa.string())
+        return pa.array([code_of(sign or "") for sign in found], pa.string())
 
     return parse.each_once(text, read)
 

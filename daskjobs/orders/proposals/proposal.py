@@ -17,6 +17,7 @@ from daskjobs.orders.dialect import BACKSLASH, RFC4180
 from daskjobs.orders.profiles import ANY, ISO, Profile
 from daskjobs.orders.profiles.reading import parse_profile, preset, preset_of
 from daskjobs.orders.profiles.timeforms import clash
+from daskjobs.orders.profiles.values import code_of
 from daskjobs.orders.proposals.forms import Times, amount, counted, fits, invisible, times
 from daskjobs.orders.proposals.guesses import MOST, MOST_STATUSES, Guess, guess, named, ranked
 from daskjobs.orders.proposals.sampling import ENCODINGS, Piece, Sheet, sheet
@@ -666,9 +667,9 @@ def _values(found: Guess, form: Shape) -> Section:
             _in(numbers.thousands.values(), "number"),
         )
     if numbers.signs:
-        codes = {_code(each) for each in numbers.signs} if "currency" not in found.names else set()
+        codes = {code_of(each) for each in numbers.signs} if "currency" not in found.names else set()
         first = next(iter(numbers.signs))
-        taken = [each for each in numbers.signs if len(codes) < 2 or _code(each) == _code(first)]
+        taken = [each for each in numbers.signs if len(codes) < 2 or code_of(each) == code_of(first)]
         if len(codes) > 1:
             seen = ", ".join(f"{each} {count:,}" for each, count in numbers.signs.items())
             section.ask(
@@ -698,10 +699,6 @@ def _values(found: Guess, form: Shape) -> Section:
     elif around := sum(each != each.strip() for each in ids):
         section.say("ids", quoted("trimmed"), f"{around:,} ids have other blanks around them")
     return section
-
-
-def _code(sign: str) -> str:
-    return {"€": "EUR", "$": "USD", "US$": "USD", "£": "GBP", "zł": "PLN", "¥": "JPY"}.get(sign, sign)
 
 
 def _fits(times: Times, form: str) -> str:
