@@ -123,7 +123,7 @@ def test_input_that_is_not_orders_is_an_input_error(tmp_path: Path) -> None:
     (tmp_path / "bad.csv").write_text("a,b\n1,2\n")
     with pytest.raises(InputError, match="its first row has none of these names"):
         daskjobs.run_orders(tmp_path / "bad.csv", run=tmp_path / "run", **HERE)
-    with pytest.raises(InputError, match="1 of 4 rows were rejected, more than --max-rejected 0.1 allows"):
+    with pytest.raises(InputError, match="1 of 4 rows were rejected, and --max-rejected 0.1 allows 0: 1 too many"):
         daskjobs.run_orders(orders_of(tmp_path), run=tmp_path / "other", max_rejected=0.1, **HERE)
     assert (tmp_path / "other/cleanup/receipt.json").exists()
 
