@@ -15,7 +15,7 @@ from typing import Any
 
 from daskjobs.display import counted, escaped
 from daskjobs.errors import UsageError
-from daskjobs.options import value_shown
+from daskjobs.options import NOTHING, value_shown
 from daskjobs.orders.report import drift
 from daskjobs.orders.report.drift import Measure, Numbers, Shares
 from daskjobs.orders.report.drift import share as percent
@@ -114,9 +114,11 @@ def read_limits(value: Any) -> str:
     """
     if isinstance(value, str):
         return value
-    if isinstance(value, Mapping) and value:
+    if not value and isinstance(value, NOTHING):
+        return ""
+    if isinstance(value, Mapping):
         return ",".join(f"{name}={_limit(said)}" for name, said in value.items())
-    if isinstance(value, list | tuple) and value:
+    if isinstance(value, list | tuple):
         return ",".join(map(read_limits, value))
     raise UsageError(f"--max-drift must be limits by measure, like rows=-20%,region=0.2, got {value_shown(value)}")
 
