@@ -142,7 +142,7 @@ def test_input_that_is_not_orders_is_an_input_error(tmp_path: Path) -> None:
         ({"keep_cluster": 1}, "--keep-cluster must be True or False, got 1"),
         ({"max_rejected": [None]}, "--max-rejected must be a number, got 'None'"),
         ({"keep_cluster": "no"}, "--keep-cluster must be True or False, got 'no'"),
-        ({"columns": {"price": "cost"}}, "--columns must be a text, got"),
+        ({"input": "a.csv", "columns": 7}, "--columns must be pairs like price=unit_price"),
         ({"columns": ""}, "--columns is empty: give it a value, or leave it out for the default"),
         ({"worker_memory": ""}, "--worker-memory is empty"),
         ({"rules": ""}, "--rules is empty"),
