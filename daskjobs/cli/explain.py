@@ -190,7 +190,7 @@ def _counted(some: "list[Night]") -> Iterator[str]:
         return
     total = " and ".join(f"{amount} {currency}".rstrip() for currency, amount in sums.items())
     runs, twice = counting(some)
-    several = f" of {len(runs)} runs" if len(runs) > 1 else ""
+    several = f" of {runs} runs" if runs > 1 else ""
     more = ", so more than once: --known leaves out what an earlier run has counted" if twice else ""
     yield f"counted    {total} in the revenue{several}{more}"
 

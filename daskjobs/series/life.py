@@ -165,8 +165,8 @@ def look(run: GoodRun, order_id: str) -> Night:
     return Night(run, seen, replaced, unread, sentences)
 
 
-def counting(nights: Sequence[Night]) -> tuple[list[GoodRun], bool]:
-    """Return the runs in which an order counts as paid, and whether it is certain that it counts more than once.
+def counting(nights: Sequence[Night]) -> tuple[int, bool]:
+    """Return in how many runs an order counts as paid, and whether it is certain that it counts more than once.
 
     What has been replaced doesn't count.
     """
@@ -177,10 +177,9 @@ def counting(nights: Sequence[Night]) -> tuple[list[GoodRun], bool]:
         for each in night.counted
         if each.became == PAID and each.place not in replaced
     ]
-    runs = {night.run.uri: night.run for night, _ in paid}
     once = {(night.run.uri, each.key) for night, each in paid if each.key is not None}
-    certain = not outdated(nights, runs.values())
-    return [*runs.values()], certain and len({key for _, key in once}) < len(once)
+    certain = not outdated(nights, [night.run for night in nights])
+    return len({night.run.uri for night, _ in paid}), certain and len({key for _, key in once}) < len(once)
 
 
 def outdated(nights: Iterable[Night], runs: Iterable[GoodRun]) -> list[tuple[str, str]]:

@@ -208,6 +208,13 @@ def test_a_row_with_the_id_and_another_key_is_counted_besides_and_one_with_the_s
     assert told(tmp_path, "A")[-1].startswith("counted    21.99 in the revenue of 3 runs, so more than once: --known")
 
 
+def test_an_order_that_counts_again_after_a_correction_is_said_to(tmp_path: Path) -> None:
+    by_user(tmp_path, 1, FIRST)
+    by_user(tmp_path, 2, NEWER)
+    inline.run(tmp_path / "runs/n3", str(tmp_path / "o2.csv"), profile=str(tmp_path / "mine.toml"), as_of="2026-11-03")
+    assert told(tmp_path, "A")[-1].startswith("counted    10.00 in the revenue of 2 runs, so more than once: --known")
+
+
 def test_what_is_taken_back_of_a_run_that_was_made_again_is_said_to_be_uncertain(tmp_path: Path) -> None:
     for night, each in ((1, FIRST), (2, NEWER), (1, FIRST | dict(price="8.00", total_amount="8.00"))):
         by_user(tmp_path, night, each, profile='[order]\nrepeats = "first"\n')
