@@ -14,6 +14,7 @@ from daskjobs.errors import UsageError
 SECONDS = (1, 30 * 86_400)  # a longer wait than a month is a mistake, and beyond 2^31 s some of Dask's timers fail
 MOST_TEXT = 4096  # characters; Linux takes no longer path
 TRUE, FALSE = ("1", "true", "t", "yes", "y", "on"), ("0", "false", "f", "no", "n", "off")
+NOTHING = (Mapping, list, tuple, set, frozenset)  # an empty one of these stands for no value, as None does
 _OPTION = "option"
 KINDS = {int: "a whole number", float: "a number", bool: "True or False", str: "a text", tuple: "a text"}
 
@@ -107,6 +108,8 @@ def check(settings: Any) -> None:
             if isinstance(value, str):
                 _check_text(option, value)
             value = option.read(value)
+            if isinstance(value, str):  # of a list or a mapping
+                _check_text(option, value)
         elif kind is tuple:
             value = tuple(_text(option, one) for one in (value if isinstance(value, list | tuple) else [value]))
             for one in value:

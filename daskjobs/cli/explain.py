@@ -17,7 +17,7 @@ from daskjobs.stages import new_context
 from daskjobs.stages.run_settings import Context
 
 if TYPE_CHECKING:
-    from daskjobs.series.life import Night, Seen
+    from daskjobs.series.life import Before, Night, Seen
 
 MOST = 20  # rows with a reason
 TEXT = 1000  # characters of a row in a list
@@ -123,16 +123,15 @@ def _night(context: Context, order_id: str) -> Iterator[str]:
         yield f"order      {order_id} is in no row of {short(found.run.uri)}{_unread([found])}"
         return
     yield f"order      {order_id}, in {counted(len(found.seen), 'row')} of {short(found.run.uri)}{_unread([found])}"
-    for each in found.seen:
-        yield from _seen(each, found.sentences)
+    yield from _rows_of(found)
 
 
 def _life(order_id: str, series: str) -> Iterator[str]:
-    from daskjobs.series.life import mended
+    from daskjobs.series.life import mended, outdated
     from daskjobs.stages.explain import nights
 
     every = list(nights(series, order_id))
-    some = [each for each in every if each.seen]
+    some = [each for each in every if each.seen or each.replaced]
     runs = f"{counted(len(every), 'good run')} of {series}{_unread(every)}"
     if not some:
         yield f"order      {order_id} is in no row of {runs}"
@@ -140,12 +139,20 @@ def _life(order_id: str, series: str) -> Iterator[str]:
     yield f"order      {order_id}, in {len(some):,} of {runs}"
     for each in some:
         yield f"{each.run.day} {short(each.run.uri)}"
-        for seen in each.seen:
-            yield from _seen(seen, each.sentences)
+        yield from _rows_of(each)
     if found := mended(some):
         before, after = found
         yield f"mended     rejected on {before.run.day}, and {after.counted[0].became} on {after.run.day}"
     yield from _counted(some)
+    for name, other in outdated(some, [each.run for each in every]):
+        yield f"not certain: {name} has replaced a row of {other} as it was before: run {name} again"
+
+
+def _rows_of(night: "Night") -> Iterator[str]:
+    for seen in night.seen:
+        yield from _seen(seen, night.sentences)
+    for each in night.replaced:
+        yield _before(each, f", by row {each.newer[1]} of {each.newer[0]}")
 
 
 def _seen(seen: "Seen", sentences: dict[str, str]) -> Iterator[str]:
@@ -159,29 +166,33 @@ def _seen(seen: "Seen", sentences: dict[str, str]) -> Iterator[str]:
         yield f"{seen.became:<10} {seen.amount}, with the status {seen.status}, of {seen.time}"
         yield from (f"warned     {reason}: {sentences.get(reason, '')}" for reason in seen.reasons)
     for each in seen.before:
-        stands = f"row {each.row} of {each.source} in " if each.row else f"{each.source} in " if each.source else ""
-        other = f", with another {', '.join(each.columns)}" if each.columns else ""
-        back = f"; {each.revenue} in the revenue" if each.replaced else ""
-        yield f"{'replaces' if each.replaced else 'before':<10} {stands}{short(each.run)}{other}{back}"
+        yield _before(each)
+
+
+def _before(each: "Before", by: str = "") -> str:
+    """Say which row of an earlier run stands for the order, or is replaced, and what that takes back."""
+    stands = f"row {each.row} of {each.source} in " if each.row else f"{each.source} in " if each.source else ""
+    other = f", with another {', '.join(each.columns)}" if each.columns else ""
+    back = f"; {each.revenue} in the revenue{'' if each.mine else ' of that order'}" if each.replaced else ""
+    return f"{'replaces' if each.replaced else 'before':<10} {stands}{short(each.run)}{by}{other}{back}"
 
 
 def _counted(some: "list[Night]") -> Iterator[str]:
     """Say what the order came to in all runs, and that it counts more than once, if it does."""
-    from daskjobs.series.life import PAID
+    from daskjobs.series.life import counting
 
-    paid = [(night, each) for night in some for each in night.counted if each.became == PAID]
-    if not paid:
-        yield "counted    never as paid"
-        return
-    replaced = [each for night in some for seen in night.seen for each in seen.before if each.replaced]
     sums = defaultdict[str, Decimal](Decimal)  # by currency, since amounts of two are never added up
     for night in some:
         if night.revenue is not None:
             sums[night.currency] += night.revenue
+    if not sums:
+        yield "counted    never as paid"
+        return
     total = " and ".join(f"{amount} {currency}".rstrip() for currency, amount in sums.items())
-    runs = len({night.run.uri for night, _ in paid}) - len({each.run for each in replaced if each.paid})
-    twice = f" of {runs} runs, so more than once: --known leaves out what an earlier run has counted"
-    yield f"counted    {total} in the revenue{twice if runs > 1 else ''}"
+    runs, twice = counting(some)
+    several = f" of {runs} runs" if runs > 1 else ""
+    more = ", so more than once: --known leaves out what an earlier run has counted" if twice else ""
+    yield f"counted    {total} in the revenue{several}{more}"
 
 
 def _unread(nights: "Iterable[Night]") -> str:

@@ -14,7 +14,7 @@ from typing import Any
 
 from daskjobs.errors import InputError, UsageError
 from daskjobs.files.documents import dump
-from daskjobs.options import quoted
+from daskjobs.options import NOTHING, quoted
 from daskjobs.orders.profiles import Profile
 from daskjobs.orders.validation.result import Received, SourceRow
 
@@ -27,8 +27,9 @@ FORM = f"{EXPECT} must be like rows=50000,total_amount=21206843.46,ids=49990, or
 NAMED = 3  # files or rows in a sentence
 MOST_LISTED = 100  # lines of single files in quality.json
 
-_COUNT = re.compile(r"[0-9]{1,18}", re.ASCII)
-_AMOUNT = re.compile(r"-?[0-9]{1,24}(\.[0-9]{1,2}0*)?", re.ASCII)
+COUNT_DIGITS, AMOUNT_DIGITS = 18, 24  # at most, of an amount before the point
+_COUNT = re.compile(rf"[0-9]{{1,{COUNT_DIGITS}}}", re.ASCII)
+_AMOUNT = re.compile(rf"-?[0-9]{{1,{AMOUNT_DIGITS}}}(\.[0-9]{{1,2}}0*)?", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -136,7 +137,7 @@ def read_expect(value: Any) -> str:
     >>> read_expect("ids=7 , total_amount=10.5,rows=007"), read_expect({"rows": 7, "Total": Decimal("1")})
     ('rows=7,ids=7,total_amount=10.50', 'rows=7,Total=1.00')
     """
-    if isinstance(value, str) and not value:
+    if not value and isinstance(value, (str, *NOTHING)):
         return ""
     found = dict[str, str]()
     for name, said in _pairs(value):
@@ -182,13 +183,16 @@ def _value(name: str, said: Any, error: type[InputError | UsageError], where: st
     if isinstance(said, bool) or not isinstance(said, int | Decimal | str):
         hint = ": a float may stand for another number" if isinstance(said, float) else ""
         raise error(f"{where} must say {name} as a number or a text, got {quoted(str(said))}{hint}")
-    text = str(said)
+    small = isinstance(said, Decimal) and said.is_finite() and said.adjusted() <= AMOUNT_DIGITS
+    text = f"{said:f}" if small else str(said)  # Decimal("5E+3") is 5000
     if name in (ROWS, IDS):
         if not _COUNT.fullmatch(text):
-            raise error(f"{where} must say {name} as a whole number, like 50000, got {quoted(text)}")
+            most = f"of at most {COUNT_DIGITS} digits and not below 0"
+            raise error(f"{where} must say {name} as a whole number {most}, like 50000, got {quoted(text)}")
         return str(int(text))
     if not _AMOUNT.fullmatch(text):
-        raise error(f"{where} must say {name} as an amount of whole cents, like 21206843.46, got {quoted(text)}")
+        most = f"with at most {AMOUNT_DIGITS} digits before the point"
+        raise error(f"{where} must say {name} as an amount of whole cents {most}, like 21206843.46, got {quoted(text)}")
     return amount(text)
 
 
@@ -208,28 +212,31 @@ def read_control(data: bytes, where: str, names: Mapping[str, str]) -> Said:
 
     Raises InputError for a malformed one, and for what isn't known.
     """
-
-    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        if twice := next((name for at, (name, _) in enumerate(pairs) if name in dict(pairs[:at])), ""):
-            raise InputError(f"{where} says {twice} twice: its sender must say it once")
-        return dict(pairs)
-
     try:
-        said = json.loads(data.decode("utf-8-sig"), parse_float=str, object_pairs_hook=once)
+        said = json.loads(data.decode("utf-8-sig"), parse_float=str, parse_int=str, object_pairs_hook=_Pairs)
     except (ValueError, RecursionError, ArithmeticError) as error:
         raise InputError(f"{where} is no JSON ({error}): it must be an object like {_example()}") from error
-    if not isinstance(said, dict) or not said:
+    if not isinstance(said, _Pairs) or not said:
         raise InputError(f"{where} must be an object like {_example()}, got {quoted(str(said))}")
-    _refuse_unknown(said, names, InputError, where)
+    _refuse_unknown((name for name, _ in said), names, InputError, where)
     found = dict[str, str]()
-    for name, value in said.items():
+    for name, value in said:
         if name not in HASHES:
-            found[name] = _value(name, value, InputError, where)
+            read = _value(name, value, InputError, where)
         elif not isinstance(value, str) or not re.fullmatch(f"[0-9a-fA-F]{{{HASHES[name]}}}", value):
             raise InputError(f"{where} must say {name} as {HASHES[name]} hexadecimal digits, got {quoted(str(value))}")
         else:
-            found[name] = value.lower()
+            read = value.lower()
+        if found.setdefault(name, read) != read:
+            raise InputError(f"{where} says two {name}, {found[name]} and {read}: its sender must say one")
     return _said(found, names, InputError, where)
+
+
+class _Pairs(list[tuple[str, Any]]):
+    """The names and values of a JSON object, in which a name may stand twice."""
+
+    def __str__(self) -> str:
+        return str(dict(self))
 
 
 def _example() -> str:

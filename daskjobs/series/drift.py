@@ -15,7 +15,7 @@ from typing import Any
 
 from daskjobs.display import counted, escaped
 from daskjobs.errors import UsageError
-from daskjobs.options import value_shown
+from daskjobs.options import NOTHING, value_shown
 from daskjobs.orders.report import drift
 from daskjobs.orders.report.drift import Measure, Numbers, Shares
 from daskjobs.orders.report.drift import share as percent
@@ -26,11 +26,12 @@ TIMES_OF_SUM = 3.0  # and the revenue, which goes with both, when it is more tha
 SPREAD = 2.0  # of amounts, assumed: their standard deviation, in means
 PSI = 0.25  # a major shift, as the field has it
 SMOOTHING = 0.5  # added to each count of a share
-LEAST_SHARE, LEAST_ROWS = 0.01, 20  # of a value that came or went, or beyond a quantile: with fewer, it may be chance
+LEAST_PART = 100  # a value that came or went has at least one in so many rows
+LEAST_ROWS = 20  # of one, expected on the other side, or beyond a quantile: with fewer, it may be chance
 LEAST_POINTS = 0.001  # of rejected rows, as a share
 DAY, HOURS = 24, 12  # the newest timestamp may be as much newer as the days of this run are long, and so many hours,
 GAPS = 10  # or so many mean times between two rows: chance makes a gap of ten of them once in 22,000 times
-PLACES = 6  # of what is written
+EXACT, PLACES = 12, 6  # digits behind the point: of a value and its limit, which one row of 10^9 may decide; of others
 SHOWN, MOST_NAME = 3, 40  # names in a sentence, and characters of one
 
 QUANTILES = {"p05": "0.05", "p50": "0.5", "p95": "0.95"}
@@ -57,11 +58,12 @@ class Kind:
     signed: bool = True
     least: float = -math.inf
     most: float = math.inf
+    places: int = EXACT
 
 
 RELATIVE = Kind(drift.RELATIVE, {"%": 0.01}, "20%, +20% or -20%", least=-1)
 POINTS = Kind(drift.POINTS, {"%": 0.01, "": 1}, "2%, +2% or 0.02", least=-1, most=1)
-STABILITY = Kind(drift.STABILITY, {"": 1}, "0.2", signed=False)
+STABILITY = Kind(drift.STABILITY, {"": 1}, "0.2", signed=False, places=PLACES)
 COUNT = Kind(drift.NAMES, {"": 1}, "0", signed=False)
 MISSING = Kind(drift.MISSING, {"": 1, "d": 1}, "0", signed=False)
 TIME = Kind(drift.TIME, {"h": 1, "d": DAY}, "36h, +36h or 2d")
@@ -112,9 +114,11 @@ def read_limits(value: Any) -> str:
     """
     if isinstance(value, str):
         return value
-    if isinstance(value, Mapping) and value:
+    if not value and isinstance(value, NOTHING):
+        return ""
+    if isinstance(value, Mapping):
         return ",".join(f"{name}={_limit(said)}" for name, said in value.items())
-    if isinstance(value, list | tuple) and value:
+    if isinstance(value, list | tuple):
         return ",".join(map(read_limits, value))
     raise UsageError(f"--max-drift must be limits by measure, like rows=-20%,region=0.2, got {value_shown(value)}")
 
@@ -188,25 +192,33 @@ class _Judge:
     def measure(self, name: str, shown: tuple[Any, Any], value: float, default: Bounds, sentence: str) -> Measure:
         """Return a measure; ``shown`` is what it was before and is now."""
         given = self.allowed.of(name)
-        bounds = [one if math.isfinite(one) else other for one, other in zip(given, default, strict=True)]
-        low, high = (round(float(each), PLACES) for each in bounds)
-        value = round(value, PLACES) + 0.0  # and never -0.0
+        kind = KINDS.get(name, POINTS)
+        low, high = (
+            round(float(one), EXACT) if math.isfinite(one) else round(float(other), PLACES)
+            for one, other in zip(given, default, strict=True)
+        )
+        value = round(value, kind.places) + 0.0  # and never -0.0
         threshold = high if value >= 0 else low
         return Measure(
             name=name,
-            measure=KINDS.get(name, POINTS).name,
+            measure=kind.name,
             before=shown[0],
             now=shown[1],
             value=value if math.isfinite(value) else None,
             threshold=threshold if math.isfinite(threshold) else None,
             over=not low <= value <= high,
-            fails=not round(given[0], PLACES) <= value <= round(given[1], PLACES),
+            fails=not round(given[0], EXACT) <= value <= round(given[1], EXACT),
             sentence=sentence,
         )
 
-    def count(self, name: str, shown: tuple[Any, Any], moves: Sequence[str], none: str) -> Measure:
-        """Return the measure of how many names came or went, of which none may; ``moves`` says of each that it did."""
-        return self.measure(name, shown, len(moves), (-math.inf, 0), _few(moves) or none)
+    def count(self, name: str, shown: tuple[Any, Any], moves: Sequence[str], none: str, chance: int = 0) -> Measure:
+        """Return the measure of how many names came or went; ``moves`` says of each that it did.
+
+        The last of them, ``chance``, may have done so by chance. None of the others may, unless a limit is given.
+        """
+        some = "so few rows" if chance == len(moves) else f"the rows of {chance:,} of these are so few that they"
+        sentence = f"{_few(moves)}{f', and {some} may be chance' if chance else ''}" if moves else none
+        return self.measure(name, shown, len(moves), (-math.inf, chance), sentence)
 
     def relative(self, name: str, old: Decimal | int, new: Decimal | int, default: Bounds, said: str) -> Measure:
         """Return the measure of a relative change; ``said`` has a place for the new number."""
@@ -249,13 +261,15 @@ def _shares(before: Numbers, now: Numbers, judge: _Judge) -> Iterator[Measure]:
         sentence = f"{moved} {percent(is_now)} of the {of}, after {percent(was)}"
         most = max(PSI, chance_of_stability(old, new))
         yield judge.measure(name, _rounded(was, is_now), stability(old, new), (-math.inf, most), sentence)
-        gone, come = came_or_went(new, old), came_or_went(old, new)
-        moves = [
-            *(f"{name} {_cut(each)} is gone, after {percent(share)} of the {of}" for each, share in gone),
-            *(f"{name} {_cut(each)} is new, with {percent(share)} of the {of}" for each, share in come),
-        ]
-        none = f"no {name} with {LEAST_SHARE:.0%} of the {of} or more came or went"
-        yield judge.count(f"{name}.values", (old.distinct, new.distinct), moves, none)
+        moves = dict[bool, list[str]]({False: [], True: []})  # by whether they may be chance
+        for without, having, said in ((new, old, "gone, after"), (old, new, "new, with")):
+            for each, share in came_or_went(without, having):
+                moves[share * without.total < LEAST_ROWS].append(
+                    f"{name} {_cut(each)} is {said} {percent(share)} of the {of}"
+                )
+        none = f"no {name} with {1 / LEAST_PART:.0%} of the {of} or more came or went"
+        shown = old.distinct, new.distinct
+        yield judge.count(f"{name}.values", shown, [*moves[False], *moves[True]], none, len(moves[True]))
 
 
 def _amounts(before: Numbers, now: Numbers, judge: _Judge) -> Iterator[Measure]:
@@ -396,20 +410,16 @@ def chance_of_stability(old: Shares, new: Shares) -> float:
 
 
 def came_or_went(without: Shares, having: Shares) -> list[tuple[str, float]]:
-    """Return the values, with their shares, that one side has in substance and the other not at all, the most first.
+    """Return the values, with their shares, that are a hundredth of one side and not at all on the other, most first.
 
-    In substance: a hundredth of all, and so many that `LEAST_ROWS` would be expected on the other side, too; that there
-    are none by chance, happens once in 10^8.
+    Where `LEAST_ROWS` of one would be expected on the other side, that there are none by chance happens once in 10^8.
     """
     found = [
         (name, count / having.total)
-        for name, count in having.counts.items()
-        if not without.counts.get(name) and count >= LEAST_SHARE * having.total
+        for name, count in having.large.items()
+        if count * LEAST_PART >= having.total and not without.large.get(name)
     ]
-    return sorted(
-        ((name, share) for name, share in found if share * without.total >= LEAST_ROWS),
-        key=lambda pair: (-pair[1], pair[0]),
-    )
+    return sorted(found, key=lambda pair: (-pair[1], pair[0]))
 
 
 def _pairs(old: Shares, new: Shares) -> list[tuple[int, int]]:

@@ -73,15 +73,6 @@ class Earlier:
         """Return the names of those known runs that have looked at a run of this name themselves."""
         return [run.name for run in self.known_runs(stages) if name in looked_at(run)]
 
-    def stands(self, stages: Mapping[str, Stage]) -> bool:
-        """Tell whether all of these runs are still there as they were."""
-        try:
-            self.known_runs(stages)
-            self.compared_run(stages)
-        except ConfigError:
-            return False
-        return True
-
 
 @dataclass(frozen=True)
 class Asked:
@@ -101,6 +92,11 @@ class Asked:
     def series(self) -> str:
         """The folder of the runs: that of --known, or else the one that holds this run."""
         return self.known or series_of(self.uri)
+
+    @property
+    def inside(self) -> bool:
+        """Whether this run lies directly in the series."""
+        return real_path(series_of(self.uri)) == real_path(self.series).rstrip("/")
 
     @property
     def compared(self) -> str:
@@ -133,25 +129,42 @@ def first(asked: Asked, earlier: Earlier, stages: Mapping[str, Stage], counts: s
     would have looked at, unless that one knows what this one counts; ConfigError when one that was looked at is gone or
     was made again; and StorageError when another process doesn't free the series within `WAIT_SECONDS`.
     """
-    me = name_of(asked.uri)
-    inside = real_path(series_of(asked.uri)) == real_path(asked.series).rstrip("/")
-    with _locked(f"{asked.series.rstrip('/')}/{LOCK_FOLDER}") if inside else nullcontext():
-        there = {run.uri: run for run in asked.runs(stages)}
-        for each in earlier.known:
-            now = there.get(each.run)
-            still(each.run, now, now.counts if now else None, each.counts)
-        looked = {(each.name, each.counts) for each in earlier.known}
-        for run in there.values():
-            if (
-                asked.looks_at(run)
-                and (run.name, run.counts) not in looked
-                and not (inside and looked_at(run).get(me) == counts)  # it has not counted the same orders
-            ):
-                raise OvertakenError(
-                    f"{run.uri} was committed while this run worked, and may have counted the same orders: run all "
-                    "stages again, from split, which then looks at it"
-                )
+    with _locked(f"{asked.series.rstrip('/')}/{LOCK_FOLDER}") if asked.inside else nullcontext():
+        _refuse_overtaken(asked, earlier, stages, counts)
         yield
+
+
+def stands(asked: Asked, earlier: Earlier, stages: Mapping[str, Stage], counts: str) -> bool:
+    """Tell whether a run that begins again can look at the runs that it has looked at, and need not look anew.
+
+    They must be there as they were, and no other one that `first` would refuse; ``counts`` is what this run will count,
+    or an empty text if that isn't known.
+    """
+    try:
+        earlier.compared_run(stages)
+        if asked.known:
+            _refuse_overtaken(asked, earlier, stages, counts)
+    except ConfigError:
+        return False
+    return True
+
+
+def _refuse_overtaken(asked: Asked, earlier: Earlier, stages: Mapping[str, Stage], counts: str) -> None:
+    there, me = {run.uri: run for run in asked.runs(stages)}, name_of(asked.uri)
+    for each in earlier.known:
+        now = there.get(each.run)
+        still(each.run, now, now.counts if now else None, each.counts)
+    looked = {(each.name, each.counts) for each in earlier.known}
+    for run in there.values():
+        if (
+            asked.looks_at(run)
+            and (run.name, run.counts) not in looked
+            and not (asked.inside and looked_at(run).get(me) == counts)  # it has not counted the same orders
+        ):
+            raise OvertakenError(
+                f"{run.uri} was committed while this run worked, and may have counted the same orders: run all "
+                "stages again, from split, which then looks at it"
+            )
 
 
 def looked_at(run: GoodRun) -> dict[str, str]:

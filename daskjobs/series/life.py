@@ -5,20 +5,24 @@ for; the files that came in are not read, and may be gone. Time is linear in the
 counted, only those partitions are read that may have this one.
 """
 
-from collections.abc import Iterable, Iterator
-from contextlib import closing
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from functools import partial
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from daskjobs.cores import in_turn
+from daskjobs.errors import ConfigError
 from daskjobs.files.documents import unsealed
 from daskjobs.files.tables import column, mask, read_pieces, reading, rebatched, row_groups
 from daskjobs.orders.plan import Partition, Plan
+from daskjobs.orders.profiles import Profile
+from daskjobs.orders.profiles.columns import kept_key, key_texts
 from daskjobs.orders.quarantine import by_source
 from daskjobs.orders.report.quality import Quality
 from daskjobs.orders.reread import read_ids
@@ -28,9 +32,9 @@ from daskjobs.orders.sources.format import Ints
 from daskjobs.orders.validation.ids import bucket_of, found_again, hashes, rank, texts
 from daskjobs.orders.validation.result import NEWER, SEEN_BEFORE, PartitionResult
 from daskjobs.pipeline.stage import numbered
-from daskjobs.series.earlier import Earlier
-from daskjobs.series.layout import EARLIER, PARTITIONS, QUALITY, RULES, WARNED, partition_files
-from daskjobs.series.runs import LAST, GoodRun
+from daskjobs.series.earlier import Earlier, looked_at
+from daskjobs.series.layout import CORRECTIONS, EARLIER, PARTITIONS, QUALITY, RULES, WARNED, partition_files
+from daskjobs.series.runs import COUNTING, LAST, GoodRun, name_of
 
 PAID, UNPAID, REJECTED = "paid", "unpaid", "rejected"
 AGAIN = {DUPLICATE, SEEN_BEFORE}  # reasons of rows that pass every rule, and have an id that has counted before
@@ -38,20 +42,34 @@ FACTS = ["order_id", "status", "total_amount", "timestamp"]
 
 
 @dataclass(frozen=True)
+class Place:
+    """Where a row that counted stands: the run, by its name and what it ``counts``, and the position in its file."""
+
+    run: str
+    counts: str
+    partition: int
+    paid: bool
+    at: int
+
+
+@dataclass(frozen=True)
 class Before:
-    """A row with the order's id that an earlier run has counted: the run, and its file and number there, if known.
+    """A row that an earlier run has counted: the run, and its file and number there, if known.
 
     ``columns`` are those in which it differs. Where a newer row has ``replaced`` it, ``revenue`` is what this takes
-    back, with its sign, and ``paid`` says whether it was paid.
+    back, with its sign, and ``mine`` says whether it is taken back of the order that is asked for: where a key takes
+    the place of the id, the two rows may have different ids. ``newer`` are the file and the number of the newer row.
     """
 
     run: str
     source: str
     row: int
-    columns: tuple[str, ...]
-    replaced: bool
-    paid: bool
-    revenue: str
+    columns: tuple[str, ...] = ()
+    replaced: bool = False
+    revenue: str = ""
+    mine: bool = True
+    newer: tuple[str, int] = ("", 0)
+    place: Place | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)
@@ -62,7 +80,8 @@ class Seen:
     ``status``, ``amount`` and ``time``, and as ``reasons`` the rules that warn of them. ``row`` is 0 where the run
     doesn't say which row it is, and ``source`` is empty where it doesn't say which file: its partition has rows of
     several. ``before`` are rows that earlier runs have counted: the one for which this row is rejected, or those that
-    this row replaces.
+    this row replaces. ``key`` says which rows of several runs are the same order: those with the same text. It is None
+    where nobody can tell, as of returns without a key.
     """
 
     became: str
@@ -74,18 +93,23 @@ class Seen:
     amount: str = ""
     time: str = ""
     before: tuple[Before, ...] = ()
+    key: str | None = field(default=None, compare=False)
+    place: Place | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)
 class Night:
     """What a run has of an order: its rows, in the order of the source.
 
+    ``replaced`` are further rows of earlier runs that the run has replaced: it isn't known which of its rows has done
+    that, or it is a row with another id.
     ``unread`` counts the run's rejected rows of which no id can be read, since they are malformed. ``sentences`` are
     those of the run's rules, by reason.
     """
 
     run: GoodRun
     seen: list[Seen]
+    replaced: list[Before] = field(default_factory=list)
     unread: int = 0
     sentences: dict[str, str] = field(default_factory=dict)
 
@@ -95,10 +119,16 @@ class Night:
         return [each for each in self.seen if each.became != REJECTED]
 
     @property
+    def taken_back(self) -> list[Before]:
+        """The rows of the order in earlier runs that this run has replaced."""
+        every = [*(each for seen in self.seen for each in seen.before), *self.replaced]
+        return [each for each in every if each.replaced and each.mine]
+
+    @property
     def revenue(self) -> Decimal | None:
-        """What the order adds to the run's revenue, less what it takes back of earlier ones, or None."""
+        """What the order adds to the run's revenue, less what is taken back of earlier ones, or None."""
         amounts = [each.amount for each in self.counted if each.became == PAID]
-        amounts += [each.revenue for seen in self.seen for each in seen.before if each.replaced]
+        amounts += [each.revenue for each in self.taken_back]
         return sum(map(Decimal, amounts), Decimal()) if amounts else None
 
     @property
@@ -114,21 +144,52 @@ class Night:
 
 def life(runs: Iterable[GoodRun], order_id: str) -> Iterator[Night]:
     """Yield what each of the runs has of an order, in their order."""
-    for run in runs:
-        yield look(run, order_id)
+    nights = [look(run, order_id) for run in runs]
+    places = {each.place for night in nights for each in night.counted if each.place}
+    for night in nights:
+        others = _replaced_by_others(night.run, order_id, places)
+        yield replace(night, replaced=[*night.replaced, *others]) if others else night
 
 
 def look(run: GoodRun, order_id: str) -> Night:
     """Return what a run has of an order. Raises StorageError when a file is not what its manifest says."""
     plan = run.parsed("split", PARTITIONS, Plan)
     parts = [each for each in plan.partitions if each.rows]
-    seen, unread = list[Seen](), 0
+    seen, replaced, unread = list[Seen](), list[Before](), 0
     with closing(in_turn(partial(_look, run, plan, order_id), parts, run.storage.streams(run.uri))) as found:
-        for some, lost in found:
+        for some, others, lost in found:
             seen += some
+            replaced += others
             unread += lost
     sentences = run.parsed("validate", RULES, dict[str, str]) if seen else {}
-    return Night(run, seen, unread, sentences)
+    return Night(run, seen, replaced, unread, sentences)
+
+
+def counting(nights: Sequence[Night]) -> tuple[int, bool]:
+    """Return in how many runs an order counts as paid, and whether it is certain that it counts more than once.
+
+    What has been replaced doesn't count.
+    """
+    replaced = {each.place for night in nights for each in night.taken_back}
+    paid = [
+        (night, each)
+        for night in nights
+        for each in night.counted
+        if each.became == PAID and each.place not in replaced
+    ]
+    once = {(night.run.uri, each.key) for night, each in paid if each.key is not None}
+    certain = not outdated(nights, [night.run for night in nights])
+    return len({night.run.uri for night, _ in paid}), certain and len({key for _, key in once}) < len(once)
+
+
+def outdated(nights: Iterable[Night], runs: Iterable[GoodRun]) -> list[tuple[str, str]]:
+    """Return the names of runs, each with that of another one whose rows it has replaced, and which isn't as it was.
+
+    What is taken back there may not be what the other run counts by now.
+    """
+    there = {(run.name, run.counts) for run in runs}
+    pairs = [(night.run.name, each.place) for night in nights for each in night.taken_back if each.place]
+    return [*dict.fromkeys((name, place.run) for name, place in pairs if (place.run, place.counts) not in there)]
 
 
 def mended(nights: Iterable[Night]) -> tuple[Night, Night] | None:
@@ -141,16 +202,17 @@ def mended(nights: Iterable[Night]) -> tuple[Night, Night] | None:
     return None
 
 
-def _look(run: GoodRun, plan: Plan, order_id: str, partition: Partition) -> tuple[list[Seen], int]:
-    """Return a partition's rows with an id, and the number of those of which no id can be read."""
+def _look(run: GoodRun, plan: Plan, order_id: str, partition: Partition) -> tuple[list[Seen], list[Before], int]:
+    """Return a partition's rows with an id, what else they replace, and how many rows there are without such an id."""
     result = run.parsed("validate", partition_files(partition.number)["result"], PartitionResult, unsealed)
     names = partition_files(result.partition)["quarantine"], numbered(WARNED, result.partition)
     (rejected, unread), (warned, _) = (_texts(run, plan, result, name, order_id) for name in names)
     counted = _counted(run, plan, partition, result, order_id) if _may_have(result, plan, order_id) else []
     rows = _Rows(plan, partition)
     found = [*rejected, *(_with_warnings(each, warned, len(counted) == 1) for each in counted)]
+    found, replaced = _with_before(run, result, order_id, found) if result.seen else (found, [])
     found.sort(key=lambda each: rows.place(each.source, each.row))
-    return _with_before(run, result, order_id, found) if result.seen and found else found, unread
+    return found, replaced, unread
 
 
 def _may_have(result: PartitionResult, plan: Plan, order_id: str) -> bool:
@@ -190,54 +252,133 @@ def _with_warnings(counted: Seen, warned: list[Seen], alone: bool) -> Seen:
     return replace(counted, reasons=of.reasons, source=of.source, row=of.row) if of else counted
 
 
-def _with_before(run: GoodRun, result: PartitionResult, order_id: str, found: list[Seen]) -> list[Seen]:
-    """Return rows with those that earlier runs have counted, as the run has noted with --known."""
+def _with_before(
+    run: GoodRun, result: PartitionResult, order_id: str, found: list[Seen]
+) -> tuple[list[Seen], list[Before]]:
+    """Return rows with those that earlier runs have counted, as the run has noted with --known, and what is left.
+
+    A row that counted may have no number: then it is the one that replaces others if no other one has its time.
+    """
     name = partition_files(result.partition)["seen"]
     earlier = run.parsed("split", EARLIER, Earlier).known
-    before = dict[tuple[str, int], list[Before]]()
+    before = dict[tuple[str, int, str], list[Before]]()
     for group in row_groups(run.storage, name, result.outputs[name]):
         for line in group.filter(pc.equal(group["order_id"], order_id)).to_pylist():
+            looked = earlier[line["run"]]
+            known = line["partition"] is not None
             each = Before(
-                run=earlier[line["run"]].run,
+                run=looked.run,
                 source=line["earlier_source"] or "",
                 row=line["earlier_row"] or 0,
                 columns=tuple(line["columns"]),
                 replaced=line["kind"] == NEWER,
-                paid=bool(line["paid"]),
                 revenue=f"{line['revenue']:.2f}",
+                mine="order_id" not in line["columns"],
+                newer=(line["source"], line["row"]),
+                place=_place(looked.name, looked.counts, line) if known else None,
             )
-            before.setdefault((line["source"], line["row"]), []).append(each)
-    return [replace(each, before=tuple(before.get((each.source, each.row), ()))) for each in found]
+            before.setdefault((line["source"], line["row"], str(line["timestamp"])), []).append(each)
+    told, left = [*found], list[Before]()
+    for (source, row, time), some in before.items():
+        by_number = [at for at, each in enumerate(told) if (each.source, each.row) == (source, row)]
+        unnumbered = [at for at, each in enumerate(told) if not each.row and each.time == time]
+        match by_number or unnumbered:
+            case [at]:
+                told[at] = replace(told[at], source=source, row=row, before=tuple(some))
+            case _:
+                left += some
+    return told, left
+
+
+def _place(run: str, counts: str, line: Mapping[str, Any]) -> Place:
+    return Place(run, counts, line["partition"], line["paid"], line["at"])
+
+
+def _replaced_by_others(run: GoodRun, order_id: str, places: Set[Place]) -> list[Before]:
+    """Return the rows at some places, of an order, that a run has replaced by rows with other ids.
+
+    That is so only where a key takes the place of the id.
+    """
+    profile = run.parsed("split", PARTITIONS, Plan).profile
+    if not (places and profile and profile.order.key and run.has(COUNTING, CORRECTIONS)):
+        return []
+    looked, found = looked_at(run), list[Before]()
+    for group in row_groups(run.storage, CORRECTIONS, run.manifests[COUNTING].outputs[CORRECTIONS]):
+        at = pc.is_in(group["at"], pa.array(sorted({each.at for each in places}), pa.int64()))
+        for line in group.filter(pc.and_(at, pc.not_equal(group["order_id"], order_id))).to_pylist():
+            name = name_of(line["run"])
+            place = _place(name, looked.get(name, ""), line)
+            if place in places:
+                newer = line["newer_source"], line["newer_row"]
+                back = f"{line['revenue']:.2f}"
+                found.append(
+                    Before(
+                        line["run"],
+                        line["source"] or "",
+                        line["row"] or 0,
+                        ("order_id",),
+                        replaced=True,
+                        revenue=back,
+                        newer=newer,
+                        place=place,
+                    )
+                )
+    return found
 
 
 def _counted(run: GoodRun, plan: Plan, partition: Partition, result: PartitionResult, order_id: str) -> list[Seen]:
     names = partition_files(result.partition)
     counts = COUNTS if plan.profile and plan.profile.counts else ()
-    found = list[tuple[str, int, dict[str, object]]]()
+    found = list[tuple[str, int, str | None, dict[str, Any]]]()
     for became in (PAID, UNPAID):
         with reading(run.storage, names[became], result.outputs[names[became]]) as file:
-            before = 0
+            before, key = 0, _key_of(run, plan.profile, file.schema_arrow.names)
             for index in range(file.num_row_groups):
                 ids = column(file.read_row_group(index, ["order_id"], use_threads=False), "order_id")
                 at = np.flatnonzero(mask(pc.equal(ids, order_id)))
                 if len(at):
-                    lines = file.read_row_group(index, [*FACTS, *counts], use_threads=False).take(pa.array(at))
-                    found += zip([became] * len(at), (before + at).tolist(), lines.to_pylist(), strict=True)
+                    names_read = [*dict.fromkeys([*FACTS, *counts, *key])]
+                    lines = file.read_row_group(index, names_read, use_threads=False).take(pa.array(at))
+                    keys = _keys(lines, key, plan.profile)
+                    found += zip([became] * len(at), (before + at).tolist(), keys, lines.to_pylist(), strict=True)
                 before += len(ids)
     if not found:
         return []
     rows = _Rows(plan, partition)
-    places = _places(run, plan, rows, result, order_id, [(became, at) for became, at, _ in found])
+    places = _places(run, plan, rows, result, order_id, [(became, at) for became, at, _, _ in found])
+    counted = run.counts if COUNTING in run.manifests else ""  # as in a run that has failed
     return [
         Seen(
             became,
             *rows.named(place),
             status=str(line["status"]),
-            amount=f"{line['gross'] - line['refunded'] if counts else line['total_amount']:.2f}",  # type: ignore[operator]
+            amount=f"{line['gross'] - line['refunded'] if counts else line['total_amount']:.2f}",
             time=str(line["timestamp"]),
+            key=key,
+            place=Place(run.name, counted, partition.number, became == PAID, at),
         )
-        for (became, _, line), place in zip(found, places, strict=True)
+        for (became, at, key, line), place in zip(found, places, strict=True)
     ]
+
+
+def _key_of(run: GoodRun, profile: Profile | None, kept: list[str]) -> list[str]:
+    """Return the columns of the key that takes the place of the id; none where there is none, or it isn't kept."""
+    if not profile or profile.by_line or not profile.order.key:
+        return []
+    with suppress(ConfigError):
+        return kept_key(profile, run.uri, kept)
+    return []
+
+
+def _keys(lines: pa.Table, key: list[str], profile: Profile | None) -> list[str | None]:
+    """Return the `Seen.key` of each of an order's rows."""
+    if profile and key:
+        return list(key_texts(lines, key, profile).to_pylist())
+    if profile and profile.order.key and not profile.by_line:
+        return [None] * len(lines)
+    if "orders" not in lines.column_names:
+        return [""] * len(lines)
+    return ["" if each else None for each in lines["orders"].to_pylist()]
 
 
 class _Rows:

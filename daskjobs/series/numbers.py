@@ -1,6 +1,6 @@
 """The numbers of a run that are compared with another one's, from the files that its manifests vouch for."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import date, datetime
 from decimal import Decimal
@@ -10,7 +10,7 @@ from daskjobs.orders.columns.account import MOST_VALUES, ColumnAccount, ColumnsA
 from daskjobs.orders.profiles import Profile
 from daskjobs.orders.report.drift import Drift, Numbers, Shares
 from daskjobs.orders.report.quality import Quality
-from daskjobs.series.drift import QUANTILES, least_rows
+from daskjobs.series.drift import LEAST_PART, QUANTILES, least_rows
 from daskjobs.series.layout import COLUMNS, DRIFT, PARTITIONS, QUALITY, SUMMARY
 from daskjobs.series.runs import GoodRun
 
@@ -180,14 +180,15 @@ def paired(before: Tallied, now: Tallied) -> tuple[Numbers, Numbers]:
     """Return the numbers of two runs, with the shares of those values that have enough rows in both together."""
     both = [name for name in before.values if name in now.values]
     names = {each: _few(before.values[each], now.values[each]) for each in both}
-    old, new = ({each: _shares(side.values[each], names[each]) for each in both} for side in (before, now))
+    large = {each: {*_large(before.values[each]), *_large(now.values[each])} for each in both}
+    old, new = ({each: _shares(side.values[each], names[each], large[each]) for each in both} for side in (before, now))
     return replace(before.numbers, shares=old), replace(now.numbers, shares=new)
 
 
 def again(before: Numbers, now: Tallied) -> Numbers:
     """Return the numbers of a run, with the shares of those values that an earlier one's numbers name."""
     shares = {
-        each: _shares(table, [*before.shares[each].counts])
+        each: _shares(table, [*before.shares[each].counts], {*before.shares[each].large, *_large(table)})
         for each, table in now.values.items()
         if each in before.shares
     }
@@ -211,14 +212,26 @@ def _few(before: "pa.Table", now: "pa.Table") -> list[str]:
     return sorted(both.take(pc.select_k_unstable(both, MOST, order))["value"].to_pylist())
 
 
-def _shares(table: "pa.Table", names: list[str]) -> Shares:
+def _large(table: "pa.Table") -> list[str]:
+    """Return the values that have at least a hundredth of all rows."""
+    import pyarrow.compute as pc
+
+    enough = pc.greater_equal(pc.multiply(table["orders"], LEAST_PART), _total(table))
+    return [*table.filter(enough)["value"].to_pylist()]
+
+
+def _shares(table: "pa.Table", names: list[str], large: Iterable[str]) -> Shares:
+    counts = _counts(table, names)
+    return Shares(counts, _total(table) - sum(counts.values()), len(table), _counts(table, sorted(large)))
+
+
+def _counts(table: "pa.Table", names: list[str]) -> dict[str, int]:
     import pyarrow as pa
     import pyarrow.compute as pc
 
     some = table.filter(pc.is_in(table["value"], pa.array(names, pa.string())))
-    counts = dict(zip(some["value"].to_pylist(), some["orders"].to_pylist(), strict=True))
-    counts = {name: counts.get(name, 0) for name in names}
-    return Shares(counts, _total(table) - sum(counts.values()), len(table))
+    found = dict(zip(some["value"].to_pylist(), some["orders"].to_pylist(), strict=True))
+    return {name: found.get(name, 0) for name in names}
 
 
 def left_out(before: Tallied, now: Tallied) -> dict[str, str]:

@@ -18,7 +18,7 @@ from daskjobs.orders.validation.result import SEEN_BEFORE, PartitionResult
 from daskjobs.pipeline.lease import MARKER
 from daskjobs.pipeline.stage import numbered
 from daskjobs.series import layout
-from daskjobs.series.life import Night, look
+from daskjobs.series.life import Night, life, look
 from daskjobs.series.runs import GoodRun, good_runs
 from daskjobs.stages import STAGES, split, validate
 from daskjobs.stages.run_settings import Context
@@ -129,7 +129,7 @@ def nights(series: str, order_id: str) -> Iterator[Night]:
     runs = good_runs(series, STAGES)
     if not runs:
         raise UsageError(f"--series {series} has no good run, one with a report: name the folder that holds runs")
-    return (look(run, order_id) for run in runs)
+    return life(runs, order_id)
 
 
 def night(context: Context, order_id: str) -> Night:

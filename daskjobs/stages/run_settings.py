@@ -15,7 +15,7 @@ from daskjobs.display import listed, shown
 from daskjobs.errors import UsageError
 from daskjobs.files.storage import local_path
 from daskjobs.options import check, flags, option, quoted, without_secrets
-from daskjobs.orders.dialect import QUOTINGS, RFC4180, InputFormat
+from daskjobs.orders.dialect import QUOTINGS, RFC4180, InputFormat, read_columns, read_statuses
 from daskjobs.orders.rules.functions import Functions
 from daskjobs.orders.rules.levels import read_warn
 from daskjobs.orders.sent import read_expect
@@ -72,11 +72,12 @@ class InputSettings:
     )  # fmt: skip
     encoding: str = option("", "The text encoding of the input, like `cp1252` or `utf-16`.", unset="UTF-8")
     columns: str = option(
-        "", "Which columns of the input stand for ours: `price=unit_price,status=state`.", several=True
-    )
+        "", "Which columns of the input stand for ours: `price=unit_price,status=state`.", several=True,
+        read=read_columns, python="str | Sequence[str] | Mapping[str, str]",
+    )  # fmt: skip
     statuses: str = option(
         "", "Which statuses of the input stand for ours: `success=paid,success=complete,cancelled=canceled`.",
-        several=True,
+        several=True, read=read_statuses, python="str | Sequence[str] | Mapping[str, str | Sequence[str]]",
     )  # fmt: skip
     profile: str = option(
         "", "How your orders are written, and what their columns mean: the path or URI of a TOML file, or the name of "

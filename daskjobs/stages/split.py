@@ -33,9 +33,9 @@ from daskjobs.orders.sent import (
 from daskjobs.pipeline.context import Done
 from daskjobs.pipeline.manifest import Manifest
 from daskjobs.pipeline.stage import Stage, numbered
-from daskjobs.series.earlier import Asked, Earlier, find, refuse_asked
+from daskjobs.series.earlier import Asked, Earlier, find, refuse_asked, stands
 from daskjobs.series.layout import EARLIER, PARTITIONS
-from daskjobs.series.runs import made, name_of
+from daskjobs.series.runs import COUNTING, counts_of, made, name_of
 from daskjobs.stages import generate, workers
 from daskjobs.stages.given import TABLE
 from daskjobs.stages.run_settings import CURRENCY_ALONE, Context, Settings, refuse_twice
@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from daskjobs.orders.sources.format import RowRange
 
 NAME = "split"
+VALIDATE = "validate"  # the next stage, which imports this one
 SENT = "split/sent.json"
 PLAIN = "split/input-*.plain"
 PLAIN_BEFORE = "split/input-*.csv"  # what versions before 0.6.0 unpacked: it may be large, so this one removes it
@@ -144,7 +145,8 @@ def read_earlier(context: Context) -> Earlier | None:
 def _earlier(context: Context, inputs: dict[str, str], settings: dict[str, Any]) -> Earlier | None:
     """Return the earlier runs to look at: those that an earlier attempt has fixed, as long as they stand, or else anew.
 
-    So a later attempt, and the same run when it is done again, look at the same runs, whatever came after.
+    So a later attempt, and the same run when it is done again, look at the same runs, unless another one has come since
+    that report would refuse.
     """
     if not (settings.get("known") or settings.get("compare")):
         return None
@@ -153,7 +155,7 @@ def _earlier(context: Context, inputs: dict[str, str], settings: dict[str, Any])
         kept = {name: value for name, value in before.settings.items() if name != "earlier"}
         with suppress(StorageError, ValueError):
             read = parse(context.storage.read(EARLIER, before.outputs[EARLIER]), Earlier)
-            if kept == settings and read.stands(context.stages):
+            if kept == settings and stands(asked(context, settings), read, context.stages, _counts(context)):
                 return read
     found = find(asked(context, settings), context.stages)
     if before and (others := found.that_know(name_of(context.settings.run_uri), context.stages)):
@@ -161,6 +163,25 @@ def _earlier(context: Context, inputs: dict[str, str], settings: dict[str, Any])
     if found.known or settings.get("known"):
         context.tell(f"{counted(len(found.known), 'earlier run')} in {found.series}")
     return found
+
+
+def _counts(context: Context) -> str:
+    """Return the hash of what this run has counted, if it will count that again; or else an empty text.
+
+    It will if an earlier attempt has judged the rows as this one would: with the same version, by the same rules, those
+    that warn among them, and the same statuses.
+    """
+    from daskjobs.orders.rules.ruleset import read_rules
+    from daskjobs.orders.sources.names import status_names
+
+    merged, validated = context.committed(COUNTING), context.committed(VALIDATE)
+    if not merged or not validated:
+        return ""
+    settings, statuses = context.settings, status_names(context.settings.statuses)
+    rules = read_rules(context.storage, settings.rules, settings.rule_functions).sha256
+    then = validated.inputs.get("rules", ""), validated.settings.get("warn", "")
+    same = (*then, validated.daskjobs) == (rules, settings.warn, context.version)
+    return counts_of(merged) if same and validated.settings.get("statuses", statuses) == statuses else ""
 
 
 def _sent(context: Context, uris: Sequence[str], profile: "Profile | None") -> Sent:

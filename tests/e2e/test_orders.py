@@ -41,7 +41,7 @@ def test_own_orders_are_reported_or_refused_after_the_account_when_they_are_in_s
     assert bad["status"]["phase"] == "Failed"
     failed = [node for node in pods_of(bad) if node["phase"] == "Failed"]
     assert [(node["templateName"], node["outputs"]["exitCode"]) for node in failed] == [("report", "10")]
-    assert "4 of 10 rows were rejected, more than --max-rejected 0.3 allows" in failed[0]["message"]
+    assert "4 of 10 rows were rejected, and --max-rejected 0.3 allows 3: 1 too many" in failed[0]["message"]
     assert "quality" in {artifact["name"] for artifact in failed[0]["outputs"].get("artifacts", [])}
     uid = bad["metadata"]["uid"]
     assert json.loads(namespace.read(uid, "report/quality.json")) == quality

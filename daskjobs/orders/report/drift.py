@@ -38,12 +38,14 @@ def share(value: float) -> str:
 class Shares:
     """How many rows or orders have each of some values, and how many have any of the ``others``.
 
-    ``distinct`` is the number of all values.
+    ``distinct`` is the number of all values. ``large`` are those that have at least a hundredth of the rows of one of
+    the two runs that are compared, with their rows in this one, which may be 0.
     """
 
     counts: dict[str, int]
     others: int
     distinct: int
+    large: dict[str, int] = field(default_factory=dict)
 
     @property
     def total(self) -> int:

@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from daskjobs.errors import UsageError
-from daskjobs.options import quoted
+from daskjobs.options import NOTHING, quoted
 
 CAN_WARN = ("quantity_below_one", "negative_price", "wrong_total", "unknown_status", "duplicate_return")
 _NO_TOTAL = "nobody could tell what its row comes to"
@@ -36,7 +36,7 @@ def read_warn(value: Any) -> str:
     >>> read_warn(" wrong_total,unknown_status,"), read_warn(["wrong_total"])
     ('unknown_status,wrong_total', 'wrong_total')
     """
-    if isinstance(value, str) and not value:
+    if not value and isinstance(value, (str, *NOTHING)):
         return ""
     listed = [value] if isinstance(value, str) else value
     if not isinstance(listed, list | tuple | set | frozenset) or not all(isinstance(each, str) for each in listed):

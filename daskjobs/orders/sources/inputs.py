@@ -87,7 +87,7 @@ def find_inputs(pattern: str, ignore_table: bool = False, marked: bool = True) -
             f"{name} is of a zip archive with several files named {listed(twice)}: unpack the one that you mean, and "
             "give its path"
         )
-    if found == [path] and path.endswith(CONTROL_ENDING):
+    if found == [path] and path.lower().endswith(CONTROL_ENDING):
         raise InputError(f"{name} is a control file, which says how many orders were sent: give the file of orders")
     if alone:
         raise InputError(
@@ -105,21 +105,32 @@ def find_controls(files: Iterable[str]) -> dict[str, str]:
     """Return the control file of each of the ``files`` that has one, by URI: beside it, with its name and an ending.
 
     Files in archives and on web servers have none: a web server may answer anything for a name that it doesn't have.
+    A warning names those whose ending is written in other letters, where a folder is listed: on this machine, and for
+    more than `FEW` files.
     """
     wanted = [uri for uri in files if "::" not in uri and not uri.startswith(("http://", "https://"))]
-    listings, found = dict[str, set[str]](), dict[str, str]()
+    listings, found = dict[str, dict[str, str]](), dict[str, str]()
     with explained("look for control files"):
         for uri in wanted:
-            folder, _, last = (local_path(uri) if uri.startswith("file://") else uri).rpartition("/")
-            if len(wanted) <= FEW or folder.endswith("/"):  # which is no folder, as in memory://orders.csv
-                there = _exists(*filesystem(f"{uri}{CONTROL_ENDING}"))
-            else:
-                if folder not in listings:
-                    listings[folder] = {each for each in _listing(folder) if each.endswith(CONTROL_ENDING)}
-                there = f"{last}{CONTROL_ENDING}" in listings[folder]
-            if there:
+            local = uri.startswith("file://")
+            folder, _, last = (local_path(uri) if local else uri).rpartition("/")
+            lists = len(wanted) > FEW and not folder.endswith("/")  # which is no folder, as in memory://orders.csv
+            if (lists or local) and folder not in listings:
+                listings[folder] = _controls_in(folder)
+            seen = listings.get(folder, {}).get(last, "")
+            if seen.endswith(CONTROL_ENDING) or (not lists and _exists(*filesystem(f"{uri}{CONTROL_ENDING}"))):
                 found[uri] = f"{uri}{CONTROL_ENDING}"
+            elif seen:
+                why = f"the name of a control file ends with {CONTROL_ENDING}, in small letters"
+                event("control.passed_over", level=logging.WARNING, file=listed(seen), why=why)
     return found
+
+
+def _controls_in(folder: str) -> dict[str, str]:
+    """Return the names of the control files in a folder by those of their files, whatever letters their ending has."""
+    names = [each for each in _listing(folder) if each.lower().endswith(CONTROL_ENDING)]
+    names.sort(key=lambda each: each.endswith(CONTROL_ENDING))  # of two with one file, the right one comes last
+    return {each[: -len(CONTROL_ENDING)]: each for each in names}
 
 
 def _exists(fs: Any, path: str) -> bool:
@@ -180,7 +191,7 @@ def _hidden(file: str, path: str) -> str:
     These are names that begin with a dot or an underscore, unless the glob's own do, as in data/_*.csv; and the names
     of control files.
     """
-    if file.endswith(CONTROL_ENDING):
+    if file.lower().endswith(CONTROL_ENDING):
         return file.rpartition("/")[2]
     if file == path:
         return ""

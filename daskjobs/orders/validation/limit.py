@@ -8,7 +8,7 @@ from numbers import Real
 from typing import Any, Self
 
 from daskjobs.errors import InputError, UsageError
-from daskjobs.options import plain, quoted, value_shown
+from daskjobs.options import NOTHING, plain, quoted, value_shown
 from daskjobs.orders.validation.result import SEEN_BEFORE, UnreadFiles
 
 FEW_ROWS = 200_000  # a run of at most these takes a second, so it writes its whole account before it fails
@@ -45,10 +45,12 @@ def read_shares(value: Any) -> Shares:
 
 def _pairs(value: Any) -> Iterable[tuple[str, Any]]:
     """Yield each reason with what is said of its share."""
-    if isinstance(value, Mapping) and value:
+    if not value and isinstance(value, NOTHING):
+        return
+    if isinstance(value, Mapping):
         for reason, said in value.items():
             yield _reason(reason), said
-    elif isinstance(value, list | tuple) and value:
+    elif isinstance(value, list | tuple):
         for each in value:
             yield from _pairs(each)
     elif isinstance(value, str):
@@ -140,16 +142,20 @@ class Limit:
         at_least, counts, said = "" if all_seen else "at least ", {**reasons, **(warned or {})}, list[str]()
         if too_many or all_of_them:
             wrong = {reason: rows for reason, rows in reasons.items() if reason != SEEN_BEFORE}
-            allows = f"more than --max-rejected {self.share:.15g} allows" if too_many else "every one of them"
+            allows = f"and {self._allows('', self.share, rejected, at_least)}" if too_many else "every one of them"
             said = [f"{at_least}{rejected} of {self.rows} rows were rejected, {allows} ({_most(wrong)})"]
         for reason in self.over(counts):
-            count, most, share = counts[reason], self._most(self.by_reason[reason]), self.by_reason[reason]
+            count, share = counts[reason], self.by_reason[reason]
             what = "warned of" if warned and reason in warned else "rejected"
             said.append(
-                f"{at_least}{count} of {self.rows} rows were {what} as {reason}, and --max-rejected "
-                f"{reason}={share:.15g} allows {most}: {at_least}{count - most} too many"
+                f"{at_least}{count} of {self.rows} rows were {what} as {reason}, and "
+                f"{self._allows(f'{reason}=', share, count, at_least)}"
             )
         return "; ".join(said)
+
+    def _allows(self, reason: str, share: float, count: int, at_least: str) -> str:
+        most = self._most(share)
+        return f"--max-rejected {reason}{share:.15g} allows {most}: {at_least}{count - most} too many"
 
     def early(self, rejected: int, reasons: Mapping[str, int], warned: Mapping[str, int] | None = None) -> InputError:
         """Return the error of a run that ends before all of its rows have been checked."""

@@ -39,6 +39,9 @@ NAMES = our_columns("", None)
         ({"rows": 7, "total_amount": Decimal("1.5"), "Total": "2"}, "rows=7,total_amount=1.50,Total=2.00"),
         ({"rows": np.int64(7)}, "rows=7"),
         (["rows=7", "ids=7", "rows=7"], "rows=7,ids=7"),
+        ({"total_amount": Decimal("5E+3"), "rows": Decimal("4E1")}, "rows=40,total_amount=5000.00"),
+        ({}, ""),
+        ([], ""),
         ("total_amount=123456789012345678901234.99", "total_amount=123456789012345678901234.99"),
     ],
 )
@@ -52,10 +55,18 @@ def test_what_is_expected_has_one_form_however_it_is_given(given: Any, text: str
     [
         ("50000", "got '50000', which is no name=number"),
         ("rows=50,000", "got '000', which is no name=number; numbers have no commas between thousands"),
-        ("rows=5e4", "--expect must say rows as a whole number, like 50000, got '5e4'"),
-        ("rows=-1", "must say rows as a whole number"),
-        ("rows=", "must say rows as a whole number, like 50000, got ''"),
-        ("ids=1_0", "must say ids as a whole number, like 50000, got '1_0'"),
+        (
+            "rows=5e4",
+            "--expect must say rows as a whole number of at most 18 digits and not below 0, like 50000, got '5e4'",
+        ),
+        ("rows=-1", "of at most 18 digits and not below 0, like 50000, got '-1'"),
+        ({"rows": 10**18}, "of at most 18 digits and not below 0"),
+        ({"total_amount": Decimal(10**24)}, "of whole cents with at most 24 digits before the point"),
+        ({"total_amount": Decimal("1E+999999")}, "with at most 24 digits before the point"),
+        ({"total_amount": Decimal("5E-3")}, "must say total_amount as an amount of whole cents"),
+        ({"total_amount": Decimal("NaN")}, "must say total_amount as an amount of whole cents"),
+        ("rows=", "like 50000, got ''"),
+        ("ids=1_0", "like 50000, got '1_0'"),
         ("ids=\u0663", "must say ids as a whole number"),
         ("total_amount=\u0663.50", "must say total_amount as an amount of whole cents"),
         ("ids=7.0", "must say ids as a whole number"),
@@ -65,7 +76,6 @@ def test_what_is_expected_has_one_form_however_it_is_given(given: Any, text: str
         ("rows=1,rows=2", "--expect says two rows, 1 and 2: give one"),
         ("sha256=00", "--expect can't say sha256, which is of one file: let its control file say it"),
         (",", "--expect must be like rows=50000"),
-        ({}, "--expect must be like rows=50000"),
         ({"rows": True}, "--expect must say rows as a number or a text, got 'True'"),
         ({"total_amount": 21206843.46}, "a float may stand for another number"),
         ({"a,b": 5}, "got the name 'a,b'"),
@@ -86,6 +96,11 @@ def test_amount_is_the_same_number(number: Decimal) -> None:
     assert not text.startswith("-0.00")
 
 
+def test_control_file_may_say_the_same_twice() -> None:
+    twice = b'{"rows": 40, "rows": "040", "md5": "' + b"Ab" * 16 + b'", "md5": "' + b"aB" * 16 + b'"}'
+    assert read_control(twice, "c.json", NAMES) == Said(rows=40, md5="ab" * 16)
+
+
 @pytest.mark.parametrize(
     ("data", "words"),
     [
@@ -94,17 +109,22 @@ def test_amount_is_the_same_number(number: Decimal) -> None:
         (b"[" * 100_000, "c.json is no JSON"),
         (b"[]", 'must be an object like {"rows": 50000'),
         (b"{}", 'must be an object like {"rows": 50000'),
-        (b'{"rows": 1, "rows": 2}', "c.json says rows twice"),
+        (b'{"rows": 1, "rows": 2}', "c.json says two rows, 1 and 2: its sender must say one"),
+        (b'{"rows": 1, "ids": 1, "rows": "2"}', "c.json says two rows, 1 and 2: its sender must say one"),
+        (b'{"rows": -1}', "c.json must say rows as a whole number of at most 18 digits and not below 0"),
         (b'{"row": 1}', "c.json says 'row', which is not known: did you mean rows? It may say rows, ids, total_amount"),
         (b'{"comment": {"a": 1}}', "c.json says 'comment', which is not known"),
         (b'{"rows": 1.5}', "must say rows as a whole number"),
-        (b'{"rows": 5e0}', "must say rows as a whole number, like 50000, got '5e0'"),
+        (
+            b'{"rows": 5e0}',
+            "must say rows as a whole number of at most 18 digits and not below 0, like 50000, got '5e0'",
+        ),
         (b'{"total_amount": 8.589e2}', "must say total_amount as an amount of whole cents"),
         (b'{"rows": null}', "must say rows as a number or a text, got 'None'"),
         (b'{"total_amount": Infinity}', "must say total_amount as a number or a text"),
         (b'{"sha256": "abc"}', "must say sha256 as 64 hexadecimal digits, got 'abc'"),
         (b'{"md5": 5}', "must say md5 as 32 hexadecimal digits"),
-        (b'{"rows": ' + b"9" * 5000 + b"}", "c.json is no JSON"),
+        (b'{"rows": ' + b"9" * 5000 + b"}", "of at most 18 digits and not below 0, like 50000, got '9999"),
     ],
 )
 def test_control_file_that_makes_no_sense_is_refused(data: bytes, words: str) -> None:

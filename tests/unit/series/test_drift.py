@@ -417,7 +417,8 @@ def test_values_with_few_rows_are_counted_together() -> None:
     before = tallied({"product": {**{f"p{number}": 1 for number in range(2000)}, "lamp": 400}})
     now = tallied({"product": {**{f"p{number}": 1 for number in range(1500, 3500)}, "lamp": 380}})
     old, new = (each.shares["product"] for each in paired(before, now))
-    assert (old, new) == (Shares({"lamp": 400}, 2000, 2001), Shares({"lamp": 380}, 2000, 2001))
+    assert old == Shares({"lamp": 400}, 2000, 2001, {"lamp": 400})
+    assert new == Shares({"lamp": 380}, 2000, 2001, {"lamp": 380})
     assert not any(each.over for each in measures(*paired(before, now), Limits()))
 
 
@@ -427,6 +428,91 @@ def test_values_that_are_named_are_bounded_in_number_and_length() -> None:
     assert len(old.shares["product"].counts) == 50
     assert max(map(len, old.shares["product"].counts)) == 4
     assert old.shares["product"].total == sum(many["product"].values())
+
+
+some_values = st.dictionaries(
+    st.sampled_from([*(f"r{number}" for number in range(60)), "", "x" * 300]), st.integers(1, 300), min_size=1
+)
+
+
+@settings(max_examples=200)
+@given(some_values, some_values, st.integers(0, 3))
+def test_values_that_came_or_went_are_all_that_are_a_hundredth_of_one_side_and_not_on_the_other(
+    old: dict[str, int], new: dict[str, int], most: int
+) -> None:
+    before, now = tallied({"region": old}), tallied({"region": new})
+    moved = {name for name in old if name not in new and Decimal(old[name]) / sum(old.values()) >= Decimal("0.01")}
+    moved |= {name for name in new if name not in old and Decimal(new[name]) / sum(new.values()) >= Decimal("0.01")}
+    certain = {
+        name
+        for name in moved
+        if (old.get(name, 0) / sum(old.values()) * sum(new.values()) >= 20)
+        or (new.get(name, 0) / sum(new.values()) * sum(old.values()) >= 20)
+    }
+    for max_drift in ("", f"region.values={most}"):
+        found = found_in(*paired(before, now), max_drift)["region.values"]
+        assert found.value == len(moved)
+        assert found.over == (len(moved) > most if max_drift else bool(certain))
+        assert found.fails == (found.over and bool(max_drift))
+        assert ("may be chance" in found.sentence) == (certain < moved)
+        assert found.sentence.startswith("no region with 1%") == (not moved)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "sentence"),
+    [
+        (
+            {"north": 300, "south": 200},
+            {"north": 250, "south": 238, "west": 12},
+            "region west is new, with 2.4 % of the orders, and so few rows may be chance",
+        ),
+        (
+            {"north": 12, "south": 8},
+            {"north": 12, "west": 8},
+            "region south is gone, after 40.0 % of the orders, region west is new, with 40.0 % of the orders, and so "
+            "few rows may be chance",
+        ),
+        (
+            {"north": 300, "south": 200},
+            {"north": 380, "isles": 20, "west": 100},
+            "region south is gone, after 40.0 % of the orders, region west is new, with 20.0 % of the orders, region "
+            "isles is new, with 4.0 % of the orders",
+        ),
+        (
+            {"north": 400},
+            {"north": 290, "isles": 10, "west": 100},
+            "region west is new, with 25.0 % of the orders, region isles is new, with 2.5 % of the orders, and the "
+            "rows of 1 of these are so few that they may be chance",
+        ),
+    ],
+)
+def test_few_rows_of_a_value_may_be_chance_and_a_limit_is_taken_as_it_stands(
+    old: dict[str, int], new: dict[str, int], sentence: str
+) -> None:
+    pair = paired(tallied({"region": old}), tallied({"region": new}))
+    assert found_in(*pair)["region.values"].sentence == sentence
+    limited = found_in(*pair, "region.values=0")["region.values"]
+    assert (limited.fails, limited.threshold) == (True, 0)
+
+
+def test_a_value_that_is_new_after_an_event_is_not_said_to_be_back() -> None:
+    regions = {"north": 3000, "west": 2000}, {"north": 5000}, {"north": 3000, "west": 1000, "mars": 1000}
+    first, second, third = (tallied({"region": each}) for each in regions)
+    earlier, night = paired(first, second)
+    then = measures(earlier, night, Limits())
+    since = measures(earlier, again(earlier, third), Limits())
+    found = {each.name: each for each in came_back(measures(*paired(second, third), Limits()), then, since)}
+    assert (found["region.values"].over, found["region.values"].back) == (True, False)
+    back = measures(earlier, again(earlier, first), Limits())
+    found = {each.name: each for each in came_back(measures(*paired(second, first), Limits()), then, back)}
+    assert (found["region.values"].over, found["region.values"].back) == (False, True)
+
+
+def test_limit_of_nothing_is_over_with_one_row_of_a_billion() -> None:
+    before = Numbers(rows=10**9, judged=10**9, rejected=0, reasons={}, orders=10**9)
+    now = replace(before, rejected=1, reasons={"wrong_total": 1}, rows=10**9 + 1)
+    found = found_in(before, now, "rejected=0,rejected.wrong_total=0%,rows=0%")
+    assert all(found[name].fails for name in ("rejected", "rejected.wrong_total", "rows"))
 
 
 def test_sentence_shows_what_users_wrote_cut_and_escaped() -> None:

@@ -7,16 +7,19 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 
 import daskjobs
+import inline
 from conftest import Command, csv_text, row
 from daskjobs.errors import ConfigError
 from daskjobs.files.storage import Storage
 from daskjobs.series.earlier import OvertakenError
 from daskjobs.series.layout import EARLIER, LOCK_FOLDER, REPORT, SEEN_CSV
-from daskjobs.series.runs import good_runs
+from daskjobs.series.runs import good_runs, name_of
 from daskjobs.stages import STAGES, new_context, run_stage
 from daskjobs.stages.run_settings import Settings
 
@@ -43,9 +46,11 @@ def test_of_two_processes_at_once_the_first_to_commit_counts_and_the_other_count
         for name, file in (("a", a), ("b", b))
     }
     for each in command.values():  # both have looked before one of them has anything to be seen
-        assert daskjobs("split", *each[:-2]).returncode == 0
+        for stage, options in (("split", each[:-2]), ("validate", each), ("merge", each[2:4]), ("clean", each[2:4])):
+            done = daskjobs(stage, *options)
+            assert done.returncode == 0, done.stderr
     with ThreadPoolExecutor() as pool:
-        ended = dict(zip(command, pool.map(lambda each: daskjobs("run", *each), command.values()), strict=True))
+        ended = dict(zip(command, pool.map(lambda each: daskjobs("report", *each[2:4]), command.values()), strict=True))
     (won,) = [name for name, each in ended.items() if each.returncode == 0]
     (lost,) = ended.keys() - {won}
     assert ended[lost].returncode == ConfigError.exit_code
@@ -128,6 +133,66 @@ def test_a_run_that_is_stopped_goes_on_with_the_same_bytes(tmp_path: Path, daskj
     assert daskjobs("run", *whole).returncode == 0
     assert {name: (runs / "b" / name).read_bytes() for name in names} == before
     assert not [*(runs / "b/validate").glob("*.pieces"), *(runs / "b/validate").glob("*.bits")]
+
+
+RULE = "def dear(orders):\n    return orders['total_cents'] > 3000\n"
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"warn": "wrong_total"},
+        {"rules": "rule.py"},
+        {"statuses": "success=failed"},
+        {"partitions": 2},
+        {"expect": "rows=3"},
+    ],
+)
+def test_a_past_night_that_is_made_again_with_other_options_looks_anew_at_once(
+    tmp_path: Path, other: dict[str, Any]
+) -> None:
+    (tmp_path / "rule.py").write_text(RULE)
+    rows = [
+        row(order_id="1"),
+        row(order_id="2", status="failed", quantity="3", total_amount="31.50"),
+        row(order_id="3", total_amount="1.00"),
+    ]
+    (tmp_path / "a.csv").write_bytes(csv_text(*rows))
+    (tmp_path / "b.csv").write_bytes(csv_text(*rows, row(order_id="4")))
+    more = {name: str(tmp_path / value) if name == "rules" else value for name, value in other.items()}
+
+    def night(name: str, **options: Any) -> None:
+        given = {"known": str(tmp_path / "runs"), "as_of": f"2026-11-0{'ab'.index(name) + 1}"}
+        inline.run(tmp_path / "runs" / name, str(tmp_path / f"{name}.csv"), **{"partitions": 1, **given, **options})
+
+    night("a")
+    night("b")
+    before = (tmp_path / "runs/a" / EARLIER).read_bytes()
+    night("a")
+    assert (tmp_path / "runs/a" / EARLIER).read_bytes() == before  # the same run again looks at the same ones
+    night("a", **more)
+    known = json.loads((tmp_path / "runs/a" / EARLIER).read_text())["known"]
+    assert [name_of(each["run"]) for each in known] == ["b"]
+    night("b")
+    night("a", **more)
+    paid = {order_id for path in tmp_path.glob("runs/*/validate/part-*/*paid.parquet") for order_id in ids_in(path)}
+    assert paid >= {"1", "4"}
+    assert sum(len(ids_in(path)) for path in tmp_path.glob("runs/*/validate/part-*/*paid.parquet")) == len(paid)
+
+
+def ids_in(path: Path) -> list[str]:
+    return list(pq.read_table(path, columns=["order_id"])["order_id"].to_pylist())
+
+
+def test_a_night_that_failed_before_another_one_was_committed_ends_right_when_it_is_run_again(tmp_path: Path) -> None:
+    a = tmp_path / "a.csv"
+    a.write_bytes(csv_text(row(order_id="1"), row(order_id="2", total_amount="1.00")))
+    b, runs = orders(tmp_path / "b.csv", 1, 4), str(tmp_path / "runs")
+    inline.run(tmp_path / "runs/a", str(a), known=runs, max_rejected=0)
+    assert not (tmp_path / "runs/a" / REPORT).exists()
+    inline.run(tmp_path / "runs/b", b, known=runs)
+    inline.run(tmp_path / "runs/a", str(a), known=runs, max_rejected=0.5)
+    assert counted(runs) == {"a": 0, "b": 2}
 
 
 @pytest.mark.slow

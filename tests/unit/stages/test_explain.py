@@ -91,7 +91,7 @@ def test_run_fails_after_the_account_when_more_rows_than_allowed_are_rejected(
     assert ("This run has failed" in (report / "report.html").read_text()) == (code != 0)
     assert (report / "analytics_report.json").exists() == (code == 0)
     if code:
-        assert "1 of 2 rows were rejected, more than --max-rejected 0.49 allows" in done.stderr
+        assert "1 of 2 rows were rejected, and --max-rejected 0.49 allows 0: 1 too many" in done.stderr
 
 
 def test_row_is_explained_with_our_status_when_theirs_is_mapped_and_kept_as_it_stood(

@@ -123,7 +123,7 @@ def test_input_that_is_not_orders_is_an_input_error(tmp_path: Path) -> None:
     (tmp_path / "bad.csv").write_text("a,b\n1,2\n")
     with pytest.raises(InputError, match="its first row has none of these names"):
         daskjobs.run_orders(tmp_path / "bad.csv", run=tmp_path / "run", **HERE)
-    with pytest.raises(InputError, match="1 of 4 rows were rejected, more than --max-rejected 0.1 allows"):
+    with pytest.raises(InputError, match="1 of 4 rows were rejected, and --max-rejected 0.1 allows 0: 1 too many"):
         daskjobs.run_orders(orders_of(tmp_path), run=tmp_path / "other", max_rejected=0.1, **HERE)
     assert (tmp_path / "other/cleanup/receipt.json").exists()
 
@@ -142,7 +142,7 @@ def test_input_that_is_not_orders_is_an_input_error(tmp_path: Path) -> None:
         ({"keep_cluster": 1}, "--keep-cluster must be True or False, got 1"),
         ({"max_rejected": [None]}, "--max-rejected must be a number, got 'None'"),
         ({"keep_cluster": "no"}, "--keep-cluster must be True or False, got 'no'"),
-        ({"columns": {"price": "cost"}}, "--columns must be a text, got"),
+        ({"input": "a.csv", "columns": 7}, "--columns must be pairs like price=unit_price"),
         ({"columns": ""}, "--columns is empty: give it a value, or leave it out for the default"),
         ({"worker_memory": ""}, "--worker-memory is empty"),
         ({"rules": ""}, "--rules is empty"),

@@ -9,6 +9,7 @@ import pytest
 from click.testing import CliRunner
 from distributed import Security
 
+import daskjobs
 from daskjobs.cli import main as cli
 from daskjobs.cluster import addresses
 from daskjobs.cluster.backends import connect, settings_kinds
@@ -184,3 +185,55 @@ def test_run_is_refused_when_it_is_a_chain() -> None:
 def test_workers_have_a_second_thread_where_one_would_wait_for_a_store(given: dict[str, Any], threads: int) -> None:
     """Not with rules of one's own, which may end a worker, nor where the workers run already."""
     assert Settings.of(**given).cluster.threads == threads
+
+
+@pytest.mark.parametrize("nothing", [{}, [], ()])
+@pytest.mark.parametrize("name", [field.name for field, option in options(Settings) if option.read])
+def test_an_empty_list_or_mapping_is_the_default(name: str, nothing: Any) -> None:
+    assert getattr(Settings("run", **{name: nothing}), name) == getattr(Settings("run"), name)
+
+
+def test_empty_options_of_a_call_are_as_those_that_are_left_out(tmp_path: Path) -> None:
+    nothing: dict[str, Any] = {field.name: [] for field, option in options(Settings) if option.read}
+    assert {"columns", "statuses", "expect", "warn", "max_rejected", "max_drift"} == nothing.keys()
+    # Of generated orders, --columns itself is refused, and --max-drift without --compare.
+    assert daskjobs.run_orders(rows=7, run=tmp_path / "run", **nothing).rows.rows_in == 7
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "text"),
+    [
+        ("columns", {"price": "unit_price", "status": "state"}, "price=unit_price,status=state"),
+        ("columns", ["price=unit_price", "status=state"], "price=unit_price,status=state"),
+        ("columns", [{"price": "unit = price"}, {"status": "state"}], "price=unit = price,status=state"),
+        ("statuses", {"success": ["paid", "done"], "failed": "lost"}, "success=paid,success=done,failed=lost"),
+        (
+            "statuses",
+            ("success=paid", {"success": ("done",), "failed": "lost"}),
+            "success=paid,success=done,failed=lost",
+        ),
+    ],
+)
+def test_names_of_columns_and_statuses_may_be_a_mapping_or_several_texts(name: str, given: Any, text: str) -> None:
+    assert getattr(Settings("run", input="o.csv", **{name: given}), name) == text
+
+
+@pytest.mark.parametrize(
+    ("given", "why"),
+    [
+        (
+            {"columns": 7},
+            "--columns must be pairs like price=unit_price,status=state, as a text, several or a mapping, got 7",
+        ),
+        ({"columns": {"price": 7}}, "--columns must have names without a comma, got 7"),
+        ({"columns": {"price": "a,b"}}, "--columns must have names without a comma, got 'a,b': name it in a profile"),
+        ({"columns": {"price": ["a", "b"]}}, "--columns must be pairs like .* each of our names at most once"),
+        ({"columns": {"price": "a\0"}}, "--columns must have no NUL character"),
+        ({"columns": {"preis": "a"}}, "--columns must be pairs like"),
+        ({"statuses": {"success": [7]}}, "--statuses must have names without a comma, got 7"),
+        ({"statuses": {"success": "a", "failed": "a"}}, "--statuses must be pairs like"),
+    ],
+)
+def test_names_that_make_no_sense_are_refused(given: dict[str, Any], why: str) -> None:
+    with pytest.raises(UsageError, match=f"^{why}"):
+        Settings("run", input="o.csv", **given)

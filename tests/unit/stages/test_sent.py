@@ -140,6 +140,31 @@ def test_control_file_is_never_read_as_orders(orders_file: Callable[..., Path], 
         inline.run(tmp_path / "other", str(tmp_path / "a.csv*"))
 
 
+@pytest.mark.parametrize("ending", [".CONTROL.JSON", ".Control.json"])
+@pytest.mark.parametrize("files", [1, 20])
+def test_control_file_in_other_letters_is_named_in_a_warning_and_is_no_file_of_orders(
+    orders_file: Callable[..., Path], tmp_path: Path, caplog: pytest.LogCaptureFixture, ending: str, files: int
+) -> None:
+    paths = [orders_file(row(), name=f"{number}.csv") for number in range(files)]
+    other = tmp_path / f"0.csv{ending}"
+    other.write_text('{"rows": 7}')
+    with caplog.at_level("WARNING", "daskjobs"):
+        assert [*inputs.find_inputs(str(tmp_path / "*"))] == sorted(
+            (f"file://{path}" for path in paths), key=lambda each: (len(each), each)
+        )
+    assert caplog.messages == [f"input.passed_over names={other.name} of=1"]
+    caplog.clear()
+    with caplog.at_level("WARNING", "daskjobs"):
+        assert inputs.find_controls([f"file://{path}" for path in paths]) == {}
+    assert [each[: each.index(" why=")] for each in caplog.messages] == [f"control.passed_over file={other.name}"]
+    with pytest.raises(InputError, match=r"0.csv\.\w+\.\w+ is a control file, .* give the file of orders"):
+        inputs.find_inputs(str(other))
+    control(paths[0], rows=1)  # which is used, whatever stands beside it
+    caplog.clear()
+    assert list(inputs.find_controls([f"file://{path}" for path in paths])) == [f"file://{paths[0]}"]
+    assert not caplog.records
+
+
 def test_control_file_that_changes_makes_the_run_anew_and_the_same_one_keeps_it(
     pipeline: Pipeline, orders_file: Callable[..., Path], tmp_path: Path
 ) -> None:

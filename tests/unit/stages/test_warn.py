@@ -276,7 +276,7 @@ def outcome(folder: Path, path: Path, most: Any, **given: Any) -> str:
          "--max-rejected wrong_total=0.02 allows 2: 1 too many"),
         (["wrong_total=1%", "unreadable_price=0"], "wrong_total=0.01 allows 1: 2 too many"),
         (["wrong_total=1%", "unreadable_price=0"], "unreadable_price=0 allows 0: 2 too many"),
-        ("wrong_total=0.03,*=0.04", "5 of 100 rows were rejected, more than --max-rejected 0.04 allows (wrong_total"),
+        ("wrong_total=0.03,*=0.04", "5 of 100 rows were rejected, and --max-rejected 0.04 allows 4: 1 too many ("),
         ("*=0.04,unreadable_price=0", "; 2 of 100 rows were rejected as unreadable_price"),
         ("negative_price=0", ""),
     ],
@@ -355,8 +355,6 @@ def test_limits_stand_in_the_manifest_as_they_were_meant(pipeline: Pipeline, ord
         ("nan", "--max-rejected must be a share from 0 to 1"),
         ({5: 0.1}, "a reason is a rule's name, or * for all rejected rows, got '5'"),
         ({"wrong_total": None}, "--max-rejected must be a number, got 'None'"),
-        ([], "--max-rejected must be a number, got '[]'"),
-        ({}, "--max-rejected must be a number, got '{}'"),
         ("1_0%", "like wrong_total=0.01,*=0.05, got '1_0%'"),
         ("\u0663%", "like wrong_total=0.01,*=0.05, got '\u0663%'"),
         ("wrong_total=0.1=0.2", "like wrong_total=0.01,*=0.05, got 'wrong_total=0.1=0.2'"),
@@ -396,7 +394,7 @@ def test_limits_and_warnings_are_read_from_the_environment_and_given_several_tim
     assert "1 of 4 rows were warned of as wrong_total" in done.stderr
     done = daskjobs(*given, "--run", "b", DASKJOBS_MAX_REJECTED="wrong_total=0.25,*=0.3")
     assert done.returncode == 10
-    assert "2 of 4 rows were rejected, more than --max-rejected 0.3 allows" in done.stderr
+    assert "2 of 4 rows were rejected, and --max-rejected 0.3 allows 1: 1 too many" in done.stderr
     assert "Traceback" not in done.stderr
 
 

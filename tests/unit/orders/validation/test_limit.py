@@ -65,7 +65,9 @@ def test_run_ends_at_the_first_block_too_many_and_leaves_no_large_file(
     monkeypatch.setattr(limit, "FEW_ROWS", 0)
     (tmp_path / "o.csv").write_bytes(csv_text(*["" for _ in range(1000)]))
     outcome = attempt(tmp_path / "run", tmp_path / "o.csv", 0.05)
-    assert "at least 60 of 1000 rows were rejected, more than --max-rejected 0.05 allows" in outcome
+    assert (
+        "at least 60 of 1000 rows were rejected, and --max-rejected 0.05 allows 50: at least 10 too many (" in outcome
+    )
     assert "wrong_number_of_fields 60" in outcome
     assert not [
         path for path in (tmp_path / "run").rglob("*") if path.name.endswith(".parquet") or PARTIAL in path.name
