@@ -371,6 +371,8 @@ def _table(name: str, text: str, tail: str, written: dict[str, Any]) -> Sheet:
     else:
         at += sep
         before, body = rows[:at], rows[at + 1 :]
+        if not any(row.raw.strip() for row in before):  # a run leaves blank lines out by itself
+            before = []
         names = [each.strip() or f"column_{number}" for number, each in enumerate(rows[at].fields, 1)]
     titles = frozenset(row.raw for row in before if row.raw.strip())
     found = _Found(titles)

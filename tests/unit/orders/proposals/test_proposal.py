@@ -1120,7 +1120,11 @@ def test_what_is_said_of_a_preset_is_true_of_the_file(tmp_path: Path) -> None:
         json.loads(inline.run(tmp_path / "as", str(path), profile="oracle")["report/analytics_report.json"])["orders"]
         == 1
     )
-    other = written(tmp_path, "other.csv", "\n" + as_it_is.replace(",", ";"))
+    blank = written(tmp_path, "blank.csv", f"\n{as_it_is}")
+    assert "--profile oracle reads it as it is" in proposed(blank)
+    report = inline.run(tmp_path / "blank", str(blank), profile="oracle")["report/analytics_report.json"]
+    assert json.loads(report)["orders"] == 1
+    other = written(tmp_path, "other.csv", "Orders\n" + as_it_is.replace(",", ";"))
     text = proposed(other)
     assert "with delimiter and skip_lines of this file" in flat(text)
     assert report_of(tmp_path, other, text) == (1, "0.50")
