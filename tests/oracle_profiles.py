@@ -426,6 +426,29 @@ def by_order(reader: Reader, rows: list[Row]) -> None:
         for row in rows:
             if not row.reasons and row.id in bad:
                 row.reasons = ["line_of_rejected_order"]
+    if reader.own_total or reader.refunds_once:
+        places(reader, rows)
+
+
+def places(reader: Reader, rows: list[Row]) -> None:
+    """Warn of the first valid row of each run that says something else of its order than the run that counts."""
+    runs: dict[str, dict[int, list[Row]]] = {}
+    for row in rows:
+        if not row.reasons and not row.returned:
+            runs.setdefault(row.id, {}).setdefault(row.run, []).append(row)
+    for of_order in runs.values():
+        said = [
+            (
+                each[0].total if reader.own_total else None,
+                each[0].refund if reader.refunds_once else None,
+                any(row.paid for row in each),
+                each[0],
+            )
+            for each in of_order.values()
+        ]
+        counting = next((each for each in said if each[2]), said[0])
+        for each in said:
+            each[3].warned = each[:3] != counting[:3]
 
 
 def differing(reader: Reader, rows: list[Row], reason: str, amount: Callable[[Row], Decimal | None]) -> None:

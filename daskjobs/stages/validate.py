@@ -18,7 +18,7 @@ from daskjobs.events import event
 from daskjobs.files.digest import Output, Piece
 from daskjobs.files.documents import dump
 from daskjobs.files.storage import Storage
-from daskjobs.orders.rules.levels import refuse_unknown
+from daskjobs.orders.rules.levels import ALWAYS_WARN, refuse_unknown
 from daskjobs.orders.validation.limit import Limit
 from daskjobs.orders.validation.result import SEEN_BEFORE, Checked, Ledger, PartitionResult
 from daskjobs.pipeline.context import Done
@@ -135,7 +135,7 @@ def _check(
     with dask_configured():
         from daskjobs.cluster.tasks import gather
         from daskjobs.cluster.usage import measured
-    from daskjobs.orders.rules.builtin import DUPLICATE_RETURN, of_profile
+    from daskjobs.orders.rules.builtin import of_profile
     from daskjobs.orders.rules.profiled import BUILT_IN
     from daskjobs.orders.sources import format_of
     from daskjobs.orders.validation.duplicates import buckets
@@ -149,7 +149,7 @@ def _check(
         depends += [context.output(split.NAME, EARLIER).sha256, str(series.newest)]
         series.refuse(plan.profile, plan.extra)
     count, smaller = buckets(plan.rows, len(plan.partitions))
-    always = {DUPLICATE_RETURN} & of_profile(plan.profile).keys()
+    always = of_profile(plan.profile).keys() & ALWAYS_WARN
     ruleset = replace(ruleset, profile=plan.profile, warn=_names(warn) | always)
     task = Task(
         root=context.settings.run_uri,

@@ -102,7 +102,8 @@ DUPLICATE = "duplicate_order_id"  # looked for across all partitions, among the 
 DUPLICATES = {DUPLICATE: "A row before it, which passes every rule too, has the same order_id."}
 SEEN = {SEEN_BEFORE: "An earlier run of the series has counted the order."}
 # Reasons that a profile brings: of returns, and of rows that are lines of an order.
-DUPLICATE_RETURN = "duplicate_return"  # which warns, and rejects nothing: two things may be given back at once
+DUPLICATE_RETURN = "duplicate_return"
+DIFFERING_PLACE = "differing_place"
 DUPLICATE_LINE = "duplicate_line"
 DIFFERING_TOTAL = "differing_total"
 DIFFERING_REFUND = "differing_refund"
@@ -113,6 +114,7 @@ OF_PROFILE = {
     DIFFERING_TOTAL: "The order's total is another one than that of {first}.",
     DIFFERING_REFUND: "The order's refund is another one than that of {first}.",
     REJECTED_ORDER: "Another line of the same order is rejected, and the profile then rejects the whole order.",
+    DIFFERING_PLACE: "The order stands in another place, too, which counts, and has another {own} there.",
 }
 
 
@@ -131,15 +133,16 @@ def of_profile(profile: Profile | None) -> dict[str, str]:
         if order.returns == "subtract":
             said[DUPLICATE_RETURN] = OF_PROFILE[DUPLICATE_RETURN].format(where=where)
         return said
+    own = [*["total"] * bool(order.total), *["refund"] * profile.refunds_once]
     needed = {
         DUPLICATE_LINE: key,
         DIFFERING_TOTAL: order.total,
         DIFFERING_REFUND: profile.refunds_once,
         REJECTED_ORDER: order.rejects == "order",
+        DIFFERING_PLACE: own,
     }
-    return {
-        name: OF_PROFILE[name].format(key=key, where=where, first=first) for name, wanted in needed.items() if wanted
-    }
+    given = {"key": key, "where": where, "first": first, "own": f"{', '.join(own)} or status"}
+    return {name: OF_PROFILE[name].format(**given) for name, wanted in needed.items() if wanted}
 
 
 def far_from_product(orders: Orders, tolerance: int = 0) -> Mask:

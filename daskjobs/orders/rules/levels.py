@@ -10,7 +10,8 @@ from typing import Any
 from daskjobs.errors import UsageError
 from daskjobs.options import NOTHING, quoted
 
-CAN_WARN = ("quantity_below_one", "negative_price", "wrong_total", "unknown_status", "duplicate_return")
+ALWAYS_WARN = ("duplicate_return", "differing_place")  # and reject nothing: both rows may be right
+CAN_WARN = ("quantity_below_one", "negative_price", "wrong_total", "unknown_status", *ALWAYS_WARN)
 _NO_TOTAL = "nobody could tell what its row comes to"
 _TWICE = "the order would count twice"
 _LESS = "its row would lessen the revenue"

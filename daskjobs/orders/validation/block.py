@@ -13,6 +13,7 @@ from daskjobs.orders.profiles import Profile, worth
 from daskjobs.orders.profiles.columns import Arranged, arranged, joined, kept_as
 from daskjobs.orders.rules.builtin import (
     ANOMALIES,
+    DIFFERING_PLACE,
     DIFFERING_REFUND,
     DIFFERING_TOTAL,
     DUPLICATE,
@@ -44,11 +45,11 @@ class Judged:
     profile, they may be other keys, or none. ``unpaid_ids`` are the positions of unpaid rows among them. ``reasons``
     counts rows by reason (a row may have several), ``statuses`` valid rows by status. ``anomalies`` has the row numbers
     of each known anomaly. ``currencies`` are those of `worth.currencies`, and ``signs`` those of `worth.signs`.
-    ``runs`` are the ids of the block's runs of lines, and their flags. ``seen`` are the rows whose order an earlier run
-    has counted, as `known.SEEN`. ``together`` counts rejected rows by all of their reasons, as `together` writes them.
-    ``warned`` are the valid rows that a rule warns of, as ``quarantine`` has rejected ones, and ``warnings`` counts
-    them by rule. Where the sender says what was sent, ``order_ids`` are those of all kept rows, and ``amounts`` theirs
-    by column.
+    ``runs`` are the ids of the block's runs of lines, their flags, and what they say. ``seen`` are the rows whose order
+    an earlier run has counted, as `known.SEEN`. ``together`` counts rejected rows by all of their reasons, as
+    `together` writes them. ``warned`` are the valid rows that a rule warns of, as ``quarantine`` has rejected ones, and
+    ``warnings`` counts them by rule. Where the sender says what was sent, ``order_ids`` are those of all kept rows, and
+    ``amounts`` theirs by column.
     """
 
     paid: pa.Table
@@ -60,7 +61,7 @@ class Judged:
     anomalies: dict[str, Ints]
     currencies: dict[str, int]
     unpaid_ids: Ints
-    runs: tuple[pa.Array, pa.Array] | None = None
+    runs: tuple[pa.Array, pa.Array, pa.Array] | None = None
     seen: pa.Table | None = None
     together: dict[str, int] = field(default_factory=dict)
     warned: pa.Table | None = None
@@ -175,7 +176,8 @@ def judge(
     unpaid = anomalies[failed_transaction.__name__] | foreign
     heads, runs = judged == 0, None
     if profile and returns is not None and block.runs is not None:
-        lines = Lines(column(orders, "order_id"), judged == 0, again, unpaid, returns)
+        says = worth.of_order(found, profile)
+        lines = Lines(column(orders, "order_id"), judged == 0, again, unpaid, returns, says)
         order = find_heads(
             block,
             lines,
@@ -186,13 +188,15 @@ def judge(
         )
         if order.rejected.any():
             judged[order.rejected] = bits[REJECTED_ORDER]
+        if DIFFERING_PLACE in ruleset.warn:
+            warned[order.differing] |= bits[DIFFERING_PLACE]
         if known and order.seen.any():
             judged[order.seen] = bits[SEEN_BEFORE]
             rows, known = np.flatnonzero(order.seen), known.of(0, len(order.ids))
             entries = column(orders, "order_id").take(pa.array(rows))
             at = pc.index_in(entries, value_set=order.ids.take(pa.array(known.positions))).to_numpy()
             seen = _seen(orders, block, place, lines_seen(rows, known.take(at.astype(np.int64))))
-        heads, runs = order.heads, (order.ids, order.flags)
+        heads, runs = order.heads, (order.ids, order.flags, order.says)
     valid = judged == 0
     amounts = {}
     for name in to_count.sums if to_count else ():

@@ -28,7 +28,8 @@ SEEN_BITS = 22  # of a hash, by which most ids are passed over that no other one
 
 CODES = pa.schema([("position", pa.uint32()), ("code", pa.uint8())])
 HAS_PAID, HAS_UNPAID, HAS_REJECTED = 1, 2, 4  # flags: which rows are in a run
-NO_HEAD, REJECTED = 1, 2  # codes: another run has the order's head; another run's line rejects the order
+# Codes: another run has the order's head; another run's line rejects the order; its run says something else.
+NO_HEAD, REJECTED, DIFFERS = 1, 2, 4
 
 
 @dataclass(frozen=True)
@@ -105,9 +106,10 @@ def find_repeats(root: str, parts: list[Part], target: str, last: bool = False) 
 def find_runs(root: str, parts: list[Part], target: str) -> dict[int, Piece]:
     """Look for orders of several runs in a bucket, and write what that means for each run to ``target``.
 
-    An order has one head: in its first run with a paid row, or without one, in its first run; the others get `NO_HEAD`.
-    If one of its runs has a line that rejects the order, the others get `REJECTED`. ``parts`` and what is returned are
-    like those of `find_repeats`.
+    An order has one head: in its first run with a paid row, or without one, in its first run; the others get `NO_HEAD`,
+    and `DIFFERS` if they say another total or refund than that run, or if just one of the two has a paid row. If one of
+    its runs has a line that rejects the order, the others get `REJECTED`. ``parts`` and what is returned are like those
+    of `find_repeats`.
     """
     storage = Storage(root)
     suspects = _suspects(storage, parts)
@@ -121,7 +123,10 @@ def find_runs(root: str, parts: list[Part], target: str) -> dict[int, Piece]:
         head[orders[having]] = having  # the first one is written last
     rejected = np.bincount(orders[flags & HAS_REJECTED != 0], minlength=len(suspects)) > 0
     headless = (flags & (HAS_PAID | HAS_UNPAID) != 0) & (head[orders] != rows)
-    codes = np.where(rejected[orders], np.where(flags & HAS_REJECTED, 0, REJECTED), NO_HEAD * headless).astype(np.uint8)
+    says, paid = column(suspects, "says").to_numpy(), flags & HAS_PAID
+    differs = headless & ((says != says[head[orders]]) | (paid != paid[head[orders]]))
+    whole = NO_HEAD * headless + DIFFERS * differs
+    codes = np.where(rejected[orders], np.where(flags & HAS_REJECTED, 0, REJECTED), whole).astype(np.uint8)
     told = suspects.select(["partition", "position"]).append_column("code", pa.array(codes))
     return _by_partition(storage, target, told.filter(pa.array(codes > 0)))
 

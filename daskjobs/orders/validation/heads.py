@@ -22,6 +22,7 @@ import pyarrow.compute as pc
 from daskjobs.orders.money import cents_of
 from daskjobs.orders.sources.format import Block, Ints
 from daskjobs.orders.validation.duplicates import (
+    DIFFERS,
     HAS_PAID,
     HAS_REJECTED,
     HAS_UNPAID,
@@ -38,14 +39,17 @@ NONE: Ints = np.empty(0, np.int64)
 class Heads:
     """Which rows of a block are heads, and the block's entries for the buckets.
 
-    ``rejected`` rows are rejected with their order, and ``seen`` ones since an earlier run has counted it.
+    ``rejected`` rows are rejected with their order, and ``seen`` ones since an earlier run has counted it. Those that
+    are ``differing`` are the first of a run that says something else of its order than the run with the head.
     """
 
     heads: Bools
     rejected: Bools
     seen: Bools
+    differing: Bools
     ids: pa.Array
     flags: pa.Array
+    says: pa.Array
 
 
 @dataclass(frozen=True)
@@ -53,6 +57,7 @@ class Lines:
     """What is known of each kept row of a block before its order is looked at.
 
     ``passing`` rows have no reason, ``repeated`` ones have that of a repeated key alone, ``returns`` give back.
+    ``says`` is a number for what each row says of its whole order: another one where it says something else.
     """
 
     ids: pa.Array
@@ -60,6 +65,7 @@ class Lines:
     repeated: Bools
     unpaid: Bools
     returns: Bools
+    says: Ints
 
 
 def find_heads(block: Block, lines: Lines, whole: bool, told: Elsewhere, seen: int, known: Ints = NONE) -> Heads:
@@ -96,7 +102,20 @@ def find_heads(block: Block, lines: Lines, whole: bool, told: Elsewhere, seen: i
         able & ~rejected & ~again & (codes & NO_HEAD == 0)[runs], lines.unpaid, runs
     )
     flags = HAS_PAID * paid + HAS_UNPAID * unpaid + HAS_REJECTED * broken
-    return Heads(heads, rejected, again, ids.filter(pa.array(entered)), pa.array(flags[entered].astype(np.uint8)))
+    rows, says = np.flatnonzero(able), np.zeros(count, np.int64)
+    first = rows[np.diff(runs[rows], prepend=-1) > 0]
+    says[runs[first]] = lines.says[first]
+    differing = np.zeros(len(runs), bool)
+    differing[first] = (codes & DIFFERS > 0)[runs[first]] & ~(rejected | again)[first]
+    return Heads(
+        heads,
+        rejected,
+        again,
+        differing,
+        ids.filter(pa.array(entered)),
+        pa.array(flags[entered].astype(np.uint8)),
+        pa.array(says[entered]),
+    )
 
 
 def _first(rows: Bools, unpaid: Bools, runs: Ints) -> Bools:

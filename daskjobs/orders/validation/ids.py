@@ -31,7 +31,7 @@ DECIDING_ROWS = 1 << 17  # at a partition's start: if they ascend, none of its i
 LONGEST = 200  # characters of an id that stands in a partition's result
 
 IDS = pa.schema([("position", pa.uint32()), ("order_id", pa.string())])
-RUNS = pa.schema([*IDS, ("flags", pa.uint8())])
+RUNS = pa.schema([*IDS, ("flags", pa.uint8()), ("says", pa.int64())])
 POSITIONS = pa.schema([("position", pa.uint32())])
 
 Hashes = npt.NDArray[np.uint64]

@@ -156,6 +156,37 @@ MONEYS = [
 
 
 @pytest.mark.parametrize(
+    ("later", "warned"),
+    [
+        (("success", "20.00", "0.00"), 0),
+        (("success", "21.00", "0.00"), 1),
+        (("success", "20.00", "5.00"), 1),
+        (("refunded", "20.00", "20.00"), 1),
+        (("failed", "20.00", "0.00"), 1),
+    ],
+)
+def test_order_that_another_export_has_otherwise_counts_as_first_told_and_is_warned_of(
+    tmp_path: Path, later: tuple[str, str, str], warned: int
+) -> None:
+    def export(status: str, total: str, refund: str) -> list[str]:
+        lines = [("K0", "2", total, refund), ("K0", "1", "", ""), ("K1", "3", "7.00", "")]
+        return [
+            order(id, quantity, "4.00", "8.00", status if id == "K0" else "success", f",{total},{refund}")
+            for id, quantity, total, refund in lines
+        ]
+
+    header, both = f"{HEADER},Total,Back", [tmp_path / "mine.csv", tmp_path / "other.csv"]
+    (tmp_path / "other.csv").write_text("\n".join([header, *export(*later)]) + "\n")
+    profile = '[order]\nrows = "line"\nfill_down = ["total", "refunds"]\ntotal = "Total"\nrefunds = "Back"\n'
+    result = run(tmp_path, profile, *export("success", "20.00", "0.00"), header=header, input=both)
+    assert (result.orders, result.revenue) == (2, Decimal("27.00"))
+    said = [(each.reason, each.rows, each.first[0].source[-9:], each.first[0].row) for each in quality(tmp_path).warned]
+    assert said == [("differing_place", 1, "other.csv", 1)] * warned
+    if warned:
+        assert "another total, refund or status there" in quality(tmp_path).warned[0].rule
+
+
+@pytest.mark.parametrize(
     ("amounts", "warned"),
     [
         (["€1.00", "1.00 EUR", "1.00"], ""),

@@ -450,7 +450,9 @@ def test_returns_are_no_heads_of_orders_and_have_their_own_totals() -> None:
     block = replace(made([("k", "a")] * 4 + [("k", "b")] * 2, 0), runs=np.array([0, 0, 0, 0, 1, 1]))
     returns = np.array([True, False, False, True, True, True])
     yes, no = np.ones(6, bool), np.zeros(6, bool)
-    lines = Lines(pa.array(list("aaaabb")), passing=yes, repeated=no, unpaid=no, returns=returns)
+    lines = Lines(
+        pa.array(list("aaaabb")), passing=yes, repeated=no, unpaid=no, returns=returns, says=np.zeros(6, np.int64)
+    )
     found = find_heads(block, lines, False, duplicates.NOTHING, 0)
     assert np.flatnonzero(found.heads & ~returns).tolist() == [1]
     assert np.flatnonzero(found.heads & returns).tolist() == [0, 4]
