@@ -11,7 +11,7 @@ from daskjobs.errors import UsageError
 from daskjobs.options import NOTHING, quoted
 
 ALWAYS_WARN = ("duplicate_return", "differing_place")  # and reject nothing: both rows may be right
-CAN_WARN = ("quantity_below_one", "negative_price", "wrong_total", "unknown_status", *ALWAYS_WARN)
+CAN_WARN = ("quantity_below_one", "negative_price", "wrong_total", "unknown_status")
 _NO_TOTAL = "nobody could tell what its row comes to"
 _TWICE = "the order would count twice"
 _LESS = "its row would lessen the revenue"

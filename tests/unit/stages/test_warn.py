@@ -22,7 +22,7 @@ from conftest import Command, Pipeline, csv_text, row
 from daskjobs import verify
 from daskjobs.errors import ConfigError, InputError, UsageError
 from daskjobs.orders.rules.builtin import OF_PROFILE, SENTENCES
-from daskjobs.orders.rules.levels import CAN_WARN, CANNOT
+from daskjobs.orders.rules.levels import ALWAYS_WARN, CAN_WARN, CANNOT
 from daskjobs.orders.rules.profiled import PROFILED
 from daskjobs.orders.sources import lines
 from daskjobs.orders.validation import limit, partition
@@ -161,7 +161,7 @@ def test_own_rule_may_warn_and_its_rows_count(tmp_path: Path, orders_file: Calla
 
 
 def test_every_builtin_reason_can_warn_or_says_why_not() -> None:
-    assert {*CAN_WARN} | {*CANNOT} == {*SENTENCES, *PROFILED, *OF_PROFILE, "seen_before"}
+    assert {*ALWAYS_WARN} | {*CAN_WARN} | {*CANNOT} == {*SENTENCES, *PROFILED, *OF_PROFILE, "seen_before"}
     assert not {*CAN_WARN} & {*CANNOT}
 
 
