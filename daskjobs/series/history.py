@@ -204,8 +204,8 @@ def history(
             raise InputError(f"there is no folder {series}: name the one that holds runs, like runs/")
     uris = [uri for uri in folders(series) if name_of(uri) != LOCK_FOLDER]
     look = partial(_looked_at, stages=stages, prices=prices)
-    with closing(in_turn(look, uris, Storage(series).requests(series))) as looked_at:
-        found = [each for each in looked_at if each is not None]
+    with closing(in_turn(look, uris, Storage(series).requests(series))) as every:
+        found = [each for each in every if each is not None]
     good = sorted((each for each in found if isinstance(each, _Good)), key=lambda each: each.run.order)
     bad = [each for each in found if isinstance(each, BadRun)]
     others = [each for each in found if isinstance(each, OtherRun)]

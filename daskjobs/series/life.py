@@ -33,6 +33,7 @@ from daskjobs.orders.validation.ids import bucket_of, found_again, hashes, rank,
 from daskjobs.orders.validation.result import NEWER, SEEN_BEFORE, PartitionResult
 from daskjobs.pipeline.stage import numbered
 from daskjobs.series.earlier import Earlier, looked_at
+from daskjobs.series.known import profile_of
 from daskjobs.series.layout import CORRECTIONS, EARLIER, PARTITIONS, QUALITY, RULES, WARNED, partition_files
 from daskjobs.series.runs import COUNTING, LAST, GoodRun, name_of
 
@@ -299,8 +300,10 @@ def _replaced_by_others(run: GoodRun, order_id: str, places: Set[Place]) -> list
 
     That is so only where a key takes the place of the id.
     """
-    profile = run.parsed("split", PARTITIONS, Plan).profile
-    if not (places and profile and profile.order.key and run.has(COUNTING, CORRECTIONS)):
+    if not (places and run.has(COUNTING, CORRECTIONS)):
+        return []
+    profile = profile_of(run)
+    if not (profile and profile.order.key):
         return []
     looked, found = looked_at(run), list[Before]()
     for group in row_groups(run.storage, CORRECTIONS, run.manifests[COUNTING].outputs[CORRECTIONS]):
