@@ -14,7 +14,6 @@ from daskjobs.errors import UsageError
 SECONDS = (1, 30 * 86_400)  # a longer wait than a month is a mistake, and beyond 2^31 s some of Dask's timers fail
 MOST_TEXT = 4096  # characters; Linux takes no longer path
 TRUE, FALSE = ("1", "true", "t", "yes", "y", "on"), ("0", "false", "f", "no", "n", "off")
-NOTHING = (Mapping, list, tuple, set, frozenset)  # an empty one of these stands for no value, as None does
 _OPTION = "option"
 KINDS = {int: "a whole number", float: "a number", bool: "True or False", str: "a text", tuple: "a text"}
 
@@ -107,7 +106,7 @@ def check(settings: Any) -> None:
         if option.read:
             if isinstance(value, str):
                 _check_text(option, value)
-            value = option.read(value)
+            value = option.read(each.default if is_nothing(value) else value)
             if isinstance(value, str):  # of a list or a mapping
                 _check_text(option, value)
         elif kind is tuple:
@@ -117,6 +116,11 @@ def check(settings: Any) -> None:
         else:
             value = _text(option, value) if kind is str else _number(option, value, kind)
         object.__setattr__(settings, each.name, value)
+
+
+def is_nothing(value: object) -> bool:
+    """Tell whether a value is an empty list or mapping, or the like, which stands for no value, as None does."""
+    return not value and isinstance(value, Mapping | list | tuple | set | frozenset)
 
 
 def refuse_empty(flag: str, value: object) -> None:

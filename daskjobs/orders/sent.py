@@ -14,7 +14,7 @@ from typing import Any
 
 from daskjobs.errors import InputError, UsageError
 from daskjobs.files.documents import dump
-from daskjobs.options import NOTHING, quoted
+from daskjobs.options import is_nothing, quoted
 from daskjobs.orders.profiles import Profile
 from daskjobs.orders.validation.result import Received, SourceRow
 
@@ -137,7 +137,7 @@ def read_expect(value: Any) -> str:
     >>> read_expect("ids=7 , total_amount=10.5,rows=007"), read_expect({"rows": 7, "Total": Decimal("1")})
     ('rows=7,ids=7,total_amount=10.50', 'rows=7,Total=1.00')
     """
-    if not value and isinstance(value, (str, *NOTHING)):
+    if value == "" or is_nothing(value):
         return ""
     found = dict[str, str]()
     for name, said in _pairs(value):

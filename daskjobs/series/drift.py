@@ -15,7 +15,7 @@ from typing import Any
 
 from daskjobs.display import counted, escaped
 from daskjobs.errors import UsageError
-from daskjobs.options import NOTHING, value_shown
+from daskjobs.options import value_shown
 from daskjobs.orders.report import drift
 from daskjobs.orders.report.drift import Measure, Numbers, Shares
 from daskjobs.orders.report.drift import share as percent
@@ -114,8 +114,6 @@ def read_limits(value: Any) -> str:
     """
     if isinstance(value, str):
         return value
-    if not value and isinstance(value, NOTHING):
-        return ""
     if isinstance(value, Mapping):
         return ",".join(f"{name}={_limit(said)}" for name, said in value.items())
     if isinstance(value, list | tuple):

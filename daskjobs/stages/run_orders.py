@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Unpack
 
 from daskjobs.cluster.public import ClusterKeywords, cluster_flags
 from daskjobs.errors import UsageError
-from daskjobs.options import NOTHING, flags, keywords, refuse_empty
+from daskjobs.options import flags, is_nothing, keywords, refuse_empty
 from daskjobs.options import options as of_settings
 from daskjobs.orders.rules.functions import functions_of
 from daskjobs.series import layout
@@ -147,7 +147,7 @@ def run_orders(
     """
     known = {name: flag for name, flag in (flags(Settings) | cluster_flags()).items() if name not in NAMED}
     secrets = {each.name for each, option in of_settings(Settings) if option.secret}
-    empty = {each.name for each, option in of_settings(Settings) if option.read and _is_nothing(options.get(each.name))}
+    empty = {each.name for each, option in of_settings(Settings) if option.read and is_nothing(options.get(each.name))}
     chosen = keywords("run_orders", {**options, **dict.fromkeys(empty)}, known, secrets)
     refuse_empty("--run", run)
     refuse_empty("--rules", rules)
@@ -189,7 +189,3 @@ def run_orders(
         report=context.storage.uri(layout.PAGE),
         _context=context,
     )
-
-
-def _is_nothing(value: object) -> bool:
-    return not value and isinstance(value, NOTHING)

@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from daskjobs.errors import UsageError
-from daskjobs.options import NOTHING, quoted
+from daskjobs.options import quoted
 
 ALWAYS_WARN = ("duplicate_return", "differing_place")  # and reject nothing: both rows may be right
 CAN_WARN = ("quantity_below_one", "negative_price", "wrong_total", "unknown_status")
@@ -37,7 +37,7 @@ def read_warn(value: Any) -> str:
     >>> read_warn(" wrong_total,unknown_status,"), read_warn(["wrong_total"])
     ('unknown_status,wrong_total', 'wrong_total')
     """
-    if not value and isinstance(value, (str, *NOTHING)):
+    if isinstance(value, str) and not value:
         return ""
     listed = [value] if isinstance(value, str) else value
     if not isinstance(listed, list | tuple | set | frozenset) or not all(isinstance(each, str) for each in listed):

@@ -8,7 +8,7 @@ from numbers import Real
 from typing import Any, Self
 
 from daskjobs.errors import InputError, UsageError
-from daskjobs.options import NOTHING, plain, quoted, value_shown
+from daskjobs.options import plain, quoted, value_shown
 from daskjobs.orders.validation.result import SEEN_BEFORE, UnreadFiles
 
 FEW_ROWS = 200_000  # a run of at most these takes a second, so it writes its whole account before it fails
@@ -45,8 +45,6 @@ def read_shares(value: Any) -> Shares:
 
 def _pairs(value: Any) -> Iterable[tuple[str, Any]]:
     """Yield each reason with what is said of its share."""
-    if not value and isinstance(value, NOTHING):
-        return
     if isinstance(value, Mapping):
         for reason, said in value.items():
             yield _reason(reason), said
