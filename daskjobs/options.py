@@ -120,7 +120,7 @@ def check(settings: Any) -> None:
 
 def is_nothing(value: object) -> bool:
     """Tell whether a value is an empty list or mapping, or the like, which stands for no value, as None does."""
-    return not value and isinstance(value, Mapping | list | tuple | set | frozenset)
+    return isinstance(value, Mapping | list | tuple | set | frozenset) and not value  # an array has no truth value
 
 
 def refuse_empty(flag: str, value: object) -> None:

@@ -137,7 +137,7 @@ def read_expect(value: Any) -> str:
     >>> read_expect("ids=7 , total_amount=10.5,rows=007"), read_expect({"rows": 7, "Total": Decimal("1")})
     ('rows=7,ids=7,total_amount=10.50', 'rows=7,Total=1.00')
     """
-    if value == "" or is_nothing(value):
+    if (isinstance(value, str) and not value) or is_nothing(value):
         return ""
     found = dict[str, str]()
     for name, said in _pairs(value):

@@ -352,6 +352,14 @@ def test_rule_that_can_not_be_written_is_told_before_anything_starts(tmp_path: P
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize("name", ["warn", "max_rejected", "expect", "columns", "statuses", "max_drift"])
+@pytest.mark.parametrize("value", [np.array(["a", "b"]), np.array([]), pd.Series(["a", "b"]), pd.NA])
+def test_array_as_an_option_is_refused_with_a_sentence(tmp_path: Path, name: str, value: Any) -> None:
+    with pytest.raises(UsageError, match=f"--{name.replace('_', '-')} must"):
+        daskjobs.run_orders(run=tmp_path / "run", **{name: value}, **HERE)
+    assert not (tmp_path / "run").exists()
+
+
 def test_run_without_input_and_folder_generates_orders_below_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
