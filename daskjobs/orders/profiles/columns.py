@@ -33,15 +33,15 @@ class Arranged:
     ``refunds`` are amounts, as positive decimals of scale 2: an empty one is 0, and one that can't be read is null, so
     that `worth.faults` rejects its row. ``currencies`` are codes in upper case, and ``keys`` the texts of the columns
     of `OrderForm.key`, joined by the character U+001F, which stands nowhere else in them; each of the three is None
-    where the profile names none. ``signs`` are what the totals are written with, as `values.signs` has them, or None
-    where all are of one currency, or a column says it.
+    where the profile names none. ``signs`` are those of `values.signs`, of each column of totals and refunds; there are
+    none where all are of one currency, or a column says it.
     """
 
     orders: pa.Table
     refunds: pa.Array | None = None
     currencies: pa.Array | None = None
     keys: pa.Array | None = None
-    signs: pa.Array | None = None
+    signs: tuple[pa.Array, ...] = ()
 
 
 def needed(profile: Profile) -> list[list[str]]:
@@ -192,12 +192,13 @@ def arranged(texts: pa.Table, profile: Profile, extra: list[str]) -> Arranged:
     return Arranged(orders, refunds, codes, keys, _signs(texts, profile))
 
 
-def _signs(texts: pa.Table, profile: Profile) -> pa.Array | None:
+def _signs(texts: pa.Table, profile: Profile) -> tuple[pa.Array, ...]:
     if profile.order.currency or len(currencies(profile.values)) < 2:
-        return None
+        return ()
     of = profile.column("price" if profile.column("total_amount").computed else "total_amount")
-    name = _first_of(of.sources, texts.column_names)
-    return signs(_of(texts, name), profile.values) if name else None
+    total = _first_of(of.names, texts.column_names)
+    names = dict.fromkeys([total, *(signed(each)[1] for each in of.sum), profile.order.refunds])
+    return tuple(signs(_of(texts, name), profile.values) for name in names if name)
 
 
 def _typed(texts: pa.Table, profile: Profile, ours: str) -> pa.Array:

@@ -1,5 +1,6 @@
 """What a row adds to orders and revenue, as a profile says: returns, refunds, currencies, and an order's own total."""
 
+from collections import Counter
 from collections.abc import Collection
 
 import numpy as np
@@ -111,8 +112,11 @@ def currencies(found: Arranged, profile: Profile, valid: Mask) -> dict[str, int]
 
 
 def signs(found: Arranged, valid: Mask) -> dict[str, int]:
-    """Return how many valid rows that are paid have a total with each sign, where they may have several."""
-    return counts_of(found.signs.filter(pa.array(valid & _paid(found)))) if found.signs is not None else {}
+    """Return how many totals and refunds of valid rows that are paid have each sign, where they may have several."""
+    counts = Counter[str]()
+    for each in found.signs:
+        counts.update(counts_of(each.filter(pa.array(valid & _paid(found)))))
+    return counts
 
 
 def _paid(found: Arranged) -> Mask:

@@ -255,8 +255,8 @@ class PartitionResult:
     runs of the series have counted. ``together`` counts rejected rows by all of their reasons, as `Together` does.
     Where rules warn, ``warned`` says of which of its rows. Where the sender says what was sent, ``received`` says what
     came in, by the place of a file in the input, and under an empty text in all, and ``received_ids`` are the pieces
-    with all order ids. ``signs`` counts the valid rows that are paid by the currency that their amounts are written
-    with, where they may be written with several.
+    with all order ids. ``signs`` counts the totals and refunds of valid rows that are paid by the currency that
+    these are written with, where they may be written with several.
     """
 
     partition: int

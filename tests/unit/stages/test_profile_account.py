@@ -205,6 +205,21 @@ def test_amounts_with_signs_of_two_currencies_are_warned_of(tmp_path: Path, amou
     assert [each[: len(warned)] for each in quality(tmp_path).warnings] == ([warned] if warned else [])
 
 
+@pytest.mark.parametrize(
+    "said",
+    [
+        '[order]\nrefunds = "More"\n',
+        '[columns]\ntotal_amount = {sum = ["total_amount", "+More"]}\n[order]\nrows = "line"\n',
+        '[order]\nrows = "line"\ntotal = ["total_amount", "+More"]\n',
+    ],
+)
+def test_refunds_and_parts_of_a_total_with_another_sign_are_warned_of(tmp_path: Path, said: str) -> None:
+    rows = [order("K0", "1", "€8.00", "€8.00", more=",$1.00"), order("K1", "1", "€8.00", "€8.00", more=",")]
+    run(tmp_path, f'[values]\ncurrency = ["€", "$"]\n{said}', *rows, header=f"{HEADER},More")
+    (warning,) = quality(tmp_path).warnings
+    assert warning.startswith("paid amounts are written in 2 currencies (EUR 2, USD 1), and were added up")
+
+
 def test_two_currencies_and_no_choice_end_the_run_with_the_account(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"of 2 currencies \(JPY 1, USD 1\), which can't be added up; .*--currency"):
         run(tmp_path, '[order]\ncurrency = "money"\n', *MONEYS, header=f"{HEADER},money")
